@@ -1,0 +1,1 @@
+"""The built-in plugins, one a module; they use the same hooks as everybody else's."""

@@ -1,0 +1,274 @@
+"""What is installed: the loader, the catalogue, and `make`, which turns an id into an object."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cache
+from importlib.metadata import Distribution, EntryPoint, distributions
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from spatterlib import hookspecs
+from spatterlib.errors import ParameterError, PluginError
+
+if TYPE_CHECKING:
+    from spatterlib.types import Store
+
+BUILTINS = ("frame_difference", "filters", "hdf5", "zarr", "original", "container", "images", "commands")
+KINDS = {"detector": "detectors", "filter": "filters", "store": "stores", "classifier": "classifiers"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a plugin module comes from.
+
+    Parameters
+    ----------
+    module : str
+        Its import name.
+    distribution, version : str
+        The installed package that announces it.
+    error : str
+        Why it did not load; empty if it did.
+    """
+
+    module: str
+    distribution: str = "spatterlib"
+    version: str = ""
+    error: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.module} of {self.distribution} {self.version}".rstrip()
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """What is installed, and what failed and why.
+
+    Parameters
+    ----------
+    detectors, filters, stores, classifiers : dict
+        Classes by id.
+    sources : tuple of Source
+        Every plugin module that was asked for, in the order of loading.
+    origins : dict
+        ``(kind, id)`` to the source that it came from.
+    hook : object
+        Calls the hooks ``spatter_open_video`` and ``spatter_commands`` of all loaded modules.
+    """
+
+    detectors: Mapping[str, type]
+    filters: Mapping[str, type]
+    stores: Mapping[str, type[Store]]
+    classifiers: Mapping[str, type]
+    sources: tuple[Source, ...]
+    origins: Mapping[tuple[str, str], Source]
+    hook: Any = field(repr=False)
+    clashes: Mapping[tuple[str, str], tuple[Source, ...]] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> tuple[Source, ...]:
+        """The plugin modules that did not load."""
+        return tuple(source for source in self.sources if source.error)
+
+    def find(self, kind: str, id: str) -> type:  # noqa: A002
+        """Class of that id.
+
+        Raises
+        ------
+        PluginError
+            If nothing, or more than one thing, has that id; names near ids and what failed to load.
+        """
+        if kind not in KINDS:
+            raise PluginError(f"a plugin is one of {', '.join(KINDS)}, not {kind!r}")
+        if clash := self.clashes.get((kind, id)):
+            raise PluginError(
+                f"{kind} {id!r} is there twice, from {' and from '.join(map(str, clash))}; "
+                "uninstall one, or name the wanted distributions in SPATTERLIB_PLUGINS"
+            )
+        known: Mapping[str, type] = getattr(self, KINDS[kind])
+        if id in known:
+            return known[id]
+        near = get_close_matches(id, known, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        failed = "; ".join(f"{source} did not load: {source.error}" for source in self.failed)
+        raise PluginError(
+            f"no {kind} {id!r} is installed; {hint}there are {', '.join(sorted(known))}{'; ' + failed if failed else ''}"
+        )
+
+
+def _candidates() -> Iterator[tuple[Source, EntryPoint | None]]:
+    for name in BUILTINS:
+        yield Source(f"spatterlib.builtin.{name}"), None
+    wanted = os.environ.get("SPATTERLIB_PLUGINS")
+    names = None if wanted is None else {name.strip() for name in wanted.split(",") if name.strip()}
+    seen: set[tuple[str, str]] = set()
+    for distribution in distributions():
+        for entry in distribution.entry_points.select(group=hookspecs.PROJECT):
+            source = _source(distribution, entry)
+            chosen = names is None or source.distribution in names
+            if chosen and (source.distribution, entry.value) not in seen:
+                seen.add((source.distribution, entry.value))
+                yield source, entry
+
+
+def _source(distribution: Distribution, entry: EntryPoint) -> Source:
+    return Source(entry.value, distribution.metadata["Name"], distribution.version)
+
+
+def _load(source: Source, entry: EntryPoint | None) -> ModuleType:
+    return entry.load() if entry else importlib.import_module(source.module)  # type: ignore[no-any-return]
+
+
+def _register(manager: pluggy.PluginManager, source: Source, entry: EntryPoint | None) -> Source:
+    try:
+        module = _load(source, entry)
+        manager.register(module, name=str(source))
+        manager.check_pending()
+    except Exception as error:  # noqa: BLE001
+        manager.unregister(name=str(source))
+        return dataclasses.replace(source, error=f"{type(error).__name__}: {error}")
+    return source
+
+
+def _merge(manager: pluggy.PluginManager, sources: list[Source], kind: str) -> tuple[dict[str, type], dict[str, list[Source]]]:
+    """Classes by id and all sources by id; a source whose hook fails is marked in `sources`."""
+    classes: dict[str, type] = {}
+    origins: dict[str, list[Source]] = {}
+    hook = getattr(manager.hook, f"spatter_{KINDS[kind]}")
+    by_name = {str(source): index for index, source in enumerate(sources)}
+    for implementation in hook.get_hookimpls():
+        index = by_name[implementation.plugin_name]
+        try:
+            found = dict(implementation.function())
+        except Exception as error:  # noqa: BLE001
+            sources[index] = dataclasses.replace(sources[index], error=f"{type(error).__name__}: {error}")
+            continue
+        for id_, class_ in found.items():
+            classes[id_] = class_
+            origins.setdefault(id_, []).append(sources[index])
+    return classes, origins
+
+
+@cache
+def catalog() -> Catalog:
+    """What is installed, what failed and why; loaded once per process.
+
+    Returns
+    -------
+    Catalog
+
+    Examples
+    --------
+    >>> import spatterlib as sp
+    >>> sorted(sp.catalog().filters)
+    ['area', 'black', 'blue', 'region']
+    """
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    sources = [_register(manager, source, entry) for source, entry in _candidates()]
+    merged = {kind: _merge(manager, sources, kind) for kind in KINDS}
+    everything = {(kind, id_): tuple(found) for kind, (_, all_) in merged.items() for id_, found in all_.items()}
+    return Catalog(
+        **{plural: merged[kind][0] for kind, plural in KINDS.items()},  # type: ignore[arg-type]
+        sources=tuple(sources),
+        origins={key: found[0] for key, found in everything.items()},
+        hook=manager.hook,
+        clashes={key: found for key, found in everything.items() if len(found) > 1},
+    )
+
+
+def make(kind: str, spec: Any, /, **parameters: Any) -> Any:
+    """Turn an id, an identity or an object into an object: strings are accepted wherever an object is.
+
+    Parameters
+    ----------
+    kind : str
+        ``"detector"``, ``"filter"`` or ``"classifier"``.
+    spec : str, dict or object
+        An id, an identity such as ``{"id": "area", "min_area": 500}``, or an object, which is returned.
+    **parameters
+        Fields of the plugin's dataclass; they win over those of an identity.
+
+    Returns
+    -------
+    object
+        An instance of the plugin's frozen dataclass.
+
+    Raises
+    ------
+    PluginError
+        If no such plugin is installed.
+    ParameterError
+        If a parameter is unknown or its value is refused.
+
+    Examples
+    --------
+    >>> import spatterlib as sp
+    >>> sp.make("detector", "frame-difference", threshold=25).threshold
+    25
+    """
+    if isinstance(spec, str):
+        spec = {"id": spec}
+    if not isinstance(spec, Mapping):
+        return dataclasses.replace(spec, **parameters) if parameters else spec
+    if "id" not in spec:
+        raise ParameterError(f"a {kind} needs an 'id', got {dict(spec)!r}")
+    values = {key: value for key, value in {**spec, **parameters}.items() if key != "id"}
+    class_ = catalog().find(kind, spec["id"])
+    known = [parameter.name for parameter in dataclasses.fields(class_) if parameter.init]
+    for name in values:
+        if name not in known:
+            raise ParameterError(
+                f"{kind} {spec['id']!r} has no parameter {name!r}{nearest(name, known)}; it has {', '.join(known) or 'none'}"
+            )
+    try:
+        return class_(**{name: _frozen(value) for name, value in values.items()})
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ParameterError):
+            raise
+        raise ParameterError(f"{kind} {spec['id']!r}: {error}") from error
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """``"; did you mean 'x'?"`` for the nearest known name, or nothing."""
+    near = get_close_matches(name, known, 1, 0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _frozen(value: Any) -> Any:
+    """Lists as tuples, all the way down, so that the dataclass stays hashable."""
+    return tuple(_frozen(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def identity(plugin: Any) -> dict[str, Any]:
+    """What a plugin object is, as JSON-able values: its id and every parameter.
+
+    Parameters
+    ----------
+    plugin : object
+        An instance of an installed plugin's dataclass.
+
+    Returns
+    -------
+    dict
+        ``{"id": ..., parameter: value, ...}``; ``make(kind, identity(plugin)) == plugin``.
+
+    Raises
+    ------
+    PluginError
+        If the object's class is not installed as a plugin.
+    """
+    for plural in KINDS.values():
+        for id_, class_ in getattr(catalog(), plural).items():
+            if type(plugin) is class_:
+                return json.loads(json.dumps({"id": id_} | dataclasses.asdict(plugin)))  # type: ignore[no-any-return]
+    raise PluginError(f"{plugin!r} is no installed plugin; announce its class with one of the hooks")
