@@ -37,3 +37,7 @@ class PluginError(SpatterlibError, LookupError):
 
 class ContractError(SpatterlibError, TypeError):
     """A plugin returned something that its hook does not allow."""
+
+
+class RowError(SpatterlibError, IndexError):
+    """A row number lies outside the store."""

@@ -24,7 +24,7 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
-    from spatterlib.types import Detector, Filter, Store, Video
+    from spatterlib.types import Detector, Filter, StoreKind, Video
 
 PROJECT = "spatterlib"
 
@@ -56,20 +56,25 @@ def spatter_filters() -> dict[str, type[Filter]]:  # type: ignore[empty-body]
 
 
 @hookspec
-def spatter_stores() -> dict[str, type[Store]]:  # type: ignore[empty-body]
+def spatter_stores() -> dict[str, type[StoreKind]]:  # type: ignore[empty-body]
     """Stores by id.
 
-    A class has ``suffixes`` (a tuple such as ``(".h5",)``), ``recognises(path)``, ``create(path, ...)`` and
-    ``open(path)``. A path is opened by the class whose ``recognises(path)`` says yes and created by the
-    class that has its suffix. Appends are whole batches: a row exists only once its crop and all its
-    columns are on disk, so a killed process leaves a store that opens and holds everything up to the
-    last flush. A store opened for reading pickles as its path.
+    A class (`spatterlib.types.StoreKind`) has ``suffixes`` (a tuple such as ``(".h5",)``), ``recognises(path)``,
+    ``create(path, ...)`` and ``open(path)``; the last two return a `spatterlib.types.Store`. A path is opened by
+    the class whose ``recognises(path)`` says yes and created by the class that has its suffix; ``create``
+    replaces what is there, in one step. Appends are whole batches: a row exists only once its crop and all its
+    columns are on disk, so a killed process leaves a store that opens and holds everything up to the last
+    flush. A store opened for reading pickles as its path. A class whose stores cannot be appended to may have
+    ``export(store, path)`` instead, which `spatterlib.convert` uses.
     """
 
 
 @hookspec
 def spatter_classifiers() -> dict[str, type]:  # type: ignore[empty-body]
-    """Classifiers by id: classes of hyper-parameters with ``fit(...) -> Model`` and ``load(path) -> Model``."""
+    """Classifiers by id.
+
+    A class of hyper-parameters with ``fit(...) -> Model`` and ``load(path) -> Model``.
+    """
 
 
 @hookspec(firstresult=True)

@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -17,12 +18,24 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from spatterlib import hookspecs
-from spatterlib.errors import ParameterError, PluginError
+from spatterlib.errors import ContractError, ParameterError, PluginError
 
 if TYPE_CHECKING:
-    from spatterlib.types import Store
+    from spatterlib.types import StoreKind
 
-BUILTINS = ("frame_difference", "filters", "hdf5", "zarr", "original", "container", "images", "commands")
+BUILTINS = (
+    "frame_difference",
+    "filters",
+    "hdf5",
+    "zarr",
+    "original",
+    "container",
+    "images",
+    "commands",
+    "simulate_command",
+    "lenet5",
+    "learning_commands",
+)
 KINDS = {"detector": "detectors", "filter": "filters", "store": "stores", "classifier": "classifiers"}
 
 
@@ -67,7 +80,7 @@ class Catalog:
 
     detectors: Mapping[str, type]
     filters: Mapping[str, type]
-    stores: Mapping[str, type[Store]]
+    stores: Mapping[str, type[StoreKind]]
     classifiers: Mapping[str, type]
     sources: tuple[Source, ...]
     origins: Mapping[tuple[str, str], Source]
@@ -101,7 +114,8 @@ class Catalog:
         hint = f"did you mean {near[0]!r}? " if near else ""
         failed = "; ".join(f"{source} did not load: {source.error}" for source in self.failed)
         raise PluginError(
-            f"no {kind} {id!r} is installed; {hint}there are {', '.join(sorted(known))}{'; ' + failed if failed else ''}"
+            f"no {kind} {id!r} is installed; {hint}there are {', '.join(sorted(known))}"
+            + (f"; {failed}" if failed else "")
         )
 
 
@@ -109,15 +123,19 @@ def _candidates() -> Iterator[tuple[Source, EntryPoint | None]]:
     for name in BUILTINS:
         yield Source(f"spatterlib.builtin.{name}"), None
     wanted = os.environ.get("SPATTERLIB_PLUGINS")
-    names = None if wanted is None else {name.strip() for name in wanted.split(",") if name.strip()}
+    names = None if wanted is None else {_normal(name) for name in wanted.split(",") if name.strip()}
     seen: set[tuple[str, str]] = set()
     for distribution in distributions():
         for entry in distribution.entry_points.select(group=hookspecs.PROJECT):
             source = _source(distribution, entry)
-            chosen = names is None or source.distribution in names
+            chosen = names is None or _normal(source.distribution) in names
             if chosen and (source.distribution, entry.value) not in seen:
                 seen.add((source.distribution, entry.value))
                 yield source, entry
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
 def _source(distribution: Distribution, entry: EntryPoint) -> Source:
@@ -125,7 +143,7 @@ def _source(distribution: Distribution, entry: EntryPoint) -> Source:
 
 
 def _load(source: Source, entry: EntryPoint | None) -> ModuleType:
-    return entry.load() if entry else importlib.import_module(source.module)  # type: ignore[no-any-return]
+    return entry.load() if entry else importlib.import_module(source.module)
 
 
 def _register(manager: pluggy.PluginManager, source: Source, entry: EntryPoint | None) -> Source:
@@ -133,13 +151,15 @@ def _register(manager: pluggy.PluginManager, source: Source, entry: EntryPoint |
         module = _load(source, entry)
         manager.register(module, name=str(source))
         manager.check_pending()
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         manager.unregister(name=str(source))
         return dataclasses.replace(source, error=f"{type(error).__name__}: {error}")
     return source
 
 
-def _merge(manager: pluggy.PluginManager, sources: list[Source], kind: str) -> tuple[dict[str, type], dict[str, list[Source]]]:
+def _merge(
+    manager: pluggy.PluginManager, sources: list[Source], kind: str
+) -> tuple[dict[str, type], dict[str, list[Source]]]:
     """Classes by id and all sources by id; a source whose hook fails is marked in `sources`."""
     classes: dict[str, type] = {}
     origins: dict[str, list[Source]] = {}
@@ -148,14 +168,20 @@ def _merge(manager: pluggy.PluginManager, sources: list[Source], kind: str) -> t
     for implementation in hook.get_hookimpls():
         index = by_name[implementation.plugin_name]
         try:
-            found = dict(implementation.function())
-        except Exception as error:  # noqa: BLE001
+            found = _classes(implementation.function())
+        except Exception as error:
             sources[index] = dataclasses.replace(sources[index], error=f"{type(error).__name__}: {error}")
             continue
         for id_, class_ in found.items():
             classes[id_] = class_
             origins.setdefault(id_, []).append(sources[index])
     return classes, origins
+
+
+def _classes(answer: Any) -> dict[str, type]:
+    if not isinstance(answer, Mapping) or not all(isinstance(class_, type) for class_ in answer.values()):
+        raise ContractError(f"the hook must return a dict of classes by id, got {answer!r}")
+    return dict(answer)
 
 
 @cache
@@ -228,7 +254,8 @@ def make(kind: str, spec: Any, /, **parameters: Any) -> Any:
     for name in values:
         if name not in known:
             raise ParameterError(
-                f"{kind} {spec['id']!r} has no parameter {name!r}{nearest(name, known)}; it has {', '.join(known) or 'none'}"
+                f"{kind} {spec['id']!r} has no parameter {name!r}{nearest(name, known)}; "
+                f"it has {', '.join(known) or 'none'}"
             )
     try:
         return class_(**{name: _frozen(value) for name, value in values.items()})
@@ -255,20 +282,31 @@ def identity(plugin: Any) -> dict[str, Any]:
     Parameters
     ----------
     plugin : object
-        An instance of an installed plugin's dataclass.
+        An instance of a plugin's dataclass.
 
     Returns
     -------
     dict
-        ``{"id": ..., parameter: value, ...}``; ``make(kind, identity(plugin)) == plugin``.
+        ``{"id": ..., parameter: value, ...}``; ``make(kind, identity(plugin)) == plugin`` for an installed
+        plugin. The id of an object whose class is not installed is ``"module:Class"``.
 
-    Raises
-    ------
-    PluginError
-        If the object's class is not installed as a plugin.
+    Examples
+    --------
+    >>> import spatterlib as sp
+    >>> from spatterlib.plugins import identity
+    >>> identity(sp.make("filter", "black"))
+    {'id': 'black', 'min_peak': 40}
     """
-    for plural in KINDS.values():
-        for id_, class_ in getattr(catalog(), plural).items():
-            if type(plugin) is class_:
-                return json.loads(json.dumps({"id": id_} | dataclasses.asdict(plugin)))  # type: ignore[no-any-return]
-    raise PluginError(f"{plugin!r} is no installed plugin; announce its class with one of the hooks")
+    class_ = type(plugin)
+    installed = (item for plural in KINDS.values() for item in getattr(catalog(), plural).items())
+    ids = (id_ for id_, known in installed if known is class_)
+    parameters = dataclasses.asdict(plugin) if dataclasses.is_dataclass(class_) else {}
+    result = {"id": next(ids, f"{class_.__module__}:{class_.__qualname__}")} | parameters
+    return json.loads(json.dumps(result))  # type: ignore[no-any-return]
+
+
+def describe(kind: str, plugin: Any) -> str:
+    """``"'id' (module of distribution version)"``: how a message names a plugin object."""
+    id_ = identity(plugin)["id"]
+    source = catalog().origins.get((kind, id_))
+    return f"{kind} {id_!r}" + (f" ({source})" if source else "")

@@ -26,6 +26,7 @@ __all__ = [
     "Image",
     "Picture",
     "Store",
+    "StoreKind",
     "Video",
 ]
 
@@ -173,8 +174,8 @@ class Clip:
         array = np.asarray(frames)
         if array.dtype != np.uint8 or array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] != 3):
             raise ContractError(
-                f"Clip.of expects uint8 frames of shape (n, h, w, 3) or (n, h, w), got {array.dtype} {array.shape}; "
-                "convert with .astype('uint8') or pick three channels"
+                "Clip.of expects uint8 frames of shape (n, h, w, 3) or (n, h, w), "
+                f"got {array.dtype} {array.shape}; convert with .astype('uint8') or pick three channels"
             )
         first = lead if start is None else start
         times = (np.arange(len(array)) + first - lead) / fps
@@ -255,7 +256,9 @@ class Clip:
         """
         first = self.start - self.lead
         return [
-            self.pictures[row["frame"] - first].rgb((int(row["x"]), int(row["y"]), int(row["width"]), int(row["height"])))
+            self.pictures[row["frame"] - first].rgb(
+                (int(row["x"]), int(row["y"]), int(row["width"]), int(row["height"]))
+            )
             for row in detections
         ]
 
@@ -285,7 +288,9 @@ class Video(Protocol):
     """An opened recording: what `spatter_open_video` returns.
 
     ``times`` has one entry per frame that the recording should hold, so ``len(video.times)`` is
-    the expected number of frames; NaN where a frame's time is unknown because it is missing.
+    the expected number of frames; NaN where a frame's time is unknown because it is missing. A video that has
+    ``keyframes``, ``(k,)`` int64 numbers of frames at which reading can begin at no extra cost, lets several threads
+    `read` at the same time.
     """
 
     @property
@@ -314,23 +319,27 @@ class Video(Protocol):
         """Let go of the file; may be called twice."""
 
 
-@runtime_checkable
-class Store(Protocol):
-    """Crops row by row beside their table; see `spatter_stores` for the laws."""
+class StoreKind(Protocol):
+    """A class of stores: how one is recognised, made and opened."""
 
     suffixes: ClassVar[tuple[str, ...]]
 
     @classmethod
     def recognises(cls, path: str) -> bool:
-        """Whether `path` holds a store of this class."""
+        """Whether `path` holds a store of this kind."""
 
     @classmethod
-    def create(cls, path: str, *, attrs: Mapping[str, Any] | None = None) -> Self:
-        """Make a new, empty store at `path` and open it for appending."""
+    def create(cls, path: str, *, attrs: Mapping[str, Any] | None = None) -> Store:
+        """Make a new, empty store at `path`, in place of what is there, and open it for appending."""
 
     @classmethod
-    def open(cls, path: str, mode: str = "r") -> Self:
+    def open(cls, path: str, mode: str = "r") -> Store:
         """Open a store: mode "r" to read, "a" to append and to set columns."""
+
+
+@runtime_checkable
+class Store(Protocol):
+    """An opened store: crops row by row beside their table; see `spatter_stores` for the laws."""
 
     @property
     def table(self) -> Detections:

@@ -1,0 +1,44 @@
+# `make run` does the main job, `make test` runs all tests; both need only Python 3.11+ and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= out
+VIDEO ?=
+
+.PHONY: run test lint bench torture clean
+
+$(VENV)/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "spatterlib needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (once) ..."
+	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	@$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/tested: $(VENV)/installed
+	@$(BIN)/python -m pip install --quiet --group test --group lint
+	@touch $@
+
+run: $(VENV)/installed
+	@sh tools/run.sh "$(BIN)/spatterlib" "$(OUT)" "$(VIDEO)"
+
+test: $(VENV)/tested
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: $(VENV)/tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/tested
+	@mkdir -p $(OUT)
+	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only --benchmark-json=$(OUT)/benchmarks.json -p no:xdist
+	$(BIN)/python benchmarks/table.py $(OUT)/benchmarks.json
+
+torture: $(VENV)/tested
+	$(BIN)/python -m pytest -m torture -n 2 -o addopts="-ra --strict-markers --benchmark-disable"
+
+clean:
+	rm -rf $(VENV) $(OUT) build dist *.egg-info

@@ -1,0 +1,66 @@
+"""From video of laser powder-bed fusion to spatter events, crops, measurements and a verdict on gas flow.
+
+The public names load when they are first used, so that ``import spatterlib`` is light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from spatterlib.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from spatterlib import errors as errors
+    from spatterlib.detection import ORIGINAL as ORIGINAL
+    from spatterlib.detection import detect as detect
+    from spatterlib.evaluation import evaluate as evaluate
+    from spatterlib.extraction import Report as Report
+    from spatterlib.extraction import extract as extract
+    from spatterlib.grouping import events as events
+    from spatterlib.grouping import layers as layers
+    from spatterlib.models import load_model as load_model
+    from spatterlib.plugins import catalog as catalog
+    from spatterlib.plugins import make as make
+    from spatterlib.simulation import score as score
+    from spatterlib.simulation import simulate as simulate
+    from spatterlib.stores import convert as convert
+    from spatterlib.stores import open_store as open_store
+    from spatterlib.training import train as train
+    from spatterlib.types import DETECTION as DETECTION
+    from spatterlib.types import Clip as Clip
+    from spatterlib.video import open_video as open_video
+
+_HOMES = {
+    "detection": ("ORIGINAL", "detect"),
+    "evaluation": ("evaluate",),
+    "extraction": ("Report", "extract"),
+    "grouping": ("events", "layers"),
+    "models": ("load_model",),
+    "plugins": ("catalog", "make"),
+    "simulation": ("score", "simulate"),
+    "stores": ("convert", "open_store"),
+    "training": ("train",),
+    "types": ("DETECTION", "Clip"),
+    "video": ("open_video",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [*_HOME, "errors", "hookimpl"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("spatterlib")
+    if name in _HOME:
+        value = globals()[name] = getattr(import_module(f"spatterlib.{_HOME[name]}"), name)
+        return value
+    if name in ("errors", "simulation"):
+        return import_module(f"spatterlib.{name}")
+    raise AttributeError(f"module 'spatterlib' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

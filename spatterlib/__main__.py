@@ -1,0 +1,5 @@
+"""``python -m spatterlib``: the command line."""
+
+from spatterlib.cli import run
+
+run()

@@ -1,0 +1,387 @@
+"""What the stores `hdf5` and `zarr` share: a table as one array per column, crops as one flat array, one header.
+
+`ColumnStore` knows rows and columns, a `Medium` knows where bytes lie and how several arrays and the header change
+together or not at all. The arrays: ``columns/<name>``, one value a row; ``crops/data``, all encoded crops one behind
+the other; ``crops/ends``, where in it each crop ends; ``frame_log/<name>``, one value a frame. The header says how
+many rows, bytes of crops and frames are committed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib.builtin._rows import (
+    COLUMN_NAME,
+    DATA,
+    ENDS,
+    Header,
+    State,
+    check_batch,
+    decoded,
+    grouped,
+    json_copy,
+    parsed,
+    row_numbers,
+    split,
+    storable,
+    unset,
+)
+from spatterlib.errors import ParameterError, StoreError
+from spatterlib.types import DETECTION, FRAME_LOG, Detections, Image
+
+__all__ = ["ColumnStore", "Medium", "Range"]
+
+_PENDING_BYTES = 32 << 20
+
+Range = tuple[int, int]
+
+
+class Medium(Protocol):
+    """Arrays of bytes by name and one JSON header, which change together or not at all."""
+
+    def header(self) -> Header:
+        """The header as of the last commit: the same object as long as nothing was committed."""
+
+    def fetch(self, array: str, ranges: Sequence[Range]) -> list[bytes]:
+        """Bytes ``start .. stop - 1`` of an array, for each of the ranges."""
+
+    def commit(
+        self,
+        header: Header,
+        appended: Mapping[str, NDArray[Any]],
+        created: Mapping[str, NDArray[Any]],
+    ) -> None:
+        """Append to arrays, make or replace others, replace the header; after an error nothing has changed."""
+
+    def close(self) -> None:
+        """Let go of everything; may be called twice."""
+
+
+@dataclass
+class _Pending:
+    """Appended and not yet committed."""
+
+    tables: list[Detections] = field(default_factory=list)
+    crops: list[bytes] = field(default_factory=list)
+    frames: list[NDArray[np.void]] = field(default_factory=list)
+    bytes: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.crops or self.frames)
+
+
+class ColumnStore:
+    """A store over a `Medium`; see `spatterlib.types.Store`.
+
+    Parameters
+    ----------
+    path : str
+        What messages call it.
+    opener : callable
+        Opens the medium, when it is first needed; picklable.
+    mode : {"r", "a"}
+        Read only, or append too.
+    """
+
+    def __init__(self, path: str, opener: Callable[[], Medium], mode: str = "r") -> None:
+        if mode not in ("r", "a"):
+            raise ParameterError(f"a store is opened with mode 'r' or 'a', not {mode!r}")
+        self._path, self._opener, self._mode = path, opener, mode
+        self._medium: Medium | None = None
+        self._closed = False
+        self._pending = _Pending()
+        self._parsed: tuple[Header | None, State | None] = (None, None)
+        self._ends: NDArray[np.int64] = np.empty(0, np.int64)
+
+    def opened(self) -> Self:
+        """Itself, opened now and found to be a store that this version reads."""
+        try:
+            self._state()
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    def __repr__(self) -> str:
+        return f"<store {self._path}, mode {self._mode!r}{', closed' if self._closed else ''}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._mode != "r":
+            raise StoreError(f"{self._path} is open for writing and cannot be sent to another process")
+        return ColumnStore, (self._path, self._opener, "r")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self._state().rows
+
+    @property
+    def table(self) -> Detections:
+        """``(n,)`` `DETECTION`: every row that is wholly on disk."""
+        rows = self._state().rows
+        return self._joined("columns", DETECTION, rows)
+
+    @property
+    def frame_log(self) -> NDArray[np.void]:
+        """``(frames,)`` `FRAME_LOG`: every frame that was looked at."""
+        return self._joined("frame_log", FRAME_LOG, self._state().frames)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of all columns, the fields of `DETECTION` first."""
+        return (*(DETECTION.names or ()), *self._state().columns)
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """JSON-able facts about the whole; a copy, changed with `set_attrs`."""
+        attrs: dict[str, Any] = json.loads(self._state().attrs)
+        return attrs
+
+    def column(self, name: str) -> NDArray[Any]:
+        """``(n,)`` values of one column; text as ``U``.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such column.
+        """
+        while True:
+            state = self._state()
+            dtype = _dtype_of(name, state, self._path)
+            try:
+                values = self._array(f"columns/{name}", dtype, state.rows)
+            except StoreError:
+                if self._state() is state:
+                    raise
+                continue
+            # A column may have been replaced by the writer while it was read.
+            if name in (DETECTION.names or ()) or self._state() is state:
+                return np.char.decode(values, "utf-8") if dtype.kind == "S" else values
+
+    def encoded(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> list[bytes]:
+        """Encoded crops of the rows, as they were appended; neighbours are read in one go.
+
+        Raises
+        ------
+        RowError
+            If a row is not there, or is negative.
+        """
+        starts, ends = self._spans(rows)
+        order = np.argsort(starts, kind="stable")
+        groups = grouped(starts[order], ends[order])
+        ranges = [(int(starts[order[a]]), int(ends[order[b - 1]])) for a, b in groups]
+        crops: list[bytes] = [b""] * len(starts)
+        for (first, last), (origin, _), data in zip(groups, ranges, self._fetch(DATA, ranges), strict=True):
+            for row in order[first:last]:
+                crops[row] = data[int(starts[row]) - origin : int(ends[row]) - origin]
+        return crops
+
+    def read(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> list[Image]:
+        """Decoded crops of the rows, ``(h, w, 3)`` uint8 RGB each.
+
+        Raises
+        ------
+        RowError
+            If a row is not there, or is negative.
+        StoreError
+            If a crop does not decode.
+        """
+        return [decoded(crop, self._path, row) for row, crop in zip(rows, self.encoded(rows), strict=True)]
+
+    def append(
+        self, table: Detections, encoded_crops: Sequence[bytes], frame_log: NDArray[np.void] | None = None
+    ) -> None:
+        """Add a batch of rows with their encoded crops, and the log of the frames they came from.
+
+        It counts when `flush` returns; reading, and much that is not yet flushed, flush too.
+        """
+        self._check_writable()
+        frames = np.empty(0, FRAME_LOG) if frame_log is None else frame_log
+        check_batch(table, encoded_crops, frames)
+        pending = self._pending
+        if len(table):
+            pending.tables.append(table.copy())
+            pending.crops.extend(encoded_crops)
+            pending.bytes += sum(map(len, encoded_crops))
+        if len(frames):
+            pending.frames.append(frames.copy())
+        if pending.bytes >= _PENDING_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Commit everything appended so far; a kill after this loses none of it.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be written, as on a full disk: then nothing that was appended since the last flush is in
+            the store, and the store can still be used.
+        """
+        if not self._pending:
+            return
+        # Taken out first: a batch that fails must not come again with the next one.
+        pending, self._pending = self._pending, _Pending()
+        state = self._state()
+        table = np.concatenate([np.empty(0, DETECTION), *pending.tables])
+        frames = np.concatenate([np.empty(0, FRAME_LOG), *pending.frames])
+        sizes = np.fromiter(map(len, pending.crops), np.int64, len(pending.crops))
+        appended: dict[str, NDArray[Any]] = {
+            DATA: np.frombuffer(b"".join(pending.crops), np.uint8),
+            ENDS: state.bytes + np.cumsum(sizes),
+            **split("columns", table),
+            **{f"columns/{name}": unset(dtype, len(table)) for name, dtype in state.columns.items()},
+            **split("frame_log", frames),
+        }
+        counts = {
+            "rows": state.rows + len(table),
+            "bytes": state.bytes + pending.bytes,
+            "frames": state.frames + len(frames),
+        }
+        self._commit(state.header(**counts), {name: array for name, array in appended.items() if len(array)})
+
+    def set_column(self, name: str, values: NDArray[Any] | Sequence[Any]) -> None:
+        """Write one further column (label, group, probability), or replace it, at once and as a whole.
+
+        Parameters
+        ----------
+        name : str
+            Letters, digits, ``_`` and ``-``, a letter first; no field of `DETECTION`.
+        values : array_like
+            ``(n,)`` bool, int, float or text. Rows that are appended later get False, -1 (0 where unsigned), NaN, "".
+
+        Raises
+        ------
+        ParameterError
+            If the name, the length or the type will not do.
+        """
+        self._check_writable()
+        if not isinstance(name, str) or not COLUMN_NAME.fullmatch(name):
+            raise ParameterError(f"a column's name is letters, digits, _ and -, a letter first, not {name!r}")
+        if name in (DETECTION.names or ()):
+            raise ParameterError(f"column {name!r} was measured and cannot be set; choose another name")
+        state = self._state()
+        array = storable(values, name)
+        if array.shape != (state.rows,):
+            raise ParameterError(
+                f"column {name!r} needs one value for each of the {state.rows} rows of {self._path}, "
+                f"got shape {array.shape}"
+            )
+        columns = {known: dtype.str for known, dtype in state.columns.items()} | {name: array.dtype.str}
+        self._commit(state.header(columns=columns), {}, {f"columns/{name}": array})
+
+    def set_attrs(self, attrs: Mapping[str, Any]) -> None:
+        """Add to or replace entries of `attrs`, at once.
+
+        Raises
+        ------
+        ParameterError
+            If a value is not JSON-able.
+        """
+        self._check_writable()
+        state = self._state()
+        self._commit(state.header(attrs=json.loads(state.attrs) | json_copy(attrs)), {})
+
+    def close(self) -> None:
+        """Flush and let go of the file; may be called twice."""
+        if self._closed:
+            return
+        try:
+            self.flush()
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        self._closed = True
+        if self._medium is not None:
+            self._medium.close()
+            self._medium = None
+
+    def _check_writable(self) -> None:
+        if self._mode != "a":
+            raise StoreError(f"{self._path} is open for reading; to change it, open it with mode='a'")
+
+    def _ready(self) -> Medium:
+        if self._closed:
+            raise StoreError(f"{self._path} is closed; open it again")
+        if self._medium is None:
+            self._medium = self._opener()
+        return self._medium
+
+    def _state(self) -> State:
+        """What is committed, everything appended so far included."""
+        medium = self._ready()
+        self.flush()
+        header = medium.header()
+        known, state = self._parsed
+        if header is not known or state is None:
+            before, state = state, parsed(header, self._path)
+            if before is not None and before.id != state.id:
+                raise StoreError(f"{self._path} was replaced by another store; open it again")
+            self._parsed = (header, state)
+        return state
+
+    def _commit(
+        self,
+        header: Header,
+        appended: Mapping[str, NDArray[Any]],
+        created: Mapping[str, NDArray[Any]] | None = None,
+    ) -> None:
+        try:
+            self._ready().commit(header, appended, created or {})
+        except StoreError:
+            raise
+        except (OSError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+            raise StoreError(f"{self._path} cannot be written: {reason}; what was there before is kept") from error
+
+    def _fetch(self, array: str, ranges: Sequence[Range]) -> list[bytes]:
+        try:
+            return self._ready().fetch(array, ranges)
+        except StoreError:
+            raise
+        except OSError as error:
+            reason = error.strerror or " ".join(str(error).split())
+            raise StoreError(f"{self._path} cannot be read: {reason}") from error
+
+    def _array(self, array: str, dtype: np.dtype[Any], count: int, start: int = 0) -> NDArray[Any]:
+        """Items ``start .. count - 1`` of an array, writable."""
+        [data] = self._fetch(array, [(start * dtype.itemsize, count * dtype.itemsize)])
+        return np.frombuffer(bytearray(data), dtype)
+
+    def _joined(self, group: str, dtype: np.dtype[Any], count: int) -> NDArray[np.void]:
+        table = np.empty(count, dtype)
+        for name in dtype.names or ():
+            table[name] = self._array(f"{group}/{name}", dtype[name], count)
+        return table
+
+    def _spans(self, rows: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where in the crops' bytes each of the rows begins and ends."""
+        state, ends = self._state(), self._ends
+        if len(ends) < state.rows:
+            ends = np.concatenate([ends, self._array(ENDS, np.dtype("<i8"), state.rows, len(ends))])
+            if np.any(np.diff(ends, prepend=0) < 0) or ends[-1] > state.bytes:
+                raise StoreError(f"{self._path} is damaged: its crops do not follow each other")
+            self._ends = ends
+        chosen = row_numbers(rows, state.rows, self._path)
+        stops = ends[chosen]
+        starts = np.where(chosen > 0, ends[np.maximum(chosen, 1) - 1], 0) if len(chosen) else stops
+        return starts, stops
+
+
+def _dtype_of(name: str, state: State, path: str) -> np.dtype[Any]:
+    if name in (DETECTION.names or ()):
+        return DETECTION[name]
+    if name in state.columns:
+        return state.columns[name]
+    known = ", ".join([*(DETECTION.names or ()), *state.columns])
+    raise ParameterError(f"{path} has no column {name!r}; it has {known}")

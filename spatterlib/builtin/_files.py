@@ -1,0 +1,100 @@
+"""Files that survive a kill: locked against a second writer, written beside and renamed, read at offsets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from spatterlib.errors import StoreError
+
+__all__ = ["BESIDE", "claim", "lock", "put", "read_at", "sync_folder", "write_at"]
+
+BESIDE = ".new"
+"""Ends the name of a file that is still being written; the rename takes it away."""
+
+
+def lock(descriptor: int) -> bool:
+    """Make this process the only writer of an open file or folder, until it closes it or dies.
+
+    Returns
+    -------
+    bool
+        False if another process is its writer. Where the file system knows no locks, nothing is locked: True.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def claim(descriptor: int, path: str) -> None:
+    """`lock` it or raise.
+
+    Raises
+    ------
+    StoreError
+        If another process writes it.
+    """
+    if not lock(descriptor):
+        raise StoreError(f"{path} is being written by another process; wait until it is done")
+
+
+def read_at(descriptor: int, size: int, offset: int) -> bytes:
+    """Up to `size` bytes from `offset`, short only at the end of the file; moves no file position."""
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, size, offset)
+    with os.fdopen(os.dup(descriptor), "rb", buffering=0) as file:  # Windows
+        file.seek(offset)
+        return file.read(size)
+
+
+def write_at(descriptor: int, data: memoryview | bytes, offset: int) -> None:
+    """Write all of `data` at `offset`."""
+    view = memoryview(data).cast("B")
+    while view:
+        if hasattr(os, "pwrite"):
+            done = os.pwrite(descriptor, view, offset)
+        else:  # Windows
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            done = os.write(descriptor, view)
+        view, offset = view[done:], offset + done
+
+
+def sync_folder(path: str | Path) -> None:
+    """Make renames in a folder survive a power cut."""
+    if not hasattr(os, "O_DIRECTORY"):  # Windows
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def put(objects: Mapping[str, bytes | memoryview]) -> None:
+    """Write files by path, each beside its place and then renamed: whole or as before, never half.
+
+    All of them are on disk, power cut included, when it returns. What fails leaves nothing beside.
+    """
+    for path, data in objects.items():
+        beside = path + BESIDE
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            with Path(beside).open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(beside).replace(path)
+        except BaseException:
+            Path(beside).unlink(missing_ok=True)
+            raise
+    for folder in {Path(path).parent for path in objects}:
+        sync_folder(folder)

@@ -1,0 +1,130 @@
+"""What the HDF5 store's file holds, written by HDF5 and found again as places in the file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib.builtin._rows import COLUMN_NAME, Header
+
+__all__ = ["GROUPS", "Array", "Layout", "change", "found", "make"]
+
+GROUPS = ("columns", "crops", "frame_log")
+_ROWS_PER_CHUNK, _BYTES_PER_CHUNK = 8192, 1 << 20
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Array:
+    """Where an array's chunks lie: chunk k holds its bytes from ``k * chunk`` on."""
+
+    size: int
+    chunk: int
+    offsets: NDArray[np.int64]
+
+    def pieces(self, start: int, stop: int) -> list[Range]:
+        """(offset in the file, number of bytes) of the array's bytes ``start .. stop - 1``."""
+        if not 0 <= start <= stop <= self.size:
+            raise ValueError
+        places = []
+        while start < stop:
+            chunk, inside = divmod(start, self.chunk)
+            count = min(self.chunk - inside, stop - start)
+            places.append((int(self.offsets[chunk]) + inside if self.offsets[chunk] >= 0 else -1, count))
+            start += count
+        return places
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything lies, as of one commit."""
+
+    counter: int
+    commits: int
+    header: Header
+    arrays: Mapping[str, Array]
+
+
+def change(h5: Any, header: Header, appended: Mapping[str, NDArray[Any]], created: Mapping[str, NDArray[Any]]) -> None:
+    for name, values in created.items():
+        if name in h5:
+            del h5[name]
+        make(h5, name, values)
+    for name, values in appended.items():
+        dataset = h5[name]
+        count = len(dataset)
+        dataset.resize((count + len(values),))
+        dataset[count:] = _for_hdf5(values)
+    text = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    h5["header"].resize(text.shape)
+    h5["header"][:] = text
+    h5["commit"][0] += np.uint64(1)
+
+
+def make(h5: Any, name: str, values: NDArray[Any]) -> None:
+    item = values.dtype.itemsize
+    rows = _BYTES_PER_CHUNK if name == "crops/data" else max(1, min(_ROWS_PER_CHUNK, _BYTES_PER_CHUNK // item))
+    data = _for_hdf5(values)
+    # Without a filter and fill values, HDF5 writes just the bytes that it is given, and they never move.
+    h5.create_dataset(name, data=data, dtype=data.dtype, maxshape=(None,), chunks=(rows,), fill_time="never")
+
+
+def _for_hdf5(values: NDArray[Any]) -> NDArray[Any]:
+    """Text marked as UTF-8; anything else as it is."""
+    import h5py
+
+    if values.dtype.kind != "S":
+        return values
+    return values.astype(h5py.string_dtype("utf-8", values.dtype.itemsize))
+
+
+def found(h5: Any, read: Callable[[int, int], bytes]) -> Layout:
+    counter = _child(h5, "commit").id.get_offset()
+    commits = int.from_bytes(read(counter, 8), "little")
+    text = _place(_child(h5, "header"))
+    header = json.loads(b"".join(read(*piece) for piece in text.pieces(0, text.size)))
+    groups = {group: _child(h5, group) for group in GROUPS}
+    arrays = {
+        f"{group}/{name}": _place(_child(children, name))
+        for group, children in groups.items()
+        for name in children
+        if COLUMN_NAME.fullmatch(name)
+    }
+    return Layout(counter, commits, header, arrays)
+
+
+def _child(group: Any, name: str) -> Any:
+    """A member that lies in this file itself: a link could lead to any file of the machine."""
+    import h5py
+
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise KeyError(f"it has no {name!r} of its own")
+    return group[name]
+
+
+def _place(dataset: Any) -> Array:
+    """Where a dataset's chunks lie."""
+    from h5py import h5d
+
+    plan = dataset.id.get_create_plist()
+    if plan.get_layout() != h5d.CHUNKED or plan.get_nfilters() or dataset.ndim != 1:
+        raise ValueError(f"{dataset.name} is not stored as spatterlib stores it; was the file repacked?")
+    item, rows = dataset.dtype.itemsize, plan.get_chunk()[0]
+    count = -(-len(dataset) // rows)
+    if len(dataset) * item > dataset.file.id.get_filesize():
+        raise ValueError(f"{dataset.name} is longer than the file")
+    offsets = np.full(count, -1, np.int64)
+
+    def note(chunk: Any) -> None:
+        if chunk.chunk_offset[0] // rows < count:
+            offsets[chunk.chunk_offset[0] // rows] = chunk.byte_offset
+
+    if count:
+        dataset.id.chunk_iter(note)
+    return Array(len(dataset) * item, rows * item, offsets)

@@ -1,0 +1,187 @@
+"""Named objects of bytes, in a folder or in any file system that fsspec reaches, each written as a whole."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import weakref
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from spatterlib.builtin._files import BESIDE, claim, put, read_at
+from spatterlib.errors import StoreError
+
+__all__ = ["Bucket", "Folder", "Objects", "objects_at"]
+
+Piece = tuple[str, int, int]
+
+
+class Objects(Protocol):
+    """Named objects of bytes; names are relative, with ``/``."""
+
+    cheap: bool
+    """Whether looking something up costs next to nothing."""
+
+    def get(self, name: str) -> bytes | None:
+        """A whole object; None if there is none."""
+
+    def pieces(self, wanted: Sequence[Piece]) -> list[bytes]:
+        """Bytes ``start .. stop - 1`` of objects; FileNotFoundError if one is not there."""
+
+    def put(self, objects: Mapping[str, bytes]) -> None:
+        """Write objects, each as a whole; all are safe when it returns."""
+
+    def names(self, prefix: str) -> list[str]:
+        """Names directly under a prefix, without it."""
+
+    def remove(self, name: str) -> None:
+        """Remove an object, or everything under a prefix."""
+
+    def claim(self) -> None:
+        """Become the only writer, where that can be; StoreError if somebody else is."""
+
+    def close(self) -> None:
+        """Stop being the only writer."""
+
+
+def objects_at(path: str) -> Objects:
+    """The objects under a path or URL.
+
+    Raises
+    ------
+    StoreError
+        If the URL's file system is not installed.
+    """
+    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]+://|\w+::", path):
+        return Folder(path)
+    parts = urlsplit(path)
+    if parts.scheme == "file":
+        return Folder(url2pathname(parts.path))
+    return Bucket(path)
+
+
+class Folder:
+    """Objects as files of a folder."""
+
+    cheap = True
+
+    def __init__(self, path: str) -> None:
+        self._root = Path(path).absolute()
+        self._unlock: Any = None
+
+    def get(self, name: str) -> bytes | None:
+        """A whole file; None if there is none."""
+        try:
+            return (self._root / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def pieces(self, wanted: Sequence[Piece]) -> list[bytes]:
+        """Bytes of files, each file opened once for its run of pieces."""
+        found: list[bytes] = []
+        for name, run in groupby(wanted, lambda piece: piece[0]):
+            descriptor = os.open(self._root / name, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            try:
+                found += [read_at(descriptor, stop - start, start) for _, start, stop in run]
+            finally:
+                os.close(descriptor)
+        return found
+
+    def put(self, objects: Mapping[str, bytes]) -> None:
+        """Write files, each beside its place and renamed."""
+        put({str(self._root / name): data for name, data in objects.items()})
+
+    def names(self, prefix: str) -> list[str]:
+        """Files and folders directly under a prefix."""
+        try:
+            return sorted(entry.name for entry in (self._root / prefix).iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def remove(self, name: str) -> None:
+        """Remove a file or folder; a link is removed, not followed."""
+        path = self._root / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+    def claim(self) -> None:
+        """Make the folder if there is none, lock it, remove what a killed writer left unfinished."""
+        try:
+            self._root.mkdir(exist_ok=True)
+            descriptor = os.open(self._root, os.O_RDONLY)
+        except OSError as error:
+            raise StoreError(f"{self._root} cannot be written: {error.strerror}") from error
+        self._unlock = weakref.finalize(self, os.close, descriptor)
+        claim(descriptor, str(self._root))
+        for unfinished in self._root.rglob(f"*{BESIDE}"):
+            unfinished.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        if self._unlock is not None:
+            self._unlock()
+
+
+class Bucket:
+    """Objects of a file system that fsspec reaches; nothing keeps a second writer away."""
+
+    cheap = False
+
+    def __init__(self, url: str) -> None:
+        try:
+            import fsspec
+
+            self._fs, self._root = fsspec.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise StoreError(f"{url} cannot be reached: {error}; pip install 'spatterlib[remote]'") from error
+
+    def _at(self, name: str) -> str:
+        return f"{self._root.rstrip('/')}/{name}"
+
+    def get(self, name: str) -> bytes | None:
+        """A whole object; None if there is none."""
+        try:
+            data: bytes = self._fs.cat_file(self._at(name))
+        except FileNotFoundError:
+            return None
+        return data
+
+    def pieces(self, wanted: Sequence[Piece]) -> list[bytes]:
+        """Bytes of objects, all asked for at the same time."""
+        names = [self._at(name) for name, _, _ in wanted]
+        starts, stops = [start for _, start, _ in wanted], [stop for _, _, stop in wanted]
+        found: list[bytes] = self._fs.cat_ranges(names, starts, stops, on_error="raise")
+        return found
+
+    def put(self, objects: Mapping[str, bytes]) -> None:
+        """Write objects, all at the same time."""
+        self._fs.pipe({self._at(name): bytes(data) for name, data in objects.items()})
+
+    def names(self, prefix: str) -> list[str]:
+        """Names directly under a prefix, as of now."""
+        try:
+            self._fs.invalidate_cache()
+            found = self._fs.ls(self._at(prefix), detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in found)
+
+    def remove(self, name: str) -> None:
+        """Remove an object, or everything under a prefix."""
+        try:
+            self._fs.rm(self._at(name), recursive=True)
+        except FileNotFoundError:
+            return
+
+    def claim(self) -> None:
+        """Nothing: there are no locks."""
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,186 @@
+"""Rows, headers and columns of stores: pure functions that check what comes in from a caller or from a file."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib.crops import decode
+from spatterlib.errors import ParameterError, RowError, StoreError
+from spatterlib.types import DETECTION, FRAME_LOG, Image
+
+__all__ = [
+    "COLUMN_NAME",
+    "DATA",
+    "ENDS",
+    "FORMAT",
+    "Header",
+    "State",
+    "blank",
+    "check_batch",
+    "decoded",
+    "grouped",
+    "json_copy",
+    "parsed",
+    "row_numbers",
+    "split",
+    "storable",
+    "unset",
+]
+
+FORMAT = 1
+"""Version of the layout; a store of a newer one is refused."""
+
+COLUMN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+
+DATA, ENDS = "crops/data", "crops/ends"
+
+# Crops nearer to each other than _GAP bytes are read in one go, of at most _SPAN bytes.
+_GAP, _SPAN = 16 << 10, 8 << 20
+
+Header = Mapping[str, Any]
+
+
+def blank(attrs: Mapping[str, Any] | None) -> tuple[Header, dict[str, NDArray[Any]]]:
+    """Header and arrays of a store without rows."""
+    header = {
+        "format": FORMAT,
+        "id": secrets.token_hex(8),
+        "rows": 0,
+        "bytes": 0,
+        "frames": 0,
+        "columns": {},
+        "attrs": json_copy(attrs or {}),
+    }
+    arrays = {DATA: np.empty(0, np.uint8), ENDS: np.empty(0, "<i8")}
+    return header, arrays | split("columns", np.empty(0, DETECTION)) | split("frame_log", np.empty(0, FRAME_LOG))
+
+
+@dataclass(frozen=True)
+class State:
+    """A header, checked."""
+
+    id: str
+    rows: int
+    bytes: int
+    frames: int
+    columns: dict[str, np.dtype[Any]]
+    attrs: str
+
+    def header(self, **changed: Any) -> Header:
+        columns = {name: dtype.str for name, dtype in self.columns.items()}
+        kept = {"id": self.id, "rows": self.rows, "bytes": self.bytes, "frames": self.frames}
+        return {"format": FORMAT} | kept | {"columns": columns, "attrs": json.loads(self.attrs)} | changed
+
+
+def row_numbers(rows: Any, count: int, path: str) -> NDArray[np.int64]:
+    """``(k,)`` int64 row numbers, each found to be in ``0 .. count - 1``.
+
+    Raises
+    ------
+    RowError
+        If one is not, or if they are no whole numbers.
+    """
+    numbers = np.asarray(rows)
+    if numbers.size == 0 and numbers.ndim == 1:
+        return np.empty(0, np.int64)
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
+        raise RowError(
+            f"rows of {path} are given as a list of whole numbers, not {numbers.dtype} {numbers.shape}; "
+            "turn a mask into numbers with np.flatnonzero"
+        )
+    outside = (numbers < 0) | (numbers >= count)
+    if outside.any():
+        raise RowError(f"{path} has {count} rows, from 0; there is no row {numbers[outside][0]}")
+    return numbers.astype(np.int64)
+
+
+def decoded(crop: bytes, path: str, row: int) -> Image:
+    """The picture in an encoded crop; an error says which row of which store it is."""
+    try:
+        return decode(crop)
+    except StoreError as error:
+        raise StoreError(f"{path}, row {row}: {error}") from error
+
+
+def grouped(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Runs ``[first, last)`` of sorted spans that are read in one go."""
+    groups: list[tuple[int, int]] = []
+    first = 0
+    for index in range(1, len(starts) + 1):
+        if index == len(starts) or starts[index] - ends[index - 1] > _GAP or ends[index] - starts[first] > _SPAN:
+            groups.append((first, index))
+            first = index
+    return groups
+
+
+def split(group: str, table: NDArray[np.void]) -> dict[str, NDArray[Any]]:
+    """Fields of a structured array as arrays of their own."""
+    return {f"{group}/{name}": np.ascontiguousarray(table[name]) for name in table.dtype.names or ()}
+
+
+def unset(dtype: np.dtype[Any], count: int) -> NDArray[Any]:
+    """Values of a further column for rows that came later."""
+    value: dict[str, Any] = {"f": np.nan, "i": -1, "u": 0, "b": False, "S": b""}
+    return np.full(count, value[dtype.kind], dtype)
+
+
+def storable(values: Any, name: str) -> NDArray[Any]:
+    """A column's values as little-endian numbers, bool, or text as UTF-8 bytes of fixed length."""
+    array = np.asarray(values)
+    if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.flat):
+        array = array.astype(np.str_)
+    if array.dtype.kind == "U":
+        array = np.char.encode(array, "utf-8")
+        return array.astype(f"S{max(array.dtype.itemsize, 1)}")
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise ParameterError(f"column {name!r} must be bool, int, float or text, got {array.dtype}")
+    return array.astype(array.dtype.newbyteorder("<"))
+
+
+def check_batch(table: Any, crops: Any, frames: Any) -> None:
+    for array, dtype, what in ((table, DETECTION, "DETECTION"), (frames, FRAME_LOG, "FRAME_LOG")):
+        if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:
+            raise ParameterError(f"append needs an (n,) array of dtype {what}, got {type(array).__name__}")
+    if len(table) != len(crops):
+        raise ParameterError(f"append needs one crop for each row, got {len(crops)} for {len(table)} rows")
+    if not all(isinstance(crop, bytes) and crop for crop in crops):
+        raise ParameterError("append needs each crop as an encoded image, in bytes; see spatterlib.crops.encode")
+
+
+def json_copy(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy as JSON gives it back."""
+    try:
+        copy: dict[str, Any] = json.loads(json.dumps(dict(attrs), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ParameterError(f"attrs of a store must be JSON-able: {error}") from error
+    return copy
+
+
+def parsed(header: Header, path: str) -> State:
+    version = header.get("format")
+    if isinstance(version, int) and version > FORMAT:
+        raise StoreError(
+            f"{path} has store format {version}, this spatterlib reads up to {FORMAT}: "
+            "install a newer spatterlib to open it"
+        )
+    try:
+        columns = {name: np.dtype(text) for name, text in header["columns"].items()}
+        counts = [header["rows"], header["bytes"], header["frames"]]
+        sound = all(type(count) is int and count >= 0 for count in counts) and version == FORMAT
+        sound &= all(COLUMN_NAME.fullmatch(name) is not None for name in columns)
+        sound &= all(dtype.kind in "biufS" and dtype.itemsize > 0 for dtype in columns.values())
+        sound &= isinstance(header["attrs"], dict)
+        if sound:
+            rows, data, frames = counts
+            return State(str(header["id"]), rows, data, frames, columns, json.dumps(header["attrs"]))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        pass
+    raise StoreError(f"{path} is damaged: its header does not say what it holds")

@@ -1,0 +1,102 @@
+"""One image file as an array: RGB or grey, 8 or 16 bits. No BGR array leaves this module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib.crops import MAX_PIXELS, size
+from spatterlib.errors import StoreError
+from spatterlib.types import Image
+
+Still: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+"""``(h, w, 3)`` RGB or ``(h, w)`` grey, uint8 or uint16."""
+
+_PNG, _JPEG, _BMP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM"
+
+
+def decode_still(data: bytes) -> Still | None:
+    """Decode an image file.
+
+    Parameters
+    ----------
+    data : bytes
+        A PNG, JPEG, BMP or TIFF file; the first page of several.
+
+    Returns
+    -------
+    ndarray or None
+        ``(h, w, 3)`` RGB or ``(h, w)`` grey, transparency dropped, upright as its EXIF orientation says; None where
+        it is damaged, cut short, or promises more than `crops.MAX_PIXELS`.
+    """
+    import cv2
+
+    if not _whole(data):
+        return None
+    with _silence():
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+        except cv2.error:
+            return None
+    if image is None:
+        return None
+    if image.ndim == 3 and image.shape[2] == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image  # type: ignore[return-value]
+
+
+def _whole(data: bytes) -> bool:
+    """Whether an image file has its end and a size that can be afforded; what is not known is let pass."""
+    try:
+        if data.startswith(_PNG):
+            width, height = size(data)
+            return b"IEND" in data[-64:] and width * height <= MAX_PIXELS
+        if data.startswith(_JPEG):
+            # Within coded data neither marker occurs; an embedded thumbnail ends before the image's own scan.
+            width, height = size(data)
+            return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") and width * height <= MAX_PIXELS
+    except StoreError:
+        return False
+    if data.startswith(_BMP):
+        width, height = np.abs(np.frombuffer(data[18:26].ljust(8, b"\0"), "<i4").astype(np.int64)).tolist()
+        return bool(width * height <= MAX_PIXELS)
+    return bool(data)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep OpenCV's chatter about damaged images from the user's terminal."""
+    import cv2
+
+    before = cv2.utils.logging.setLogLevel(0)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(before)
+
+
+def eight_bits(still: Still) -> Image:
+    """Scale to 8 bits by the type alone, so that frames stay comparable.
+
+    Parameters
+    ----------
+    still : ndarray
+        uint8, uint16 or bool.
+
+    Returns
+    -------
+    ndarray
+        uint8: 8 bits as they are; 16 bits times 255 / 65535, rounded, that is ``(v + 128) // 257``; False and True
+        are 0 and 255.
+    """
+    if still.dtype == np.uint8:
+        return still  # type: ignore[return-value]
+    if still.dtype == np.bool_:
+        return still.astype(np.uint8) * np.uint8(255)
+    import cv2
+
+    return np.asarray(cv2.convertScaleAbs(np.ascontiguousarray(still, np.uint16), alpha=1 / 257), np.uint8)

@@ -1,0 +1,353 @@
+"""Video files, through PyAV: exact frame numbers, the container's own times, every frame accounted for."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib.builtin._decoded import Turn, TurnedPicture, picture_of
+from spatterlib.builtin._packets import REORDERED, Packets, demux, is_cut, list_packets, row
+from spatterlib.errors import VideoError
+from spatterlib.hookspecs import hookimpl
+from spatterlib.types import Picture, Video
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+log = logging.getLogger("spatterlib")
+
+# Packets that a decoder may swallow before the first frame: what it reorders, and what its threads hold.
+_SILENT = 4 * REORDERED
+
+
+@dataclass(frozen=True, eq=False)
+class Container:
+    """An opened video file.
+
+    All packets are listed when it is opened, without decoding them; the number of a frame is the rank of its time
+    stamp, so numbers stay exact where frames fail and behind a seek. `times` are the container's, in seconds; they
+    are not shifted to begin at zero. Only where a container holds none are they computed from its frame rate,
+    which `identity` then says.
+
+    A frame counts as decoded if the decoder returns it and flags no error in it: what it invents to conceal
+    damage is not taken for a picture. Frames that refer to a damaged one, up to the next key frame, are taken
+    as the decoder gives them.
+
+    Reading changes nothing in the object: several threads may read at the same time, each `read` from a decoder
+    of its own.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    packets : Packets
+        What is in it.
+    width, height : int
+        Px, as shown.
+    turn : Turn
+        How stored frames are turned to be shown.
+    facts : dict
+        What `identity` says about coding.
+    threads : int
+        Decoder threads; 0 = as many as there are cores. ``dataclasses.replace(video, threads=1)`` is the same video
+        read with one, without listing the packets again.
+    """
+
+    path: Path
+    packets: Packets = field(repr=False)
+    width: int
+    height: int
+    turn: Turn
+    facts: dict[str, Any] = field(repr=False)
+    threads: int = 0
+    _idle: dict[int, list[InputContainer]] = field(init=False, repr=False, default_factory=lambda: defaultdict(list))
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.path.name
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """``(expected,)`` float64, s; NaN for frames that were cut off with the end of the file."""
+        return self.packets.times
+
+    @cached_property
+    def keyframes(self) -> NDArray[np.int64]:
+        """``(k,)`` int64, from 0: numbers of the frames at which decoding can begin."""
+        return np.unique(self.packets.begins[:, 1])
+
+    @cached_property
+    def _digest(self) -> str:
+        with self.path.open("rb") as file:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+    def identity(self) -> dict[str, Any]:
+        """JSON-able: name, digest of the content, coding, size, number of frames, where the times come from."""
+        return {
+            "name": self.name,
+            "digest": self._digest,
+            **self.facts,
+            "width": self.width,
+            "height": self.height,
+            "frames": len(self.times),
+            "fps": _mean_rate(self.times),
+            "times": self.packets.clock,
+        }
+
+    def read(self, start: int, stop: int) -> Iterator[Picture | None]:
+        """Frames ``start .. stop - 1``, one item each, in order; None where one does not decode.
+
+        Pictures stay valid when reading goes on. Where a frame fails, its neighbours up to the next key frame are
+        decoded anew by one thread from the key frame before: what comes behind damage then depends neither on the
+        number of threads nor on where reading began.
+        """
+        end = min(stop, self.packets.found)
+        while start < end:
+            # Looked at from the key frame on: damage in front of `start` tells on the frames behind it.
+            first = int(self.keyframes[self.keyframes <= start][-1])
+            for number, picture in enumerate(self._in_order(first, end, 0, self.threads), first):
+                if picture is None:
+                    break
+                if number >= start:
+                    yield picture
+                    start += 1
+            if start < end:
+                edge = min(int(min(self.keyframes[self.keyframes > start], default=end)), end)
+                for picture in self._in_order(start, edge, 1, 1):
+                    yield picture
+                    start += 1
+        yield from [None] * (stop - max(start, end))
+
+    def _in_order(self, start: int, stop: int, back: int, threads: int) -> Iterator[Picture | None]:
+        """Frames by number, None for one that others have overtaken by more than a decoder reorders."""
+        waiting: dict[int, Picture | None] = {}
+        silent = 0
+        decoded = self._decoded(start, stop, back, threads)
+        for number, picture in _count(decoded) if self.packets.counted else decoded:
+            silent = silent + 1 if number < 0 else 0
+            if number >= start:
+                waiting[number] = picture
+            while start in waiting or len(waiting) > REORDERED or silent > _SILENT:
+                yield waiting.pop(start, None)
+                start, silent = start + 1, 0
+                if start == stop:
+                    return
+        for number in range(start, stop):
+            yield waiting.get(number)
+
+    def _decoded(self, start: int, stop: int, back: int, threads: int) -> Iterator[tuple[int, Picture | None]]:
+        """Number and picture in the decoder's order, None for a flawed one; number -1 for a packet without one."""
+        import av
+
+        first, last = self.packets.span(start, stop, back)
+        numbers: list[int | None] = self.packets.numbers[first : last + 1].tolist()
+        flawed = set(self.packets.numbers[self.packets.rows["corrupt"]].tolist())
+        threads = 1 if self.packets.counted else threads
+        source, packets = self._packets_from(first, threads)
+        decode = _stream(source).codec_context.decode
+        try:
+            for number, packet in zip([*numbers, None], chain(packets, [None]), strict=False):
+                if packet is not None:
+                    # The decoder hands a packet's time stamp on to its frame: the surest way to know its number.
+                    packet.pts, packet.dts = number, None
+                frames: list[VideoFrame] = []
+                try:
+                    frames = decode(packet if number is not None else None)
+                except av.FFmpegError as error:
+                    log.debug("%s: frame %s: %s", self.name, number, error)
+                for frame in frames:
+                    shown = -1 if frame.pts is None else frame.pts
+                    yield shown, None if shown in flawed or frame.is_corrupt else self._picture(frame)
+                if not frames:
+                    yield -1, None
+        finally:
+            self._idle[threads].append(source)
+
+    def _picture(self, frame: VideoFrame) -> Picture:
+        picture = picture_of(frame)
+        return TurnedPicture(picture, self.turn) if self.turn else picture
+
+    def _packets_from(self, first: int, threads: int) -> tuple[InputContainer, Iterator[Packet[Any]]]:
+        """Packets from number `first` on: by seeking if that lands where it should, else by skipping."""
+        idle = self._idle[threads]
+        source = idle.pop() if idle else _open(self.path, threads)
+        packets = self._sought(source, first)
+        if packets is None:
+            source.close()
+            source = _open(self.path, threads)
+            packets = islice(demux(source, _stream(source)), first, None)
+        return source, packets
+
+    def _sought(self, source: InputContainer, first: int) -> Iterator[Packet[Any]] | None:
+        import av
+
+        stamps = [int(self.packets.rows[name][first]) for name in ("pts", "dts")]
+        known = [stamp for stamp in stamps if stamp > np.iinfo(np.int64).min]
+        if not known:
+            return None
+        stream = _stream(source)
+        try:
+            source.seek(min(known), stream=stream)
+        except av.FFmpegError:
+            return None
+        packets = demux(source, stream)
+        landed = next(packets, None)
+        at = None if landed is None else self.packets.find(landed)
+        if landed is None or at is None or at > first:
+            return None
+        return islice(chain([landed], packets), first - at, None)
+
+    def close(self) -> None:
+        """Let go of the file; may be called twice."""
+        for idle in self._idle.values():
+            while idle:
+                idle.pop().close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(getattr(self, item.name) for item in dataclasses.fields(self) if item.init)
+
+
+def _count(decoded: Iterator[tuple[int, Picture | None]]) -> Iterator[tuple[int, Picture | None]]:
+    """Number frames by counting them, where only the order in which they come tells.
+
+    Where a packet fails, that is known once `REORDERED` further ones came: so far may the numbers in between be
+    too low by one, and from there on they are exact again.
+    """
+    number, low = 0, 0
+    came: set[int] = set()
+    for rank, picture in decoded:
+        if rank < 0:
+            yield rank, picture
+            continue
+        came.add(rank)
+        for late in range(low, rank - REORDERED):
+            number += late not in came
+            came.discard(late)
+        low = max(low, rank - REORDERED)
+        yield number, picture
+        number += 1
+
+
+def _open(path: Path, threads: int) -> InputContainer:
+    import av
+
+    # The prefix keeps FFmpeg from reading a protocol into a name such as "layer 1:30.mp4".
+    source = av.open(f"file:{path}", metadata_errors="ignore")
+    stream = _stream(source)
+    stream.thread_type = "AUTO"
+    stream.codec_context.thread_count = threads
+    return source
+
+
+def _streams(source: InputContainer) -> list[VideoStream]:
+    """Streams of moving pictures: the cover of a piece of music is none."""
+    return [
+        stream
+        for stream in source.streams.video
+        if "attached_pic" not in str(stream.disposition) and stream.codec_context is not None
+    ]
+
+
+def _stream(source: InputContainer) -> VideoStream:
+    return _streams(source)[0]
+
+
+def _mean_rate(times: NDArray[np.float64]) -> float | None:
+    known = times[np.isfinite(times)]
+    duration = float(known[-1] - known[0]) if len(known) else 0.0
+    return round((len(known) - 1) / duration, 6) if duration > 0 else None
+
+
+@hookimpl
+def spatter_open_video(path: str) -> Video | None:
+    """Any file that FFmpeg can read a video from."""
+    import av
+
+    file = Path(path)
+    if not file.is_file():
+        return None
+    try:
+        with av.open(f"file:{file}", metadata_errors="ignore") as source:
+            if not _streams(source) or source.format.name == "tty":
+                kinds = sorted({stream.type for stream in source.streams})
+                text = "text" if source.format.name == "tty" else " and ".join(kinds) or "nothing"
+                raise VideoError(f"{path} holds no video, only {text}")
+            return _opened(file, source)
+    except av.FFmpegError as error:
+        raise VideoError(f"{path} is no video that can be read: {_reason(file, error)}") from error
+
+
+def _opened(path: Path, source: InputContainer) -> Container:
+    stream = _stream(source)
+    stream.thread_type = "AUTO"
+    seen: list[VideoFrame] = []
+    packets = list_packets(path, source, stream, _look(source, stream, seen))
+    if not packets.found:
+        raise VideoError(f"{path} holds a video stream without any frames")
+    coding = stream.codec_context
+    turn, width, height = Turn(), coding.width, coding.height
+    if seen:
+        turn, width, height = Turn.of(seen[0]), seen[0].width, seen[0].height
+    height, width = turn.shape(height, width)
+    cut = is_cut(path, source.format.name)
+    if cut:
+        lost = len(packets.times) - packets.found
+        log.warning("%s is cut off at its end: %s frames are missing", path, lost or "an unknown number of")
+    facts = {
+        "format": source.format.name,
+        "codec": coding.name,
+        "pixel_format": seen[0].format.name if seen else coding.pix_fmt,
+        **({"cut": True} if cut else {}),
+    }
+    return Container(path, packets, width, height, turn, facts)
+
+
+def _look(source: InputContainer, stream: VideoStream, seen: list[VideoFrame]) -> Iterator[tuple[Any, ...]]:
+    """Rows of all packets; on the way, the first frame that decodes is put into `seen`."""
+    codec = stream.codec_context.name
+    for packet in demux(source, stream):
+        yield row(packet, codec)
+        if not seen:
+            seen.extend(_try(stream, packet))
+    if not seen:
+        seen.extend(_try(stream, None))
+
+
+def _try(stream: VideoStream, packet: Packet[Any] | None) -> list[VideoFrame]:
+    import av
+
+    try:
+        return stream.codec_context.decode(packet)
+    except av.FFmpegError:
+        return []
+
+
+def _reason(path: Path, error: Exception) -> str:
+    with path.open("rb") as file:
+        head = file.read(8)
+    if not head:
+        return "the file is empty"
+    if head[4:] == b"ftyp":
+        return "it begins as MP4, but its index (moov) is missing or damaged; was the recording cut off?"
+    return str(getattr(error, "strerror", "") or error).lower()

@@ -1,0 +1,297 @@
+"""Store `hdf5`: one HDF5 file that any HDF5 program reads, and that a kill at any moment leaves whole.
+
+HDF5 itself writes and understands the file's structure; every change goes through a journal (`_journal`) and counts at
+once or not at all, because HDF5 alone leaves a file that does not open when it is killed while writing structure. (SWMR
+mode, its own answer, forbids new columns, and marks a killed file as in use.) Values are read straight from the chunks'
+places in the file: the arrays are chunked, never compressed, and never move, so a reader beside the writer needs no
+lock, and reading is thread-safe. Dataset ``commit`` counts commits; a reader that sees it change looks up the places
+again. The writer locks the file; other HDF5 programs, which lock too, are told that it is in use.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib.builtin._columns import ColumnStore, Range
+from spatterlib.builtin._files import BESIDE, claim, lock, read_at, sync_folder
+from spatterlib.builtin._journal import Shadow, journal_of, replay
+from spatterlib.builtin._layout import Layout, change, found, make
+from spatterlib.builtin._rows import Header, blank
+from spatterlib.errors import MissingFileError, SpatterlibError, StoreError
+from spatterlib.hookspecs import hookimpl
+from spatterlib.types import Store, StoreKind
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_PATIENCE = 10.0  # s, how long a reader waits for a writer in the middle of a commit
+_TRIES = 10
+
+
+class Hdf5:
+    """One HDF5 file; survives a kill at any moment, can be read while it is written."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (".h5", ".hdf5")
+
+    @classmethod
+    def recognises(cls, path: str) -> bool:
+        """Whether `path` is an HDF5 file that this store wrote."""
+        try:
+            with Path(path).open("rb") as file:
+                if file.read(8) != _SIGNATURE:
+                    return False
+            medium = _File(path)
+        except (OSError, ValueError):
+            return False
+        medium.close()
+        return True
+
+    @classmethod
+    def create(cls, path: str, *, attrs: Mapping[str, Any] | None = None) -> Store:
+        """Make a new, empty store at `path`, in place of what is there, and open it for appending."""
+        header, arrays = blank(attrs)
+        target = str(Path(path).absolute())
+        medium = _create(target, header, arrays)
+        return ColumnStore(target, lambda: medium, "a").opened()
+
+    @classmethod
+    def open(cls, path: str, mode: str = "r") -> Store:
+        """Open a store: mode "r" to read, "a" to append and to set columns."""
+        target = str(Path(path).absolute())
+        return ColumnStore(target, partial(_File, target, mode), mode).opened()
+
+
+class _File:
+    """The medium: an open HDF5 file.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    mode : {"r", "a"}
+        Read only, or change it.
+    descriptor : int, optional
+        The file, opened and locked already.
+
+    Raises
+    ------
+    MissingFileError, StoreError
+        If it is not there, or no whole file of ours.
+    """
+
+    def __init__(self, path: str, mode: str = "r", descriptor: int | None = None) -> None:
+        self._path, self._mode = path, mode
+        self._layout: Layout | None = None
+        self._h5: Any = None
+        self._descriptor = _open(path, mode) if descriptor is None else descriptor
+        self._finalizer = weakref.finalize(self, os.close, self._descriptor)
+        try:
+            if mode == "a":
+                claim(self._descriptor, path)
+                self._begin()
+            self.header()
+        except BaseException:
+            self.close()
+            raise
+
+    def header(self) -> Header:
+        """The header as of the last commit."""
+        if self._mode == "r":
+            layout = self._layout
+            if layout is None or self._commits(layout.counter) != layout.commits:
+                layout = self._layout = self._looked_up()
+            self._header = layout.header
+        return self._header
+
+    def fetch(self, array: str, ranges: Sequence[Range]) -> list[bytes]:
+        """Bytes of an array, straight from the file."""
+        layout = self._layout
+        if layout is None:
+            with _told(self._path):
+                layout = self._layout = found(self._opened(), self._read)
+        try:
+            place = layout.arrays[array]
+            return [b"".join(self._read(*piece) for piece in place.pieces(*range_)) for range_ in ranges]
+        except (KeyError, ValueError) as error:
+            raise StoreError(f"{self._path} is damaged: {array} is shorter than the header says") from error
+
+    def commit(self, header: Header, appended: Mapping[str, NDArray[Any]], created: Mapping[str, NDArray[Any]]) -> None:
+        """Change the file as a whole; after an error it is as before, and open again."""
+        h5 = self._opened()
+        try:
+            change(h5, header, appended, created)
+            h5.flush()
+            self._shadow.commit(self._path, self._mark)
+        except BaseException:
+            self._end()
+            self._begin()
+            raise
+        self._header, self._layout = header, None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._end()
+        self._finalizer()
+
+    def _begin(self) -> None:
+        """Open for changing: as after a kill, finish the last commit and cut off what was never committed."""
+        import h5py
+
+        replay(self._path, self._descriptor)
+        self._shadow = Shadow(self._descriptor)
+        with _told(self._path):
+            self._h5 = h5py.File(self._shadow, "r+", libver=("v108", "v108"), rdcc_nbytes=0)
+            # An HDF5 file that is still open when Python ends takes the interpreter down with it.
+            self._ending = weakref.finalize(self, _close_quietly, self._h5)
+            self._h5.flush()
+            self._shadow.settle()
+            self._layout = found(self._h5, self._read)
+        self._header = self._layout.header
+        self._mark = (self._layout.counter + 8, self._read(self._layout.counter + 8, 16))
+
+    def _opened(self) -> Any:
+        if self._h5 is None:
+            raise StoreError(f"{self._path} could not be written before; open it again")
+        return self._h5
+
+    def _end(self) -> None:
+        if self._h5 is not None:
+            self._ending()
+        self._h5 = self._layout = None
+
+    def _read(self, offset: int, count: int) -> bytes:
+        data = read_at(self._descriptor, count, offset) if offset >= 0 else b""
+        if len(data) != count:
+            raise StoreError(f"{self._path} is damaged: it is shorter than it should be")
+        return data
+
+    def _commits(self, counter: int) -> int:
+        return int.from_bytes(self._read(counter, 8), "little")
+
+    def _looked_up(self) -> Layout:
+        """The layout, read at a moment when no writer was changing it."""
+        import h5py
+
+        tries = 0
+        while True:
+            _wait_for_writer(self._path)
+            try:
+                with _told(self._path), h5py.File(Shadow(self._descriptor), "r") as h5:
+                    layout = found(h5, self._read)
+                if not _in_commit(self._path) and self._commits(layout.counter) == layout.commits:
+                    return layout
+            except StoreError:
+                # Torn by a commit in the meantime, or damaged for good?
+                tries += not _in_commit(self._path)
+                if tries > _TRIES:
+                    raise
+            time.sleep(0.002)
+
+
+def _open(path: str, mode: str) -> int:
+    flags = (os.O_RDWR if mode == "a" else os.O_RDONLY) | getattr(os, "O_BINARY", 0)
+    try:
+        return os.open(path, flags)
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{path}: there is no such store") from error
+    except OSError as error:
+        raise StoreError(f"{path} cannot be opened: {error.strerror}") from error
+
+
+@contextmanager
+def _told(path: str) -> Iterator[None]:
+    """Errors of HDF5 as one line that names the file."""
+    try:
+        yield
+    except SpatterlibError:
+        raise
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise StoreError(f"{path} is no HDF5 file of spatterlib that can be read: {reason}") from error
+
+
+def _in_commit(path: str) -> bool:
+    return Path(journal_of(path)).exists()
+
+
+def _wait_for_writer(path: str) -> None:
+    """Wait until no commit is under way; finish one that a kill interrupted."""
+    limit = time.monotonic() + _PATIENCE
+    while _in_commit(path):
+        if time.monotonic() > limit:
+            raise StoreError(f"{path} is in the middle of a commit for more than {_PATIENCE:.0f} s; try again later")
+        with suppress(FileNotFoundError):
+            _repair(path)
+        time.sleep(0.002)
+
+
+def _repair(path: str) -> None:
+    """Finish the commit of a killed writer; leave that of a living one alone."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+    except PermissionError as error:
+        raise StoreError(
+            f"{path} needs a repair, its writer was killed in the middle of a commit; "
+            "open it once as a user who may write it"
+        ) from error
+    try:
+        if lock(descriptor):
+            replay(path, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _close_quietly(h5: Any) -> None:
+    with suppress(Exception):
+        h5.close()
+
+
+def _create(path: str, header: Header, arrays: Mapping[str, NDArray[Any]]) -> _File:
+    """A new file: made beside, then renamed to its place, and locked all the while."""
+    import h5py
+
+    beside = path + BESIDE
+    descriptor = old = -1
+    try:
+        if Path(path).exists():
+            old = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+            claim(old, path)
+        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        claim(descriptor, path)
+        with h5py.File(beside, "w", libver=("v108", "v108"), locking=False) as h5:
+            identity = np.frombuffer(secrets.token_bytes(16), "<u8")
+            h5.create_dataset("commit", data=np.concatenate([[0], identity]).astype("<u8"))
+            make(h5, "header", np.empty(0, np.uint8))
+            change(h5, header, {}, arrays)
+        os.fsync(descriptor)
+        if old >= 0:
+            replay(path, old)
+        Path(beside).replace(path)
+        sync_folder(Path(path).parent)
+    except BaseException as error:
+        if descriptor >= 0:
+            os.close(descriptor)
+            Path(beside).unlink(missing_ok=True)
+        if isinstance(error, OSError) and not isinstance(error, SpatterlibError):
+            reason = error.strerror or " ".join(str(error).split())
+            raise StoreError(f"{path} cannot be created: {reason}") from error
+        raise
+    finally:
+        if old >= 0:
+            os.close(old)
+    return _File(path, "a", descriptor)
+
+
+@hookimpl
+def spatter_stores() -> dict[str, type[StoreKind]]:
+    """HDF5."""
+    return {"hdf5": Hdf5}

@@ -1,0 +1,345 @@
+"""Store `original`: read-only over files of the research system, and the way back to its layout.
+
+One ``.h5`` file per video; datasets ``<video>_0``, ``<video>_1``, ... of 10,000 JPEG byte strings each, gzip.
+Fixed-length strings (filled up with zeros), variable-length ones and arrays of bytes are read.
+``<video>_spatter_at_frame.csv`` beside it, if there is one, is the frame log: a line ``frame,spatter`` and then for
+each frame its number and how many spatters were found in it.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib.builtin._files import BESIDE, put
+from spatterlib.builtin._rows import decoded, row_numbers
+from spatterlib.crops import decode, encode
+from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, StoreError
+from spatterlib.hookspecs import hookimpl
+from spatterlib.types import DETECTION, FRAME_LOG, Detections, Image, Store, StoreKind
+
+log = logging.getLogger("spatterlib")
+
+_NUMBERED = re.compile(r"(.*)_(\d+)")
+_ROWS = 10_000
+_BLOCK = 256
+
+
+class Original:
+    """Files of the research system, read-only: JPEG strings by the 10,000 in one HDF5 file per video.
+
+    What those files never recorded reads as -1 or NaN: time, box and area, colours; `peak`, which cannot be
+    negative, as 0. The frame numbers are known if the frame log beside the file counts exactly its crops.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._h5: Any = None
+        self._owner = 0
+        self._closed = False
+        self._datasets: list[Any] = []
+        self._first: NDArray[np.int64] = np.zeros(1, np.int64)
+        self._block: tuple[tuple[int, int], list[bytes]] = ((-1, -1), [])
+
+    @classmethod
+    def recognises(cls, path: str) -> bool:
+        """Whether `path` is an HDF5 file with numbered datasets of byte strings."""
+        import h5py
+
+        try:
+            if not Path(path).is_file() or not h5py.is_hdf5(path):
+                return False
+            with h5py.File(path, "r", locking=False) as h5:
+                return bool(_numbered(h5))
+        except (OSError, RuntimeError, ValueError, KeyError):
+            return False
+
+    @classmethod
+    def create(cls, path: str, *, attrs: Mapping[str, Any] | None = None) -> Store:
+        """Refused: this kind is only read, or written from another store by `spatterlib.convert`."""
+        raise StoreError(
+            f"{path} cannot be created: 'original' is read-only; extract to .h5 or .zarr, "
+            "then run: spatterlib convert STORE FILE.h5 --to original"
+        )
+
+    @classmethod
+    def open(cls, path: str, mode: str = "r") -> Store:
+        """Open a file for reading; mode "a" is refused."""
+        if mode != "r":
+            raise StoreError(f"{path} is a file of the research system and read-only; convert it to .h5 or .zarr")
+        if not Path(path).exists():
+            raise MissingFileError(f"{path}: there is no such store")
+        store = cls(str(Path(path).absolute()))
+        store._opened()
+        return store
+
+    @classmethod
+    def export(cls, source: Store, path: str) -> None:
+        """Write a store's crops and frame log to `path` as the research system did.
+
+        Parameters
+        ----------
+        source : Store
+            Any store; crops that are no JPEG are encoded anew, at quality 95.
+        path : str
+            ``<video>.h5``; ``<video>_spatter_at_frame.csv`` goes beside it.
+
+        Raises
+        ------
+        StoreError
+            If the name does not end in .h5 or cannot be written; then nothing is at `path`.
+        """
+        import h5py
+
+        target = Path(path).absolute()
+        if target.suffix != ".h5":
+            raise StoreError(f"{path}: files of the research system end in .h5")
+        beside = Path(f"{target}{BESIDE}")
+        try:
+            with h5py.File(beside, "w", locking=False) as h5:
+                for number, start in enumerate(range(0, max(len(source), 1), _ROWS)):
+                    crops = source.encoded(range(start, min(start + _ROWS, len(source))))
+                    _write(h5, f"{target.stem}_{number}", [_as_jpeg(crop) for crop in crops])
+            put({str(_frame_log_of(target)): _frame_log_text(source.frame_log)})
+            beside.replace(target)
+        except SpatterlibError:
+            raise
+        except (OSError, RuntimeError) as error:
+            raise StoreError(f"{path} cannot be written: {' '.join(str(error).split())}") from error
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def __repr__(self) -> str:
+        return f"<store {self._path}, of the research system>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Original, (self._path,)
+
+    def __len__(self) -> int:
+        self._opened()
+        return int(self._first[-1])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @property
+    def table(self) -> Detections:
+        """``(n,)`` `DETECTION`, mostly unknown; see the class."""
+        table = np.zeros(len(self), DETECTION)
+        for name in DETECTION.names or ():
+            kind = DETECTION[name].kind
+            table[name] = np.nan if kind == "f" else -1 if kind == "i" else 0
+        frames = self.frame_log
+        if len(frames) and frames["detections"].sum() == len(table):
+            table["frame"] = np.repeat(frames["number"], frames["detections"])
+        return table
+
+    @property
+    def frame_log(self) -> NDArray[np.void]:
+        """``(frames,)`` `FRAME_LOG` from the CSV beside the file, times NaN; empty without one."""
+        path = _frame_log_of(Path(self._path))
+        if not path.is_file():
+            return np.empty(0, FRAME_LOG)
+        try:
+            return _frame_log(path)
+        except (ValueError, OSError, csv.Error) as error:
+            log.warning("%s is no frame log and is left aside: %s", path, error)
+            return np.empty(0, FRAME_LOG)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The fields of `DETECTION`."""
+        return DETECTION.names or ()
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """What the file's name and its datasets' names tell."""
+        self._opened()
+        names = [dataset.name.removeprefix("/") for dataset in self._datasets]
+        return {"video": {"name": Path(self._path).stem}, "layout": "original", "datasets": names}
+
+    @property
+    def datasets(self) -> dict[str, int]:
+        """Number of crops by dataset, in the order of the rows; an index of labels counts within these."""
+        self._opened()
+        return {dataset.name.removeprefix("/"): len(dataset) for dataset in self._datasets}
+
+    def column(self, name: str) -> NDArray[Any]:
+        """``(n,)`` values of one field of `DETECTION`."""
+        if name not in self.columns:
+            raise ParameterError(f"{self._path} has no column {name!r}; it has {', '.join(self.columns)}")
+        return np.ascontiguousarray(self.table[name])
+
+    def encoded(self, rows: Sequence[int]) -> list[bytes]:
+        """JPEG bytes of the rows, without the zeros that fill a string up."""
+        numbers = row_numbers(rows, len(self), self._path)
+        crops: list[bytes] = [b""] * len(numbers)
+        places = np.searchsorted(self._first, numbers, side="right") - 1
+        for index in np.argsort(numbers, kind="stable"):
+            place = int(places[index])
+            crops[index] = self._crop(place, int(numbers[index] - self._first[place]))
+        return crops
+
+    def _crop(self, place: int, row: int) -> bytes:
+        """One crop; its neighbours, which are compressed together, are kept for the next call."""
+        dataset = self._datasets[place]
+        count = dataset.chunks[0] if dataset.chunks else _BLOCK
+        block = (place, row // count)
+        known, crops = self._block
+        if known != block:
+            begin = block[1] * count
+            try:
+                crops = [_plain(value) for value in dataset[begin : begin + count]]
+            except (OSError, RuntimeError) as error:
+                reason = " ".join(str(error).split())
+                raise StoreError(f"{self._path}: dataset {dataset.name} is damaged: {reason}") from error
+            self._block = (block, crops)
+        return crops[row % count]
+
+    def read(self, rows: Sequence[int]) -> list[Image]:
+        """Decoded crops of the rows, ``(h, w, 3)`` uint8 RGB each."""
+        return [decoded(crop, self._path, row) for row, crop in zip(rows, self.encoded(rows), strict=True)]
+
+    def append(
+        self, table: Detections, encoded_crops: Sequence[bytes], frame_log: NDArray[np.void] | None = None
+    ) -> None:
+        """Refused."""
+        self._refuse()
+
+    def set_column(self, name: str, values: NDArray[Any]) -> None:
+        """Refused."""
+        self._refuse()
+
+    def set_attrs(self, attrs: Mapping[str, Any]) -> None:
+        """Refused."""
+        self._refuse()
+
+    def _refuse(self) -> None:
+        raise StoreError(f"{self._path} is a file of the research system and read-only; convert it to .h5 or .zarr")
+
+    def flush(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Let go of the file; may be called twice."""
+        if self._h5 is not None:
+            self._h5.close()
+        self._h5, self._closed = None, True
+
+    def _opened(self) -> None:
+        import h5py
+
+        if self._closed:
+            raise StoreError(f"{self._path} is closed; open it again")
+        if self._h5 is not None and self._owner == os.getpid():
+            return
+        try:
+            self._h5 = h5py.File(self._path, "r", locking=False)
+            self._datasets = _numbered(self._h5)
+        except FileNotFoundError as error:
+            raise MissingFileError(f"{self._path}: there is no such store") from error
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            raise StoreError(f"{self._path} cannot be read: {' '.join(str(error).split())}") from error
+        if not self._datasets:
+            raise StoreError(f"{self._path} is no file of the research system: it has no numbered datasets of crops")
+        self._owner = os.getpid()
+        self._first = np.cumsum([0, *map(len, self._datasets)])
+
+
+def _numbered(h5: Any) -> list[Any]:
+    """Datasets of crops in their natural order: 2 before 10."""
+    import h5py
+
+    found = []
+    for name in h5:
+        match = _NUMBERED.fullmatch(name)
+        # A link, or data kept outside, could lead to any file of the machine.
+        if match and isinstance(h5.get(name, getlink=True), h5py.HardLink) and _holds_crops(h5[name]):
+            found.append(((match[1], int(match[2])), h5[name]))
+    return [dataset for _, dataset in sorted(found, key=lambda item: item[0])]
+
+
+def _holds_crops(dataset: Any) -> bool:
+    import h5py
+
+    if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 1 or dataset.is_virtual or dataset.external:
+        return False
+    return (
+        h5py.check_string_dtype(dataset.dtype) is not None
+        or h5py.check_vlen_dtype(dataset.dtype) == np.uint8
+        or dataset.dtype.kind == "S"
+    )
+
+
+def _plain(value: Any) -> bytes:
+    """One crop as bytes, without the zeros that fill a string up: a JPEG ends in FF D9."""
+    data = value.tobytes() if isinstance(value, np.ndarray) else bytes(value)
+    return data.rstrip(b"\0")
+
+
+def _as_jpeg(crop: bytes) -> bytes:
+    return crop if crop.startswith(b"\xff\xd8") else encode(decode(crop))
+
+
+def _write(h5: Any, name: str, crops: list[bytes]) -> None:
+    length = max(map(len, crops), default=1)
+    compression = "gzip" if crops else None
+    dataset = h5.create_dataset(name, (len(crops),), f"S{length}", compression=compression)
+    # A slice at a time: filled up to the longest, 10,000 crops are much larger than they are.
+    for start in range(0, len(crops), _BLOCK):
+        dataset[start : start + _BLOCK] = np.array(crops[start : start + _BLOCK], f"S{length}")
+
+
+def _frame_log_of(path: Path) -> Path:
+    return path.with_name(f"{path.stem}_spatter_at_frame.csv")
+
+
+def _frame_log_text(frames: NDArray[np.void]) -> bytes:
+    lines = [f"{number},{count}" for number, count in zip(frames["number"], frames["detections"], strict=True)]
+    return "\n".join(["frame,spatter", *lines, ""]).encode()
+
+
+def _frame_log(path: Path) -> NDArray[np.void]:
+    rows = list(_counts(path))
+    frames = np.zeros(len(rows), FRAME_LOG)
+    frames["number"] = [number for number, _ in rows]
+    frames["detections"] = [count for _, count in rows]
+    frames["time"], frames["decoded"] = np.nan, True
+    if (frames["number"] < 0).any() or (frames["detections"] < 0).any():
+        raise ValueError("a number is negative")
+    return frames
+
+
+def _counts(path: Path) -> Iterator[tuple[int, int]]:
+    """(frame, spatters) of a CSV whose first line names its columns."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        names = {name.strip().lower(): name for name in reader.fieldnames or () if name}
+        if not {"frame", "spatter"} <= set(names):
+            raise ValueError(f"its first line must be frame,spatter, not {','.join(names)[:60]!r}")
+        for row in reader:
+            yield int(row[names["frame"]] or ""), int(row[names["spatter"]] or "")
+
+
+@hookimpl
+def spatter_stores() -> dict[str, type[StoreKind]]:
+    """The research layout."""
+    return {"original": Original}

@@ -1,0 +1,327 @@
+"""Store `zarr`: a Zarr v3 group with sharded arrays, in a folder or at any URL that fsspec reaches.
+
+The root's ``zarr.json`` says what is committed, and is written last, as a whole: a kill before leaves the store of the
+last commit. A commit writes the last, unfinished shard of each array anew, from memory and with more in it; what was in
+it stays where it was, so a reader may read it at any time. Shards are written and read directly: values are not
+compressed, inner chunks follow each other, so a crop is one range of bytes of one object. A column that is replaced,
+and everything when a store is overwritten, goes into new arrays first; ``arrays`` in the root tells which count.
+
+Format: `Zarr v3 <https://zarr-specs.readthedocs.io/en/latest/v3/core/index.html>`_ with the codec
+``sharding_indexed``; one thing is added, the attribute ``spatterlib`` of the root.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib.builtin._columns import ColumnStore, Range
+from spatterlib.builtin._objects import Objects, objects_at
+from spatterlib.builtin._rows import COLUMN_NAME, Header, blank
+from spatterlib.errors import MissingFileError, StoreError
+from spatterlib.hookspecs import hookimpl
+from spatterlib.types import Store, StoreKind
+
+_ROOT = "zarr.json"
+_GROUPS = ("columns", "crops", "frame_log")
+_TAG = re.compile(r"([0-9a-f]{8})?")
+_FRESH = 1.0  # s, how long a reader believes what it knows where looking is expensive
+_TYPES = {"u1": "uint8", "b1": "bool"} | {
+    f"{kind}{size}": f"{name}{8 * size}"
+    for kind, name, sizes in (("i", "int", (1, 2, 4, 8)), ("u", "uint", (2, 4, 8)), ("f", "float", (2, 4, 8)))
+    for size in sizes
+}
+
+
+class Zarr:
+    """A Zarr v3 folder or URL (S3 and others); survives a kill, can be read while it is written."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (".zarr",)
+
+    @classmethod
+    def recognises(cls, path: str) -> bool:
+        """Whether a Zarr group that this store wrote is at `path`, a folder or URL."""
+        try:
+            return _root(objects_at(path).get(_ROOT)) is not None
+        except OSError:
+            return False
+
+    @classmethod
+    def create(cls, path: str, *, attrs: Mapping[str, Any] | None = None) -> Store:
+        """Make a new, empty store at `path`, in place of what is there, and open it for appending."""
+        header, arrays = blank(attrs)
+        target = _absolute(path)
+        medium = _Group(target, "a", new=True)
+        try:
+            medium.commit(header, {}, arrays)
+        except OSError as error:
+            medium.close()
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(f"{path} cannot be created: {error.strerror or error}") from error
+        return ColumnStore(target, lambda: medium, "a").opened()
+
+    @classmethod
+    def open(cls, path: str, mode: str = "r") -> Store:
+        """Open a store: mode "r" to read, "a" to append and to set columns."""
+        target = _absolute(path)
+        return ColumnStore(target, partial(_Group, target, mode), mode).opened()
+
+
+@dataclass(frozen=True)
+class _Array:
+    """One array: where it is, what it is of, how long it is."""
+
+    name: str
+    tag: str
+    dtype: np.dtype[Any]
+    length: int
+
+    @property
+    def path(self) -> str:
+        return f"{self.name}~{self.tag}" if self.tag else self.name
+
+    @property
+    def chunk(self) -> int:
+        """Items in an inner chunk."""
+        return 1 << 16 if self.name == "crops/data" else max(1, min(8192, (1 << 16) // self.dtype.itemsize))
+
+    @property
+    def shard(self) -> int:
+        """Items in a shard."""
+        return self.chunk * (128 if self.name == "crops/data" else 8)
+
+    def objects(self, start: int, data: bytes) -> dict[str, bytes]:
+        """Shards that hold `data` from item `start` on, the beginning of a shard."""
+        item, size = self.dtype.itemsize, self.shard * self.dtype.itemsize
+        return {
+            f"{self.path}/c/{start // self.shard + number}": _shard(
+                data[begin : begin + size], self.chunk * item, self.shard // self.chunk
+            )
+            for number, begin in enumerate(range(0, len(data), size))
+        }
+
+    def pieces(self, start: int, stop: int) -> list[tuple[str, int, int]]:
+        """(object, first byte, byte behind the last) of the array's bytes ``start .. stop - 1``."""
+        size, found = self.shard * self.dtype.itemsize, []
+        if not 0 <= start <= stop <= self.length * self.dtype.itemsize:
+            raise StoreError(f"its array {self.name} is shorter than its header says")
+        while start < stop:
+            number, inside = divmod(start, size)
+            count = min(size - inside, stop - start)
+            found.append((f"{self.path}/c/{number}", inside, inside + count))
+            start += count
+        return found
+
+    def metadata(self) -> bytes:
+        """The array's ``zarr.json``; text is rows of UTF-8 bytes, filled up with zeros."""
+        kind, size = self.dtype.kind, self.dtype.itemsize
+        width = (size,) if kind == "S" else ()
+        little = {"name": "bytes", "configuration": {"endian": "little"}}
+        chunks = {"chunk_shape": (self.chunk, *width), "codecs": [little], "index_codecs": [little]}
+        document = {
+            "zarr_format": 3,
+            "node_type": "array",
+            "shape": (self.length, *width),
+            "data_type": _TYPES["u1" if kind == "S" else f"{kind}{size}"],
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": (self.shard, *width)}},
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+            "fill_value": {"b": False, "f": 0.0}.get(kind, 0),
+            "codecs": [{"name": "sharding_indexed", "configuration": chunks | {"index_location": "end"}}],
+            "attributes": {"encoding": "utf-8"} if kind == "S" else {},
+        }
+        return json.dumps(document).encode()
+
+
+class _Group:
+    """The medium: a group of sharded arrays.
+
+    Parameters
+    ----------
+    path : str
+        Folder or URL.
+    mode : {"r", "a"}
+        Read only, or change it.
+    new : bool
+        Begin with no arrays, whatever is there.
+
+    Raises
+    ------
+    MissingFileError, StoreError
+        If it is not there, or no group of ours.
+    """
+
+    def __init__(self, path: str, mode: str = "r", *, new: bool = False) -> None:
+        self._path = path
+        self._mode = mode
+        self._objects: Objects = objects_at(path)
+        self._text: bytes | None = None
+        self._header: Header | None = None
+        self._arrays: dict[str, _Array] = {}
+        self._tails: dict[str, bytes] = {}
+        self._looked = -_FRESH
+        if mode == "a":
+            if not new and self._objects.get(_ROOT) is None:
+                self.header()
+            self._objects.claim()
+        try:
+            if not new:
+                self.header()
+            elif (text := self._objects.get(_ROOT)) is not None and _root(text):
+                self._arrays = self._known(_root(text) or {})
+        except BaseException:
+            self.close()
+            raise
+        if mode == "a":
+            self._sweep(self._arrays.values())
+        self._replaces = new
+
+    def header(self) -> Header:
+        """The header as of the last commit."""
+        fresh = self._mode == "a" or (not self._objects.cheap and time.monotonic() - self._looked < _FRESH)
+        if self._header is not None and fresh:
+            return self._header
+        text = self._objects.get(_ROOT)
+        if self._header is None or text != self._text:
+            root = _root(text)
+            if root is None:
+                raise self._no_store(text)
+            self._text, self._arrays, self._header = text, self._known(root), root
+        self._looked = time.monotonic()
+        return self._header
+
+    def _no_store(self, text: bytes | None) -> StoreError:
+        if text is None and not self._objects.names(""):
+            if self._objects.cheap and Path(self._path).exists():
+                return StoreError(f"{self._path} is an empty folder, or a file, and no Zarr store")
+            return MissingFileError(f"{self._path}: there is no such store")  # type: ignore[return-value]
+        return StoreError(f"{self._path} is no Zarr store of spatterlib: its {_ROOT} is missing or not ours")
+
+    def _known(self, root: Mapping[str, Any]) -> dict[str, _Array]:
+        try:
+            found = {
+                name: _Array(name, tag, np.dtype(text), length) for name, (tag, text, length) in root["arrays"].items()
+            }
+            for array in found.values():
+                group, _, name = array.name.partition("/")
+                sound = group in _GROUPS and COLUMN_NAME.fullmatch(name) and _TAG.fullmatch(array.tag)
+                if not sound or type(array.length) is not int or array.dtype.kind not in "biufS":
+                    raise ValueError
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StoreError(f"{self._path} is damaged: its {_ROOT} does not say what it holds") from error
+        return found
+
+    def fetch(self, array: str, ranges: Sequence[Range]) -> list[bytes]:
+        """Bytes of an array, straight from the shards."""
+        arrays = self._arrays
+        if array not in arrays:
+            raise StoreError(f"{self._path} is damaged: it has no array {array}")
+        try:
+            wanted = [arrays[array].pieces(*range_) for range_ in ranges]
+            pieces = [piece for run in wanted for piece in run]
+            data = iter(self._objects.pieces(pieces) if pieces else [])
+        except FileNotFoundError as error:
+            raise StoreError(f"{self._path} is damaged: a shard of {array} is missing") from error
+        found = [b"".join(next(data) for _ in run) for run in wanted]
+        if any(len(got) != stop - start for got, (start, stop) in zip(found, ranges, strict=True)):
+            raise StoreError(f"{self._path} is damaged: a shard of {array} is cut short")
+        return found
+
+    def commit(self, header: Header, appended: Mapping[str, NDArray[Any]], created: Mapping[str, NDArray[Any]]) -> None:
+        """Write shards, then the root; what fails before the root leaves everything as it was."""
+        before = self._arrays
+        arrays = {} if self._replaces else dict(before)
+        tails = dict(self._tails)
+        objects: dict[str, bytes] = {}
+        for name, values in created.items():
+            taken = name in before and not before[name].tag
+            arrays[name] = _Array(name, secrets.token_hex(4) if taken else "", values.dtype, 0)
+            tails[name] = b""
+        for name, values in [*created.items(), *appended.items()]:
+            old = arrays[name]
+            begin = old.length - old.length % old.shard
+            data = self._tail(old, tails) + values.tobytes()
+            new = arrays[name] = _Array(name, old.tag, old.dtype, old.length + len(values))
+            objects |= {f"{new.path}/{_ROOT}": new.metadata()} | new.objects(begin, data)
+            tails[name] = data[len(data) - new.length % new.shard * new.dtype.itemsize :]
+        if self._replaces:
+            objects |= {f"{group}/{_ROOT}": _document(None) for group in _GROUPS}
+        root = {**header, "arrays": {a.name: [a.tag, a.dtype.str, a.length] for a in arrays.values()}}
+        try:
+            self._objects.put(objects)
+            self._objects.put({_ROOT: _document(root)})
+        except BaseException:
+            # Whether a remote root has been written is not known: look.
+            self._header, self._tails, self._text = None, {}, None
+            raise
+        self._arrays, self._tails, self._header, self._replaces = arrays, tails, root, False
+        kept = {array.path for array in arrays.values()}
+        for array in before.values():
+            if array.path not in kept:
+                self._objects.remove(array.path)
+
+    def _tail(self, array: _Array, tails: dict[str, bytes]) -> bytes:
+        """What the last, unfinished shard of an array holds."""
+        if array.name not in tails:
+            item = array.dtype.itemsize
+            begin = array.length - array.length % array.shard
+            [tails[array.name]] = self.fetch(array.name, [(begin * item, array.length * item)])
+        return tails[array.name]
+
+    def _sweep(self, arrays: Iterable[_Array]) -> None:
+        """Remove arrays that a killed writer left and no commit names."""
+        kept = {array.path for array in arrays}
+        ours = {array.name for array in arrays}
+        for group in _GROUPS:
+            for name in self._objects.names(group):
+                path, (base, _, tag) = f"{group}/{name}", name.partition("~")
+                if path not in kept and (f"{group}/{base}" in ours) and _TAG.fullmatch(tag):
+                    self._objects.remove(path)
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        self._objects.close()
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path or "::" in path else str(Path(path).absolute())
+
+
+def _document(header: Header | None) -> bytes:
+    """A group's ``zarr.json``."""
+    attributes = {} if header is None else {"spatterlib": header}
+    return json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}).encode()
+
+
+def _root(text: bytes | None) -> dict[str, Any] | None:
+    """What our root says; None if it is not ours."""
+    try:
+        found = json.loads(text or b"")["attributes"]["spatterlib"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _shard(data: bytes, chunk: int, chunks: int) -> bytes:
+    """A shard object: inner chunks one behind the other, then where each begins and how long it is."""
+    used = -(-len(data) // chunk)
+    index = np.full((chunks, 2), np.iinfo(np.uint64).max, "<u8")
+    index[:used, 0] = np.arange(used) * chunk
+    index[:used, 1] = chunk
+    return data.ljust(used * chunk, b"\0") + index.tobytes()
+
+
+@hookimpl
+def spatter_stores() -> dict[str, type[StoreKind]]:
+    """Zarr."""
+    return {"zarr": Zarr}

@@ -1,0 +1,140 @@
+"""One TOML file for everything, with the same names as the parameters in Python and on the command line.
+
+::
+
+    [extract]
+    start = "12.5s"
+    filters = ["area", { id = "black", min_peak = 50 }]
+
+    [extract.detector]
+    id = "frame-difference"
+    threshold = 25
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from spatterlib.errors import MissingFileError, ParameterError
+from spatterlib.plugins import identity, make, nearest
+
+__all__ = ["effective", "load", "merge", "to_toml"]
+
+# Arguments of a call, not settings of the work.
+_ARGUMENTS = {"video", "out", "progress", "overwrite"}
+
+
+def known() -> dict[str, dict[str, Any]]:
+    """Sections of the file, and of each its keys with their defaults."""
+    from spatterlib.extraction import extract
+
+    parameters = inspect.signature(extract).parameters.values()
+    return {"extract": {item.name: item.default for item in parameters if item.name not in _ARGUMENTS}}
+
+
+def load(path: str | os.PathLike[str] | None) -> dict[str, dict[str, Any]]:
+    """Read and check a configuration file.
+
+    Parameters
+    ----------
+    path : path or None
+        None gives an empty configuration.
+
+    Returns
+    -------
+    dict
+        Section to settings, as the file has them.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such file.
+    ParameterError
+        If it is no TOML, or has a section or key that nobody knows; names the nearest right one.
+    """
+    if path is None:
+        return {}
+    file = Path(path)
+    if not file.is_file():
+        raise MissingFileError(f"no configuration file at {file}")
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{file} is no valid TOML: {error}") from error
+    sections = known()
+    for section, values in content.items():
+        if section not in sections or not isinstance(values, Mapping):
+            raise ParameterError(f"{file}: no section [{section}]{nearest(section, list(sections))}")
+        for key in values:
+            if key not in sections[section]:
+                names = list(sections[section])
+                raise ParameterError(
+                    f"{file}: [{section}] has no key {key!r}{nearest(key, names)}; it has {', '.join(names)}"
+                )
+    return content
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of one section, later ones over earlier ones; plugins with the same id keep their parameters.
+
+    Examples
+    --------
+    >>> from spatterlib.config import merge
+    >>> merge({"detector": {"id": "a", "threshold": 9}}, {"detector": "a", "limit": 5})
+    {'detector': {'id': 'a', 'threshold': 9}, 'limit': 5}
+    """
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            if key == "detector":
+                value = _overlaid(value, [result.get(key, {})])
+            elif key == "filters":
+                value = [_overlaid(spec, result.get(key, [])) for spec in value]
+            result[key] = value
+    return result
+
+
+def _overlaid(spec: Any, earlier: Sequence[Any]) -> Any:
+    if not isinstance(spec, str | Mapping):
+        return spec
+    new = {"id": spec} if isinstance(spec, str) else dict(spec)
+    for old in earlier:
+        if isinstance(old, Mapping) and old.get("id") == new.get("id"):
+            new = {**old, **new}
+    return new
+
+
+def effective(section: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a section, defaults filled in, plugins with every parameter.
+
+    Raises
+    ------
+    PluginError, ParameterError
+        If a plugin or one of its parameters is unknown.
+    """
+    values = {**known()[section], **settings}
+    if "detector" in values:
+        values["detector"] = identity(make("detector", values["detector"]))
+    if "filters" in values:
+        values["filters"] = [identity(make("filter", spec)) for spec in values["filters"]]
+    return values
+
+
+def to_toml(sections: Mapping[str, Mapping[str, Any]]) -> str:
+    """Write sections as TOML; what is not set stands there as a comment."""
+    import tomli_w
+
+    text = []
+    for section, values in sections.items():
+        unset = [f"# {key} is not set" for key, value in values.items() if value is None]
+        body = {key: value for key, value in values.items() if value is not None}
+        tables = {key: body.pop(key) for key in list(body) if isinstance(body[key], Mapping)}
+        plain = tomli_w.dumps(body, multiline_strings=False)
+        nested = tomli_w.dumps({section: tables}) if tables else ""
+        text.append("\n".join([f"[{section}]", *unset, plain, nested.replace(f"[{section}]\n", "")]).strip() + "\n")
+    return "\n".join(text)

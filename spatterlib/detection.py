@@ -1,0 +1,138 @@
+"""Detection clip by clip: detector and filters applied, their contract checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from spatterlib.errors import ContractError, ParameterError
+from spatterlib.plugins import describe, make
+from spatterlib.types import DETECTION, Clip, Detections, Detector, Filter, Video
+from spatterlib.video import clips, open_video, position
+
+__all__ = [
+    "DETECTOR",
+    "FILTERS",
+    "ORIGINAL",
+    "Position",
+    "Region",
+    "detect",
+    "found_in",
+    "frame_span",
+    "plugins_of",
+]
+
+Position: TypeAlias = int | float | str | None
+Region: TypeAlias = tuple[int | None, int | None, int | None, int | None] | None
+
+DETECTOR = "frame-difference"
+FILTERS = ("area", "blue", "black")
+
+ORIGINAL: Mapping[str, Any] = MappingProxyType(
+    {
+        "detector": {"id": "frame-difference", "outlines": "tree", "crop_from": "first"},
+        "filters": ("area", "blue"),
+    }
+)
+"""Keyword arguments of `detect` and `extract` that make them do what the original research script does."""
+
+
+def detect(
+    video: str | os.PathLike[str] | Video | Clip,
+    detector: str | Mapping[str, Any] | Detector = DETECTOR,
+    filters: Sequence[str | Mapping[str, Any] | Filter] = FILTERS,
+    *,
+    start: Position = None,
+    stop: Position = None,
+    roi: Region = None,
+    fps: float | None = None,
+) -> Iterator[tuple[Clip, Detections]]:
+    """Detect spatter clip by clip.
+
+    Parameters
+    ----------
+    video, detector, filters, start, stop, roi, fps
+        As in `extract`; a `Clip` is taken as it is.
+
+    Yields
+    ------
+    tuple of Clip and ndarray
+        The clip and ``(n,)`` `DETECTION` of what passed all filters, in full-frame coordinates;
+        ``clip.crops(found)`` gives the crops.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spatterlib as sp
+    >>> frames = np.zeros((3, 120, 160, 3), np.uint8)
+    >>> frames[1, 30:90, 40:100] = 255
+    >>> [found["frame"].tolist() for clip, found in sp.detect(sp.Clip.of(frames))]
+    [[1]]
+    """
+    chosen, kept = plugins_of(detector, filters)
+    if isinstance(video, Clip):
+        yield video, found_in(video, chosen, kept)
+        return
+    with open_video(video, fps=fps) as source:
+        span = frame_span(source, start, stop)
+        for clip in clips(source, lead=chosen.lead, start=span.start, stop=span.stop, roi=roi):
+            yield clip, found_in(clip, chosen, kept)
+
+
+def plugins_of(detector: Any, filters: Sequence[Any]) -> tuple[Detector, list[Filter]]:
+    """Objects of the ids, identities or objects that a caller gave."""
+    if isinstance(filters, str | Mapping):
+        raise ParameterError(f"filters is a list of filters, got {filters!r}; write [{filters!r}]")
+    return make("detector", detector), [make("filter", spec) for spec in filters]
+
+
+def frame_span(video: Video, start: Position, stop: Position) -> range:
+    """Numbers of the frames from `start` to before `stop`."""
+    first = 0 if start is None else position(video, start)
+    last = len(video.times) if stop is None else position(video, stop)
+    if last <= first:
+        raise ParameterError(f"stop must lie behind start, got frames {first} and {last} of {video.name}")
+    return range(first, last)
+
+
+def found_in(clip: Clip, detector: Detector, filters: Sequence[Filter]) -> Detections:
+    """Detections that pass all filters, in full-frame coordinates, the plugins' contract checked."""
+    table = detector(clip)
+    if problem := _problem(table, clip):
+        raise ContractError(f"{describe('detector', detector)} broke its contract: {problem}")
+    if clip.roi is not None:
+        table = table.copy()
+        table["x"] += clip.roi[0]
+        table["y"] += clip.roi[1]
+    for filter_ in filters:
+        keep = filter_(table, clip)
+        if not isinstance(keep, np.ndarray) or keep.dtype != np.bool_ or keep.shape != table.shape:
+            raise ContractError(
+                f"{describe('filter', filter_)} broke its contract: it must return {table.shape} bool, "
+                f"got {_described(keep)}"
+            )
+        table = table[keep]
+    return table
+
+
+def _problem(table: Any, clip: Clip) -> str:
+    """What is wrong with a detector's table, or an empty string."""
+    if not isinstance(table, np.ndarray) or table.dtype != DETECTION or table.ndim != 1:
+        return f"it must return an (n,) array of dtype DETECTION, got {_described(table)}"
+    _, _, width, height = clip.box
+    right, bottom = table["x"] + table["width"], table["y"] + table["height"]
+    inside = (table["x"] >= 0) & (table["y"] >= 0) & (right <= width) & (bottom <= height)
+    if not (inside & (table["width"] > 0) & (table["height"] > 0)).all():
+        return f"a box lies outside the frame of {width}x{height} px or is empty"
+    numbers = clip.numbers
+    if len(table) and (table["frame"].min() < numbers[0] or table["frame"].max() > numbers[-1]):
+        return f"a row is of a frame outside {numbers[0]}-{numbers[-1]}"
+    return ""
+
+
+def _described(value: object) -> str:
+    return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__

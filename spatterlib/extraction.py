@@ -1,0 +1,351 @@
+"""The main job: a recording in, a store of spatter crops with measurements out."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib.crops import encode
+from spatterlib.detection import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
+from spatterlib.errors import ParameterError, VideoError
+from spatterlib.grouping import layers
+from spatterlib.pipeline import Batch, Work, batches
+from spatterlib.plugins import identity
+from spatterlib.stores import check_output, create_store
+from spatterlib.terminal import notifier
+from spatterlib.types import DETECTION, FRAME_LOG, Detections, Detector, Filter, Store, Video
+from spatterlib.video import open_video, region
+
+__all__ = ["Progress", "Report", "extract"]
+
+log = logging.getLogger("spatterlib")
+
+# What a kill can cost at most: rows, bytes of crops, frames, seconds between two commits.
+_ROWS, _BYTES, _FRAMES, _SECONDS = 2048, 8 << 20, 16384, 10.0
+_FULLY_DECODED = 0.999
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an extraction is.
+
+    Parameters
+    ----------
+    done, expected : int
+        Frames looked at, and to look at.
+    detections : int
+        Rows so far.
+    found : ndarray
+        ``(n,)`` `DETECTION`, the rows that came since the last call.
+    """
+
+    done: int
+    expected: int
+    detections: int
+    found: Detections = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `extract` did.
+
+    Parameters
+    ----------
+    video, out : str
+        The recording and the store.
+    expected, decoded, failed : int
+        Frames that should have been there, that decoded, that did not; expected = decoded + failed.
+    spatter_frames, detections, layers : int
+        Frames with spatter, rows in the store, layers.
+    gap : str
+        How the layers were told apart, as a sentence.
+    seconds : float
+        S, time that the extraction took.
+    """
+
+    video: str
+    out: str
+    expected: int
+    decoded: int
+    failed: int
+    spatter_frames: int
+    detections: int
+    layers: int
+    gap: str
+    seconds: float
+
+    @property
+    def whole(self) -> bool:
+        """Whether at least 99.9 % of the frames were decoded."""
+        return self.decoded >= _FULLY_DECODED * self.expected
+
+    def __str__(self) -> str:
+        share = 100 * self.spatter_frames / max(self.decoded, 1)
+        missing = f", {self.failed} did not decode" if self.failed else ""
+        layers = f"{self.layers} layer{'s' * (self.layers != 1)}"
+        return (
+            f"{self.video}: {self.decoded} of {self.expected} frames{missing}; {self.detections} detections in "
+            f"{self.spatter_frames} frames ({share:.1f} %), {layers} -> {self.out}"
+        )
+
+
+def extract(
+    video: str | os.PathLike[str] | Video,
+    out: str | os.PathLike[str],
+    *,
+    detector: str | Mapping[str, Any] | Detector = DETECTOR,
+    filters: Sequence[str | Mapping[str, Any] | Filter] = FILTERS,
+    start: Position = None,
+    stop: Position = None,
+    roi: Region = None,
+    fps: float | None = None,
+    limit: int | None = None,
+    crop_format: Literal["jpeg", "png"] = "jpeg",
+    quality: int = 95,
+    gap: float | Literal["auto"] = "auto",
+    workers: int = 1,
+    overwrite: bool = False,
+    progress: bool | Callable[[Progress], None] | None = None,
+) -> Report:
+    """Turn a recording into a store of spatter crops with measurements.
+
+    Parameters
+    ----------
+    video : path or Video
+        A video file, a folder or pattern of images, a multi-page TIFF, an ``.npy`` stack.
+    out : path
+        The store to make; its suffix (``.h5``, ``.zarr``) says which kind.
+    detector : str, dict or object
+        Id, identity or instance.
+    filters : sequence
+        Ids, identities or instances; a detection stays if all of them keep it.
+    start, stop : int, float or str, optional
+        First frame and the one after the last: an int is a frame number, a float seconds, a
+        string either (``"250"``, ``"12.5s"``, ``"1:23.5"``).
+    roi : tuple of int, optional
+        ``(x0, y0, x1, y1)`` px, half-open, None = the edge: the part of the frame that is looked at. Boxes
+        stay in full-frame coordinates.
+    fps : float, optional
+        The camera's frames per second, where the container's time stamps are not those of the recording.
+    limit : int, optional
+        Stop after this many detections.
+    crop_format : {"jpeg", "png"}
+        How crops are encoded.
+    quality : int
+        JPEG quality, 1-100.
+    gap : float or "auto"
+        S, pause that separates layers; see `layers`.
+    workers : int
+        Threads that decode and detect, each a part of its own; the rows are the same for any number.
+    overwrite : bool
+        Replace an existing store.
+    progress : bool or callable, optional
+        Called with a `Progress` after every clip; True is a bar, None a bar on a terminal only.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    VideoError
+        If the recording cannot be opened, none of its frames decodes, or the frame size changes within.
+    OutputExistsError
+        If `out` exists and `overwrite` is not set.
+    StoreError
+        If `out` cannot be written; what was committed before stays readable and is marked as not complete.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> import numpy as np
+    >>> import spatterlib as sp
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> frames = np.zeros((3, 120, 160, 3), np.uint8)
+    >>> frames[1, 30:90, 40:100] = 255
+    >>> np.save(folder / "flash.npy", frames)
+    >>> report = sp.extract(folder / "flash.npy", folder / "flash.h5")
+    >>> report.decoded, report.detections
+    (3, 1)
+    """
+    began = time.perf_counter()
+    chosen, kept = plugins_of(detector, filters)
+    _check_options(limit, crop_format, quality, workers)
+    layers([], gap)
+    check_output(os.fspath(out), overwrite=overwrite)
+    with open_video(video, fps=fps) as source:
+        span = frame_span(source, start, stop)
+        work = Work(chosen, kept, roi, partial(encode, format=crop_format, quality=quality))
+        found = _some_decoded(batches(source, span, work, workers), source.name, len(span))
+        attrs = _attrs(source, chosen, kept, span, roi, crop_format, quality)
+        store = create_store(os.fspath(out), attrs=attrs, overwrite=overwrite)
+        expected, decoded = _fill(store, found, span, limit, _notifier(progress))
+        times = store.column("time")
+        spatter_frames = len(np.unique(store.column("frame")))
+        store.close()
+    grouped = layers(times, gap)
+    return Report(
+        video=source.name,
+        out=os.fspath(out),
+        expected=expected,
+        decoded=decoded,
+        failed=expected - decoded,
+        spatter_frames=spatter_frames,
+        detections=len(times),
+        layers=len(grouped),
+        gap=grouped.chosen,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _some_decoded(found: Iterator[Batch], name: str, expected: int) -> Iterator[Batch]:
+    """The same batches; an error, before there is a store, if not one frame of them decodes."""
+    head: list[Batch] = []
+    for batch in found:
+        head.append(batch)
+        if batch.frame_log["decoded"].any():
+            return itertools.chain(head, found)
+    raise VideoError(f"{name}: none of its {expected} frames could be decoded")
+
+
+def _check_options(limit: int | None, crop_format: str, quality: int, workers: int) -> None:
+    if limit is not None and limit < 1:
+        raise ParameterError(f"limit must be 1 or more detections, got {limit}")
+    if crop_format not in ("jpeg", "png"):
+        raise ParameterError(f"crop_format must be 'jpeg' or 'png', got {crop_format!r}")
+    if not 1 <= quality <= 100:
+        raise ParameterError(f"quality must be 1-100, got {quality}")
+    if workers < 1:
+        raise ParameterError(f"workers must be 1 or more, got {workers}")
+
+
+def _attrs(
+    video: Video,
+    detector: Detector,
+    filters: Sequence[Filter],
+    span: range,
+    roi: Region,
+    crop_format: str,
+    quality: int,
+) -> dict[str, Any]:
+    """What the store was made from: enough to make it again."""
+    from importlib.metadata import version
+
+    packages = ("spatterlib", "numpy", "opencv-python-headless", "av")
+    return {
+        "video": video.identity(),
+        "detector": identity(detector),
+        "filters": [identity(filter_) for filter_ in filters],
+        "start": span.start,
+        "stop": span.stop,
+        "roi": list(region(video, roi)) if roi else None,
+        "crops": {"format": crop_format} | ({"quality": quality} if crop_format == "jpeg" else {}),
+        "versions": {package: version(package) for package in packages},
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "state": "running",
+        "complete": False,
+    }
+
+
+@dataclass
+class _Pending:
+    """What is found but not yet committed."""
+
+    table: list[Detections] = field(default_factory=list)
+    crops: list[bytes] = field(default_factory=list)
+    frames: list[NDArray[np.void]] = field(default_factory=list)
+    since: float = field(default_factory=time.monotonic)
+
+    def add(self, batch: Batch) -> None:
+        self.table.append(batch.table)
+        self.crops.extend(batch.crops)
+        self.frames.append(batch.frame_log)
+
+    def full(self) -> bool:
+        return (
+            len(self.crops) >= _ROWS
+            or sum(map(len, self.crops)) >= _BYTES
+            or sum(map(len, self.frames)) >= _FRAMES
+            or time.monotonic() - self.since >= _SECONDS
+        )
+
+    def commit(self, store: Store, *, final: bool) -> None:
+        """Write all frames that are done with: the newest may still get rows (`crop_from="first"`)."""
+        table = np.concatenate([np.empty(0, DETECTION), *self.table])
+        frames = np.concatenate([np.empty(0, FRAME_LOG), *self.frames])
+        done = len(frames) if final else len(frames) - 1
+        rows = len(table) if final else int(np.searchsorted(table["frame"], frames["number"][done]))
+        if len(frames):
+            frames["detections"] = np.bincount(table["frame"] - frames["number"][0], minlength=len(frames))
+        crops = self.crops[:rows]
+        # Taken out first: a batch whose writing is interrupted must not be written again.
+        self.table, self.crops, self.frames = [table[rows:]], self.crops[rows:], [frames[done:]]
+        store.append(table[:rows], crops, frames[:done])
+        store.flush()
+        self.since = time.monotonic()
+
+
+def _fill(
+    store: Store, found: Iterable[Batch], span: range, limit: int | None, notify: Callable[[Progress], None]
+) -> tuple[int, int]:
+    """Append everything to the store; frames expected and decoded. An error leaves what was committed."""
+    pending, done, decoded, rows = _Pending(), 0, 0, 0
+    try:
+        for batch in found:
+            full = limit is not None and rows + len(batch.table) >= limit
+            batch = _cut(batch, limit - rows) if limit is not None and full else batch
+            pending.add(batch)
+            rows, done = rows + len(batch.table), done + len(batch.frame_log)
+            decoded += int(batch.frame_log["decoded"].sum())
+            notify(Progress(done, done if full else len(span), rows, batch.table))
+            if full:
+                break
+            if pending.full():
+                pending.commit(store, final=False)
+        pending.commit(store, final=True)
+        counts = {"expected": done, "decoded": decoded, "failed": done - decoded}
+        store.set_attrs({"state": "complete", "complete": True} | counts)
+        store.flush()
+    except BaseException as error:
+        _abandon(store, pending, error)
+        raise
+    return done, decoded
+
+
+def _cut(batch: Batch, rows: int) -> Batch:
+    """The first rows of a batch, and its frames up to the last of them."""
+    table = batch.table[:rows]
+    frames = batch.frame_log[batch.frame_log["number"] <= table["frame"][-1]]
+    return Batch(frames, table, batch.crops[:rows])
+
+
+def _abandon(store: Store, pending: _Pending, error: BaseException) -> None:
+    """Keep what was done and say that it is not all; the first error is the one to report."""
+    interrupted = isinstance(error, KeyboardInterrupt)
+    state = "interrupted" if interrupted else f"failed: {type(error).__name__}: {error}"
+    with suppress(Exception):
+        if pending.frames and any(map(len, pending.frames)):
+            pending.commit(store, final=False)
+        store.set_attrs({"state": state})
+    with suppress(Exception):
+        store.close()
+
+
+def _notifier(progress: bool | Callable[[Progress], None] | None) -> Callable[[Progress], None]:
+    if callable(progress):
+        return progress
+    if progress or (progress is None and sys.stderr.isatty()):
+        return notifier()
+    return lambda _: None

@@ -1,0 +1,256 @@
+"""Layers and events: pure functions of the table, re-runnable without decoding anything again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spatterlib.errors import ParameterError
+from spatterlib.types import Detections
+
+__all__ = ["EVENT", "LAYER", "Events", "Layers", "events", "layers"]
+
+LAYER = np.dtype([("layer", "<i8"), ("start", "<f8"), ("stop", "<f8"), ("detections", "<i8")])
+"""One row per layer: number from 1, time of its first and last spatter in s, number of detections."""
+
+EVENT = np.dtype(
+    [
+        ("event", "<i8"),
+        ("first_frame", "<i8"),
+        ("last_frame", "<i8"),
+        ("start", "<f8"),
+        ("stop", "<f8"),
+        ("x", "<i4"),
+        ("y", "<i4"),
+        ("width", "<i4"),
+        ("height", "<i4"),
+        ("area", "<f4"),
+        ("peak", "u1"),
+        ("detections", "<i8"),
+    ]
+)
+"""One row per event: number from 1, frames and times (s) of its first and last detection, the box (px)
+around all its boxes, its largest area (px²) and peak, and the number of detections."""
+
+# No recoater crosses a powder bed and back in less than this, whatever the machine.
+_SHORTEST_PAUSE = 1.0
+# A recoating pause stands out from the pauses within a layer by at least this factor.
+_LEAST_RATIO = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """What `layers` found.
+
+    Parameters
+    ----------
+    number : ndarray
+        ``(n,)`` int64, layer of each time, from 1.
+    gap : float
+        S, pauses longer than this separate layers; infinity where there is one mode of pauses only.
+    chosen : str
+        How the gap came about, as a sentence.
+    table : ndarray
+        ``(layers,)`` `LAYER`.
+    """
+
+    number: NDArray[np.int64]
+    gap: float
+    chosen: str
+    table: NDArray[np.void]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """What `events` found.
+
+    Parameters
+    ----------
+    number : ndarray
+        ``(n,)`` int64, event of each table row, from 1.
+    table : ndarray
+        ``(events,)`` `EVENT`.
+    """
+
+    number: NDArray[np.int64]
+    table: NDArray[np.void]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
+def layers(times: ArrayLike, gap: float | Literal["auto"] = "auto") -> Layers:
+    """Number the layers of a build by the pauses between spatter.
+
+    Parameters
+    ----------
+    times : array_like
+        ``(n,)`` s, times of detections, in any order.
+    gap : float or "auto"
+        S; a longer pause without spatter begins a new layer. "auto" finds the gap between the two modes of
+        the pauses (within a layer; recoating), and one layer where there is only one mode.
+
+    Returns
+    -------
+    Layers
+
+    Raises
+    ------
+    ParameterError
+        If the gap is not a positive number or "auto".
+
+    Examples
+    --------
+    >>> import spatterlib as sp
+    >>> found = sp.layers([0.0, 0.04, 0.08, 20.0, 20.04])
+    >>> found.number.tolist(), len(found)
+    ([1, 1, 1, 2, 2], 2)
+    """
+    times = np.asarray(times, np.float64).reshape(-1)
+    order = np.argsort(times, kind="stable")
+    pauses = np.diff(times[order])
+    limit, chosen = _auto_gap(pauses[pauses > 0]) if gap == "auto" else _given_gap(gap)
+    number = np.empty(len(times), np.int64)
+    number[order] = 1 + np.concatenate([[0], np.cumsum(pauses > limit)])[: len(times)]
+    return Layers(number, limit, chosen, _layer_table(times, number))
+
+
+def _given_gap(gap: float | str) -> tuple[float, str]:
+    if isinstance(gap, str) or not gap > 0:
+        raise ParameterError(f"gap must be a number of seconds above 0 or 'auto', got {gap!r}")
+    return float(gap), f"given: pauses over {gap:g} s separate layers"
+
+
+def _auto_gap(pauses: NDArray[np.float64]) -> tuple[float, str]:
+    """Gap between the two modes of the pauses.
+
+    Each step in the sorted pauses is a candidate if the pauses above it are long enough for a recoater, at
+    least twice as long as those below, and longer than chance allows if spatter within a layer comes at
+    random (exponential pauses: the longest of N is improbable beyond ``mean * ln(N / 0.01)``). Among the
+    candidates the step that is wide (on a logarithmic scale) and has many pauses above wins, so that one
+    long stop of the machine does not outvote the recoating.
+    """
+    sorted_ = np.sort(pauses)
+    below, above = sorted_[:-1], sorted_[1:]
+    counts = np.arange(1, len(sorted_))
+    by_chance = np.cumsum(below) / counts * np.log(counts / 0.01)
+    usable = (above >= _SHORTEST_PAUSE) & (above >= _LEAST_RATIO * below) & (above > by_chance)
+    if not usable.any():
+        return float("inf"), f"one layer: the {len(pauses)} pauses between spatter have one mode only"
+    score = np.where(usable, np.log(above / below) * np.log1p(len(sorted_) - counts), -np.inf)
+    best = int(np.argmax(score))
+    gap = float(np.sqrt(below[best] * above[best]))
+    return gap, (
+        f"{gap:.3g} s: between the pauses within a layer (up to {below[best]:.3g} s) and the "
+        f"{len(sorted_) - 1 - best} pauses from {above[best]:.3g} s on"
+    )
+
+
+def _layer_table(times: NDArray[np.float64], number: NDArray[np.int64]) -> NDArray[np.void]:
+    count = int(number.max()) if len(number) else 0
+    table = np.zeros(count, LAYER)
+    table["layer"] = np.arange(1, count + 1)
+    table["start"], table["stop"] = np.inf, -np.inf
+    np.minimum.at(table["start"], number - 1, times)
+    np.maximum.at(table["stop"], number - 1, times)
+    table["detections"] = np.bincount(number - 1, minlength=count)
+    return table
+
+
+def events(table: Detections, gap: float | None = None) -> Events:
+    """Join detections into events: boxes that overlap from frame to frame are one event.
+
+    Parameters
+    ----------
+    table : ndarray
+        ``(n,)`` `DETECTION`, in any order.
+    gap : float, optional
+        S, how far apart two overlapping detections may lie; by default they must be in consecutive frames.
+
+    Returns
+    -------
+    Events
+        Numbered by their first detection.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spatterlib as sp
+    >>> table = np.zeros(3, sp.DETECTION)
+    >>> table["frame"], table["x"], table["width"], table["height"] = [4, 5, 9], [10, 14, 10], 8, 8
+    >>> sp.events(table).number.tolist()
+    [1, 1, 2]
+    """
+    if gap is not None and not gap > 0:
+        raise ParameterError(f"gap must be a number of seconds above 0, got {gap!r}")
+    order = np.argsort(table["frame"], kind="stable")
+    rows = table[order]
+    parent = np.arange(len(rows))
+    start = 0
+    for index in range(len(rows)):
+        while not _near(rows[start], rows[index], gap):
+            start += 1
+        for earlier in range(start, index):
+            if rows["frame"][earlier] < rows["frame"][index] and _overlap(rows[earlier], rows[index]):
+                a, b = sorted((_root(parent, earlier), _root(parent, index)))
+                parent[b] = a
+    roots = np.array([_root(parent, index) for index in range(len(rows))], np.intp)
+    _, number = np.unique(roots, return_inverse=True)
+    result = np.empty(len(rows), np.int64)
+    result[order] = number + 1
+    return Events(result, _event_table(table, result))
+
+
+def _near(earlier: np.void, later: np.void, gap: float | None) -> bool:
+    if gap is None:
+        return bool(later["frame"] - earlier["frame"] <= 1)
+    return bool(later["time"] - earlier["time"] <= gap)
+
+
+def _overlap(a: np.void, b: np.void) -> bool:
+    return bool(
+        a["x"] < b["x"] + b["width"]
+        and b["x"] < a["x"] + a["width"]
+        and a["y"] < b["y"] + b["height"]
+        and b["y"] < a["y"] + a["height"]
+    )
+
+
+def _root(parent: NDArray[np.intp], index: int) -> int:
+    while parent[index] != index:
+        parent[index] = parent[parent[index]]
+        index = int(parent[index])
+    return index
+
+
+def _event_table(table: Detections, number: NDArray[np.int64]) -> NDArray[np.void]:
+    count = int(number.max()) if len(number) else 0
+    result = np.zeros(count, EVENT)
+    result["event"] = np.arange(1, count + 1)
+    result["detections"] = np.bincount(number - 1, minlength=count)
+    right, bottom = np.zeros(count, np.int32), np.zeros(count, np.int32)
+    for field, values, join in (
+        ("first_frame", table["frame"], np.minimum),
+        ("last_frame", table["frame"], np.maximum),
+        ("start", table["time"], np.minimum),
+        ("stop", table["time"], np.maximum),
+        ("x", table["x"], np.minimum),
+        ("y", table["y"], np.minimum),
+        ("area", table["area"], np.maximum),
+        ("peak", table["peak"], np.maximum),
+    ):
+        target = result[field]
+        first = np.full(count, np.nan)
+        first[number[::-1] - 1] = values[::-1]
+        target[:] = first
+        join.at(target, number - 1, values)
+    np.maximum.at(right, number - 1, table["x"] + table["width"])
+    np.maximum.at(bottom, number - 1, table["y"] + table["height"])
+    result["width"], result["height"] = right - result["x"], bottom - result["y"]
+    return result

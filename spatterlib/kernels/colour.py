@@ -1,0 +1,210 @@
+"""Colour: from a decoder's planes to RGB, and to the grey difference of two frames.
+
+Row by row over small buffers, one plain loop a step: that is what the compiler turns into vector instructions. Every
+operation is cast back to 32 bits, because Numba computes in 64 and would halve the width of the vectors.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from spatterlib.types import Image
+
+_HALF = np.int32(1 << 19)
+_BITS = np.int32(20)
+_RED, _GREEN, _BLUE = np.int32(9798), np.int32(19235), np.int32(3735)
+
+
+@njit(cache=True, nogil=True)
+def _level(luma: np.int32, chroma: np.int32) -> np.int32:
+    return np.int32(min(max(np.int32(np.int32(luma + chroma) >> _BITS), np.int32(0)), np.int32(255)))
+
+
+@njit(cache=True, nogil=True)
+def _luma(row: Image, matrix: NDArray[np.int32], out: NDArray[np.int32]) -> None:
+    black, factor = matrix[0], matrix[1]
+    for j in range(out.shape[0]):
+        above = max(np.int32(np.int32(row[j]) - black), np.int32(0))
+        out[j] = np.int32(np.int32(above * factor) + _HALF)
+
+
+@njit(cache=True, nogil=True)
+def _copy(row: Image, out: Image) -> None:
+    for j in range(out.shape[0]):
+        out[j] = row[j]
+
+
+@njit(cache=True, nogil=True)
+def _terms(
+    u: Image,
+    v: Image,
+    matrix: NDArray[np.int32],
+    red: NDArray[np.int32],
+    green: NDArray[np.int32],
+    blue: NDArray[np.int32],
+) -> None:
+    v_red, v_green, u_green, u_blue = matrix[2], matrix[3], matrix[4], matrix[5]
+    for k in range(u.shape[0]):
+        a = np.int32(np.int32(u[k]) - np.int32(128))
+        b = np.int32(np.int32(v[k]) - np.int32(128))
+        red[k] = np.int32(v_red * b)
+        green[k] = np.int32(np.int32(v_green * b) + np.int32(u_green * a))
+        blue[k] = np.int32(u_blue * a)
+
+
+@njit(cache=True, nogil=True)
+def _spread(few: NDArray[np.int32], shift: int, many: NDArray[np.int32]) -> None:
+    if shift == 0:
+        for k in range(few.shape[0]):
+            many[k] = few[k]
+    elif shift == 1:
+        for k in range(few.shape[0]):
+            many[2 * k] = few[k]
+            many[2 * k + 1] = few[k]
+    else:
+        for k in range(few.shape[0]):
+            for j in range(k << shift, (k + 1) << shift):
+                many[j] = few[k]
+
+
+@njit(cache=True, nogil=True)
+def _chroma(
+    u: Image,
+    v: Image,
+    left: int,
+    count: int,
+    shift: int,
+    matrix: NDArray[np.int32],
+    few: NDArray[np.int32],
+    bytes_: Image,
+    many: NDArray[np.int32],
+) -> None:
+    """Terms that chroma adds to red, green and blue, for a row of luma from ``left >> shift << shift`` on."""
+    _copy(u[left >> shift :], bytes_[0, :count])
+    _copy(v[left >> shift :], bytes_[1, :count])
+    _terms(bytes_[0, :count], bytes_[1, :count], matrix, few[0, :count], few[1, :count], few[2, :count])
+    for channel in range(3):
+        _spread(few[channel, :count], shift, many[channel])
+
+
+@njit(cache=True, nogil=True)
+def _pack(luma: NDArray[np.int32], chroma: NDArray[np.int32], out: Image) -> None:
+    for j in range(out.shape[0]):
+        out[j] = np.uint8(_level(luma[j], chroma[j]))
+
+
+@njit(cache=True, nogil=True)
+def _interleave(red: Image, green: Image, blue: Image, out: Image) -> None:
+    for j in range(red.shape[0]):
+        out[j, 0] = red[j]
+        out[j, 1] = green[j]
+        out[j, 2] = blue[j]
+
+
+@njit(cache=True, nogil=True)
+def yuv_to_rgb(
+    y: Image,
+    u: Image,
+    v: Image,
+    left: int,
+    top: int,
+    shift: tuple[int, int],
+    matrix: NDArray[np.int32],
+    out: Image,
+) -> None:
+    """Convert the box at (`left`, `top`) of planar YUV to RGB, chroma replicated.
+
+    Parameters
+    ----------
+    y, u, v : ndarray
+        ``(h, w)`` uint8 planes; chroma is smaller by ``2 ** shift``, rounded up.
+    left, top : int
+        Px, upper left corner of the box; its size is that of `out`.
+    shift : tuple of int
+        (horizontal, vertical) chroma subsampling, as powers of two.
+    matrix : ndarray
+        ``(6,)`` int32: black level; factors of luma, V in red, V in green, U in green, U in blue, times 2**20.
+    out : ndarray
+        ``(height, width, 3)`` uint8 RGB, written.
+    """
+    width = out.shape[1]
+    skip = left - (left >> shift[0] << shift[0])
+    count = (skip + width + (1 << shift[0]) - 1) >> shift[0]
+    few, halves = np.empty((3, count), np.int32), np.empty((2, count), np.uint8)
+    many, luma = np.empty((3, count << shift[0]), np.int32), np.empty(width, np.int32)
+    channels = np.empty((3, width), np.uint8)
+    known = -1
+    for i in range(out.shape[0]):
+        row = (top + i) >> shift[1]
+        if row != known:
+            _chroma(u[row], v[row], left, count, shift[0], matrix, few, halves, many)
+            known = row
+        _luma(y[top + i, left : left + width], matrix, luma)
+        for channel in range(3):
+            _pack(luma, many[channel, skip:], channels[channel])
+        _interleave(channels[0], channels[1], channels[2], out[i])
+
+
+@njit(cache=True, nogil=True)
+def _add_change(
+    luma: NDArray[np.int32],
+    chroma: NDArray[np.int32],
+    other_luma: NDArray[np.int32],
+    other_chroma: NDArray[np.int32],
+    weight: np.int32,
+    sums: NDArray[np.int32],
+) -> None:
+    for j in range(sums.shape[0]):
+        change = np.int32(abs(np.int32(_level(luma[j], chroma[j]) - _level(other_luma[j], other_chroma[j]))))
+        sums[j] = np.int32(sums[j] + np.int32(weight * change))
+
+
+@njit(cache=True, nogil=True)
+def _round(sums: NDArray[np.int32], out: Image) -> None:
+    for j in range(out.shape[0]):
+        out[j] = np.uint8(np.int32(sums[j] + np.int32(16384)) >> np.int32(15))
+        sums[j] = np.int32(0)
+
+
+@njit(cache=True, nogil=True)
+def grey_change_yuv(
+    first: tuple[Image, Image, Image],
+    second: tuple[Image, Image, Image],
+    left: int,
+    top: int,
+    shift: tuple[int, int],
+    matrix: NDArray[np.int32],
+    out: Image,
+) -> None:
+    """Grey level of the absolute RGB difference of two planar YUV frames, in a box; no RGB is written.
+
+    Parameters
+    ----------
+    first, second : tuple of ndarray
+        Y, U and V planes of each frame, as in `yuv_to_rgb`.
+    left, top, shift, matrix
+        As in `yuv_to_rgb`.
+    out : ndarray
+        ``(height, width)`` uint8, written: ``(9798 R + 19235 G + 3735 B + 16384) >> 15``, as OpenCV does it.
+    """
+    width = out.shape[1]
+    skip = left - (left >> shift[0] << shift[0])
+    count = (skip + width + (1 << shift[0]) - 1) >> shift[0]
+    few, halves = np.empty((3, count), np.int32), np.empty((2, count), np.uint8)
+    many, luma = np.empty((2, 3, count << shift[0]), np.int32), np.empty((2, width), np.int32)
+    sums = np.zeros(width, np.int32)
+    known = -1
+    for i in range(out.shape[0]):
+        row = (top + i) >> shift[1]
+        if row != known:
+            _chroma(first[1][row], first[2][row], left, count, shift[0], matrix, few, halves, many[0])
+            _chroma(second[1][row], second[2][row], left, count, shift[0], matrix, few, halves, many[1])
+            known = row
+        _luma(first[0][top + i, left : left + width], matrix, luma[0])
+        _luma(second[0][top + i, left : left + width], matrix, luma[1])
+        _add_change(luma[0], many[0, 0, skip:], luma[1], many[1, 0, skip:], _RED, sums)
+        _add_change(luma[0], many[0, 1, skip:], luma[1], many[1, 1, skip:], _GREEN, sums)
+        _add_change(luma[0], many[0, 2, skip:], luma[1], many[1, 2, skip:], _BLUE, sums)
+        _round(sums, out[i])

@@ -1,0 +1,187 @@
+"""Command-line options generated from the dataclasses of the plugins that are chosen."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import click
+
+from spatterlib import config
+from spatterlib.plugins import KINDS, catalog, make
+
+__all__ = ["Json", "PluginCommand", "chosen", "settings", "with_parameters"]
+
+_META = "spatterlib.plugin_options"
+
+
+class Json(click.ParamType[Any]):
+    """A value written as JSON, such as a polygon."""
+
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse, or fail with a usage error."""
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except json.JSONDecodeError as error:
+            self.fail(f"{value!r} is no JSON: {error}", param, ctx)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Parameter:
+    """One parameter of one chosen plugin, and its option."""
+
+    kind: str
+    index: int
+    id: str
+    field: str
+    option: click.Option
+
+
+class PluginCommand(click.Command):
+    """A command with options for the parameters of the detector and the filters that are chosen.
+
+    ``--threshold 25`` belongs to the detector that `--detector` names; where two chosen plugins share a
+    parameter's name, the option is ``--ID-NAME``.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Look ahead for the plugins, then parse with their options."""
+        ctx.meta[_META] = _parameters(chosen(_look_ahead(args)), super().get_params(ctx))
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise _explained(error) from error
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Its own parameters, then the generated ones."""
+        own = super().get_params(ctx)
+        return [*own[:-1], *(item.option for item in ctx.meta.get(_META, ())), own[-1]]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Own options first, then a section per plugin."""
+        generated: list[_Parameter] = ctx.meta.get(_META, [])
+        hidden = {id(item.option) for item in generated}
+        own = [param.get_help_record(ctx) for param in self.get_params(ctx) if id(param) not in hidden]
+        with formatter.section("Options"):
+            formatter.write_dl([record for record in own if record])
+        for kind, name in dict.fromkeys((item.kind, item.id) for item in generated):
+            records = [item.option.get_help_record(ctx) for item in generated if (item.kind, item.id) == (kind, name)]
+            with formatter.section(f"Options of {kind} {name}"):
+                formatter.write_dl([record for record in records if record])
+
+
+def chosen(settings: Mapping[str, Any]) -> list[tuple[str, int, Any]]:
+    """(kind, index, spec) of the plugins in settings, defaults where they name none."""
+    values = {**config.known()["extract"], **settings}
+    return [
+        ("detector", 0, values["detector"]),
+        *(("filter", i, spec) for i, spec in enumerate(values["filters"])),
+    ]
+
+
+def _look_ahead(args: list[str]) -> dict[str, Any]:
+    """Settings that choose plugins, from arguments that are not parsed yet; errors are left to the parser."""
+    found: dict[str, list[str]] = {"--detector": [], "--filter": [], "--config": []}
+    for index, arg in enumerate(args):
+        name, equals, value = arg.partition("=")
+        if name in found and (equals or index + 1 < len(args)):
+            found[name].append(value if equals else args[index + 1])
+    return settings(
+        found["--config"][-1] if found["--config"] else None,
+        original="--original" in args,
+        given={
+            **({"detector": found["--detector"][-1]} if found["--detector"] else {}),
+            **({"filters": found["--filter"]} if found["--filter"] else {}),
+        },
+    )
+
+
+def settings(config_file: str | None, *, original: bool, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of `extract`: the file's, over them the original script's, over them those given."""
+    from spatterlib.detection import ORIGINAL
+
+    return config.merge(config.load(config_file).get("extract", {}), ORIGINAL if original else {}, given)
+
+
+def with_parameters(ctx: click.Context, settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the values of the generated options laid over their plugins."""
+    result = dict(settings)
+    for kind, index, spec in chosen(settings):
+        items = [item for item in ctx.meta[_META] if (item.kind, item.index) == (kind, index)]
+        given = {item.field: values[item.option.name] for item in items if values[item.option.name or ""] is not None}
+        if given and kind == "detector":
+            result["detector"] = make(kind, spec, **given)
+        elif given:
+            filters = list(result.get("filters", config.known()["extract"]["filters"]))
+            filters[index] = make(kind, spec, **given)
+            result["filters"] = filters
+    return result
+
+
+def _parameters(plugins: list[tuple[str, int, Any]], own: list[click.Parameter]) -> list[_Parameter]:
+    fields = [
+        (kind, index, class_, id_, parameter)
+        for kind, index, spec in plugins
+        for id_, class_ in [_class(kind, spec)]
+        for parameter in dataclasses.fields(class_)
+        if parameter.init
+    ]
+    names = [parameter.name for *_, parameter in fields] + [param.name or "" for param in own]
+    return [
+        _Parameter(
+            kind,
+            index,
+            id_,
+            item.name,
+            _option(class_, item, id_ if names.count(item.name) > 1 else "", index),
+        )
+        for kind, index, class_, id_, item in fields
+    ]
+
+
+def _class(kind: str, spec: Any) -> tuple[str, type]:
+    id_ = spec if isinstance(spec, str) else spec.get("id", "") if isinstance(spec, Mapping) else ""
+    return (id_, catalog().find(kind, id_)) if id_ else (type(spec).__name__, type(spec))
+
+
+def _option(class_: type, parameter: dataclasses.Field[Any], prefix: str, index: int) -> click.Option:
+    flag = f"{prefix}-{parameter.name}".strip("-").replace("_", "-")
+    kind, flags = _click_type(get_type_hints(class_)[parameter.name]), f"--{flag}"
+    if kind is click.BOOL:
+        flags = f"--{flag}/--no-{flag}"
+    shown = parameter.default if parameter.default is not dataclasses.MISSING else None
+    default = "" if shown in (None, "", ()) else f"  [default: {list(shown) if isinstance(shown, tuple) else shown}]"
+    text = f"{parameter.metadata.get('help', '')}{default}"
+    dest = f"{prefix}_{parameter.name}_{index}".strip("_").replace("-", "_") + "_of_plugin"
+    return click.Option([flags, dest], type=kind, default=None, help=text)
+
+
+def _click_type(annotation: Any) -> click.ParamType[Any]:
+    if get_origin(annotation) is Literal:
+        return click.Choice(get_args(annotation))
+    simple: dict[Any, click.ParamType[Any]] = {
+        int: click.INT,
+        float: click.FLOAT,
+        bool: click.BOOL,
+        str: click.STRING,
+    }
+    return simple.get(annotation) or Json()
+
+
+def _explained(error: click.NoSuchOption) -> click.UsageError:
+    """Tell whose option it is, if a plugin that is not chosen has it."""
+    name = error.option_name.lstrip("-").replace("-", "_")
+    for kind, id_, class_ in _all_classes():
+        if name in (parameter.name for parameter in dataclasses.fields(class_)):
+            return click.UsageError(f"{error.option_name} belongs to {kind} {id_!r}; add --{kind} {id_}", error.ctx)
+    return error
+
+
+def _all_classes() -> Iterator[tuple[str, str, Any]]:
+    for kind in ("detector", "filter"):
+        for id_, class_ in getattr(catalog(), KINDS[kind]).items():
+            yield kind, id_, class_

@@ -1,0 +1,166 @@
+"""Frames to batches of rows and encoded crops: in order, with decoding, detecting and encoding side by side.
+
+For several workers a video is cut at its key frames. A part has its key frame as context and ends with as many frames of
+the next part as a detector needs for context, so nothing is decoded twice but these few frames, and the rows do not
+depend on how many workers there are.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib.detection import Region, found_in
+from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detections, Detector, Filter, Image, Video
+from spatterlib.video import clips
+
+__all__ = ["Batch", "Work", "batches"]
+
+Item = TypeVar("Item")
+
+# Frames of a part: enough that seeking to its key frame does not count, few enough that workers end together.
+_PART = 500
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What was found in some consecutive frames.
+
+    Parameters
+    ----------
+    frame_log : ndarray
+        ``(frames,)`` `FRAME_LOG` with `detections` still 0: a row may yet come for its last frame.
+    table : ndarray
+        ``(n,)`` `DETECTION`.
+    crops : list of bytes
+        ``n`` encoded crops.
+    """
+
+    frame_log: NDArray[np.void]
+    table: Detections
+    crops: list[bytes]
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What is to be done with every clip.
+
+    Parameters
+    ----------
+    detector, filters
+        Their objects.
+    roi : tuple of int or None
+        ``(x0, y0, x1, y1)`` px, as in `spatterlib.extract`.
+    encode : callable
+        From ``(h, w, 3)`` uint8 RGB to bytes.
+    """
+
+    detector: Detector
+    filters: Sequence[Filter]
+    roi: Region
+    encode: Callable[[Image], bytes]
+
+
+def batches(video: Video, span: range, work: Work, workers: int = 1) -> Iterator[Batch]:
+    """Work through the frames of a span, in order.
+
+    Parameters
+    ----------
+    video : Video
+        Opened. It is cut at its ``keyframes``; one that names none is left whole.
+    span : range
+        Numbers of the frames.
+    work : Work
+        Detector, filters, encoding.
+    workers : int
+        Threads that decode and detect. With 1 the calling thread does that, and encoding goes on beside it.
+
+    Yields
+    ------
+    Batch
+        Every frame of the span is in the log of exactly one.
+    """
+    parts = _parts(video, span, work.detector.lead) if workers > 1 else [span]
+    with ThreadPoolExecutor(workers) as pool:
+        if len(parts) == 1:
+            yield from _in_order(pool, (partial(_encoded, found, work) for found in _found(video, span, work)), 2)
+            return
+        jobs = (partial(_part, video, part, work) for part in parts)
+        for done in _in_order(pool, jobs, workers + 1):
+            yield from done
+
+
+def _parts(video: Video, span: range, lead: int) -> list[range]:
+    """Cut a span behind key frames, so far behind that each part finds its lead in the frames that it must decode."""
+    cuts = [span.start]
+    for start in (int(key) + lead for key in getattr(video, "keyframes", ())):
+        if start - cuts[-1] >= _PART and span.stop - start >= _PART // 2:
+            cuts.append(start)
+    return [range(*pair) for pair in pairwise([*cuts, span.stop])]
+
+
+def _part(video: Video, part: range, work: Work) -> list[Batch]:
+    return [_encoded(found, work) for found in _found(video, part, work)]
+
+
+_Found: TypeAlias = tuple[NDArray[np.void], Clip, Detections]
+
+
+def _found(video: Video, span: range, work: Work) -> Iterator[_Found]:
+    """Frame log, clip and rows, clip by clip; frames behind the last one that decodes come with an empty clip."""
+    following = span.start
+    for clip in clips(video, lead=work.detector.lead, start=span.start, stop=span.stop, roi=work.roi):
+        end = clip.start + len(clip.pictures) - clip.lead
+        table = found_in(clip, work.detector, work.filters)
+        yield _frame_log(video.times, following, clip.start, end), clip, table
+        following = end
+    if following < span.stop:
+        rest = _frame_log(video.times, following, span.stop, span.stop)
+        yield rest, Clip([], np.empty(0)), np.empty(0, DETECTION)
+
+
+def _frame_log(times: NDArray[np.float64], following: int, start: int, end: int) -> NDArray[np.void]:
+    """Rows of frames ``following .. start - 1``, which did not decode, and ``start .. end - 1``, which did."""
+    rows = np.zeros(end - following, FRAME_LOG)
+    rows["number"] = np.arange(following, end)
+    rows["time"] = times[following:end]
+    rows["decoded"] = rows["number"] >= start
+    return rows
+
+
+def _encoded(found: _Found, work: Work) -> Batch:
+    frame_log, clip, table = found
+    return Batch(frame_log, table, [work.encode(crop) for crop in clip.crops(table)])
+
+
+def _in_order(pool: Executor, jobs: Iterator[Callable[[], Item]], depth: int) -> Iterator[Item]:
+    """Results in the order of the jobs, at most `depth` under way; an error comes behind what was done before it."""
+    waiting: deque[Future[Item]] = deque()
+    error: Exception | None = None
+    try:
+        while error is None:
+            try:
+                job = next(jobs)
+            except StopIteration:
+                break
+            except Exception as caught:
+                error = caught
+                break
+            waiting.append(pool.submit(job))
+            if len(waiting) >= depth:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+    if error:
+        raise error

@@ -1,0 +1,241 @@
+"""Opening, creating and converting stores, of whatever kinds are installed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spatterlib.crops import size
+from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, StoreError
+from spatterlib.plugins import catalog
+from spatterlib.types import DETECTION, Detections, Store, StoreKind
+
+__all__ = ["check_output", "convert", "create_store", "find_store", "open_store"]
+
+log = logging.getLogger("spatterlib")
+
+AnyPath = str | os.PathLike[str]
+_ROWS = 512
+
+
+def open_store(path: AnyPath, mode: str = "r") -> Store:
+    """Open a store of any installed kind.
+
+    Parameters
+    ----------
+    path : path or URL
+        The store; who recognises it opens it, whatever its suffix.
+    mode : {"r", "a"}
+        Read only, or append and set columns too.
+
+    Returns
+    -------
+    Store
+        Also a context manager. One opened with "r" sees what a writer beside it commits, can be used by several
+        threads, and pickles as its path.
+
+    Raises
+    ------
+    MissingFileError
+        If there is nothing at `path`.
+    StoreError
+        If it is no store, is damaged, was made by a newer version, or is open for writing elsewhere (mode "a").
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import spatterlib as sp
+    >>> from spatterlib.crops import encode
+    >>> from spatterlib.stores import create_store
+    >>> path = tempfile.mkdtemp() + "/one.h5"
+    >>> with create_store(path) as store:
+    ...     store.append(np.zeros(1, sp.DETECTION), [encode(np.zeros((4, 6, 3), np.uint8))])
+    ...     store.set_column("label", ["low"])
+    >>> with sp.open_store(path) as store:
+    ...     len(store), store.column("label").tolist(), store.read([0])[0].shape
+    (1, ['low'], (4, 6, 3))
+    """
+    name = os.fspath(path)
+    if mode not in ("r", "a"):
+        raise ParameterError(f"a store is opened with mode 'r' or 'a', not {mode!r}")
+    # Who has the suffix says best what is wrong with a store that nobody recognises.
+    kind = find_store(name) or _kind_by_suffix(name)
+    if not _is_url(name) and not Path(name).exists():
+        raise MissingFileError(f"{name}: there is no such store")
+    if kind is None:
+        raise StoreError(f"{name} is no store: none of {', '.join(catalog().stores)} recognises it")
+    return kind.open(name, mode)
+
+
+def create_store(
+    path: AnyPath, *, attrs: Mapping[str, Any] | None = None, overwrite: bool = False, to: str | None = None
+) -> Store:
+    """Make a new, empty store and open it for appending.
+
+    Parameters
+    ----------
+    path : path or URL
+        Where; its suffix says which kind.
+    attrs : mapping, optional
+        JSON-able facts about the whole.
+    overwrite : bool
+        Replace what is there. It is replaced by the new, empty store in one step; before that nothing is lost.
+    to : str, optional
+        Id of the kind, whatever the suffix.
+
+    Returns
+    -------
+    Store
+
+    Raises
+    ------
+    OutputExistsError
+        If something is there and `overwrite` is not set.
+    StoreError
+        If the suffix is unknown, the folder is missing or cannot be written, or another process writes the store there.
+    """
+    check_output(path, overwrite=overwrite, to=to)
+    return _kind(os.fspath(path), to).create(os.fspath(path), attrs=attrs)
+
+
+def check_output(path: AnyPath, *, overwrite: bool = False, to: str | None = None) -> None:
+    """Refuse early what `create_store` would refuse: before hours of work, not behind them.
+
+    Raises
+    ------
+    OutputExistsError, StoreError
+        As `create_store`.
+    """
+    name = os.fspath(path)
+    _kind(name, to)
+    if _is_url(name):
+        if not overwrite and find_store(name):
+            raise OutputExistsError(f"{name} exists already")
+        return
+    target = Path(name)
+    if target.exists() or target.is_symlink():
+        if not overwrite:
+            raise OutputExistsError(f"{name} exists already")
+        if target.is_dir() and any(target.iterdir()) and not find_store(name):
+            raise OutputExistsError(f"{name} is a folder but no store, and is not replaced; remove it yourself")
+    folder = target.absolute().parent
+    if not folder.is_dir():
+        raise StoreError(f"{name} cannot be created: there is no folder {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StoreError(f"{name} cannot be created: the folder {folder} may not be written")
+
+
+def find_store(path: AnyPath) -> type[StoreKind] | None:
+    """Kind of the store at a path or URL; None if there is none, or none that is installed recognises it."""
+    name = os.fspath(path)
+    for id_, kind in catalog().stores.items():
+        try:
+            if kind.recognises(name):
+                return kind
+        except Exception as error:
+            log.debug("store %r failed to look at %s: %s", id_, name, error)
+    return None
+
+
+def convert(source: AnyPath, target: AnyPath, *, to: str | None = None, overwrite: bool = False) -> None:
+    """Copy a store to a new one of any kind: rows, crops, columns, frame log, attrs; in batches.
+
+    Parameters
+    ----------
+    source, target : path or URL
+        The store, and the one to make.
+    to : str, optional
+        Id of the new store's kind; by default its suffix says it. ``"original"`` writes a file as the
+        research system did, with its frame-log CSV beside; further columns and attrs are left behind.
+    overwrite : bool
+        Replace an existing target.
+
+    Raises
+    ------
+    MissingFileError, OutputExistsError, StoreError
+        If the source cannot be read or the target not be written; a target that was begun says in ``attrs`` that
+        it is not complete.
+
+    Notes
+    -----
+    Box sizes that the source does not know, as `original`, are filled in from the crops.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import spatterlib as sp
+    >>> from spatterlib.stores import create_store
+    >>> folder = tempfile.mkdtemp()
+    >>> create_store(f"{folder}/a.h5", attrs={"place": "left"}).close()
+    >>> sp.convert(f"{folder}/a.h5", f"{folder}/b.zarr")
+    >>> sp.open_store(f"{folder}/b.zarr").attrs["place"]
+    'left'
+    """
+    first, second = os.fspath(source), os.fspath(target)
+    if first == second or (not _is_url(second) and Path(first).resolve() == Path(second).resolve()):
+        raise ParameterError(f"{first} cannot be converted onto itself; name another target")
+    with open_store(first) as old:
+        check_output(second, overwrite=overwrite, to=to)
+        export = getattr(_kind(second, to), "export", None)
+        if export is not None:
+            export(old, second)
+            return
+        attrs = old.attrs
+        unfinished = attrs | {"state": "converting", "complete": False}
+        with create_store(second, attrs=unfinished, overwrite=overwrite, to=to) as new:
+            try:
+                _copy(old, new)
+            except BaseException as error:
+                with suppress(Exception):
+                    new.set_attrs({"state": f"failed: {type(error).__name__}: {error}"})
+                raise
+            new.set_attrs({"state": attrs.get("state", "complete"), "complete": attrs.get("complete", True)})
+
+
+def _copy(old: Store, new: Store) -> None:
+    table = old.table
+    new.append(table[:0], [], old.frame_log)
+    for start in range(0, len(table), _ROWS):
+        rows = table[start : start + _ROWS]
+        crops = old.encoded(range(start, start + len(rows)))
+        new.append(_sized(rows, crops), crops)
+    new.flush()
+    for name in old.columns:
+        if name not in (DETECTION.names or ()):
+            new.set_column(name, old.column(name))
+
+
+def _sized(table: Detections, crops: list[bytes]) -> Detections:
+    """The table with box sizes from the crops where it has none."""
+    unknown = np.flatnonzero((table["width"] < 0) | (table["height"] < 0))
+    for row in unknown:
+        table["width"][row], table["height"][row] = size(crops[row])
+    return table
+
+
+def _kind(path: str, to: str | None) -> type[StoreKind]:
+    if to is not None:
+        return catalog().find("store", to)
+    kind = _kind_by_suffix(path)
+    if kind is None:
+        suffixes = sorted(suffix for kind in catalog().stores.values() for suffix in kind.suffixes)
+        raise StoreError(f"{path}: the name of a store ends in one of {', '.join(suffixes)}")
+    return kind
+
+
+def _kind_by_suffix(path: str) -> type[StoreKind] | None:
+    suffix = Path(path.rstrip("/")).suffix.lower()
+    return next((kind for kind in catalog().stores.values() if suffix in kind.suffixes), None)
+
+
+def _is_url(path: str) -> bool:
+    return re.match(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+:(//|:)", path) is not None

@@ -1,0 +1,84 @@
+"""How progress shows: a bar or a running graph on a terminal, plain lines where output is piped."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from spatterlib.extraction import Progress
+
+__all__ = ["bar", "graph", "lines", "notifier"]
+
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+_WIDTH = 40
+
+
+def notifier(*, live: bool = False, stream: TextIO | None = None) -> Callable[[Progress], None]:
+    """What suits the stream (stderr by default): graph if `live`, else bar; lines if it is no terminal."""
+    stream = stream or sys.stderr
+    if not stream.isatty():
+        return lines(stream)
+    return graph(stream) if live else bar(stream)
+
+
+def bar(stream: TextIO) -> Callable[[Progress], None]:
+    """Progress bar with frames per second and time left."""
+    from tqdm import tqdm
+
+    shown = tqdm(unit=" frames", smoothing=0.1, dynamic_ncols=True, file=stream)
+
+    def show(state: Progress) -> None:
+        shown.total = state.expected
+        shown.set_postfix_str(f"{state.detections} detections", refresh=False)
+        shown.update(state.done - shown.n)
+        if state.done >= state.expected:
+            shown.close()
+
+    return show
+
+
+def lines(stream: TextIO, every: float = 5.0) -> Callable[[Progress], None]:
+    """A plain line every few seconds (`every`, s); the end is left to the caller's own last line."""
+    began = told = time.monotonic()
+
+    def show(state: Progress) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told < every or state.done >= state.expected:
+            return
+        told = now
+        share = state.done / max(state.expected, 1)
+        found = f"{state.detections} detections, {_pace(state, now - began)}"
+        print(f"frame {state.done} of {state.expected} ({share:.0%}), {found}", file=stream, flush=True)
+
+    return show
+
+
+def graph(stream: TextIO) -> Callable[[Progress], None]:
+    """Running count in the terminal: detections of the latest clips as columns, and their total."""
+    latest: deque[int] = deque(maxlen=_WIDTH)
+    began = time.monotonic()
+
+    def show(state: Progress) -> None:
+        ended = state.done >= state.expected
+        if not ended or len(state.found):
+            latest.append(len(state.found))
+        top = max(latest, default=0) or 1
+        columns = "".join(_BLOCKS[-(-count * (len(_BLOCKS) - 1) // top)] for count in latest)
+        pace = _pace(state, time.monotonic() - began)
+        share = f"{state.done / max(state.expected, 1):.0%} of {state.expected} frames"
+        text = f"{columns:>{_WIDTH}} {state.detections} detections, {share}, {pace}"
+        stream.write(f"\r\x1b[2K{text}" + ("\n" if ended else ""))
+        stream.flush()
+
+    return show
+
+
+def _pace(state: Progress, elapsed: float) -> str:
+    rate = state.done / max(elapsed, 1e-9)
+    left = int((state.expected - state.done) / max(rate, 1e-9))
+    return f"{rate:.0f} frames/s, {left // 60}:{left % 60:02d} left"

@@ -1,0 +1,400 @@
+"""Opening recordings, positions in them, and clips: what all readers share."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import math
+import operator
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, SupportsIndex
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib.builtin.images import IMAGE_SUFFIXES, in_natural_order, is_stack
+from spatterlib.errors import ContractError, MissingFileError, ParameterError, VideoError
+from spatterlib.plugins import catalog
+from spatterlib.types import Box, Clip, Picture, Video
+
+__all__ = ["Recording", "clips", "expand", "open_video", "position", "region"]
+
+_VIDEO_SUFFIXES = (
+    ".mp4 .m4v .mov .3gp .avi .mkv .webm .ts .mts .m2ts .mpg .mpeg .m2v .vob .wmv .asf .flv .ogv .mxf .y4m "
+    ".h264 .264 .hevc .265 .mjpeg .mjpg .gif .npy"
+)
+VIDEO_SUFFIXES = frozenset(_VIDEO_SUFFIXES.split())
+"""Files that `expand` takes for recordings when it lists a folder; a file that is named is always tried."""
+
+# How much RGB the frames of one clip would take at most: it bounds memory for frames of any size.
+_CLIP_BYTES = 64 << 20
+_CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d*)?)|(-?\d+(?:\.\d*)?|-?\.\d+) ?s")
+_TICK = 5e-7
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """An opened recording, as `open_video` returns it: a `Video` and a context manager.
+
+    Parameters
+    ----------
+    video : Video
+        What a reader opened.
+    fps : float, optional
+        The camera's frames per second, by which times are computed instead of taken from the container.
+    owned : bool
+        Whether `close` closes `video`: not if the caller opened it.
+    times : ndarray
+        ``(expected,)`` float64, s, presentation time of each frame.
+    """
+
+    video: Video
+    fps: float | None = None
+    owned: bool = True
+    times: NDArray[np.float64] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        times = self.video.times
+        if self.fps is not None:
+            times = np.arange(len(times)) / self.fps
+        object.__setattr__(self, "times", times)
+
+    @property
+    def name(self) -> str:
+        """What messages and stores call it."""
+        return self.video.name
+
+    @property
+    def width(self) -> int:
+        """Px, as shown."""
+        return self.video.width
+
+    @property
+    def height(self) -> int:
+        """Px, as shown."""
+        return self.video.height
+
+    @property
+    def keyframes(self) -> NDArray[np.int64]:
+        """``(k,)`` int64, from 0: frames at which reading can begin at no extra cost, as far as is known."""
+        return np.asarray(getattr(self.video, "keyframes", [0]), np.int64)
+
+    def identity(self) -> dict[str, Any]:
+        """JSON-able: what a result was made from."""
+        given = {} if self.fps is None else {"fps": self.fps, "times": f"given {self.fps:g} fps"}
+        return self.video.identity() | given
+
+    def read(self, start: int, stop: int) -> Iterator[Picture | None]:
+        """Frames ``start .. stop - 1``, one item each, in order; None where one does not decode."""
+        return self.video.read(start, stop)
+
+    def close(self) -> None:
+        """Let go of the file; may be called twice."""
+        if self.owned:
+            self.video.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def open_video(path: str | os.PathLike[str] | Video, fps: float | None = None) -> Recording:
+    """Open a recording: a video file, a folder or pattern of images, a TIFF or an ``.npy`` stack.
+
+    Readers of installed plugins are asked before the built-in ones.
+
+    Parameters
+    ----------
+    path : path or Video
+        What to open; a Video that is open already is passed through and stays the caller's to close.
+    fps : float, optional
+        The camera's frames per second, where the container's time stamps are not those of the recording.
+
+    Returns
+    -------
+    Recording
+        A `Video` and a context manager.
+
+    Raises
+    ------
+    MissingFileError
+        If nothing is there.
+    VideoError
+        If it is nothing that can be read, holds no video or no frames.
+    ParameterError
+        If `fps` is not a number above 0.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> import numpy as np
+    >>> import spatterlib as sp
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "dark.npy"
+    >>> np.save(path, np.zeros((5, 48, 64), np.uint8))
+    >>> with sp.open_video(path, fps=50) as video:
+    ...     video.width, video.height, video.times.tolist()
+    (64, 48, [0.0, 0.02, 0.04, 0.06, 0.08])
+    """
+    if fps is not None and not (isinstance(fps, int | float | np.number) and 0 < float(fps) < math.inf):
+        raise ParameterError(f"fps must be a number of frames per second above 0, got {fps!r}")
+    rate = None if fps is None else float(fps)
+    if isinstance(path, str | os.PathLike):
+        return Recording(_opened(os.fspath(path)), rate)
+    if not isinstance(path, Video):
+        raise ContractError(f"a video is a path or an opened Video, got {type(path).__name__}")
+    return Recording(path, rate, owned=False)
+
+
+def _opened(path: str) -> Video:
+    if not Path(path).exists() and not glob.has_magic(path):
+        raise MissingFileError(f"no video at {path}")
+    video = catalog().hook.spatter_open_video(path=path)
+    if isinstance(video, Video):
+        return video
+    if video is not None:
+        raise ContractError(f"a plugin opened {path} as {type(video).__name__}, which is no Video")
+    if Path(path).is_dir():
+        raise VideoError(f"{path} is a folder without images; name a video in it, or give {path}/*.mp4")
+    if not Path(path).exists():
+        raise MissingFileError(f"nothing matches {path}")
+    raise VideoError(f"{path} is neither a video nor an image nor a stack of images that can be read")
+
+
+def clips(
+    video: Video,
+    *,
+    lead: int,
+    start: int,
+    stop: int,
+    roi: Sequence[int | None] | None = None,
+    length: int = 64,
+) -> Iterator[Clip]:
+    """Cut a recording into clips of consecutive frames, each with context in front.
+
+    Parameters
+    ----------
+    video : Video
+        An opened recording.
+    lead : int
+        Decoded frames in front of each clip, as far as there are: at the beginning of the recording and behind
+        a frame that does not decode there are fewer. In front of `start` they are decoded for this.
+    start, stop : int
+        Frames ``start .. stop - 1``.
+    roi : tuple of int, optional
+        ``(x0, y0, x1, y1)`` px, half-open, None = the edge: the part of the frame that the clips show.
+    length : int
+        Frames in a clip at most, its lead aside; fewer where frames are large, to bound memory.
+
+    Yields
+    ------
+    Clip
+        In order; every frame that decodes is in exactly one clip.
+
+    Raises
+    ------
+    VideoError
+        If the frame size changes within the recording.
+    ParameterError
+        If `roi` does not lie inside the frame.
+    """
+    box = None if roi is None else region(video, roi)
+    length = max(1, min(length, _CLIP_BYTES // max(3 * video.width * video.height, 1)))
+    times, first = video.times, max(start - lead, 0)
+    return _runs(video, times, range(first, stop), start, lead, length, box)
+
+
+def _runs(
+    video: Video,
+    times: NDArray[np.float64],
+    numbers: range,
+    start: int,
+    lead: int,
+    length: int,
+    box: Box | None,
+) -> Iterator[Clip]:
+    pictures: list[Picture] = []
+    context = 0
+    size = video.height, video.width
+
+    def cut(end: int) -> Clip:
+        return Clip(pictures, times[end - len(pictures) : end], end - len(pictures) + context, context, box)
+
+    # A reader that gives fewer frames than it should has not decoded the rest.
+    read = itertools.chain(video.read(numbers.start, numbers.stop), itertools.repeat(None))
+    for number, picture in zip(numbers, read, strict=False):
+        if picture is None:
+            if len(pictures) > context:
+                yield cut(number)
+            pictures, context = [], 0
+            continue
+        if picture.shape != size:
+            raise VideoError(_resized(video, number, picture))
+        pictures.append(picture)
+        if number < start:
+            context += 1
+        elif len(pictures) - context == length:
+            yield cut(number + 1)
+            pictures = pictures[-lead:] if lead else []
+            context = len(pictures)
+    if len(pictures) > context:
+        yield cut(numbers.stop)
+
+
+def _resized(video: Video, number: int, picture: Picture) -> str:
+    height, width = picture.shape
+    return (
+        f"{video.name}: frame {number} has {width}x{height} px, but the recording began with "
+        f"{video.width}x{video.height}; split it where the frame size changes"
+    )
+
+
+def region(video: Video, roi: Sequence[int | None]) -> Box:
+    """``(x, y, width, height)`` of ``(x0, y0, x1, y1)``, inside the frame."""
+    inside = f"inside the frame of {video.width}x{video.height} px"
+    wanted = f"roi is (x0, y0, x1, y1) in px, {inside}, got {roi!r}"
+    try:
+        left, top, right, bottom = (None if side is None else operator.index(side) for side in roi)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(wanted) from error
+    x0, y0 = left or 0, top or 0
+    x1, y1 = video.width if right is None else right, video.height if bottom is None else bottom
+    if not (0 <= x0 < x1 <= video.width and 0 <= y0 < y1 <= video.height):
+        raise ParameterError(wanted)
+    return x0, y0, x1 - x0, y1 - y0
+
+
+def position(video: Video, value: SupportsIndex | float | str) -> int:
+    """Turn a position in a recording into a frame number.
+
+    Parameters
+    ----------
+    video : Video
+        An opened recording.
+    value : int, float or str
+        An int is a frame number, a float seconds; a string is either: ``"250"``, ``"12.5s"``, ``"1:23.5"``,
+        ``"1:02:03"``. Seconds are those of ``video.times``, which need not begin at 0.
+
+    Returns
+    -------
+    int
+        The frame number, or that of the first frame whose time is not before those seconds (to the
+        microsecond); the number of frames for a position at the end.
+
+    Raises
+    ------
+    ParameterError
+        If the position is none, or lies outside the recording.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> import numpy as np
+    >>> import spatterlib as sp
+    >>> from spatterlib.video import position
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "dark.npy"
+    >>> np.save(path, np.zeros((50, 48, 64), np.uint8))
+    >>> video = sp.open_video(path, fps=25)
+    >>> position(video, 7), position(video, 0.5), position(video, "0:01")
+    (7, 13, 25)
+    """
+    number, seconds = _parsed(value)
+    if seconds is not None:
+        return _frame_at(video, value, seconds)
+    frames = len(video.times)
+    if number is None or not 0 <= number <= frames:
+        raise ParameterError(f"{video.name} has frames 0-{frames - 1}, got position {value!r}")
+    return number
+
+
+def _parsed(value: SupportsIndex | float | str) -> tuple[int | None, float | None]:
+    """Frame number or seconds."""
+    if isinstance(value, float | np.floating) and math.isfinite(value):
+        return None, float(value)
+    if isinstance(value, str):
+        text = value.strip()
+        if re.fullmatch(r"[+-]?\d+", text):
+            return int(text), None
+        if match := _CLOCK.fullmatch(text):
+            hours, minutes, seconds, plain = match.groups()
+            return None, float(plain or 0) + 3600 * int(hours or 0) + 60 * int(minutes or 0) + float(seconds or 0)
+    elif isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return int(value), None
+    raise ParameterError(f"a position is a frame number (250) or a time (12.5s, 1:23.5, 1:02:03), got {value!r}")
+
+
+def _frame_at(video: Video, value: object, seconds: float) -> int:
+    times = video.times
+    known = times[np.isfinite(times)]
+    first, last = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
+    end = last + (float(np.median(np.diff(known))) if len(known) > 1 else 0.0)
+    if not min(first, 0.0) - _TICK <= seconds <= end + _TICK:
+        raise ParameterError(f"{video.name} lasts from {first:.3f} s to {end:.3f} s, got position {value!r}")
+    behind = np.flatnonzero(times >= seconds - _TICK)
+    return int(behind[0]) if len(behind) else len(times)
+
+
+def expand(patterns: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Recordings that paths and patterns name.
+
+    Parameters
+    ----------
+    patterns : iterable of path
+        Files, folders, and patterns such as ``"runs/*.mp4"`` that the shell did not expand.
+
+    Returns
+    -------
+    list of str
+        What `open_video` opens, one each: a folder or pattern of images is one recording, of videos several, in
+        natural order (``run9`` before ``run10``). A name that does not exist is passed on, so that opening
+        it tells.
+
+    Raises
+    ------
+    MissingFileError
+        If a pattern matches nothing.
+    ParameterError
+        If a folder or pattern holds videos and images both, so that one cannot tell which is meant.
+
+    Examples
+    --------
+    >>> from spatterlib.video import expand
+    >>> expand(["a.mp4", "b.mp4"])
+    ['a.mp4', 'b.mp4']
+    """
+    found = (name for pattern in patterns for name in _expanded(os.fspath(pattern)))
+    return list(dict.fromkeys(found))
+
+
+def _expanded(pattern: str) -> list[str]:
+    path = Path(pattern)
+    if path.is_dir():
+        return _chosen(pattern, [str(file) for file in path.iterdir() if file.is_file()])
+    if path.exists() or not glob.has_magic(pattern):
+        return [pattern]
+    matches = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+    if not matches:
+        raise MissingFileError(f"nothing matches {pattern}")
+    folders = [name for folder in filter(os.path.isdir, matches) for name in _expanded(folder)]
+    files = [name for name in matches if Path(name).is_file()]
+    return [*in_natural_order(folders), *(_chosen(pattern, files, named=True) if files else [])]
+
+
+def _chosen(source: str, files: list[str], *, named: bool = False) -> list[str]:
+    """`source` itself where its files are the images of one recording, else the videos among them."""
+    images = {name for name in files if Path(name).suffix.lower() in IMAGE_SUFFIXES and not is_stack(name)}
+    videos = [
+        name
+        for name in files
+        if name not in images and (named or is_stack(name) or Path(name).suffix.lower() in VIDEO_SUFFIXES)
+    ]
+    if videos and images:
+        raise ParameterError(
+            f"{source} holds {len(videos)} videos and {len(images)} images; name which, such as *.mp4 or *.png"
+        )
+    return in_natural_order(videos) if videos else [source]

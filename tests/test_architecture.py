@@ -1,0 +1,117 @@
+"""The house stands as its plan says: imports run one way, starting is light, hooks are used, names are documented."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import spatterlib as sp
+from spatterlib import hookspecs, plugins
+
+HOUSE = Path(sp.__file__).parent
+
+# Floors from the ground up; a module imports only from floors below its own, or from its own where the floor allows.
+FLOORS: list[set[str]] = [
+    {"errors", "types"},
+    {"hookspecs", "kernels", "crops", "pictures", "learning", "fitting"},
+    {"difference"},
+    {"builtin"},
+    {"plugins", "video", "stores"},
+    {"grouping", "terminal"},
+    {"detection", "report", "simulation"},
+    {"labels", "splits", "metrics", "callbacks", "models"},
+    {"dataset"},
+    {"training"},
+    {"evaluation", "probe"},
+    {"pipeline"},
+    {"extraction"},
+    {"config", "options", "testing"},
+    {"cli"},
+    {"__main__"},
+]
+# Built-in plugins reach the rest as a third party would, by the public face; the face itself is lazy.
+FACE = "__init__"
+HEAVY = "torch torchvision gradio numba cv2 h5py zarr av fastapi matplotlib".split()
+
+
+def floor(module: str) -> int:
+    return next(number for number, modules in enumerate(FLOORS) if module in modules)
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of the house that a file imports, wherever the import stands, typing aside."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("spatterlib"):
+            parts = (node.module or "").split(".")
+            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("spatterlib.")}
+    return found
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in HOUSE.rglob("*.py") if path != HOUSE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(HOUSE)))
+def test_imports_point_one_way_only(path: Path) -> None:
+    own = path.relative_to(HOUSE).parts[0].removesuffix(".py")
+    for other in imports(path) - {own}:
+        assert floor(other) <= floor(own), f"{own} imports {other}, which stands above it"
+        assert own != "builtin" or floor(other) < floor("builtin")
+
+
+@pytest.mark.parametrize("statement", ["import spatterlib", "import spatterlib.cli as c; c.main(['--help'])"])
+def test_starting_is_light(statement: str) -> None:
+    code = f"{statement}; import sys; print('loaded:', *(m for m in {HEAVY} if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].split() == ["loaded:"]
+
+
+def hooks() -> list[str]:
+    return [name for name in vars(hookspecs) if name.startswith("spatter_")]
+
+
+def test_there_are_six_hooks() -> None:
+    assert len(hooks()) == 6
+
+
+@pytest.mark.parametrize("hook", [name for name in hooks() if name != "spatter_classifiers"])
+def test_every_hook_is_used_by_a_built_in(hook: str) -> None:
+    implementations = getattr(sp.catalog().hook, hook).get_hookimpls()
+    assert any(implementation.plugin_name.startswith("spatterlib.builtin.") for implementation in implementations)
+
+
+def test_every_built_in_loads() -> None:
+    assert sp.catalog().failed == ()
+    files = {path.stem for path in (HOUSE / "builtin").glob("[!_]*.py")}
+    assert files == set(plugins.BUILTINS)
+
+
+@pytest.mark.parametrize("name", [name for name in sp.__all__ if callable(getattr(sp, name, None))])
+def test_every_public_callable_has_a_docstring_of_purpose_and_an_example(name: str) -> None:
+    doc = inspect.getdoc(getattr(sp, name)) or ""
+    assert doc.splitlines()[0].endswith(".")
+
+
+def test_an_unknown_public_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="extrakt"):
+        sp.extrakt  # noqa: B018

@@ -1,0 +1,219 @@
+"""The command line as its users meet it: in a process of its own, one line per error, an exit code that tells."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import spatterlib as sp
+from test_extraction import flashes
+
+
+def spatterlib(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command line; output is piped, as in a script."""
+    command = [sys.executable, "-m", "spatterlib", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+
+
+def refused(done: subprocess.CompletedProcess[str], code: int = 1) -> str:
+    """The one line that an error gives."""
+    assert done.returncode == code, done
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Path:
+    np.save(tmp_path / "stack.npy", flashes(100))
+    return tmp_path / "stack.npy"
+
+
+def test_extract_writes_store_and_plot_and_says_where(stack: Path) -> None:
+    out, plot = stack.with_suffix(".h5"), stack.with_suffix(".png")
+    done = spatterlib("extract", stack, "-o", out, "--plot", plot)
+    assert done.returncode == 0, done.stderr
+    assert "100 of 100 frames; 19 detections in 19 frames (19.0 %), 1 layer" in done.stdout
+    assert str(out) in done.stdout
+    assert cv2.imread(str(plot)).shape[1] > 1000
+    with sp.open_store(out) as store:
+        assert len(store) == 19
+
+
+def test_parameters_of_plugins_are_options(stack: Path) -> None:
+    out = stack.with_suffix(".h5")
+    done = spatterlib(
+        "extract", stack, "-o", out, "--threshold", "30", "--min-area", "10", "--max-area", "1e6", "--limit", "3",
+        "--filter", "area", "--filter", "region", "--polygon", "[[0,0],[999,0],[999,999],[0,999]]",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    with sp.open_store(out) as store:
+        assert store.attrs["detector"]["threshold"] == 30
+        assert store.attrs["filters"][0] == {"id": "area", "min_area": 10.0, "max_area": 1e6}
+        assert store.attrs["filters"][1]["polygon"][2] == [999, 999]
+        assert len(store) == 3
+
+
+def test_help_lists_the_parameters_of_the_chosen_plugins() -> None:
+    text = spatterlib("extract", "--help").stdout
+    assert "Options of detector frame-difference" in text
+    assert "--min-area" in text
+    assert "--polygon" not in text
+    assert "--polygon" in spatterlib("extract", "--filter", "region", "--help").stdout
+
+
+def test_an_option_of_a_plugin_that_is_not_chosen_says_so(stack: Path) -> None:
+    done = spatterlib("extract", stack, "-o", "x.h5", "--polygon", "[]")
+    assert done.returncode == 2
+    assert "--polygon belongs to filter 'region'; add --filter region" in done.stderr
+
+
+def test_the_order_is_defaults_file_original_options(stack: Path) -> None:
+    file = stack.with_name("settings.toml")
+    file.write_text(
+        '[extract]\nlimit = 7\nfilters = ["area"]\n[extract.detector]\nid = "frame-difference"\nthreshold = 33\n'
+    )
+    done = spatterlib("config", "--config", file, "--original", "--limit", "9")
+    effective = tomllib.loads(done.stdout)["extract"]
+    assert effective["limit"] == 9
+    assert effective["detector"]["threshold"] == 33
+    assert effective["detector"]["crop_from"] == "first"
+    assert [item["id"] for item in effective["filters"]] == ["area", "blue"]
+
+
+def test_config_names_the_nearest_key(stack: Path) -> None:
+    file = stack.with_name("settings.toml")
+    file.write_text("[extract]\nstrat = 5\n")
+    assert "did you mean 'start'?" in refused(spatterlib("extract", stack, "-o", "x.h5", "--config", file))
+
+
+def test_info_of_a_store_and_of_a_video(stack: Path) -> None:
+    out = stack.with_suffix(".zarr")
+    spatterlib("extract", stack, "-o", out)
+    facts = json.loads(spatterlib("info", out, "--json").stdout)
+    assert (facts["kind"], facts["detections"], facts["frames"], facts["complete"]) == (
+        "store",
+        19,
+        100,
+        True,
+    )
+    facts = json.loads(spatterlib("info", stack, "--json").stdout)
+    assert (facts["kind"], facts["width"], facts["height"], facts["frames"]) == ("video", 200, 160, 100)
+    assert "detections" in spatterlib("info", out).stdout
+
+
+def test_show_makes_a_montage_and_an_annotated_frame(stack: Path) -> None:
+    out = stack.with_suffix(".h5")
+    spatterlib("extract", stack, "-o", out)
+    done = spatterlib("show", out, "-o", "montage.png", "--rows", "0:6", "--columns", "3", cwd=stack.parent)
+    assert done.stdout.strip() == "montage.png"
+    montage = cv2.imread(str(stack.parent / "montage.png"))
+    assert montage.shape == (256, 384, 3)
+    assert montage.max() > 200
+    done = spatterlib("show", stack, "--frame", "5", cwd=stack.parent)
+    frame = cv2.imread(str(stack.parent / done.stdout.strip()))
+    drawn = np.argwhere((frame == (255, 200, 0)).all(axis=2))
+    assert len(drawn) > 100
+
+
+def test_convert_and_back(stack: Path) -> None:
+    first, second, third = (stack.with_name(name) for name in ("a.h5", "b.zarr", "c.h5"))
+    spatterlib("extract", stack, "-o", first)
+    assert spatterlib("convert", first, second).returncode == 0
+    assert spatterlib("convert", second, third).returncode == 0
+    with sp.open_store(first) as one, sp.open_store(third) as other:
+        np.testing.assert_array_equal(one.table, other.table)
+        assert one.encoded(range(len(one))) == other.encoded(range(len(other)))
+    assert "exists" in refused(spatterlib("convert", first, second))
+
+
+def test_plugins_lists_what_is_installed() -> None:
+    text = spatterlib("plugins").stdout
+    assert re.search(r"^  frame-difference +Find what changed", text, re.MULTILINE)
+    assert "threshold = 20" in text
+    assert "hdf5" in text
+
+
+def test_several_videos_go_into_a_folder_and_one_bad_one_does_not_stop_the_rest(stack: Path) -> None:
+    np.save(stack.with_name("other.npy"), flashes(50))
+    stack.with_name("broken.npy").write_text("no stack")
+    names = [stack, stack.with_name("broken.npy"), stack.with_name("other.npy")]
+    done = spatterlib("extract", *names, "-o", stack.parent / "out")
+    assert done.returncode == 1
+    assert "broken.npy" in done.stderr
+    assert sorted(path.name for path in (stack.parent / "out").iterdir()) == ["other.h5", "stack.h5"]
+
+
+def test_log_file_is_json_lines(stack: Path) -> None:
+    log = stack.with_suffix(".log")
+    spatterlib("extract", stack.with_name("nowhere.mp4"), "-o", "x.h5", "-vv", "--log-file", log)
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    assert records[-1]["message"]
+    assert {"time", "level", "message"} <= set(records[-1])
+
+
+def test_a_traceback_comes_with_two_vs_only(stack: Path) -> None:
+    missing = stack.with_name("nowhere.mp4")
+    assert "Traceback" not in spatterlib("extract", missing, "-o", "x.h5", "-v").stderr
+    assert "Traceback" in spatterlib("extract", missing, "-o", "x.h5", "-vv").stderr
+
+
+def test_careless_use_is_told_in_one_line(stack: Path) -> None:
+    folder = stack.parent
+    (folder / "text.mp4").write_text("this is no video\n" * 100)
+    (folder / "empty.mp4").write_bytes(b"")
+    (folder / "folder").mkdir()
+    for bad, said in [
+        ("nowhere.mp4", "nowhere.mp4"),
+        ("text.mp4", "text.mp4"),
+        ("empty.mp4", "empty.mp4"),
+        ("folder", "folder"),
+    ]:
+        line = refused(spatterlib("extract", folder / bad, "-o", folder / "x.h5"))
+        assert line.startswith("error: ")
+        assert said in line
+        assert not (folder / "x.h5").exists()
+    assert "OUT must end in" in spatterlib("extract", stack, "-o", folder / "x.csv").stderr
+    assert "no command 'extrakt'; did you mean 'extract'" in spatterlib("extrakt").stderr
+
+
+def test_existing_output_is_refused_with_the_way_out(stack: Path) -> None:
+    out = stack.with_suffix(".h5")
+    spatterlib("extract", stack, "-o", out)
+    assert "--overwrite" in refused(spatterlib("extract", stack, "-o", out))
+    assert spatterlib("extract", stack, "-o", out, "--overwrite").returncode == 0
+
+
+@pytest.mark.slow
+def test_control_c_leaves_a_store_that_can_be_read(tmp_path: Path) -> None:
+    np.save(tmp_path / "long.npy", np.concatenate([flashes(1000, height=360, width=640)]))
+    out = tmp_path / "long.h5"
+    command = [sys.executable, "-m", "spatterlib", "extract", str(tmp_path / "long.npy"), "-o", str(out)]
+    slowed = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=slowed)
+    deadline = time.monotonic() + 60
+    while not out.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    if process.returncode == 0:
+        pytest.skip("it was done before the interrupt came")
+    assert process.returncode == 130
+    assert "interrupted" in told
+    assert "Traceback" not in told
+    with sp.open_store(out) as store:
+        assert store.attrs["state"] == "interrupted"
+        assert len(store.table) == len(store.read(range(len(store))))

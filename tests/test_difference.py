@@ -1,0 +1,279 @@
+"""The mask of what changed, cut to where something can have changed: exactly the recipe's, on RGB and on planes."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from spatterlib.difference import _bound_weights, changed, measure_boxes
+from spatterlib.kernels.colour import grey_change_yuv
+from spatterlib.kernels.difference import active_rgb, active_yuv, measure, smooth_above
+from spatterlib.pictures import YuvPicture, yuv_matrix
+from spatterlib.types import Box, Image, RgbPicture
+
+SPACES = st.tuples(st.sampled_from(["bt601", "bt709", "bt2020"]), st.booleans())
+SHIFTS = st.sampled_from([(1, 1), (1, 0), (0, 0), (0, 1), (2, 0), (2, 2)])
+
+
+def reference(first: Image, second: Image, threshold: int = 20, blur: int = 5, dilations: int = 3) -> Image:
+    """The recipe's mask of two whole RGB frames, in plain OpenCV calls."""
+    grey = cv2.cvtColor(cv2.absdiff(first, second), cv2.COLOR_RGB2GRAY)
+    _, binary = cv2.threshold(cv2.GaussianBlur(grey, (blur, blur), 0), threshold, 255, cv2.THRESH_BINARY)
+    mask: Image = cv2.dilate(binary, np.ones((3, 3), np.uint8), iterations=dilations)
+    return mask
+
+
+def placed(found: tuple[Image, tuple[int, int]] | None, height: int, width: int) -> Image:
+    whole = np.zeros((height, width), np.uint8)
+    if found is not None:
+        mask, (x, y) = found
+        whole[y : y + mask.shape[0], x : x + mask.shape[1]] = mask
+    return whole
+
+
+def grainy(random: np.random.Generator, height: int, width: int, grain: int, span: int, lit: float) -> Image:
+    """Coarse noise of some span of levels; only a share of it is not 0."""
+    shape = (-(-height // grain), -(-width // grain), 3)
+    coarse = random.integers(0, span + 1, shape) * (random.random(shape[:2]) < lit)[..., None]
+    return np.repeat(np.repeat(coarse, grain, 0), grain, 1)[:height, :width].astype(np.uint8)
+
+
+def planes(
+    random: np.random.Generator, height: int, width: int, shift: tuple[int, int], span: int
+) -> tuple[Image, Image, Image]:
+    """Y, U and V with rows longer than the picture, as a decoder has them."""
+    sizes = [(height, width), *[(-(-height >> shift[1]), -(-width >> shift[0]))] * 2]
+    middle = int(random.integers(0, 256))
+    values = [
+        np.clip(random.integers(middle - span, middle + span + 1, (rows, columns + 7)), 0, 255)
+        for rows, columns in sizes
+    ]
+    return tuple(  # type: ignore[return-value]
+        value.astype(np.uint8)[:, :columns] for value, (_, columns) in zip(values, sizes, strict=True)
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    height=st.integers(1, 90),
+    width=st.integers(1, 90),
+    grain=st.integers(1, 30),
+    span=st.sampled_from([3, 25, 60, 255]),
+    lit=st.sampled_from([0.02, 0.3, 1.0]),
+    threshold=st.sampled_from([0, 1, 20, 100, 254]),
+    blur=st.sampled_from([1, 3, 5, 7]),
+    dilations=st.integers(0, 4),
+)
+def test_on_rgb_it_is_the_recipes_mask(
+    seed: int,
+    height: int,
+    width: int,
+    grain: int,
+    span: int,
+    lit: float,
+    threshold: int,
+    blur: int,
+    dilations: int,
+) -> None:
+    random = np.random.default_rng(seed)
+    first, second = (grainy(random, height, width, grain, span, lit) for _ in range(2))
+    found = changed(
+        RgbPicture(first), RgbPicture(second), (0, 0, width, height),
+        threshold=threshold, blur=blur, dilations=dilations,
+    )  # fmt: skip
+    expected = reference(first, second, threshold, blur, dilations)
+    np.testing.assert_array_equal(placed(found, height, width), expected)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    height=st.integers(1, 70),
+    width=st.integers(1, 70),
+    shift=SHIFTS,
+    space=SPACES,
+    span=st.sampled_from([0, 4, 12, 255]),
+    threshold=st.sampled_from([1, 20, 60]),
+    part=st.booleans(),
+)
+def test_on_planes_it_is_that_of_the_converted_frames(
+    seed: int,
+    height: int,
+    width: int,
+    shift: tuple[int, int],
+    space: tuple[str, bool],
+    span: int,
+    threshold: int,
+    part: bool,
+) -> None:
+    random = np.random.default_rng(seed)
+    matrix = yuv_matrix(space[0], full_range=space[1])
+    first, second = (YuvPicture(*planes(random, height, width, shift, span), shift, matrix) for _ in range(2))
+    box = a_box(random, height, width) if part else (0, 0, width, height)
+    found = changed(first, second, box, threshold=threshold)
+    expected = reference(first.rgb(box), second.rgb(box), threshold)
+    np.testing.assert_array_equal(placed(found, box[3], box[2]), expected)
+
+
+def a_box(random: np.random.Generator, height: int, width: int) -> Box:
+    x, y = int(random.integers(0, width)), int(random.integers(0, height))
+    return x, y, int(random.integers(1, width - x + 1)), int(random.integers(1, height - y + 1))
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), space=SPACES, span=st.sampled_from([2, 10, 40, 255]))
+def test_the_bound_on_planes_holds_for_every_pixel(seed: int, space: tuple[str, bool], span: int) -> None:
+    random = np.random.default_rng(seed)
+    matrix = yuv_matrix(space[0], full_range=space[1])
+    one = [random.integers(0, 256, (40, 50)) for _ in range(3)]
+    other = [np.clip(plane + random.integers(-span, span + 1, plane.shape), 0, 255) for plane in one]
+    first, second = (tuple(plane.astype(np.uint8) for plane in frame) for frame in (one, other))
+    grey = np.empty((40, 50), np.uint8)
+    grey_change_yuv(first, second, 0, 0, (0, 0), matrix, grey)  # type: ignore[arg-type]
+    changes = [np.abs(a.astype(int) - b) for a, b in zip(first, second, strict=True)]
+    bound = (
+        sum(factor * change for factor, change in zip(_bound_weights(matrix.tobytes()), changes, strict=True)) / 2**15
+        + 1.5
+    )
+    assert (grey < bound).all()
+
+
+def test_nothing_changed_is_none_and_costs_no_mask() -> None:
+    picture = RgbPicture(np.full((48, 64, 3), 90, np.uint8))
+    assert changed(picture, picture, (0, 0, 64, 48)) is None
+
+
+def test_the_mask_is_cut_to_what_changed() -> None:
+    dark = np.zeros((400, 600, 3), np.uint8)
+    light = dark.copy()
+    light[200:210, 300:320] = 255
+    found = changed(RgbPicture(dark), RgbPicture(light), (0, 0, 600, 400))
+    assert found is not None
+    assert found[0].shape[0] <= 16 + 16 + 14
+    assert found[0].shape[1] == 20 + 2 * 4 + 2 * 3 - 4
+
+
+def test_grey_and_strided_pictures_are_compared_too() -> None:
+    random = np.random.default_rng(3)
+    grey = random.integers(0, 256, (2, 40, 50), dtype=np.uint8)
+    colour = random.integers(0, 256, (2, 40, 50, 3), dtype=np.uint8)[:, ::-1, ::-1]
+    for frames in (grey, colour):
+        first, second = RgbPicture(frames[0]), RgbPicture(frames[1])
+        whole = (0, 0, 50, 40)
+        expected = reference(first.rgb(whole).copy(), second.rgb(whole).copy())
+        np.testing.assert_array_equal(placed(changed(first, second, whole), 40, 50), expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    height=st.integers(1, 40),
+    width=st.integers(1, 70),
+    threshold=st.integers(0, 254),
+)
+def test_smoothing_is_opencvs_gaussian(seed: int, height: int, width: int, threshold: int) -> None:
+    grey = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
+    out = np.empty_like(grey)
+    smooth_above(grey, threshold, out)
+    expected = np.where(cv2.GaussianBlur(grey, (5, 5), 0) > threshold, 255, 0)
+    np.testing.assert_array_equal(out, expected)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    height=st.integers(1, 120),
+    width=st.integers(1, 40),
+    limit=st.integers(1, 600),
+    lit=st.sampled_from([0.0005, 0.01, 0.5]),
+    shift=SHIFTS,
+)
+def test_the_active_rectangle_leaves_out_nothing_that_reaches_the_limit(
+    seed: int, height: int, width: int, limit: int, lit: float, shift: tuple[int, int]
+) -> None:
+    random = np.random.default_rng(seed)
+    weights = np.array([1, 2, 1])
+    frames = random.integers(0, 256, (2, height, width, 3), dtype=np.uint8) * (random.random((height, width, 1)) < lit)
+    sums = (np.abs(frames[0].astype(int) - frames[1]) * weights).sum(axis=2)
+    assert_encloses(active_rgb(*frames.reshape(2, height, -1), 16, weights, limit), sums >= limit)
+    first, second = (planes(random, height, width, shift, 255) for _ in range(2))
+    rows, columns = np.arange(height) >> shift[1], np.arange(width) >> shift[0]
+    changes = [np.abs(a.astype(int) - b) for a, b in zip(first, second, strict=True)]
+    sums = changes[0] + 2 * changes[1][rows][:, columns] + changes[2][rows][:, columns]
+    assert_encloses(active_yuv(first, second, shift, 16, weights, limit), sums >= limit)
+
+
+def assert_encloses(found: tuple[int, int, int, int], reached: NDArray[np.bool_]) -> None:
+    """Columns tight, bands of 16 rows: everything inside, nothing at all is four zeros."""
+    left, top, right, bottom = found
+    columns, bands = np.flatnonzero(reached.any(axis=0)), np.flatnonzero(reached.any(axis=1)) // 16
+    if not len(columns):
+        return
+    assert left <= columns[0]
+    assert columns[-1] < right
+    assert top <= bands[0]
+    assert bands[-1] < bottom
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 6))
+def test_measuring_is_mean_colour_and_brightest_luma(seed: int, count: int) -> None:
+    random = np.random.default_rng(seed)
+    frame = random.integers(0, 256, (50, 60, 3), dtype=np.uint8)
+    boxes = np.array([a_box(random, 50, 60) for _ in range(count)], np.int32)
+    means, peaks = measure_boxes(RgbPicture(frame), boxes)
+    luma = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    for (x, y, width, height), mean, peak in zip(boxes, means, peaks, strict=True):
+        crop = frame[y : y + height, x : x + width]
+        np.testing.assert_allclose(mean, crop.reshape(-1, 3).mean(axis=0))
+        assert peak == luma[y : y + height, x : x + width].max()
+
+
+def plain_rgb(picture: YuvPicture) -> NDArray[np.int64]:
+    """The conversion, written from its formula without any loop of ours."""
+    height, width = picture.shape
+    rows, columns = np.arange(height) >> picture.shift[1], np.arange(width) >> picture.shift[0]
+    u, v = (plane[rows][:, columns].astype(np.int64) - 128 for plane in (picture.u, picture.v))
+    black, luma, v_red, v_green, u_green, u_blue = picture.matrix.astype(np.int64)
+    y = np.maximum(picture.y.astype(np.int64) - black, 0) * luma + (1 << 19)
+    return np.clip(np.stack([y + v_red * v, y + v_green * v + u_green * u, y + u_blue * u], -1) >> 20, 0, 255)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    shift=SHIFTS,
+    space=SPACES,
+)
+def test_a_picture_of_planes_becomes_rgb_by_the_formula_whole_and_in_part(
+    seed: int, height: int, width: int, shift: tuple[int, int], space: tuple[str, bool]
+) -> None:
+    random = np.random.default_rng(seed)
+    matrix = yuv_matrix(space[0], full_range=space[1])
+    picture = YuvPicture(*planes(random, height, width, shift, 255), shift, matrix)
+    whole = picture.rgb((0, 0, width, height))
+    np.testing.assert_array_equal(whole, plain_rgb(picture))
+    x, y, w, h = a_box(random, height, width)
+    out = np.empty((h, w, 3), np.uint8)
+    assert picture.rgb((x, y, w, h), out) is out
+    np.testing.assert_array_equal(out, whole[y : y + h, x : x + w])
+
+
+def test_television_bt601_is_opencvs_conversion_to_the_last_bit() -> None:
+    random = np.random.default_rng(5)
+    y, u, v = planes(random, 64, 96, (1, 1), 255)
+    stacked = np.concatenate([plane.reshape(-1) for plane in (y.copy(), u.copy(), v.copy())]).reshape(96, 96)
+    expected = cv2.cvtColor(stacked, cv2.COLOR_YUV2RGB_I420)
+    np.testing.assert_array_equal(YuvPicture(y, u, v, (1, 1), yuv_matrix()).rgb((0, 0, 96, 64)), expected)
+
+
+@pytest.mark.parametrize("kernel", [active_rgb, active_yuv, smooth_above, measure, grey_change_yuv])
+def test_kernels_let_go_of_the_interpreter(kernel: object) -> None:
+    assert kernel.targetoptions["nogil"] is True  # type: ignore[attr-defined]

@@ -1,0 +1,1250 @@
+"""Stores: what they hold, what they refuse, and that nothing that happens to a process costs a row."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import pickle
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import zarr
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from numpy.typing import NDArray
+from store_tools import assert_holds, child, crops_of, fill, frames_of, rows_of, same
+
+import spatterlib as sp
+from spatterlib.crops import encode
+from spatterlib.errors import (
+    MissingFileError,
+    OutputExistsError,
+    ParameterError,
+    PluginError,
+    RowError,
+    SpatterlibError,
+    StoreError,
+)
+from spatterlib.stores import check_output, convert, create_store, find_store
+from spatterlib.types import FRAME_LOG, Store
+
+KINDS = (".h5", ".zarr")
+
+
+@pytest.fixture(params=KINDS)
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return tmp_path / f"store{request.param}"
+
+
+def one_line(error: BaseException) -> str:
+    assert "\n" not in str(error)
+    return str(error)
+
+
+class TestRows:
+    def test_what_was_appended_is_there(self, path: Path) -> None:
+        with create_store(path) as store:
+            fill(store, 0, 1000)
+            fill(store, 1000, 1)
+            fill(store, 1001, 3999)
+            assert_holds(store, 5000)
+        with sp.open_store(path) as store:
+            assert_holds(store, 5000)
+
+    def test_an_empty_store_just_works(self, path: Path) -> None:
+        with create_store(path) as store:
+            store.append(rows_of(0, 0), [])
+            store.set_column("label", [])
+        with sp.open_store(path) as store:
+            assert (len(store), len(store.table), len(store.frame_log)) == (0, 0, 0)
+            assert (store.encoded([]), store.read([]), len(store.column("label"))) == ([], [], 0)
+
+    def test_frames_without_spatter_are_logged_too(self, path: Path) -> None:
+        with create_store(path) as store:
+            store.append(rows_of(0, 0), [], frames_of(0, 50))
+        with sp.open_store(path) as store:
+            np.testing.assert_array_equal(store.frame_log, frames_of(0, 50))
+
+    def test_any_rows_in_any_order_and_more_than_once(self, path: Path) -> None:
+        with create_store(path) as store:
+            fill(store, 0, 3000)
+        crops = crops_of(0, 3000)
+        random = np.random.default_rng(1)
+        with sp.open_store(path) as store:
+            for rows in (random.integers(0, 3000, 500), random.permutation(3000), [7, 7, 0, 2999, 7], range(9, 3, -2)):
+                assert store.encoded(rows) == [crops[row] for row in rows]
+
+    @pytest.mark.parametrize("rows", [[-1], [3], [0, 99], [2**40], [True, False, True], [0.0], [[0]], "ab", None])
+    def test_rows_that_are_not_there_are_refused_in_one_line(self, path: Path, rows: Any) -> None:
+        with create_store(path) as store:
+            fill(store, 0, 3)
+            with pytest.raises(RowError, match=path.name) as caught:
+                store.encoded(rows)
+            one_line(caught.value)
+            with pytest.raises(IndexError):
+                store.read(rows)
+
+    def test_crops_decode_and_one_that_does_not_says_where(self, path: Path) -> None:
+        picture = np.full((30, 40, 3), (200, 100, 50), np.uint8)
+        with create_store(path) as store:
+            store.append(rows_of(0, 2), [encode(picture, "png"), b"no picture"])
+            np.testing.assert_array_equal(store.read([0])[0], picture)
+            with pytest.raises(StoreError, match=rf"{path.name}, row 1: .*no JPEG or PNG"):
+                store.read([1])
+
+    def test_large_batches_do_not_wait_for_flush_in_memory(self, path: Path) -> None:
+        with create_store(path) as store:
+            for start in range(0, 40, 10):
+                store.append(rows_of(start, 10), [bytes([1]) * (1 << 20)] * 10)
+            with sp.open_store(path) as reader:
+                assert len(reader) == 40
+
+    @pytest.mark.parametrize(
+        ("table", "crops", "frames"),
+        [
+            (rows_of(0, 2), [b"a"], None),
+            (rows_of(0, 1), [b""], None),
+            (rows_of(0, 1), ["text"], None),
+            (np.zeros(1), [b"a"], None),
+            (np.zeros((1, 1), sp.DETECTION), [b"a"], None),
+            (rows_of(0, 1), [b"a"], np.zeros(3)),
+        ],
+    )
+    def test_a_batch_that_is_not_whole_is_refused_and_nothing_of_it_stays(
+        self, path: Path, table: Any, crops: Any, frames: Any
+    ) -> None:
+        with create_store(path) as store:
+            fill(store, 0, 5)
+            with pytest.raises(ParameterError) as caught:
+                store.append(table, crops, frames)
+            one_line(caught.value)
+            assert_holds(store, 5)
+
+    def test_what_a_caller_does_to_its_arrays_later_does_not_matter(self, path: Path) -> None:
+        table, frames = rows_of(0, 4), frames_of(0, 4)
+        with create_store(path) as store:
+            store.append(table, crops_of(0, 4), frames)
+            table["x"], frames["time"] = 0, 0
+            assert_holds(store, 4)
+            store.table["x"] = 0
+            store.column("x")[:] = 0
+            assert_holds(store, 4)
+
+
+class TestColumnsAndAttrs:
+    @pytest.mark.parametrize(
+        ("values", "later"),
+        [
+            (["low", "high", "größer ✓"], ""),
+            ([0.25, np.nan, -np.inf], np.nan),
+            (np.array([1, 2, 3], np.float32), np.float32(np.nan)),
+            ([5, -6, 7], -1),
+            (np.array([1, 2, 255], np.uint8), 0),
+            ([True, False, True], False),
+            (np.array([1, 2, 3], ">i4"), -1),
+            (np.array(["a", "bb", ""], object), ""),
+        ],
+    )
+    def test_further_columns_of_every_type(self, path: Path, values: Any, later: Any) -> None:
+        with create_store(path) as store:
+            fill(store, 0, 3)
+            store.set_column("further", values)
+            assert store.columns == (*sp.DETECTION.names, "further")  # type: ignore[misc]
+            np.testing.assert_array_equal(store.column("further"), values)
+            fill(store, 3, 2)
+        with sp.open_store(path) as store:
+            expected = [*np.asarray(values).tolist(), later, later]
+            np.testing.assert_array_equal(store.column("further"), expected)
+            assert store.column("further").dtype.kind == np.asarray(values).dtype.kind.replace("O", "U")
+            assert_holds(store, 5)
+
+    def test_a_column_is_replaced_as_a_whole_whatever_its_type(self, path: Path) -> None:
+        with create_store(path) as store:
+            fill(store, 0, 4)
+            for values in (["a"] * 4, [1.0] * 4, ["much longer text"] * 4, [1] * 4, [True] * 4):
+                store.set_column("label", values)
+                store.set_column("other", [0] * 4)
+                with sp.open_store(path) as reader:
+                    np.testing.assert_array_equal(reader.column("label"), values)
+                    assert reader.columns[-2:] == ("label", "other")
+        with sp.open_store(path, "a") as store:
+            store.set_column("label", range(4))
+        with sp.open_store(path) as store:
+            assert store.column("label").tolist() == [0, 1, 2, 3]
+
+    @pytest.mark.parametrize(
+        ("name", "values", "message"),
+        [
+            ("label", [1, 2], "each of the 3 rows"),
+            ("label", [[1], [2], [3]], "each of the 3 rows"),
+            ("label", [1, "a", None], "bool, int, float or text"),
+            ("label", [1j, 2, 3], "complex128"),
+            ("label", np.array([1, 2, 3], "M8[s]"), "datetime64"),
+            ("x", [1, 2, 3], "was measured"),
+            ("../up", [1, 2, 3], "letters, digits"),
+            ("", [1, 2, 3], "letters, digits"),
+            ("a" * 65, [1, 2, 3], "letters, digits"),
+            (5, [1, 2, 3], "letters, digits"),
+        ],
+    )
+    def test_columns_that_will_not_do_are_refused_in_one_line(
+        self, path: Path, name: Any, values: Any, message: str
+    ) -> None:
+        with create_store(path) as store:
+            fill(store, 0, 3)
+            with pytest.raises(ParameterError, match=message) as caught:
+                store.set_column(name, values)
+            one_line(caught.value)
+            assert store.columns == sp.DETECTION.names
+
+    def test_a_column_that_is_not_there_names_those_that_are(self, path: Path) -> None:
+        with create_store(path) as store, pytest.raises(ParameterError, match=r"'label'; it has frame, time, x"):
+            store.column("label")
+
+    def test_attrs_are_json_and_merged(self, path: Path) -> None:
+        with create_store(path, attrs={"video": {"name": "ä.mp4"}, "roi": (1, 2)}) as store:
+            store.set_attrs({"complete": True, "roi": None})
+            store.attrs["complete"] = False
+        with sp.open_store(path) as store:
+            assert store.attrs == {"video": {"name": "ä.mp4"}, "roi": None, "complete": True}
+
+    def test_attrs_may_be_large(self, path: Path) -> None:
+        large = {f"key {number}": "x" * 1000 for number in range(300)}
+        with create_store(path, attrs=large) as store:
+            fill(store, 0, 3)
+            store.set_attrs({"more": [1.5] * 10_000})
+            store.set_attrs({"more": 1})
+        with sp.open_store(path) as store:
+            assert store.attrs == large | {"more": 1}
+            assert_holds(store, 3)
+
+    @pytest.mark.parametrize("value", [object(), np.float32(1), float("nan"), {1, 2}])
+    def test_attrs_that_are_not_json_are_refused(self, path: Path, value: Any) -> None:
+        with create_store(path) as store, pytest.raises(ParameterError, match="JSON") as caught:
+            store.set_attrs({"value": value})
+        one_line(caught.value)
+        with pytest.raises(ParameterError, match="JSON"):
+            create_store(path, attrs={"value": value}, overwrite=True)
+        with sp.open_store(path) as store:
+            assert store.attrs == {}
+
+
+class TestOpening:
+    def test_reading_does_not_write(self, path: Path) -> None:
+        create_store(path).close()
+        with sp.open_store(path) as store:
+            for change in (
+                lambda: store.append(rows_of(0, 1), [b"a"]),
+                lambda: store.set_column("label", []),
+                lambda: store.set_attrs({}),
+            ):
+                with pytest.raises(StoreError, match="mode='a'") as caught:
+                    change()
+                one_line(caught.value)
+            store.flush()
+
+    def test_a_closed_store_says_so_and_closes_twice(self, path: Path) -> None:
+        store = create_store(path)
+        fill(store, 0, 3)
+        store.close()
+        store.close()
+        with pytest.raises(StoreError, match="closed"):
+            len(store)
+        with sp.open_store(path) as store:
+            assert_holds(store, 3)
+
+    def test_a_second_writer_is_told(self, path: Path) -> None:
+        with create_store(path) as store:
+            fill(store, 0, 3)
+            for second in (lambda: sp.open_store(path, "a"), lambda: create_store(path, overwrite=True)):
+                with pytest.raises(StoreError, match="written by another process") as caught:
+                    second()
+                one_line(caught.value)
+            fill(store, 3, 3)
+        with sp.open_store(path, "a") as store:
+            assert_holds(store, 6)
+
+    def test_nothing_there(self, path: Path) -> None:
+        with pytest.raises(MissingFileError, match=path.name) as caught:
+            sp.open_store(path)
+        one_line(caught.value)
+        with pytest.raises(FileNotFoundError):
+            sp.open_store(path, "a")
+        assert not path.exists()
+        assert find_store(path) is None
+
+    def test_an_unknown_mode(self, path: Path) -> None:
+        create_store(path).close()
+        with pytest.raises(ParameterError, match="'w'"):
+            sp.open_store(path, "w")
+
+    def test_a_newer_format_is_told_apart_from_damage(self, path: Path) -> None:
+        create_store(path).close()
+        change_header(path, lambda header: header | {"format": 2, "columns": "laid out anew"})
+        for mode in ("r", "a"):
+            with pytest.raises(StoreError, match="has store format 2, this spatterlib reads up to 1") as caught:
+                sp.open_store(path, mode)
+            one_line(caught.value)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"rows": -1},
+            {"rows": 1.5},
+            {"rows": 10**15},
+            {"bytes": None},
+            {"columns": {"../../x": "<i8"}},
+            {"columns": {"x": "|O"}},
+            {"columns": {"label": "no type"}},
+            {"columns": []},
+            {"attrs": 5},
+            {"format": "1"},
+            {"format": 0},
+        ],
+    )
+    def test_a_damaged_header_is_told_in_one_line(self, path: Path, change: dict[str, Any]) -> None:
+        with create_store(path) as store:
+            fill(store, 0, 10)
+        change_header(path, lambda header: header | change)
+        with pytest.raises(StoreError, match="damaged") as caught, sp.open_store(path) as store:
+            _ = store.table
+        one_line(caught.value)
+
+    def test_offsets_that_lead_astray_are_damage(self, path: Path) -> None:
+        with create_store(path) as store:
+            fill(store, 0, 10)
+        change_header(path, lambda header: header | {"bytes": 5})
+        with sp.open_store(path) as store, pytest.raises(StoreError, match="damaged"):
+            store.encoded([3])
+
+    def test_a_store_moved_elsewhere_opens_there(self, path: Path, tmp_path: Path) -> None:
+        with create_store(path) as store:
+            fill(store, 0, 10)
+        (tmp_path / "elsewhere").mkdir()
+        path.rename(tmp_path / "elsewhere" / f"moved{path.suffix}")
+        with sp.open_store(tmp_path / "elsewhere" / f"moved{path.suffix}") as store:
+            assert_holds(store, 10)
+
+
+def change_header(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    if path.suffix == ".h5":
+        with h5py.File(path, "r+") as h5:
+            header = change(json.loads(h5["header"][:].tobytes()))
+            text = np.frombuffer(json.dumps(header).encode(), np.uint8)
+            h5["header"].resize(text.shape)
+            h5["header"][:] = text
+    else:
+        root = json.loads((path / "zarr.json").read_text())
+        root["attributes"]["spatterlib"] = change(root["attributes"]["spatterlib"])
+        (path / "zarr.json").write_text(json.dumps(root))
+
+
+class TestForeignFiles:
+    @pytest.mark.parametrize("content", [b"", b"this is text\n" * 1000, b"\x89HDF\r\n\x1a\n" + bytes(5000)])
+    def test_no_hdf5_file(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "store.h5").write_bytes(content)
+        for mode in ("r", "a"):
+            with pytest.raises(StoreError, match=r"store\.h5") as caught:
+                sp.open_store(tmp_path / "store.h5", mode)
+            one_line(caught.value)
+        assert (tmp_path / "store.h5").read_bytes() == content
+
+    def test_an_hdf5_file_of_something_else(self, tmp_path: Path) -> None:
+        with h5py.File(tmp_path / "store.h5", "w") as h5:
+            h5["data"] = [1, 2, 3]
+        with pytest.raises(StoreError, match=r"store\.h5") as caught:
+            sp.open_store(tmp_path / "store.h5")
+        one_line(caught.value)
+        assert find_store(tmp_path / "store.h5") is None
+
+    def test_cut_files(self, tmp_path: Path) -> None:
+        path = tmp_path / "store.h5"
+        with create_store(path) as store:
+            fill(store, 0, 500)
+        content = path.read_bytes()
+        for share in np.linspace(0, 0.99, 12):
+            path.write_bytes(content[: int(share * len(content))])
+            with pytest.raises(StoreError, match=r"store\.h5") as caught:
+                sp.open_store(path)
+            one_line(caught.value)
+
+    def test_folders_that_are_no_stores(self, tmp_path: Path) -> None:
+        (tmp_path / "empty.zarr").mkdir()
+        (tmp_path / "other.zarr").mkdir()
+        (tmp_path / "other.zarr" / "notes.txt").write_text("")
+        (tmp_path / "file.zarr").write_text("text")
+        (tmp_path / "folder.h5").mkdir()
+        zarr.create_group(tmp_path / "foreign.zarr")
+        for name in ("empty.zarr", "other.zarr", "file.zarr", "folder.h5", "foreign.zarr"):
+            for mode in ("r", "a"):
+                with pytest.raises(StoreError, match=name) as caught:
+                    sp.open_store(tmp_path / name, mode)
+                one_line(caught.value)
+                assert not isinstance(caught.value, MissingFileError)
+        assert sorted(os.listdir(tmp_path / "other.zarr")) == ["notes.txt"]
+
+    def test_no_store_by_any_name(self, tmp_path: Path) -> None:
+        (tmp_path / "clip.mp4").write_bytes(b"no store")
+        with pytest.raises(StoreError, match=r"clip\.mp4 is no store: none of hdf5, zarr, original"):
+            sp.open_store(tmp_path / "clip.mp4")
+
+    def test_a_shard_that_is_missing_or_cut_is_damage_not_zeros(self, tmp_path: Path) -> None:
+        path = tmp_path / "store.zarr"
+        with create_store(path) as store:
+            fill(store, 0, 50)
+        for array in ("columns/x", "crops/data"):
+            shard = path / array / "c" / "0"
+            content = shard.read_bytes()
+            for damage in (lambda shard=shard: shard.unlink(), lambda shard=shard: shard.write_bytes(b"12345")):
+                damage()
+                with sp.open_store(path) as store, pytest.raises(StoreError, match=f"damaged: a shard of {array}"):
+                    _ = store.table, store.encoded(range(50))
+                shard.write_bytes(content)
+
+    def test_no_link_in_a_file_is_followed(self, tmp_path: Path) -> None:
+        path = tmp_path / "store.h5"
+        with create_store(path) as store:
+            fill(store, 0, 5)
+        shutil.copy(path, tmp_path / "secret.h5")
+        with h5py.File(path, "r+") as h5:
+            del h5["columns"]
+            h5["columns"] = h5py.ExternalLink("secret.h5", "/columns")
+        with pytest.raises(StoreError, match="no 'columns' of its own"):
+            sp.open_store(path)
+        with h5py.File(path, "r+") as h5:
+            del h5["columns"], h5["header"]
+            h5["columns"] = h5py.SoftLink("/crops")
+            h5["header"] = h5py.ExternalLink("secret.h5", "/header")
+        with pytest.raises(StoreError, match="of its own"):
+            sp.open_store(path)
+
+    @pytest.mark.parametrize("entry", [["../../secret", "<i8", 5], ["", "|O", 5], ["", "<i8", "5"], ["", "<i8"], 7])
+    def test_no_path_in_a_zarr_root_is_used(self, tmp_path: Path, entry: Any) -> None:
+        path = tmp_path / "store.zarr"
+        with create_store(path) as store:
+            fill(store, 0, 5)
+        for name in ("columns/x", "../../secret"):
+            change_header(path, lambda root, name=name: root | {"arrays": root["arrays"] | {name: entry}})
+            with pytest.raises(StoreError, match="damaged"):
+                sp.open_store(path)
+
+    @pytest.mark.parametrize("options", [{"compression": "gzip"}, {"chunks": None}])
+    def test_a_repacked_file_says_what_happened(self, tmp_path: Path, options: dict[str, Any]) -> None:
+        path = tmp_path / "store.h5"
+        with create_store(path) as store:
+            fill(store, 0, 50)
+        with h5py.File(path, "r+") as h5:
+            values = h5["columns/x"][:]
+            del h5["columns/x"]
+            h5.create_dataset("columns/x", data=values, **options)
+        with pytest.raises(StoreError, match="repacked"):
+            sp.open_store(path)
+
+
+class TestCreating:
+    def test_what_is_there_is_refused_and_replaced_when_asked(self, path: Path) -> None:
+        with create_store(path, attrs={"first": 1}) as store:
+            fill(store, 0, 100)
+            store.set_column("label", ["a"] * 100)
+        with pytest.raises(OutputExistsError, match="exists already"):
+            create_store(path)
+        for _ in range(3):
+            with create_store(path, attrs={"second": 2}, overwrite=True) as store:
+                assert (len(store), store.columns, store.attrs) == (0, sp.DETECTION.names, {"second": 2})
+                fill(store, 0, 10)
+        with sp.open_store(path) as store:
+            assert_holds(store, 10)
+        if path.suffix == ".zarr":
+            assert sum(1 for _ in path.rglob("zarr.json")) == 4 + 2 + len(sp.DETECTION) + len(FRAME_LOG)
+
+    def test_a_reader_of_a_replaced_store_is_not_given_other_rows(self, path: Path) -> None:
+        with create_store(path) as store:
+            fill(store, 0, 10)
+        with sp.open_store(path) as reader:
+            assert len(reader) == 10
+            with create_store(path, overwrite=True) as store:
+                fill(store, 50, 10)
+            if path.suffix == ".h5":
+                assert_holds(reader, 10)
+            else:
+                with pytest.raises(StoreError, match="replaced by another store"):
+                    reader.encoded([0])
+
+    def test_folders_that_are_no_stores_are_never_replaced(self, tmp_path: Path) -> None:
+        (tmp_path / "results.zarr").mkdir()
+        (tmp_path / "results.zarr" / "thesis.tex").write_text("years of work")
+        with pytest.raises(OutputExistsError, match="is no store|no store") as caught:
+            create_store(tmp_path / "results.zarr", overwrite=True)
+        one_line(caught.value)
+        assert (tmp_path / "results.zarr" / "thesis.tex").read_text() == "years of work"
+        (tmp_path / "folder.h5").mkdir()
+        with pytest.raises(SpatterlibError, match=r"folder\.h5"):
+            create_store(tmp_path / "folder.h5", overwrite=True)
+        (tmp_path / "empty.zarr").mkdir()
+        create_store(tmp_path / "empty.zarr", overwrite=True).close()
+
+    def test_refusals_come_early_and_in_one_line(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        for name, message in [
+            ("store.csv", r"store\.csv: .*\.h5, \.hdf5, \.zarr"),
+            ("store", r"\.h5, \.hdf5, \.zarr"),
+            ("missing/store.h5", "no folder"),
+            ("file/store.zarr", "no folder"),
+        ]:
+            for refused in (check_output, create_store):
+                with pytest.raises(StoreError, match=message) as caught:
+                    refused(tmp_path / name)
+                one_line(caught.value)
+        with pytest.raises(PluginError, match="'hdf6'; did you mean 'hdf5'"):
+            create_store(tmp_path / "x.h5", to="hdf6")
+        assert os.listdir(tmp_path) == ["file"]
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+    def test_a_folder_that_may_not_be_written(self, tmp_path: Path) -> None:
+        tmp_path.chmod(0o500)
+        with pytest.raises(StoreError, match="may not be written"):
+            check_output(tmp_path / "x.h5")
+
+    def test_the_suffix_does_not_matter_when_the_kind_is_given_or_found(self, tmp_path: Path) -> None:
+        with create_store(tmp_path / "store.data", to="hdf5") as store:
+            fill(store, 0, 5)
+        with create_store(tmp_path / "store.h5", to="zarr") as store:
+            fill(store, 0, 5)
+        for name in ("store.data", "store.h5"):
+            with sp.open_store(tmp_path / name) as store:
+                assert_holds(store, 5)
+
+    def test_nothing_is_left_beside(self, path: Path) -> None:
+        with create_store(path) as store:
+            fill(store, 0, 100)
+            store.flush()
+            assert os.listdir(path.parent) == [path.name]
+        create_store(path, overwrite=True).close()
+        assert os.listdir(path.parent) == [path.name]
+        assert not list(path.parent.rglob("*.new"))
+
+
+class TestOtherPrograms:
+    """The formats are what they say: other programs read them."""
+
+    def test_h5py_reads_every_array(self, tmp_path: Path) -> None:
+        path = tmp_path / "store.h5"
+        with create_store(path) as store:
+            fill(store, 0, 3000)
+            store.set_column("label", ["größer"] * 3000)
+            fill(store, 3000, 10)
+        with h5py.File(path) as h5:
+            ends = h5["crops/ends"][:]
+            data = h5["crops/data"][:].tobytes()
+            starts = [0, *ends[:-1]]
+            assert [data[a:b] for a, b in zip(starts, ends, strict=True)] == crops_of(0, 3010)
+            for name in sp.DETECTION.names or ():
+                np.testing.assert_array_equal(h5[f"columns/{name}"][:], rows_of(0, 3010)[name])
+            for name in FRAME_LOG.names or ():
+                np.testing.assert_array_equal(h5[f"frame_log/{name}"][:], frames_of(0, 3010)[name])
+            assert h5["columns/label"].asstr()[0] == "größer"
+            assert h5["columns/label"].asstr()[3005] == ""
+
+    def test_zarr_python_reads_every_array(self, tmp_path: Path) -> None:
+        path = tmp_path / "store.zarr"
+        count = 70_000  # more than one shard
+        with create_store(path) as store:
+            for start in range(0, count, 7000):
+                fill(store, start, 7000)
+                store.flush()
+            store.set_column("label", ["größer"] * count)
+            store.set_column("probability", np.linspace(0, 1, count))
+            store.set_column("sure", np.arange(count) % 2 == 0)
+        assert len(os.listdir(path / "crops/data/c")) > 1
+        group = zarr.open_group(path, mode="r")
+        ends, data = group["crops/ends"][:], group["crops/data"][:].tobytes()  # type: ignore[index, union-attr]
+        assert [data[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)] == crops_of(0, count)  # type: ignore[misc]
+        for name in sp.DETECTION.names or ():
+            np.testing.assert_array_equal(group[f"columns/{name}"][:], rows_of(0, count)[name])  # type: ignore[index]
+        for name in FRAME_LOG.names or ():
+            np.testing.assert_array_equal(group[f"frame_log/{name}"][:], frames_of(0, count)[name])  # type: ignore[index]
+        assert bytes(group["columns/label"][-1]).decode() == "größer"  # type: ignore[index, arg-type]
+        np.testing.assert_array_equal(group["columns/sure"][:], np.arange(count) % 2 == 0)  # type: ignore[index]
+        np.testing.assert_array_equal(group["columns/probability"][:], np.linspace(0, 1, count))  # type: ignore[index]
+
+    def test_h5py_is_told_that_the_file_is_being_written(self, tmp_path: Path) -> None:
+        with create_store(tmp_path / "store.h5"), pytest.raises(OSError, match="unable to lock file"):
+            h5py.File(tmp_path / "store.h5", locking=True)
+
+
+class TestUrls:
+    """Zarr stores at any URL that fsspec reaches."""
+
+    @pytest.fixture
+    def url(self, tmp_path: Path) -> Iterator[str]:
+        import fsspec
+
+        yield f"memory://{tmp_path.name}/store.zarr"
+        fsspec.filesystem("memory").rm("/", recursive=True)
+
+    def test_all_the_life_of_a_store(self, url: str) -> None:
+        with pytest.raises(MissingFileError, match="memory://"):
+            sp.open_store(url)
+        with create_store(url, attrs={"place": "left"}) as store:
+            fill(store, 0, 100_000, size=100)
+            store.set_column("label", ["a"] * 100_000)
+        with pytest.raises(OutputExistsError):
+            create_store(url)
+        with sp.open_store(url, "a") as store:
+            fill(store, 100_000, 5, size=100)
+            store.set_column("label", ["b"] * 100_005)
+        with sp.open_store(url) as store:
+            assert_holds(store, 100_005, size=100)
+            assert set(store.column("label")) == {"b"}
+            assert store.attrs == {"place": "left"}
+            rows = np.random.default_rng(0).integers(0, 100_000, 300)
+            assert store.encoded(rows) == [crops_of(row, 1, size=100)[0] for row in rows]
+        with create_store(url, overwrite=True) as store:
+            fill(store, 0, 7)
+        with sp.open_store(url) as store:
+            assert_holds(store, 7)
+
+    def test_convert_to_and_from(self, url: str, tmp_path: Path) -> None:
+        with create_store(tmp_path / "a.h5") as store:
+            fill(store, 0, 1000)
+        convert(tmp_path / "a.h5", url)
+        convert(url, tmp_path / "b.h5")
+        with sp.open_store(tmp_path / "b.h5") as store:
+            assert_holds(store, 1000)
+
+    def test_a_file_url_is_the_folder(self, tmp_path: Path) -> None:
+        with create_store(f"file://{tmp_path}/a b.zarr".replace(" ", "%20")) as store:
+            fill(store, 0, 10)
+        with sp.open_store(tmp_path / "a b.zarr") as store:
+            assert_holds(store, 10)
+
+    def test_an_unknown_scheme_is_told_in_one_line(self) -> None:
+        with pytest.raises(StoreError, match="nowhere") as caught:
+            sp.open_store("nowhere://bucket/x.zarr")
+        one_line(caught.value)
+
+
+class TestConvert:
+    def test_there_and_back(self, tmp_path: Path) -> None:
+        with create_store(tmp_path / "a.h5", attrs={"video": {"name": "v"}, "state": "complete", "complete": True}) as a:
+            fill(a, 0, 3000)
+            a.set_column("label", ["low", "high", ""] * 1000)
+            a.set_column("probability", np.linspace(0, 1, 3000))
+            a.set_column("group", np.arange(3000) % 7)
+        convert(tmp_path / "a.h5", tmp_path / "b.zarr")
+        convert(str(tmp_path / "b.zarr"), tmp_path / "c.h5")
+        stores = [sp.open_store(tmp_path / name) for name in ("a.h5", "b.zarr", "c.h5")]
+        same(stores[0], stores[1])
+        same(stores[0], stores[2])
+
+    def test_an_unfinished_store_stays_unfinished(self, tmp_path: Path) -> None:
+        create_store(tmp_path / "a.h5", attrs={"state": "interrupted", "complete": False}).close()
+        convert(tmp_path / "a.h5", tmp_path / "b.zarr")
+        assert sp.open_store(tmp_path / "b.zarr").attrs == {"state": "interrupted", "complete": False}
+
+    def test_a_failure_does_not_look_whole(self, tmp_path: Path) -> None:
+        with create_store(tmp_path / "a.zarr", attrs={"complete": True}) as store:
+            fill(store, 0, 1000)
+        (tmp_path / "a.zarr/crops/data/c/0").unlink()
+        with pytest.raises(StoreError, match=r"a\.zarr is damaged"):
+            convert(tmp_path / "a.zarr", tmp_path / "b.h5")
+        attrs = sp.open_store(tmp_path / "b.h5").attrs
+        assert attrs["complete"] is False
+        assert attrs["state"].startswith("failed: StoreError")
+
+    def test_refusals(self, path: Path, tmp_path: Path) -> None:
+        with create_store(path) as store:
+            fill(store, 0, 10)
+        (tmp_path / "link").symlink_to(tmp_path)
+        for target in (path, tmp_path / "link" / path.name):
+            with pytest.raises(ParameterError, match="onto itself"):
+                convert(path, target, overwrite=True)
+        with pytest.raises(MissingFileError):
+            convert(tmp_path / "none.h5", tmp_path / "new.h5")
+        create_store(tmp_path / "there.h5").close()
+        with pytest.raises(OutputExistsError):
+            convert(path, tmp_path / "there.h5")
+        with sp.open_store(path) as store:
+            assert_holds(store, 10)
+
+
+def look(store: Store) -> tuple[int, list[bytes], NDArray[np.void]]:
+    return os.getpid(), store.encoded([0, 5]), store.table
+
+
+class TestProcessesAndThreads:
+    def test_a_store_open_for_reading_pickles_as_its_path(self, path: Path) -> None:
+        with create_store(path) as store:
+            fill(store, 0, 100)
+            with pytest.raises(StoreError, match="cannot be sent"):
+                pickle.dumps(store)
+        store = sp.open_store(path)
+        assert len(pickle.dumps(store)) < 1000
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, context) as pool:
+            process, crops, table = pool.submit(look, store).result()
+        assert process != os.getpid()
+        assert crops == crops_of(0, 1) + crops_of(5, 1)
+        np.testing.assert_array_equal(table, rows_of(0, 100))
+
+    def test_unpickling_touches_nothing_before_it_is_used(self, path: Path) -> None:
+        create_store(path).close()
+        copy = pickle.loads(pickle.dumps(sp.open_store(path)))
+        path.rename(path.with_name("gone"))
+        with pytest.raises(MissingFileError):
+            len(copy)
+
+    def test_a_forked_child_reads_and_does_no_harm(self, path: Path) -> None:
+        code = """
+        import os
+        store = create_store(sys.argv[1])
+        fill(store, 0, 100)
+        store.flush()
+        reader = sp.open_store(sys.argv[1])
+        fill(store, 100, 100)
+        for _ in range(3):
+            if os.fork() == 0:
+                assert_holds(reader, 100)
+                sys.exit(0)
+            assert os.wait()[1] == 0
+        store.close()
+        """
+        subprocess.run(child(code, path), check=True, timeout=60)
+        with sp.open_store(path) as store:
+            assert_holds(store, 200)
+
+    def test_a_writer_that_is_never_closed_ends_well(self, path: Path) -> None:
+        code = """
+        store = create_store(sys.argv[1])
+        fill(store, 0, 100)
+        store.flush()
+        fill(store, 100, 100)
+        """
+        subprocess.run(child(code, path), check=True, timeout=60)
+        with sp.open_store(path) as store:
+            assert_holds(store, 100)
+
+    def test_many_threads_read_one_store(self, path: Path) -> None:
+        with create_store(path) as store:
+            fill(store, 0, 2000)
+        store, crops, wrong = sp.open_store(path), crops_of(0, 2000), []
+
+        def read(seed: int) -> None:
+            random = np.random.default_rng(seed)
+            for _ in range(50):
+                rows = random.integers(0, 2000, 20)
+                if store.encoded(rows) != [crops[row] for row in rows] or len(store.column("x")) != 2000:
+                    wrong.append(seed)
+
+        threads = [threading.Thread(target=read, args=(seed,)) for seed in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert wrong == []
+
+
+class TestReaderBesideWriter:
+    def test_it_sees_what_is_committed_and_no_more(self, path: Path) -> None:
+        with create_store(path) as writer, sp.open_store(path) as reader:
+            assert_holds(reader, 0)
+            fill(writer, 0, 10)
+            assert_holds(reader, 0)
+            writer.flush()
+            assert_holds(reader, 10)
+            writer.set_column("label", ["a"] * 10)
+            assert reader.column("label").tolist() == ["a"] * 10
+            for start in range(10, 30_000, 2999):
+                fill(writer, start, 2999)
+                writer.flush()
+                assert_holds(reader, start + 2999)
+            writer.set_attrs({"complete": True})
+            assert reader.attrs == {"complete": True}
+
+    def test_it_never_sees_a_row_in_part(self, path: Path, seconds: float = 3.0) -> None:
+        """A writer commits as fast as it can, and replaces a column all the time."""
+        code = """
+        import time
+        store, end, count = create_store(sys.argv[1]), time.monotonic() + float(sys.argv[2]), 0
+        store.set_column("count", np.zeros(0, np.int64))
+        print("ready", flush=True)
+        while time.monotonic() < end:
+            fill(store, count, 97, 2000)
+            count += 97
+            store.flush()
+            values = np.full(count, count)
+            store.set_column("count", values.astype(str) if count % 2 else values)
+        store.close()
+        """
+        command = child(code, path, seconds)
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == b"ready\n"
+            with sp.open_store(path) as reader:
+                seen, looks = 0, 0
+                while writer.poll() is None:
+                    column, count = reader.column("count"), len(reader)
+                    assert seen <= len(column) <= count
+                    if len(column):
+                        known = set(column.astype(str)) - {"", "-1"}
+                        assert len(known) == 1
+                    newest = range(max(0, count - 50), count)
+                    assert reader.encoded(newest) == crops_of(newest.start, len(newest), 2000)
+                    table = reader.table
+                    np.testing.assert_array_equal(table[newest.start : count], rows_of(newest.start, len(newest)))
+                    seen, looks = count, looks + 1
+            assert writer.returncode == 0
+        assert looks > 20
+        assert seen > 97 * 10
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("suffix", KINDS)
+def test_ten_minutes_beside_a_writer(suffix: str, tmp_path: Path) -> None:
+    TestReaderBesideWriter().test_it_never_sees_a_row_in_part(tmp_path / f"store{suffix}", 600.0)
+
+
+KILLED = """
+import os, signal, threading, time
+from pathlib import Path
+path, delay = Path(sys.argv[1]), float(sys.argv[2])
+store = sp.open_store(path, "a") if path.exists() else create_store(path)
+count = len(store)
+print(count, flush=True)
+threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
+while True:
+    fill(store, count, 211, 1500)
+    count += 211
+    store.flush()
+    print(count, flush=True)
+    if count % 5 == 0:
+        store.set_column("count", [str(count)] * count)
+"""
+
+
+def kill_again_and_again(path: Path, kills: int, seed: int) -> None:
+    chance, before = random.Random(seed), 0
+    for _ in range(kills):
+        done = subprocess.run(child(KILLED, path, chance.uniform(0, 0.4)), capture_output=True, text=True, timeout=120)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        told = [int(line) for line in done.stdout.splitlines()]
+        if not path.exists():
+            continue
+        with sp.open_store(path) as store:
+            count = len(store)
+            # All that was flushed, and at most the batch that was under way.
+            assert max(told, default=before) <= count <= max(told, default=before) + 211
+            assert_holds(store, count, 1500)
+            if "count" in store.columns:
+                known = set(store.column("count")) - {""}
+                assert len(known) == 1
+        before = count
+
+
+class TestKills:
+    @pytest.mark.slow
+    @pytest.mark.parametrize("seed", [1])
+    def test_sigkill_at_random_moments(self, path: Path, seed: int) -> None:
+        kill_again_and_again(path, 8, seed)
+        with sp.open_store(path, "a") as store:
+            count = len(store)
+            assert count > 0
+            fill(store, count, 50, 1500)
+            assert_holds(store, count + 50, 1500)
+
+    @pytest.mark.torture
+    def test_sigkill_at_a_hundred_random_moments(self, path: Path) -> None:
+        kill_again_and_again(path, 100, 2)
+
+    def test_a_kill_before_every_single_write(
+        self, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The folder is copied before, and in the middle of, everything that changes it: each copy is a killed store."""
+        copies = tmp_path / "copies"
+        copies.mkdir()
+        (tmp_path / "live").mkdir()
+        live = tmp_path / "live" / path.name
+        taking = Copies(tmp_path / "live", copies, monkeypatch)
+        with create_store(live, attrs={"step": 0}) as store:
+            fill(store, 0, 300)
+            store.set_column("label", ["a"] * 300)
+            taking.on = True
+            fill(store, 300, 300)
+            store.flush()
+            store.set_column("label", ["longer"] * 600)
+            store.set_attrs({"step": 1})
+            taking.on = False
+        assert taking.count > 20
+        steps = set()
+        for copy in sorted(copies.iterdir()):
+            with sp.open_store(copy / path.name) as store:
+                steps.add(state := (len(store), *sorted(set(store.column("label"))), store.attrs["step"]))
+                assert_holds(store, state[0])
+            with sp.open_store(copy / path.name, "a") as store:
+                fill(store, state[0], 10)
+                store.set_column("label", ["b"] * (state[0] + 10))
+            with sp.open_store(copy / path.name) as store:
+                assert_holds(store, state[0] + 10)
+            left = [name for name in os.listdir(copy) if name != path.name]
+            assert left == []
+            assert not list(copy.rglob("*.new"))
+        assert steps == {(300, "a", 0), (600, "", "a", 0), (600, "longer", 0), (600, "longer", 1)} - {
+            (600, "longer", 1)
+        } or steps == {(300, "a", 0), (600, "", "a", 0), (600, "longer", 0), (600, "longer", 1)}
+
+    def test_a_kill_while_it_is_created_or_replaced(
+        self, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        copies = tmp_path / "copies"
+        copies.mkdir()
+        (tmp_path / "live").mkdir()
+        live = tmp_path / "live" / path.name
+        taking = Copies(tmp_path / "live", copies, monkeypatch)
+        taking.on = True
+        create_store(live).close()
+        taking.on = False
+        with sp.open_store(live, "a") as store:
+            fill(store, 0, 50)
+        created = taking.count
+        taking.on = True
+        create_store(live, overwrite=True).close()
+        taking.on = False
+        lengths = []
+        for copy in sorted(copies.iterdir()):
+            there = (copy / path.name).exists() and find_store(copy / path.name) is not None
+            if int(copy.name) >= created:
+                assert there
+            if there:
+                with sp.open_store(copy / path.name) as store:
+                    lengths.append(len(store))
+                    assert_holds(store, len(store))
+            with create_store(copy / path.name, overwrite=True) as store:
+                fill(store, 0, 5)
+            with sp.open_store(copy / path.name) as store:
+                assert_holds(store, 5)
+        assert 50 in lengths
+
+    def test_a_journal_of_another_file_is_left_aside(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+            with create_store(tmp_path / name / "s.h5") as store:
+                fill(store, 0, 100)
+        copies = tmp_path / "copies"
+        copies.mkdir()
+        taking = Copies(tmp_path / "a", copies, monkeypatch)
+        with sp.open_store(tmp_path / "a" / "s.h5", "a") as store:
+            taking.on = True
+            fill(store, 100, 100)
+            store.flush()
+            taking.on = False
+        [*_, journal] = sorted(copies.rglob("*.journal"))
+        shutil.copy(journal, tmp_path / "b" / "s.h5.journal")
+        with sp.open_store(tmp_path / "b" / "s.h5") as store:
+            assert_holds(store, 100)
+        for damaged in (journal.read_bytes()[:100], journal.read_bytes()[:-1] + b"?", b""):
+            (tmp_path / "b" / "s.h5.journal").write_bytes(damaged)
+            with sp.open_store(tmp_path / "b" / "s.h5") as store:
+                assert_holds(store, 100)
+        assert os.listdir(tmp_path / "b") == ["s.h5"]
+
+
+class Copies:
+    """Copies a folder before everything that the store's code does to its files, and in the middle of each write."""
+
+    def __init__(self, folder: Path, copies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.copies = folder, copies
+        self.on, self.count = False, 0
+        pwrite, fsync, replace, unlink = os.pwrite, os.fsync, Path.replace, Path.unlink
+
+        def half(descriptor: int, data: Any, offset: int) -> int:
+            self.take()
+            view = memoryview(data)
+            pwrite(descriptor, view[: len(view) // 2], offset)
+            self.take()
+            return pwrite(descriptor, view, offset)
+
+        def taken(do: Any) -> Any:
+            def instead(*arguments: Any, **options: Any) -> Any:
+                self.take()
+                return do(*arguments, **options)
+
+            return instead
+
+        monkeypatch.setattr(os, "pwrite", half)
+        monkeypatch.setattr(os, "fsync", taken(fsync))
+        monkeypatch.setattr(Path, "replace", taken(replace))
+        monkeypatch.setattr(Path, "unlink", taken(unlink))
+
+    def take(self) -> None:
+        if self.on:
+            self.on = False
+            shutil.copytree(self.folder, self.copies / f"{self.count:05}")
+            self.count += 1
+            self.on = True
+
+
+FULL = """
+import resource
+from spatterlib.errors import StoreError
+path, limit = sys.argv[1], int(sys.argv[2])
+store = create_store(path, attrs={"state": "running"})
+if limit:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+count = 0
+try:
+    while count < 100_000:
+        fill(store, count, 500, 1500)
+        store.flush()
+        count += 500
+except StoreError as error:
+    assert "\\n" not in str(error), error
+    assert "cannot be written: " in str(error) and path in str(error), error
+    assert_holds(store, count, 1500)
+    store.set_attrs({"state": "failed"})
+    store.close()
+    print(count)
+"""
+
+
+class TestDiskFull:
+    @pytest.mark.parametrize("limit", [200_000, 1_000_000, 3_333_333])
+    def test_a_file_that_may_not_grow(self, path: Path, limit: int) -> None:
+        self.check(path, limit)
+
+    def test_a_full_file_system(self, path: Path) -> None:
+        folder = path.parent / "small"
+        folder.mkdir()
+        if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", folder], check=False).returncode:
+            pytest.skip("mounting a small file system is not allowed here")
+        try:
+            self.check(folder / path.name, 0)
+        finally:
+            subprocess.run(["umount", folder], check=True)
+
+    def check(self, path: Path, limit: int) -> None:
+        done = subprocess.run(child(FULL, path, limit), capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout, "it never became full"
+        with sp.open_store(path) as store:
+            assert_holds(store, int(done.stdout), 1500)
+            assert store.attrs == {"state": "failed"}
+        assert not [*path.parent.rglob("*.new"), *path.parent.rglob("*.journal")]
+
+
+def test_an_error_in_the_middle_leaves_the_store_usable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each write in turn fails once: the commit counts wholly or not at all, and the next one works."""
+    pwrite, fsync, failing = os.pwrite, os.fsync, [-1]
+
+    def faulty(do: Any) -> Any:
+        def instead(*arguments: Any) -> Any:
+            failing[0] -= 1
+            if failing[0] == 0:
+                raise OSError(28, "No space left on device")
+            return do(*arguments)
+
+        return instead
+
+    monkeypatch.setattr(os, "pwrite", faulty(pwrite))
+    monkeypatch.setattr(os, "fsync", faulty(fsync))
+    failures = 0
+    with create_store(path) as store:
+        fill(store, 0, 100)
+        store.flush()
+        count = 100
+        for number in range(1, 200):
+            failing[0] = number
+            try:
+                fill(store, count, 100)
+                store.flush()
+            except StoreError as error:
+                failures += 1
+                assert "No space left" in one_line(error)
+            still = failing[0] > 0
+            failing[0] = -1
+            after = len(store)
+            assert after in (count, count + 100)
+            count = after
+            assert_holds(store, count)
+            if still:
+                break
+    assert failures > 5
+    with sp.open_store(path) as store:
+        assert_holds(store, count)
+
+
+class TestCost:
+    def test_appending_does_not_become_slower(self, path: Path) -> None:
+        """200,000 rows in 200 commits; processor time of the last tenth against the first."""
+        table, crops, frames = rows_of(0, 1000), crops_of(0, 1000), frames_of(0, 1000)
+        spent = []
+        with create_store(path) as store:
+            for _ in range(200):
+                start = time.process_time()
+                store.append(table, crops, frames)
+                store.flush()
+                spent.append(time.process_time() - start)
+        first, last = np.median(spent[:20]), np.median(spent[-20:])
+        assert last / first < 1.6
+
+    def test_memory_does_not_grow_with_the_store(self, path: Path) -> None:
+        code = """
+        import resource
+        store, peaks = create_store(sys.argv[1]), []
+        for start in range(0, 60_000, 1000):
+            fill(store, start, 1000, 3000)
+            store.flush()
+            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        print((peaks[-1] - peaks[15]) / 1024)
+        """
+        done = subprocess.run(child(code, path), capture_output=True, text=True, check=True, timeout=120)
+        assert float(done.stdout) < 25
+
+    @pytest.mark.torture
+    def test_a_million_rows(self, path: Path) -> None:
+        with create_store(path) as store:
+            crops = [bytes([number % 251]) * (1 + number % 600) for number in range(10_000)]
+            for start in range(0, 1_000_000, 10_000):
+                store.append(rows_of(start, 10_000), crops)
+        start = time.perf_counter()
+        with sp.open_store(path) as store:
+            rows = np.flatnonzero(store.column("area") > 1000)
+            chosen = np.random.default_rng(0).choice(rows, 1000)
+            found = store.encoded(chosen)
+        assert time.perf_counter() - start < 1
+        assert found == [crops[row % 10_000] for row in chosen]
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """A store against plain lists, through every call, reopening and kill."""
+
+    suffix = ""
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.path = self.folder / f"0{self.suffix}"
+        self.store = create_store(self.path)
+        self.count = self.frames = self.copies = 0
+        self.further: dict[str, list[Any]] = {}
+        self.attrs: dict[str, Any] = {}
+        self.committed = (0, 0, {}, {})  # type: ignore[var-annotated]
+        self.writable = True
+
+    def commit(self) -> None:
+        further = {name: list(values) for name, values in self.further.items()}
+        self.committed = (self.count, self.frames, further, dict(self.attrs))
+
+    @precondition(lambda self: self.writable)
+    @rule(count=st.integers(0, 40), frames=st.integers(0, 20), size=st.just(200))
+    def append(self, count: int, frames: int, size: int) -> None:
+        self.store.append(rows_of(self.count, count), crops_of(self.count, count, size), frames_of(self.frames, frames))
+        self.count += count
+        self.frames += frames
+        for values in self.further.values():
+            values += [{str: "", float: None, int: -1, bool: False}[type(values[0]) if values else int]] * count
+
+    @precondition(lambda self: self.writable)
+    @rule()
+    def flush(self) -> None:
+        self.store.flush()
+        self.commit()
+
+    @precondition(lambda self: self.writable)
+    @rule(
+        name=st.sampled_from(["label", "p"]),
+        value=st.sampled_from(["ä", "longer", 1.5, 7, True]),
+    )
+    def set_column(self, name: str, value: Any) -> None:
+        if self.count:
+            self.further[name] = [value] * self.count
+            self.store.set_column(name, self.further[name])
+            self.commit()
+
+    @precondition(lambda self: self.writable)
+    @rule(key=st.text(max_size=3), value=st.one_of(st.none(), st.text(max_size=5), st.lists(st.integers())))
+    def set_attrs(self, key: str, value: Any) -> None:
+        self.attrs[key] = value
+        self.store.set_attrs({key: value})
+        self.commit()
+
+    @rule(mode=st.sampled_from("ra"))
+    def reopen(self, mode: str) -> None:
+        self.store.close()
+        self.commit()
+        self.store, self.writable = sp.open_store(self.path, mode), mode == "a"
+
+    @rule(mode=st.sampled_from("ra"))
+    def kill(self, mode: str) -> None:
+        """What is on disk now is what a killed process leaves."""
+        self.copies += 1
+        copy = self.folder / f"{self.copies}{self.suffix}"
+        for path in self.folder.glob(f"{self.path.name}*"):
+            target = copy.with_name(copy.name + path.name.removeprefix(self.path.name))
+            (shutil.copytree if path.is_dir() else shutil.copy)(path, target)  # type: ignore[operator]
+        self.store.close()
+        self.path = copy
+        self.count, self.frames, self.further, self.attrs = self.committed
+        self.commit()
+        self.store, self.writable = sp.open_store(copy, mode), mode == "a"
+
+    @precondition(lambda self: self.count > 0)
+    @rule(data=st.data())
+    def read(self, data: st.DataObject) -> None:
+        rows = data.draw(st.lists(st.integers(0, self.count - 1), max_size=20))
+        assert self.store.encoded(rows) == [crops_of(row, 1)[0] for row in rows]
+        self.commit()
+
+    @rule(row=st.integers())
+    def read_outside(self, row: int) -> None:
+        if not 0 <= row < self.count:
+            with pytest.raises(RowError):
+                self.store.encoded([row])
+        self.commit()
+
+    @rule()
+    def look(self) -> None:
+        np.testing.assert_array_equal(self.store.table, rows_of(0, self.count))
+        np.testing.assert_array_equal(self.store.frame_log, frames_of(0, self.frames))
+        assert self.store.encoded(range(self.count)) == crops_of(0, self.count)
+        assert self.store.attrs == self.attrs
+        assert self.store.columns == (*(sp.DETECTION.names or ()), *self.further)
+        for name, values in self.further.items():
+            expected = [np.nan if value is None else value for value in values]
+            np.testing.assert_array_equal(self.store.column(name), np.array(expected))
+        self.commit()
+
+    @invariant()
+    def others_see_what_is_committed(self) -> None:
+        if hasattr(self, "path"):
+            with sp.open_store(self.path) as reader:
+                assert len(reader) == self.committed[0]
+                assert len(reader.frame_log) == self.committed[1]
+                assert reader.attrs == self.committed[3]
+
+    def teardown(self) -> None:
+        if hasattr(self, "store"):
+            self.store.close()
+            shutil.rmtree(self.folder)
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+def test_a_store_behaves_as_plain_lists_do(suffix: str) -> None:
+    machine = type(f"Machine{suffix[1:]}", (StoreMachine,), {"suffix": suffix})
+    checks = [HealthCheck.too_slow, HealthCheck.filter_too_much]
+    options = settings(max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=checks)
+    run_state_machine_as_test(machine, settings=options)  # type: ignore[no-untyped-call]
