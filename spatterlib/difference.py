@@ -21,8 +21,6 @@ from spatterlib.types import Box, Image, Picture, RgbPicture
 
 __all__ = ["Scratch", "changed", "measure_boxes", "scratch"]
 
-# Rows that share their largest changes: fewer make the rectangle tighter and finding it dearer.
-_BAND = 16
 _GREY = np.array([9798, 19235, 3735])
 
 
@@ -38,6 +36,13 @@ class Scratch:
         if name not in self._arrays or self._arrays[name].size < size:
             self._arrays[name] = np.empty(size, np.uint8)
         return self._arrays[name][:size].reshape(shape)
+
+    def spans(self, height: int) -> NDArray[np.int64]:
+        """``(bands, 2)`` int64 for a frame of that height; see `spatterlib.kernels.difference.active_rgb`."""
+        from spatterlib.kernels.difference import BAND
+
+        bands = -(-height // BAND)
+        return self.array("spans", 16 * bands).view(np.int64).reshape(bands, 2)
 
 
 _local = threading.local()
@@ -89,30 +94,22 @@ def changed(
     >>> mask[58 - corner[1], 50 - corner[0]], corner
     (np.uint8(255), (35, 43))
     """
-    memory, reach = scratch(), blur // 2
-    pair = _pair(first, second, box, memory)
-    active = pair.active(threshold)
-    if active is None:
+    memory = scratch()
+    found = _pair(first, second, box, memory).grey(threshold, blur // 2, memory)
+    if found is None:
         return None
-    passing = _grown(active, reach, box)
-    wide = _grown(passing, reach, box)
-    grey = memory.array("grey", wide[3], wide[2])
-    pair.grey(wide, grey)
-    binary = memory.array("binary", wide[3], wide[2])
+    grey, rectangle = found
+    binary = memory.array("binary", *grey.shape)
     _above(grey, threshold, blur, binary)
-    # The rim is blurred with mirrored values where the frame goes on; nothing there can pass.
-    x, y = passing[0] - wide[0], passing[1] - wide[1]
-    return _dilated(binary[y : y + passing[3], x : x + passing[2]], passing, dilations, box, memory)
-
-
-def _grown(rectangle: Box, by: int, box: Box) -> Box:
-    """Rectangle inside the frame of `box`'s size, larger by so many px on each side where there is room."""
-    x, y, width, height = rectangle
-    left, top = max(x - by, 0), max(y - by, 0)
-    return left, top, min(x + width + by, box[2]) - left, min(y + height + by, box[3]) - top
+    return _dilated(binary, rectangle, dilations, box, memory)
 
 
 def _above(grey: Image, threshold: int, blur: int, out: Image) -> None:
+    """255 where the blurred level is greater than the threshold.
+
+    At the rim of the rectangle the blur takes mirrored values where the frame goes on. That does no harm: the rim is
+    so wide that it and its mirror image hold no level above the threshold.
+    """
     import cv2
 
     from spatterlib.kernels.difference import smooth_above
@@ -125,41 +122,37 @@ def _above(grey: Image, threshold: int, blur: int, out: Image) -> None:
 
 
 def _dilated(binary: Image, rectangle: Box, dilations: int, box: Box, memory: Scratch) -> tuple[Image, tuple[int, int]]:
-    import cv2
+    from spatterlib.kernels.difference import dilate
 
-    left, top, width, height = _grown(rectangle, dilations, box)
-    if not dilations:
-        return binary, (left, top)
-    padded, mask = memory.array("padded", height, width), memory.array("mask", height, width)
-    padded[:] = 0
-    x, y = rectangle[0] - left, rectangle[1] - top
-    padded[y : y + rectangle[3], x : x + rectangle[2]] = binary
-    size = 2 * dilations + 1
-    cv2.dilate(padded, np.ones((size, size), np.uint8), mask)
+    x, y, width, height = rectangle
+    left, top = max(x - dilations, 0), max(y - dilations, 0)
+    right, bottom = min(x + width + dilations, box[2]), min(y + height + dilations, box[3])
+    mask = memory.array("mask", bottom - top, right - left)
+    dilate(binary, dilations, (x - left, y - top), mask)
     return mask, (left, top)
 
 
 @dataclass(frozen=True, eq=False)
 class _RgbPair:
-    """Two RGB frames, ``(h, 3 w)`` uint8, C-contiguous."""
+    """Two RGB frames, ``(h, 3 w)`` uint8, C-contiguous, and the part of them that counts."""
 
     first: Image
     second: Image
+    box: Box
 
-    def active(self, threshold: int) -> Box | None:
-        """Rectangle outside which no grey difference exceeds the threshold."""
-        from spatterlib.kernels.difference import active_rgb
+    def grey(self, threshold: int, reach: int, memory: Scratch) -> tuple[Image, Box] | None:
+        """Grey level of the absolute difference wherever it can matter, 0 elsewhere, and the rectangle it fills."""
+        from spatterlib.kernels.difference import active_rgb, around, grey_change_rgb
 
+        spans = memory.spans(self.box[3])
         # (sum + 16384) >> 15 exceeds the threshold exactly if the sum reaches this.
-        limit = ((threshold + 1) << 15) - 16384
-        found = active_rgb(self.first, self.second, _BAND, _GREY, limit)
-        return _rectangle(found, self.first.shape[0])
-
-    def grey(self, rectangle: Box, out: Image) -> None:
-        """Grey level of the absolute difference in the rectangle."""
-        from spatterlib.kernels.difference import grey_change_rgb
-
-        grey_change_rgb(self.first, self.second, rectangle[0], rectangle[1], out)
+        active_rgb(self.first, self.second, self.box, _GREY, ((threshold + 1) << 15) - 16384, spans)
+        rectangle = around(spans, 2 * reach, self.box[2], self.box[3])
+        if not rectangle[2]:
+            return None
+        grey = memory.array("grey", rectangle[3], rectangle[2])
+        grey_change_rgb(self.first, self.second, self.box[:2], spans, 2 * reach, rectangle, grey)
+        return grey, rectangle
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,40 +163,21 @@ class _YuvPair:
     second: YuvPicture
     box: Box
 
-    def active(self, threshold: int) -> Box | None:
-        """Rectangle outside which no grey difference can exceed the threshold; see `_bound_weights`."""
-        from spatterlib.kernels.difference import active_yuv
-
-        across, down = self.first.shift
-        # Whole chroma samples, so that bands of luma and chroma cover the same rows.
-        left, top = self.box[0] >> across << across, self.box[1] >> down << down
-        right, bottom = self.box[0] + self.box[2], self.box[1] + self.box[3]
-        luma = np.s_[top:bottom, left:right]
-        chroma = np.s_[top >> down : _up(bottom, down), left >> across : _up(right, across)]
-        one, other = ((picture.y[luma], picture.u[chroma], picture.v[chroma]) for picture in (self.first, self.second))
-        weights, limit = _bound_weights(self.first.matrix.tobytes()), int((threshold - 0.5) * (1 << 15))
-        found = _rectangle(active_yuv(one, other, (across, down), _BAND, weights, limit), bottom - top)
-        return None if found is None else _inside(found, left - self.box[0], top - self.box[1], self.box)
-
-    def grey(self, rectangle: Box, out: Image) -> None:
-        """Grey level of the absolute RGB difference in the rectangle."""
+    def grey(self, threshold: int, reach: int, memory: Scratch) -> tuple[Image, Box] | None:
+        """As that of `_RgbPair`; what is looked at follows from `_bound_weights`."""
         from spatterlib.kernels.colour import grey_change_yuv
+        from spatterlib.kernels.difference import active_yuv, around
 
-        one, other = self.first, self.second
-        left, top = rectangle[0] + self.box[0], rectangle[1] + self.box[1]
-        grey_change_yuv((one.y, one.u, one.v), (other.y, other.u, other.v), left, top, one.shift, one.matrix, out)
-
-
-def _up(value: int, shift: int) -> int:
-    return -(-value >> shift)
-
-
-def _inside(rectangle: Box, dx: int, dy: int, box: Box) -> Box | None:
-    """Rectangle moved by (dx, dy) and cut to the size of `box`; None if nothing is left."""
-    x, y = max(rectangle[0] + dx, 0), max(rectangle[1] + dy, 0)
-    right = min(rectangle[0] + rectangle[2] + dx, box[2])
-    bottom = min(rectangle[1] + rectangle[3] + dy, box[3])
-    return (x, y, right - x, bottom - y) if right > x and bottom > y else None
+        shift, matrix, spans = self.first.shift, self.first.matrix, memory.spans(self.box[3])
+        one, other = ((picture.y, picture.u, picture.v) for picture in (self.first, self.second))
+        limit = int((threshold - 0.5) * (1 << 15))
+        active_yuv(one, other, self.box, shift, _bound_weights(matrix.tobytes()), limit, spans)
+        rectangle = around(spans, 2 * reach, self.box[2], self.box[3])
+        if not rectangle[2]:
+            return None
+        grey = memory.array("grey", rectangle[3], rectangle[2])
+        grey_change_yuv(one, other, self.box[:2], shift, matrix, spans, 2 * reach, rectangle, grey)
+        return grey, rectangle
 
 
 @cache
@@ -221,14 +195,6 @@ def _bound_weights(matrix: bytes) -> NDArray[np.int64]:
     return np.array([-(-total >> 20) for total in sums], np.int64)
 
 
-def _rectangle(found: tuple[int, int, int, int], height: int) -> Box | None:
-    left, first, right, last = found
-    if last == 0:
-        return None
-    top = first * _BAND
-    return left, top, right - left, min(last * _BAND, height) - top
-
-
 def _pair(first: Picture, second: Picture, box: Box, memory: Scratch) -> _YuvPair | _RgbPair:
     if (
         isinstance(first, YuvPicture)
@@ -237,15 +203,15 @@ def _pair(first: Picture, second: Picture, box: Box, memory: Scratch) -> _YuvPai
         and first.matrix is second.matrix
     ):
         return _YuvPair(first, second, box)
-    return _RgbPair(_flat(first, box, memory, "first"), _flat(second, box, memory, "second"))
-
-
-def _flat(picture: Picture, box: Box, memory: Scratch, name: str) -> Image:
-    """``(h, 3 w)`` uint8 of the box: a view of a plain RGB array as far as its rows are whole, else converted."""
-    _, y, width, height = box
-    if _is_plain(picture) and width == picture.shape[1]:
-        return picture.array.reshape(picture.shape[0], -1)[y : y + height]
-    return picture.rgb(box, memory.array(name, height, width, 3)).reshape(height, 3 * width)
+    if _is_plain(first) and _is_plain(second):
+        rows = first.shape[0]
+        return _RgbPair(first.array.reshape(rows, -1), second.array.reshape(rows, -1), box)
+    _, _, width, height = box
+    one, other = (
+        picture.rgb(box, memory.array(name, height, width, 3)).reshape(height, -1)
+        for name, picture in (("first", first), ("second", second))
+    )
+    return _RgbPair(one, other, (0, 0, width, height))
 
 
 def _is_plain(picture: Picture) -> TypeGuard[RgbPicture]:
@@ -270,15 +236,13 @@ def measure_boxes(picture: Picture, boxes: NDArray[np.int32]) -> tuple[NDArray[n
     peaks : ndarray
         ``(n,)`` uint8, luma with ITU-R BT.601 weights.
     """
+    from spatterlib.kernels.colour import measure_yuv
     from spatterlib.kernels.difference import measure
 
     sums, peaks = np.empty((len(boxes), 3), np.int64), np.empty(len(boxes), np.uint8)
-    if _is_plain(picture):
-        measure(picture.array.reshape(picture.shape[0], -1), boxes, sums, peaks)
+    if isinstance(picture, YuvPicture):
+        measure_yuv(picture.y, picture.u, picture.v, picture.shift, picture.matrix, boxes, sums, peaks)
     else:
-        left, top = boxes[:, :2].min(axis=0).tolist()
-        right, bottom = (boxes[:, :2] + boxes[:, 2:]).max(axis=0).tolist()
-        out = scratch().array("shown", bottom - top, right - left, 3)
-        picture.rgb((left, top, right - left, bottom - top), out)
-        measure(out.reshape(len(out), -1), boxes - np.array([left, top, 0, 0], np.int32), sums, peaks)
+        rgb = picture.array if _is_plain(picture) else picture.rgb((0, 0, picture.shape[1], picture.shape[0]))
+        measure(np.ascontiguousarray(rgb).reshape(len(rgb), -1), boxes, sums, peaks)
     return sums / (boxes[:, 2:3] * boxes[:, 3:4]), peaks

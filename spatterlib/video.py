@@ -228,13 +228,13 @@ def _runs(
     # A reader that gives fewer frames than it should has not decoded the rest.
     read = itertools.chain(video.read(numbers.start, numbers.stop), itertools.repeat(None))
     for number, picture in zip(numbers, read, strict=False):
-        if picture is None:
+        if picture is None or picture.shape != size:
             if len(pictures) > context:
                 yield cut(number)
+            if picture is not None:
+                raise VideoError(_resized(video, number, picture))
             pictures, context = [], 0
             continue
-        if picture.shape != size:
-            raise VideoError(_resized(video, number, picture))
         pictures.append(picture)
         if number < start:
             context += 1

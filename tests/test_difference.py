@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from spatterlib.difference import _bound_weights, changed, measure_boxes
 from spatterlib.kernels.colour import grey_change_yuv
-from spatterlib.kernels.difference import active_rgb, active_yuv, measure, smooth_above
+from spatterlib.kernels.difference import BAND, active_rgb, active_yuv, dilate, measure, smooth_above
 from spatterlib.pictures import YuvPicture, yuv_matrix
 from spatterlib.types import Box, Image, RgbPicture
 
@@ -134,7 +134,8 @@ def test_the_bound_on_planes_holds_for_every_pixel(seed: int, space: tuple[str, 
     other = [np.clip(plane + random.integers(-span, span + 1, plane.shape), 0, 255) for plane in one]
     first, second = (tuple(plane.astype(np.uint8) for plane in frame) for frame in (one, other))
     grey = np.empty((40, 50), np.uint8)
-    grey_change_yuv(first, second, 0, 0, (0, 0), matrix, grey)  # type: ignore[arg-type]
+    whole = np.array([(0, 50)] * 5)
+    grey_change_yuv(first, second, (0, 0), (0, 0), matrix, whole, 0, (0, 0, 50, 40), grey)
     changes = [np.abs(a.astype(int) - b) for a, b in zip(first, second, strict=True)]
     bound = (
         sum(factor * change for factor, change in zip(_bound_weights(matrix.tobytes()), changes, strict=True)) / 2**15
@@ -154,8 +155,8 @@ def test_the_mask_is_cut_to_what_changed() -> None:
     light[200:210, 300:320] = 255
     found = changed(RgbPicture(dark), RgbPicture(light), (0, 0, 600, 400))
     assert found is not None
-    assert found[0].shape[0] <= 16 + 16 + 14
-    assert found[0].shape[1] == 20 + 2 * 4 + 2 * 3 - 4
+    assert found[0].shape[0] <= 10 + 2 * BAND + 2 * (4 + 3)
+    assert found[0].shape[1] == 20 + 2 * (4 + 3)
 
 
 def test_grey_and_strided_pictures_are_compared_too() -> None:
@@ -200,24 +201,45 @@ def test_the_active_rectangle_leaves_out_nothing_that_reaches_the_limit(
     weights = np.array([1, 2, 1])
     frames = random.integers(0, 256, (2, height, width, 3), dtype=np.uint8) * (random.random((height, width, 1)) < lit)
     sums = (np.abs(frames[0].astype(int) - frames[1]) * weights).sum(axis=2)
-    assert_encloses(active_rgb(*frames.reshape(2, height, -1), 16, weights, limit), sums >= limit)
+    box = a_box(random, height, width)
+    spans = np.empty((-(-box[3] // BAND), 2), np.int64)
+    active_rgb(*frames.reshape(2, height, -1), box, weights, limit, spans)
+    assert_encloses(spans, cut(sums >= limit, box))
     first, second = (planes(random, height, width, shift, 255) for _ in range(2))
     rows, columns = np.arange(height) >> shift[1], np.arange(width) >> shift[0]
     changes = [np.abs(a.astype(int) - b) for a, b in zip(first, second, strict=True)]
     sums = changes[0] + 2 * changes[1][rows][:, columns] + changes[2][rows][:, columns]
-    assert_encloses(active_yuv(first, second, shift, 16, weights, limit), sums >= limit)
+    active_yuv(first, second, box, shift, weights, limit, spans)
+    assert_encloses(spans, cut(sums >= limit, box))
 
 
-def assert_encloses(found: tuple[int, int, int, int], reached: NDArray[np.bool_]) -> None:
-    """Columns tight, bands of 16 rows: everything inside, nothing at all is four zeros."""
-    left, top, right, bottom = found
-    columns, bands = np.flatnonzero(reached.any(axis=0)), np.flatnonzero(reached.any(axis=1)) // 16
-    if not len(columns):
-        return
-    assert left <= columns[0]
-    assert columns[-1] < right
-    assert top <= bands[0]
-    assert bands[-1] < bottom
+def cut(values: NDArray[np.bool_], box: Box) -> NDArray[np.bool_]:
+    x, y, width, height = box
+    return values[y : y + height, x : x + width]
+
+
+def assert_encloses(spans: NDArray[np.int64], reached: NDArray[np.bool_]) -> None:
+    for y, x in np.argwhere(reached):
+        left, right = spans[y // BAND]
+        assert left <= x < right
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    height=st.integers(1, 30),
+    width=st.integers(1, 70),
+    reach=st.integers(0, 6),
+    lit=st.sampled_from([0.01, 0.2]),
+)
+def test_dilation_is_opencvs_3x3_so_many_times(seed: int, height: int, width: int, reach: int, lit: float) -> None:
+    random = np.random.default_rng(seed)
+    binary = np.where(random.random((height, width)) < lit, 255, 0).astype(np.uint8)
+    left, top, right, bottom = (int(value) for value in random.integers(0, reach + 1, 4))
+    out = np.empty((top + height + bottom, left + width + right), np.uint8)
+    dilate(binary, reach, (left, top), out)
+    padded = np.pad(binary, ((top, bottom), (left, right)))
+    np.testing.assert_array_equal(out, cv2.dilate(padded, np.ones((3, 3), np.uint8), iterations=reach))
 
 
 @settings(max_examples=40, deadline=None)
@@ -232,6 +254,20 @@ def test_measuring_is_mean_colour_and_brightest_luma(seed: int, count: int) -> N
         crop = frame[y : y + height, x : x + width]
         np.testing.assert_allclose(mean, crop.reshape(-1, 3).mean(axis=0))
         assert peak == luma[y : y + height, x : x + width].max()
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), shift=SHIFTS, space=SPACES, count=st.integers(1, 4))
+def test_planes_are_measured_as_their_rgb_is(
+    seed: int, shift: tuple[int, int], space: tuple[str, bool], count: int
+) -> None:
+    random = np.random.default_rng(seed)
+    matrix = yuv_matrix(space[0], full_range=space[1])
+    picture = YuvPicture(*planes(random, 50, 60, shift, 255), shift, matrix)
+    boxes = np.array([a_box(random, 50, 60) for _ in range(count)], np.int32)
+    converted = RgbPicture(picture.rgb((0, 0, 60, 50)))
+    for ours, expected in zip(measure_boxes(picture, boxes), measure_boxes(converted, boxes), strict=True):
+        np.testing.assert_array_equal(ours, expected)
 
 
 def plain_rgb(picture: YuvPicture) -> NDArray[np.int64]:

@@ -73,7 +73,7 @@ class Container:
     height: int
     turn: Turn
     facts: dict[str, Any] = field(repr=False)
-    threads: int = 0
+    threads: int = 1
     _idle: dict[int, list[InputContainer]] = field(init=False, repr=False, default_factory=lambda: defaultdict(list))
 
     @property

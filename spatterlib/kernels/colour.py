@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from spatterlib.kernels.difference import span_of_row
 from spatterlib.types import Image
 
 _HALF = np.int32(1 << 19)
@@ -172,39 +173,105 @@ def _round(sums: NDArray[np.int32], out: Image) -> None:
 def grey_change_yuv(
     first: tuple[Image, Image, Image],
     second: tuple[Image, Image, Image],
-    left: int,
-    top: int,
+    corner: tuple[int, int],
     shift: tuple[int, int],
     matrix: NDArray[np.int32],
+    spans: NDArray[np.int64],
+    margin: int,
+    rectangle: tuple[int, int, int, int],
     out: Image,
 ) -> None:
-    """Grey level of the absolute RGB difference of two planar YUV frames, in a box; no RGB is written.
+    """Grey level of the absolute RGB difference of two planar YUV frames near the spans, 0 elsewhere; no RGB is written.
 
     Parameters
     ----------
     first, second : tuple of ndarray
         Y, U and V planes of each frame, as in `yuv_to_rgb`.
-    left, top, shift, matrix
+    corner, spans, margin, rectangle, out
+        As in `spatterlib.kernels.difference.grey_change_rgb`; spans from `active_yuv`.
+    shift, matrix
         As in `yuv_to_rgb`.
-    out : ndarray
-        ``(height, width)`` uint8, written: ``(9798 R + 19235 G + 3735 B + 16384) >> 15``, as OpenCV does it.
     """
-    width = out.shape[1]
-    skip = left - (left >> shift[0] << shift[0])
-    count = (skip + width + (1 << shift[0]) - 1) >> shift[0]
-    few, halves = np.empty((3, count), np.int32), np.empty((2, count), np.uint8)
-    many, luma = np.empty((2, 3, count << shift[0]), np.int32), np.empty((2, width), np.int32)
-    sums = np.zeros(width, np.int32)
-    known = -1
+    room = ((out.shape[1] >> shift[0]) + 2) << shift[0]
+    few, halves = np.empty((3, room), np.int32), np.empty((2, room), np.uint8)
+    many, luma = np.empty((2, 3, room), np.int32), np.empty((2, room), np.int32)
+    sums = np.zeros(room, np.int32)
+    known = (-1, 0, 0)
     for i in range(out.shape[0]):
-        row = (top + i) >> shift[1]
-        if row != known:
-            _chroma(first[1][row], first[2][row], left, count, shift[0], matrix, few, halves, many[0])
-            _chroma(second[1][row], second[2][row], left, count, shift[0], matrix, few, halves, many[1])
-            known = row
-        _luma(first[0][top + i, left : left + width], matrix, luma[0])
-        _luma(second[0][top + i, left : left + width], matrix, luma[1])
-        _add_change(luma[0], many[0, 0, skip:], luma[1], many[1, 0, skip:], _RED, sums)
-        _add_change(luma[0], many[0, 1, skip:], luma[1], many[1, 1, skip:], _GREEN, sums)
-        _add_change(luma[0], many[0, 2, skip:], luma[1], many[1, 2, skip:], _BLUE, sums)
-        _round(sums, out[i])
+        line, row = out[i], rectangle[1] + i
+        line[:] = 0
+        start, stop = span_of_row(spans, row, margin, rectangle)
+        if stop <= start:
+            continue
+        width, left, top = stop - start, corner[0] + rectangle[0] + start, corner[1] + row
+        skip = left - (left >> shift[0] << shift[0])
+        if known != (top >> shift[1], start, stop):
+            known = (top >> shift[1], start, stop)
+            count = (skip + width + (1 << shift[0]) - 1) >> shift[0]
+            _chroma(first[1][known[0]], first[2][known[0]], left, count, shift[0], matrix, few, halves, many[0])
+            _chroma(second[1][known[0]], second[2][known[0]], left, count, shift[0], matrix, few, halves, many[1])
+        one, other, part = luma[0, :width], luma[1, :width], sums[:width]
+        _luma(first[0][top, left : left + width], matrix, one)
+        _luma(second[0][top, left : left + width], matrix, other)
+        _add_change(one, many[0, 0, skip:], other, many[1, 0, skip:], _RED, part)
+        _add_change(one, many[0, 1, skip:], other, many[1, 1, skip:], _GREEN, part)
+        _add_change(one, many[0, 2, skip:], other, many[1, 2, skip:], _BLUE, part)
+        _round(part, line[start:stop])
+
+
+@njit(cache=True, nogil=True)
+def _sum(row: Image) -> int:
+    total = np.int32(0)
+    for j in range(row.shape[0]):
+        total = np.int32(total + np.int32(row[j]))
+    return int(total)
+
+
+@njit(cache=True, nogil=True)
+def _brighter(red: Image, green: Image, blue: Image, tops: NDArray[np.int32]) -> None:
+    for j in range(tops.shape[0]):
+        warm = np.int32(np.int32(_RED * np.int32(red[j])) + np.int32(_GREEN * np.int32(green[j])))
+        tops[j] = max(tops[j], np.int32(warm + np.int32(_BLUE * np.int32(blue[j]))))
+
+
+@njit(cache=True, nogil=True)
+def measure_yuv(
+    y: Image,
+    u: Image,
+    v: Image,
+    shift: tuple[int, int],
+    matrix: NDArray[np.int32],
+    boxes: NDArray[np.int32],
+    sums: NDArray[np.int64],
+    peaks: Image,
+) -> None:
+    """As `spatterlib.kernels.difference.measure`, on planes; no RGB is written.
+
+    Parameters
+    ----------
+    y, u, v, shift, matrix
+        As in `yuv_to_rgb`.
+    boxes, sums, peaks
+        As in `measure`.
+    """
+    room = ((boxes[:, 2].max() >> shift[0]) + 2) << shift[0]
+    few, halves = np.empty((3, room), np.int32), np.empty((2, room), np.uint8)
+    many, luma = np.empty((3, room), np.int32), np.empty(room, np.int32)
+    channels, tops = np.empty((3, room), np.uint8), np.empty(room, np.int32)
+    for k in range(boxes.shape[0]):
+        left, top, width, height = boxes[k]
+        skip = left - (left >> shift[0] << shift[0])
+        count = (skip + width + (1 << shift[0]) - 1) >> shift[0]
+        known = -1
+        sums[k] = 0
+        tops[:width] = 0
+        for i in range(top, top + height):
+            if i >> shift[1] != known:
+                known = i >> shift[1]
+                _chroma(u[known], v[known], left, count, shift[0], matrix, few, halves, many)
+            _luma(y[i, left : left + width], matrix, luma[:width])
+            for channel in range(3):
+                _pack(luma[:width], many[channel, skip:], channels[channel, :width])
+                sums[k, channel] += _sum(channels[channel, :width])
+            _brighter(channels[0], channels[1], channels[2], tops[:width])
+        peaks[k] = (tops[:width].max() + 16384) >> 15

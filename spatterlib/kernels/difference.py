@@ -13,14 +13,19 @@ from numpy.typing import NDArray
 from spatterlib.types import Image
 
 
+BAND = 8
+"""Rows that share their largest changes: fewer make the parts that are looked at tighter, and finding them dearer."""
+
+
 @njit(cache=True, nogil=True)
-def _largest_change(first: Image, second: Image, start: int, stop: int, out: Image) -> None:
-    """Largest absolute difference of two planes per column, within rows ``start .. stop - 1``."""
-    out[:] = 0
-    for i in range(start, min(stop, first.shape[0])):
-        x, y = first[i], second[i]
-        for j in range(out.shape[0]):
-            out[j] = max(out[j], np.uint8(max(x[j], y[j]) - min(x[j], y[j])))
+def _largest_change(first: Image, second: Image, rows: tuple[int, int], left: int, right: int, out: Image) -> None:
+    """Largest absolute difference per column ``left .. right - 1``, within rows ``rows[0] .. rows[1] - 1``."""
+    line = out[: right - left]
+    line[:] = 0
+    for i in range(rows[0], rows[1]):
+        x, y = first[i, left:right], second[i, left:right]
+        for j in range(line.shape[0]):
+            line[j] = max(line[j], np.uint8(max(x[j], y[j]) - min(x[j], y[j])))
 
 
 @njit(cache=True, nogil=True)
@@ -32,143 +37,199 @@ def _most(row: Image) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _rgb_span(most: Image, weights: NDArray[np.int64], limit: int, left: int, right: int) -> tuple[int, int, bool]:
-    """Columns that reach the limit, joined with those from `left` to `right`; whether there are any."""
-    count = most.shape[0] // 3
+def _rgb_span(most: Image, weights: NDArray[np.int64], limit: int) -> tuple[int, int]:
+    """First column whose changes reach the limit, and the one behind the last; equal if none does."""
     if weights.sum() * _most(most) < limit:
-        return left, right, False
-    first, last = count, 0
-    for j in range(count):
+        return 0, 0
+    first, last = 0, 0
+    for j in range(most.shape[0] // 3):
         if weights[0] * most[3 * j] + weights[1] * most[3 * j + 1] + weights[2] * most[3 * j + 2] >= limit:
-            first, last = min(first, j), j + 1
-    return min(left, first), max(right, last), last > 0
-
-
-@njit(cache=True, nogil=True)
-def active_rgb(
-    first: Image, second: Image, band: int, weights: NDArray[np.int64], limit: int
-) -> tuple[int, int, int, int]:
-    """Columns and bands of rows outside which no weighted sum of channel changes reaches a limit.
-
-    Reads from the top until the columns cannot become more, then from the bottom: where everything moves, nearly
-    nothing is read.
-
-    Parameters
-    ----------
-    first, second : ndarray
-        ``(h, 3 w)`` uint8, R G B R G B ...
-    band : int
-        Rows of a band.
-    weights : ndarray
-        ``(3,)`` int64, of the changes of red, green and blue.
-    limit : int
-        The sum that counts.
-
-    Returns
-    -------
-    tuple of int
-        First column, first band, column and band behind the last; all 0 if nothing reaches the limit.
-    """
-    count, bands = first.shape[1] // 3, (first.shape[0] + band - 1) // band
-    most = np.empty(first.shape[1], np.uint8)
-    left, right, top, bottom, k, last = count, 0, -1, 0, 0, bands
-    while k < last:
-        # From the top while the columns can still become more, then from the bottom up to the first find.
-        upward = left == 0 and right == count
-        number = last - 1 if upward else k
-        _largest_change(first, second, number * band, (number + 1) * band, most)
-        left, right, some = _rgb_span(most, weights, limit, left, right)
-        if some:
-            top, bottom = number if top < 0 else top, max(bottom, number + 1)
-        if upward and some:
-            break
-        k, last = (k, last - 1) if upward else (k + 1, last)
-    return (left, top, right, bottom) if bottom > 0 else (0, 0, 0, 0)
+            first, last = first if last else j, j + 1
+    return first, last
 
 
 @njit(cache=True, nogil=True)
 def _yuv_span(
-    y: Image, u: Image, v: Image, shift: int, weights: NDArray[np.int64], limit: int, left: int, right: int
-) -> tuple[int, int, bool]:
-    """Columns that reach the limit, joined with those from `left` to `right`; whether there are any."""
+    y: Image, u: Image, v: Image, offset: int, shift: int, weights: NDArray[np.int64], limit: int
+) -> tuple[int, int]:
+    """As `_rgb_span`; column j of luma has the chroma sample ``(j + offset) >> shift``."""
     if weights[0] * _most(y) + weights[1] * _most(u) + weights[2] * _most(v) < limit:
-        return left, right, False
-    first, last = y.shape[0], 0
+        return 0, 0
+    first, last = 0, 0
     for j in range(y.shape[0]):
-        if weights[0] * y[j] + weights[1] * u[j >> shift] + weights[2] * v[j >> shift] >= limit:
-            first, last = min(first, j), j + 1
-    return min(left, first), max(right, last), last > 0
+        k = (j + offset) >> shift
+        if weights[0] * y[j] + weights[1] * u[k] + weights[2] * v[k] >= limit:
+            first, last = first if last else j, j + 1
+    return first, last
+
+
+@njit(cache=True, nogil=True)
+def _next(spans: NDArray[np.int64], state: NDArray[np.int64], found: tuple[int, int], width: int) -> bool:
+    """Note what a band's columns are and go on to the next; whether there is one.
+
+    From the top while the columns can still become more, then from the bottom up to the first find; what lies between
+    counts as changed unread. So nearly nothing is read where everything moves. `state` is first and last band to
+    read, and the columns so far.
+    """
+    upward = state[2] == 0 and state[3] == width
+    number = state[1] - 1 if upward else state[0]
+    spans[number, 0], spans[number, 1] = found
+    if found[1] > found[0]:
+        state[2], state[3] = min(state[2], found[0]), max(state[3], found[1])
+    if upward:
+        state[1] -= 1
+    else:
+        state[0] += 1
+    if upward and found[1] > found[0]:
+        spans[state[0] : state[1], 0], spans[state[0] : state[1], 1] = 0, width
+        return False
+    return bool(state[0] < state[1])
+
+
+@njit(cache=True, nogil=True)
+def _band_of(state: NDArray[np.int64], width: int) -> int:
+    return state[1] - 1 if state[2] == 0 and state[3] == width else state[0]
+
+
+@njit(cache=True, nogil=True)
+def active_rgb(
+    first: Image,
+    second: Image,
+    box: tuple[int, int, int, int],
+    weights: NDArray[np.int64],
+    limit: int,
+    spans: NDArray[np.int64],
+) -> None:
+    """Columns of each band of rows outside which no weighted sum of channel changes reaches a limit.
+
+    Parameters
+    ----------
+    first, second : ndarray
+        ``(h, 3 w)`` uint8, C-contiguous, R G B R G B ...
+    box : tuple of int
+        ``(x, y, width, height)`` px: the part that counts.
+    weights : ndarray
+        ``(3,)`` int64, of the changes of red, green and blue.
+    limit : int
+        The sum that counts.
+    spans : ndarray
+        ``(ceil(height / BAND), 2)`` int64, written: first column of the box and the one behind the last; equal where
+        nothing reaches the limit. A band that need not be read is given whole.
+    """
+    x, y, width, height = box
+    most = np.empty(3 * width, np.uint8)
+    state = np.array([0, spans.shape[0], width, 0])
+    more = spans.shape[0] > 0
+    while more:
+        band = _band_of(state, width)
+        rows = (y + band * BAND, y + min((band + 1) * BAND, height))
+        _largest_change(first, second, rows, 3 * x, 3 * (x + width), most)
+        more = _next(spans, state, _rgb_span(most, weights, limit), width)
 
 
 @njit(cache=True, nogil=True)
 def active_yuv(
     first: tuple[Image, Image, Image],
     second: tuple[Image, Image, Image],
+    box: tuple[int, int, int, int],
     shift: tuple[int, int],
-    band: int,
     weights: NDArray[np.int64],
     limit: int,
-) -> tuple[int, int, int, int]:
-    """Columns and bands outside which no weighted sum of plane changes reaches a limit; as `active_rgb`.
+    spans: NDArray[np.int64],
+) -> None:
+    """As `active_rgb`, for weighted sums of plane changes.
 
     Parameters
     ----------
     first, second : tuple of ndarray
         Y, U and V planes, uint8; chroma is smaller by ``2 ** shift``, rounded up.
+    box : tuple of int
+        ``(x, y, width, height)`` px of luma.
     shift : tuple of int
         (horizontal, vertical) chroma subsampling, as powers of two.
-    band : int
-        Rows of a band, a multiple of ``2 ** shift[1]``.
     weights : ndarray
         ``(3,)`` int64, of the changes of Y, U and V.
-    limit : int
-        The sum that counts.
-
-    Returns
-    -------
-    tuple of int
-        First column, first band, column and band behind the last; all 0 if nothing reaches the limit.
+    limit, spans
+        As in `active_rgb`.
     """
-    height, count = first[0].shape
-    bands, low = (height + band - 1) // band, band >> shift[1]
-    y, u, v = (
-        np.empty(count, np.uint8),
-        np.empty(first[1].shape[1], np.uint8),
-        np.empty(first[2].shape[1], np.uint8),
-    )
-    left, right, top, bottom, k, last = count, 0, -1, 0, 0, bands
-    while k < last:
-        # From the top while the columns can still become more, then from the bottom up to the first find.
-        upward = left == 0 and right == count
-        number = last - 1 if upward else k
-        _largest_change(first[0], second[0], number * band, (number + 1) * band, y)
-        _largest_change(first[1], second[1], number * low, (number + 1) * low, u)
-        _largest_change(first[2], second[2], number * low, (number + 1) * low, v)
-        left, right, some = _yuv_span(y, u, v, shift[0], weights, limit, left, right)
-        if some:
-            top, bottom = number if top < 0 else top, max(bottom, number + 1)
-        if upward and some:
-            break
-        k, last = (k, last - 1) if upward else (k + 1, last)
-    return (left, top, right, bottom) if bottom > 0 else (0, 0, 0, 0)
+    x, y, width, height = box
+    left, right = x >> shift[0], ((x + width - 1) >> shift[0]) + 1
+    luma, u, v = np.empty(width, np.uint8), np.empty(right - left, np.uint8), np.empty(right - left, np.uint8)
+    state = np.array([0, spans.shape[0], width, 0])
+    more = spans.shape[0] > 0
+    while more:
+        band = _band_of(state, width)
+        top, bottom = y + band * BAND, y + min((band + 1) * BAND, height)
+        _largest_change(first[0], second[0], (top, bottom), x, x + width, luma)
+        rows = (top >> shift[1], ((bottom - 1) >> shift[1]) + 1)
+        _largest_change(first[1], second[1], rows, left, right, u)
+        _largest_change(first[2], second[2], rows, left, right, v)
+        found = _yuv_span(luma, u, v, x - (left << shift[0]), shift[0], weights, limit)
+        more = _next(spans, state, found, width)
 
 
 @njit(cache=True, nogil=True)
-def grey_change_rgb(first: Image, second: Image, left: int, top: int, out: Image) -> None:
-    """Grey level of the absolute difference of two RGB frames, in a box.
+def around(spans: NDArray[np.int64], margin: int, width: int, height: int) -> tuple[int, int, int, int]:
+    """Rectangle ``(x, y, width, height)`` around all spans, larger by a margin where the frame allows it."""
+    left, right, first, last = width, 0, 0, 0
+    for k in range(spans.shape[0]):
+        if spans[k, 1] > spans[k, 0]:
+            left, right = min(left, spans[k, 0]), max(right, spans[k, 1])
+            first, last = first if last else k, k + 1
+    if last == 0:
+        return 0, 0, 0, 0
+    x, y = max(left - margin, 0), max(first * BAND - margin, 0)
+    return x, y, min(right + margin, width) - x, min(min(last * BAND, height) + margin, height) - y
+
+
+@njit(cache=True, nogil=True)
+def span_of_row(
+    spans: NDArray[np.int64], row: int, margin: int, rectangle: tuple[int, int, int, int]
+) -> tuple[int, int]:
+    """Columns, from the rectangle's left edge, that are near a span of a band near the row; equal if there are none."""
+    left, right = 1 << 60, -(1 << 60)
+    for k in range(max(row - margin, 0) // BAND, min((row + margin) // BAND + 1, spans.shape[0])):
+        if spans[k, 1] > spans[k, 0]:
+            left, right = min(left, spans[k, 0]), max(right, spans[k, 1])
+    if right <= left:
+        return 0, 0
+    return max(left - margin - rectangle[0], 0), min(right + margin - rectangle[0], rectangle[2])
+
+
+@njit(cache=True, nogil=True)
+def grey_change_rgb(
+    first: Image,
+    second: Image,
+    corner: tuple[int, int],
+    spans: NDArray[np.int64],
+    margin: int,
+    rectangle: tuple[int, int, int, int],
+    out: Image,
+) -> None:
+    """Grey level of the absolute difference of two RGB frames near the spans, 0 elsewhere.
 
     Parameters
     ----------
     first, second : ndarray
         ``(h, 3 w)`` uint8, C-contiguous, R G B R G B ...
-    left, top : int
-        Px, upper left corner of the box; its size is that of `out`.
+    corner : tuple of int
+        ``(x, y)`` px: where the box begins that spans and rectangle are counted from.
+    spans : ndarray
+        From `active_rgb`.
+    margin : int
+        Px, how near.
+    rectangle : tuple of int
+        From `around` with the same margin.
     out : ndarray
-        ``(h, w)`` uint8, written: ``(9798 R + 19235 G + 3735 B + 16384) >> 15``, as OpenCV does it.
+        ``(height, width)`` uint8, written: ``(9798 R + 19235 G + 3735 B + 16384) >> 15``, as OpenCV does it.
     """
     for i in range(out.shape[0]):
-        x, y, line = first[top + i, 3 * left :], second[top + i, 3 * left :], out[i]
-        for j in range(out.shape[1]):
+        line, row = out[i], rectangle[1] + i
+        line[:] = 0
+        start, stop = span_of_row(spans, row, margin, rectangle)
+        left = 3 * (corner[0] + rectangle[0])
+        x, y = first[corner[1] + row, left:], second[corner[1] + row, left:]
+        for j in range(start, stop):
             k = 3 * j
             red = np.int32(np.uint8(max(x[k], y[k]) - min(x[k], y[k])))
             green = np.int32(np.uint8(max(x[k + 1], y[k + 1]) - min(x[k + 1], y[k + 1])))
@@ -249,6 +310,64 @@ def smooth_above(grey: Image, threshold: int, out: Image) -> None:
                 limit,
                 out[k],
             )
+
+
+@njit(cache=True, nogil=True)
+def _union(row: Image, other: Image, out: Image) -> None:
+    for j in range(out.shape[0]):
+        out[j] = row[j] | other[j]
+
+
+@njit(cache=True, nogil=True)
+def _add_to(row: Image, out: Image) -> None:
+    for j in range(out.shape[0]):
+        out[j] |= row[j]
+
+
+@njit(cache=True, nogil=True)
+def _dilate_row(row: Image, reach: int, offset: int, one: Image, two: Image, out: Image) -> None:
+    """Union of ``2 * reach + 1`` neighbours, by doubling; `row` begins at `offset` of `out`."""
+    one[:] = 0
+    begin = offset + reach
+    for j in range(row.shape[0]):
+        one[begin + j] = row[j]
+    window, width = 2 * reach + 1, one.shape[0]
+    step = 1
+    while 2 * step <= window:
+        _union(one[: width - step], one[step:], two[: width - step])
+        two[width - step :] = one[width - step :]
+        one, two = two, one
+        step *= 2
+    _union(one, one[window - step :], out)
+
+
+@njit(cache=True, nogil=True)
+def dilate(binary: Image, reach: int, corner: tuple[int, int], out: Image) -> None:
+    """Dilate by a square of ``2 * reach + 1`` px: the same as `reach` dilations by 3x3.
+
+    Parameters
+    ----------
+    binary : ndarray
+        ``(h, w)`` uint8; everything around it is 0.
+    reach : int
+        Px.
+    corner : tuple of int
+        Column and row of `out` at which `binary` begins, each 0 to `reach`.
+    out : ndarray
+        ``(height, width)`` uint8, written.
+    """
+    height, width = out.shape
+    rows = np.zeros((height + 2 * reach, width), np.uint8)
+    one, two = np.empty(width + 2 * reach, np.uint8), np.empty(width + 2 * reach, np.uint8)
+    for i in range(binary.shape[0]):
+        _dilate_row(binary[i], reach, corner[0], one, two, rows[i + corner[1] + reach])
+    window, step, count = 2 * reach + 1, 1, height + 2 * reach
+    while 2 * step <= window:
+        for i in range(count - step):
+            _add_to(rows[i + step], rows[i])
+        step *= 2
+    for i in range(height):
+        _union(rows[i], rows[i + window - step], out[i])
 
 
 @njit(cache=True, nogil=True)
