@@ -37,12 +37,9 @@ class Scratch:
             self._arrays[name] = np.empty(size, np.uint8)
         return self._arrays[name][:size].reshape(shape)
 
-    def spans(self, height: int) -> NDArray[np.int64]:
-        """``(bands, 2)`` int64 for a frame of that height; see `spatterlib.kernels.difference.active_rgb`."""
-        from spatterlib.kernels.difference import BAND
-
-        bands = -(-height // BAND)
-        return self.array("spans", 16 * bands).view(np.int64).reshape(bands, 2)
+    def pairs(self, name: str, count: int) -> NDArray[np.int64]:
+        """``(count, 2)`` int64, as `array`."""
+        return self.array(name, 16 * count).view(np.int64).reshape(count, 2)
 
 
 _local = threading.local()
@@ -92,16 +89,31 @@ def changed(
     >>> light[50:60, 40:60] = 255
     >>> mask, corner = changed(RgbPicture(dark), RgbPicture(light), (0, 0, 100, 100))
     >>> mask[58 - corner[1], 50 - corner[0]], corner
-    (np.uint8(255), (35, 43))
+    (np.uint8(255), (32, 43))
     """
-    memory = scratch()
-    found = _pair(first, second, box, memory).grey(threshold, blur // 2, memory)
-    if found is None:
+    import cv2
+
+    from spatterlib.kernels.difference import BAND, around, near
+
+    memory, reach = scratch(), blur // 2
+    pair = _pair(first, second, box, memory)
+    spans = memory.pairs("spans", -(-box[3] // BAND))
+    pair.active(threshold, spans)
+    rectangle = around(spans, max(reach, dilations) + reach, box[2], box[3])
+    if not rectangle[2]:
         return None
-    grey, rectangle = found
-    binary = memory.array("binary", *grey.shape)
+    left, top, width, height = rectangle
+    columns, grey, binary, mask = (
+        memory.pairs("columns", height),
+        *(memory.array(name, height, width) for name in ("grey", "binary", "mask")),
+    )
+    near(spans, 2 * reach, rectangle, columns)
+    pair.grey((pair.box[0] + left, pair.box[1] + top), columns, grey)
     _above(grey, threshold, blur, binary)
-    return _dilated(binary, rectangle, dilations, box, memory)
+    if not dilations:
+        return binary, (left, top)
+    cv2.dilate(binary, np.ones((2 * dilations + 1, 2 * dilations + 1), np.uint8), mask)
+    return mask, (left, top)
 
 
 def _above(grey: Image, threshold: int, blur: int, out: Image) -> None:
@@ -121,17 +133,6 @@ def _above(grey: Image, threshold: int, blur: int, out: Image) -> None:
     cv2.threshold(blurred, threshold, 255, cv2.THRESH_BINARY, out)
 
 
-def _dilated(binary: Image, rectangle: Box, dilations: int, box: Box, memory: Scratch) -> tuple[Image, tuple[int, int]]:
-    from spatterlib.kernels.difference import dilate
-
-    x, y, width, height = rectangle
-    left, top = max(x - dilations, 0), max(y - dilations, 0)
-    right, bottom = min(x + width + dilations, box[2]), min(y + height + dilations, box[3])
-    mask = memory.array("mask", bottom - top, right - left)
-    dilate(binary, dilations, (x - left, y - top), mask)
-    return mask, (left, top)
-
-
 @dataclass(frozen=True, eq=False)
 class _RgbPair:
     """Two RGB frames, ``(h, 3 w)`` uint8, C-contiguous, and the part of them that counts."""
@@ -140,44 +141,43 @@ class _RgbPair:
     second: Image
     box: Box
 
-    def grey(self, threshold: int, reach: int, memory: Scratch) -> tuple[Image, Box] | None:
-        """Grey level of the absolute difference wherever it can matter, 0 elsewhere, and the rectangle it fills."""
-        from spatterlib.kernels.difference import active_rgb, around, grey_change_rgb
+    def active(self, threshold: int, spans: NDArray[np.int64]) -> None:
+        """Columns of each band of rows outside which no grey difference exceeds the threshold."""
+        from spatterlib.kernels.difference import active_rgb
 
-        spans = memory.spans(self.box[3])
         # (sum + 16384) >> 15 exceeds the threshold exactly if the sum reaches this.
         active_rgb(self.first, self.second, self.box, _GREY, ((threshold + 1) << 15) - 16384, spans)
-        rectangle = around(spans, 2 * reach, self.box[2], self.box[3])
-        if not rectangle[2]:
-            return None
-        grey = memory.array("grey", rectangle[3], rectangle[2])
-        grey_change_rgb(self.first, self.second, self.box[:2], spans, 2 * reach, rectangle, grey)
-        return grey, rectangle
+
+    def grey(self, corner: tuple[int, int], columns: NDArray[np.int64], out: Image) -> None:
+        """Grey level of the absolute difference in some columns of each row, 0 elsewhere."""
+        from spatterlib.kernels.difference import grey_change_rgb
+
+        grey_change_rgb(self.first, self.second, corner, columns, out)
 
 
 @dataclass(frozen=True, eq=False)
 class _YuvPair:
-    """Two frames of planes and the part of them that counts."""
+    """Two frames of planes and the part of them that counts; the same methods."""
 
     first: YuvPicture
     second: YuvPicture
     box: Box
 
-    def grey(self, threshold: int, reach: int, memory: Scratch) -> tuple[Image, Box] | None:
-        """As that of `_RgbPair`; what is looked at follows from `_bound_weights`."""
-        from spatterlib.kernels.colour import grey_change_yuv
-        from spatterlib.kernels.difference import active_yuv, around
+    def active(self, threshold: int, spans: NDArray[np.int64]) -> None:
+        from spatterlib.kernels.difference import active_yuv
 
-        shift, matrix, spans = self.first.shift, self.first.matrix, memory.spans(self.box[3])
-        one, other = ((picture.y, picture.u, picture.v) for picture in (self.first, self.second))
-        limit = int((threshold - 0.5) * (1 << 15))
-        active_yuv(one, other, self.box, shift, _bound_weights(matrix.tobytes()), limit, spans)
-        rectangle = around(spans, 2 * reach, self.box[2], self.box[3])
-        if not rectangle[2]:
-            return None
-        grey = memory.array("grey", rectangle[3], rectangle[2])
-        grey_change_yuv(one, other, self.box[:2], shift, matrix, spans, 2 * reach, rectangle, grey)
-        return grey, rectangle
+        weights, limit = _bound_weights(self.first.matrix.tobytes()), int((threshold - 0.5) * (1 << 15))
+        active_yuv(_planes(self.first), _planes(self.second), self.box, self.first.shift, weights, limit, spans)
+
+    def grey(self, corner: tuple[int, int], columns: NDArray[np.int64], out: Image) -> None:
+        from spatterlib.kernels.colour import grey_change_yuv
+
+        shift, matrix = self.first.shift, self.first.matrix
+        grey_change_yuv(_planes(self.first), _planes(self.second), corner, shift, matrix, columns, out)
+
+
+def _planes(picture: YuvPicture) -> tuple[Image, Image, Image]:
+    return picture.y, picture.u, picture.v
 
 
 @cache

@@ -10,7 +10,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from spatterlib.kernels.difference import span_of_row
 from spatterlib.types import Image
 
 _HALF = np.int32(1 << 19)
@@ -176,19 +175,17 @@ def grey_change_yuv(
     corner: tuple[int, int],
     shift: tuple[int, int],
     matrix: NDArray[np.int32],
-    spans: NDArray[np.int64],
-    margin: int,
-    rectangle: tuple[int, int, int, int],
+    columns: NDArray[np.int64],
     out: Image,
 ) -> None:
-    """Grey level of the absolute RGB difference of two planar YUV frames near the spans, 0 elsewhere; no RGB is written.
+    """Grey level of the absolute RGB difference of two planar YUV frames in some columns of each row, 0 elsewhere.
 
     Parameters
     ----------
     first, second : tuple of ndarray
         Y, U and V planes of each frame, as in `yuv_to_rgb`.
-    corner, spans, margin, rectangle, out
-        As in `spatterlib.kernels.difference.grey_change_rgb`; spans from `active_yuv`.
+    corner, columns, out
+        As in `spatterlib.kernels.difference.grey_change_rgb`.
     shift, matrix
         As in `yuv_to_rgb`.
     """
@@ -198,12 +195,11 @@ def grey_change_yuv(
     sums = np.zeros(room, np.int32)
     known = (-1, 0, 0)
     for i in range(out.shape[0]):
-        line, row = out[i], rectangle[1] + i
+        line, start, stop = out[i], columns[i, 0], columns[i, 1]
         line[:] = 0
-        start, stop = span_of_row(spans, row, margin, rectangle)
         if stop <= start:
             continue
-        width, left, top = stop - start, corner[0] + rectangle[0] + start, corner[1] + row
+        width, left, top = stop - start, corner[0] + start, corner[1] + i
         skip = left - (left >> shift[0] << shift[0])
         if known != (top >> shift[1], start, stop):
             known = (top >> shift[1], start, stop)

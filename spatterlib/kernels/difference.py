@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from spatterlib.types import Image
 
-
-BAND = 8
+BAND = 16
 """Rows that share their largest changes: fewer make the parts that are looked at tighter, and finding them dearer."""
+
+BLOCK = 32
+"""Columns that are looked at together."""
 
 
 @njit(cache=True, nogil=True)
@@ -170,7 +172,11 @@ def active_yuv(
 
 @njit(cache=True, nogil=True)
 def around(spans: NDArray[np.int64], margin: int, width: int, height: int) -> tuple[int, int, int, int]:
-    """Rectangle ``(x, y, width, height)`` around all spans, larger by a margin where the frame allows it."""
+    """Rectangle ``(x, y, width, height)`` around all spans, larger by a margin where the frame allows it.
+
+    Its columns are whole blocks of `BLOCK` px as far as the frame goes: the compiler's vector loops are fast on these
+    and slow on what is left over.
+    """
     left, right, first, last = width, 0, 0, 0
     for k in range(spans.shape[0]):
         if spans[k, 1] > spans[k, 0]:
@@ -178,58 +184,62 @@ def around(spans: NDArray[np.int64], margin: int, width: int, height: int) -> tu
             first, last = first if last else k, k + 1
     if last == 0:
         return 0, 0, 0, 0
-    x, y = max(left - margin, 0), max(first * BAND - margin, 0)
-    return x, y, min(right + margin, width) - x, min(min(last * BAND, height) + margin, height) - y
+    x, y = max(left - margin, 0) // BLOCK * BLOCK, max(first * BAND - margin, 0)
+    right = min(-(-(right + margin) // BLOCK) * BLOCK, width)
+    return x, y, right - x, min(min(last * BAND, height) + margin, height) - y
 
 
 @njit(cache=True, nogil=True)
-def span_of_row(
-    spans: NDArray[np.int64], row: int, margin: int, rectangle: tuple[int, int, int, int]
-) -> tuple[int, int]:
-    """Columns, from the rectangle's left edge, that are near a span of a band near the row; equal if there are none."""
-    left, right = 1 << 60, -(1 << 60)
-    for k in range(max(row - margin, 0) // BAND, min((row + margin) // BAND + 1, spans.shape[0])):
-        if spans[k, 1] > spans[k, 0]:
-            left, right = min(left, spans[k, 0]), max(right, spans[k, 1])
-    if right <= left:
-        return 0, 0
-    return max(left - margin - rectangle[0], 0), min(right + margin - rectangle[0], rectangle[2])
+def near(spans: NDArray[np.int64], margin: int, rectangle: tuple[int, int, int, int], out: NDArray[np.int64]) -> None:
+    """Blocks of columns of each row of a rectangle that are near a span of a band near the row.
+
+    Parameters
+    ----------
+    spans : ndarray
+        From `active_rgb` or `active_yuv`.
+    margin : int
+        Px, how near.
+    rectangle : tuple of int
+        From `around`.
+    out : ndarray
+        ``(height, 2)`` int64, written: first column from the rectangle's left edge and the one behind the last; equal
+        if there are none.
+    """
+    x, y, width, height = rectangle
+    for i in range(height):
+        left, right = 1 << 60, -(1 << 60)
+        for k in range(max(y + i - margin, 0) // BAND, min((y + i + margin) // BAND + 1, spans.shape[0])):
+            if spans[k, 1] > spans[k, 0]:
+                left, right = min(left, spans[k, 0]), max(right, spans[k, 1])
+        out[i] = 0
+        if right > left:
+            out[i, 0] = max(left - margin - x, 0) // BLOCK * BLOCK
+            out[i, 1] = min(-(-(right + margin - x) // BLOCK) * BLOCK, width)
 
 
 @njit(cache=True, nogil=True)
 def grey_change_rgb(
-    first: Image,
-    second: Image,
-    corner: tuple[int, int],
-    spans: NDArray[np.int64],
-    margin: int,
-    rectangle: tuple[int, int, int, int],
-    out: Image,
+    first: Image, second: Image, corner: tuple[int, int], columns: NDArray[np.int64], out: Image
 ) -> None:
-    """Grey level of the absolute difference of two RGB frames near the spans, 0 elsewhere.
+    """Grey level of the absolute difference of two RGB frames in some columns of each row, 0 elsewhere.
 
     Parameters
     ----------
     first, second : ndarray
         ``(h, 3 w)`` uint8, C-contiguous, R G B R G B ...
     corner : tuple of int
-        ``(x, y)`` px: where the box begins that spans and rectangle are counted from.
-    spans : ndarray
-        From `active_rgb`.
-    margin : int
-        Px, how near.
-    rectangle : tuple of int
-        From `around` with the same margin.
+        ``(x, y)`` px: upper left corner of `out` in the frames.
+    columns : ndarray
+        ``(height, 2)`` int64, from `near`.
     out : ndarray
         ``(height, width)`` uint8, written: ``(9798 R + 19235 G + 3735 B + 16384) >> 15``, as OpenCV does it.
     """
+    left, top = 3 * corner[0], corner[1]
     for i in range(out.shape[0]):
-        line, row = out[i], rectangle[1] + i
+        line = out[i]
         line[:] = 0
-        start, stop = span_of_row(spans, row, margin, rectangle)
-        left = 3 * (corner[0] + rectangle[0])
-        x, y = first[corner[1] + row, left:], second[corner[1] + row, left:]
-        for j in range(start, stop):
+        x, y = first[top + i, left:], second[top + i, left:]
+        for j in range(columns[i, 0], columns[i, 1]):
             k = 3 * j
             red = np.int32(np.uint8(max(x[k], y[k]) - min(x[k], y[k])))
             green = np.int32(np.uint8(max(x[k + 1], y[k + 1]) - min(x[k + 1], y[k + 1])))
@@ -310,64 +320,6 @@ def smooth_above(grey: Image, threshold: int, out: Image) -> None:
                 limit,
                 out[k],
             )
-
-
-@njit(cache=True, nogil=True)
-def _union(row: Image, other: Image, out: Image) -> None:
-    for j in range(out.shape[0]):
-        out[j] = row[j] | other[j]
-
-
-@njit(cache=True, nogil=True)
-def _add_to(row: Image, out: Image) -> None:
-    for j in range(out.shape[0]):
-        out[j] |= row[j]
-
-
-@njit(cache=True, nogil=True)
-def _dilate_row(row: Image, reach: int, offset: int, one: Image, two: Image, out: Image) -> None:
-    """Union of ``2 * reach + 1`` neighbours, by doubling; `row` begins at `offset` of `out`."""
-    one[:] = 0
-    begin = offset + reach
-    for j in range(row.shape[0]):
-        one[begin + j] = row[j]
-    window, width = 2 * reach + 1, one.shape[0]
-    step = 1
-    while 2 * step <= window:
-        _union(one[: width - step], one[step:], two[: width - step])
-        two[width - step :] = one[width - step :]
-        one, two = two, one
-        step *= 2
-    _union(one, one[window - step :], out)
-
-
-@njit(cache=True, nogil=True)
-def dilate(binary: Image, reach: int, corner: tuple[int, int], out: Image) -> None:
-    """Dilate by a square of ``2 * reach + 1`` px: the same as `reach` dilations by 3x3.
-
-    Parameters
-    ----------
-    binary : ndarray
-        ``(h, w)`` uint8; everything around it is 0.
-    reach : int
-        Px.
-    corner : tuple of int
-        Column and row of `out` at which `binary` begins, each 0 to `reach`.
-    out : ndarray
-        ``(height, width)`` uint8, written.
-    """
-    height, width = out.shape
-    rows = np.zeros((height + 2 * reach, width), np.uint8)
-    one, two = np.empty(width + 2 * reach, np.uint8), np.empty(width + 2 * reach, np.uint8)
-    for i in range(binary.shape[0]):
-        _dilate_row(binary[i], reach, corner[0], one, two, rows[i + corner[1] + reach])
-    window, step, count = 2 * reach + 1, 1, height + 2 * reach
-    while 2 * step <= window:
-        for i in range(count - step):
-            _add_to(rows[i + step], rows[i])
-        step *= 2
-    for i in range(height):
-        _union(rows[i], rows[i + window - step], out[i])
 
 
 @njit(cache=True, nogil=True)
