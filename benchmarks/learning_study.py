@@ -1,8 +1,8 @@
 """The experiments behind ``docs/evaluation.md``: both networks, grey and RGB, random and grouped, in two designs.
 
-Run ``python benchmarks/learning_study.py FOLDER``. It makes the simulated recordings, extracts them, trains, measures the full
-published count once, and writes the tables into the documentation. Whatever is in FOLDER already is not made again, so
-it can be stopped and started at will; ``--crops`` sets the size of a design.
+Run ``python benchmarks/learning_study.py FOLDER``. It makes the simulated recordings, extracts them, trains, measures
+the full published count once, and writes the tables into the documentation. Whatever is in FOLDER already is not made
+again, so it can be stopped and started at will; ``--crops`` sets the size of a design.
 
 Designs, ``--crops`` crops each:
 
@@ -58,7 +58,8 @@ def recordings(design: str) -> list[tuple[str, str, dict[str, Any]]]:
 
 def say(text: str) -> None:
     """A line of progress."""
-    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+    sys.stdout.flush()
 
 
 def make_stores(folder: Path, design: str, crops: int) -> dict[str, str]:
@@ -214,9 +215,9 @@ def table(rows: list[dict[str, Any]], full: dict[str, Any] | None) -> str:
     if full:
         lines += ["", "### The published count", ""]
         lines += [
-            f"{full['crops']:,} crops, 20 epochs, from the store to the finished run: {full['seconds'] / 60:.1f} min on "
-            f"{full['cores']} cores ({full['epoch_seconds']:.1f} s an epoch; published: 98 min 57 s, 297 s an epoch, 6 loader "
-            f"processes); largest memory {full['memory'] / 1e9:.2f} GB."
+            f"{full['crops']:,} crops, 20 epochs, from store to finished run: {full['seconds'] / 60:.1f} min on "
+            f"{full['cores']} cores, {full['epoch_seconds']:.1f} s an epoch (published: 98 min 57 s, 297 s an epoch, "
+            f"6 loader processes). Largest memory {full['memory'] / 1e9:.2f} GB."
         ]
     return "\n".join(lines)
 

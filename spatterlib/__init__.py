@@ -44,6 +44,7 @@ _HOMES = {
     "types": ("DETECTION", "Clip"),
     "video": ("open_video",),
 }
+_MODULES = ("errors", "labels", "models", "simulation")
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [*_HOME, "errors", "hookimpl"]
@@ -57,7 +58,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         value = globals()[name] = getattr(import_module(f"spatterlib.{_HOME[name]}"), name)
         return value
-    if name in ("errors", "simulation"):
+    if name in _MODULES:
         return import_module(f"spatterlib.{name}")
     raise AttributeError(f"module 'spatterlib' has no attribute {name!r}")
 

@@ -96,7 +96,7 @@ def decode(data: bytes) -> Image:
     width, height = size(data)
     if not 0 < width * height <= MAX_PIXELS:
         raise StoreError(f"a crop says that it is {width}x{height} px; at most {MAX_PIXELS} px are unpacked")
-    if data.startswith(_JPEG) and b"\xff\xd9" not in data[-64:].rstrip(b"\0"):
+    if data.startswith(_JPEG) and b"\xff\xd9" not in data.rstrip(b"\0")[-64:]:
         raise StoreError(f"a JPEG crop of {len(data)} bytes is cut short: its end marker is missing")
     try:
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)

@@ -148,7 +148,8 @@ def extract(
     gap : float or "auto"
         S, pause that separates layers; see `layers`.
     workers : int
-        Threads that decode and detect, each a part of its own; the rows are the same for any number.
+        How many parts of the video are worked on side by side; the rows are the same for any number. With 1, one
+        thread decodes and another detects and encodes.
     overwrite : bool
         Replace an existing store.
     progress : bool or callable, optional

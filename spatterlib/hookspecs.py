@@ -24,6 +24,7 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
+    from spatterlib.learning import Classifier
     from spatterlib.types import Detector, Filter, StoreKind, Video
 
 PROJECT = "spatterlib"
@@ -70,10 +71,13 @@ def spatter_stores() -> dict[str, type[StoreKind]]:  # type: ignore[empty-body]
 
 
 @hookspec
-def spatter_classifiers() -> dict[str, type]:  # type: ignore[empty-body]
+def spatter_classifiers() -> dict[str, type[Classifier]]:  # type: ignore[empty-body]
     """Classifiers by id.
 
-    A class of hyper-parameters with ``fit(...) -> Model`` and ``load(path) -> Model``.
+    A class of hyper-parameters with ``fit(...) -> Model`` and ``load(path) -> Model``; what passes between it and
+    training stands in `spatterlib.learning`. ``instance.preprocessing`` says how it wants its crops; ``fit`` gets
+    them prepared, as arrays, in two sets, and returns a model that turns crops into probabilities without it. The
+    same seed gives the same model; given a ``checkpoint`` it goes on where that was left.
     """
 
 

@@ -1,7 +1,7 @@
 """Frames to batches of rows and encoded crops: in order, with decoding, detecting and encoding side by side.
 
-For several workers a video is cut at its key frames. A part has its key frame as context and ends with as many frames of
-the next part as a detector needs for context, so nothing is decoded twice but these few frames, and the rows do not
+For several workers a video is cut at its key frames. A part has its key frame as context and ends with as many frames
+of the next part as a detector needs for context, so nothing is decoded twice but these few frames, and the rows do not
 depend on how many workers there are.
 """
 
@@ -13,7 +13,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +81,8 @@ def batches(video: Video, span: range, work: Work, workers: int = 1) -> Iterator
     work : Work
         Detector, filters, encoding.
     workers : int
-        Threads that decode and detect. With 1 the calling thread does that, and encoding goes on beside it.
+        With 1 the calling thread decodes, and another detects and encodes beside it. With more, each does everything
+        for parts of its own.
 
     Yields
     ------
@@ -91,7 +92,7 @@ def batches(video: Video, span: range, work: Work, workers: int = 1) -> Iterator
     parts = _parts(video, span, work.detector.lead) if workers > 1 else [span]
     with ThreadPoolExecutor(workers) as pool:
         if len(parts) == 1:
-            yield from _in_order(pool, (partial(_encoded, found, work) for found in _found(video, span, work)), 2)
+            yield from _in_order(pool, (partial(_batch, *item, work) for item in _clips(video, span, work)), 3)
             return
         jobs = (partial(_part, video, part, work) for part in parts)
         for done in _in_order(pool, jobs, workers + 1):
@@ -108,23 +109,25 @@ def _parts(video: Video, span: range, lead: int) -> list[range]:
 
 
 def _part(video: Video, part: range, work: Work) -> list[Batch]:
-    return [_encoded(found, work) for found in _found(video, part, work)]
+    return [_batch(frame_log, clip, work) for frame_log, clip in _clips(video, part, work)]
 
 
-_Found: TypeAlias = tuple[NDArray[np.void], Clip, Detections]
-
-
-def _found(video: Video, span: range, work: Work) -> Iterator[_Found]:
-    """Frame log, clip and rows, clip by clip; frames behind the last one that decodes come with an empty clip."""
+def _clips(video: Video, span: range, work: Work) -> Iterator[tuple[NDArray[np.void], Clip]]:
+    """Frame log and clip, clip by clip; frames behind the last one that decodes come with an empty clip."""
     following = span.start
     for clip in clips(video, lead=work.detector.lead, start=span.start, stop=span.stop, roi=work.roi):
         end = clip.start + len(clip.pictures) - clip.lead
-        table = found_in(clip, work.detector, work.filters)
-        yield _frame_log(video.times, following, clip.start, end), clip, table
+        yield _frame_log(video.times, following, clip.start, end), clip
         following = end
     if following < span.stop:
-        rest = _frame_log(video.times, following, span.stop, span.stop)
-        yield rest, Clip([], np.empty(0)), np.empty(0, DETECTION)
+        yield _frame_log(video.times, following, span.stop, span.stop), Clip([], np.empty(0))
+
+
+def _batch(frame_log: NDArray[np.void], clip: Clip, work: Work) -> Batch:
+    if not clip.pictures:
+        return Batch(frame_log, np.empty(0, DETECTION), [])
+    table = found_in(clip, work.detector, work.filters)
+    return Batch(frame_log, table, [work.encode(crop) for crop in clip.crops(table)])
 
 
 def _frame_log(times: NDArray[np.float64], following: int, start: int, end: int) -> NDArray[np.void]:
@@ -134,11 +137,6 @@ def _frame_log(times: NDArray[np.float64], following: int, start: int, end: int)
     rows["time"] = times[following:end]
     rows["decoded"] = rows["number"] >= start
     return rows
-
-
-def _encoded(found: _Found, work: Work) -> Batch:
-    frame_log, clip, table = found
-    return Batch(frame_log, table, [work.encode(crop) for crop in clip.crops(table)])
 
 
 def _in_order(pool: Executor, jobs: Iterator[Callable[[], Item]], depth: int) -> Iterator[Item]:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 
@@ -63,7 +65,7 @@ def open_store(path: AnyPath, mode: str = "r") -> Store:
     ...     len(store), store.column("label").tolist(), store.read([0])[0].shape
     (1, ['low'], (4, 6, 3))
     """
-    name = os.fspath(path)
+    name = _name(path)
     if mode not in ("r", "a"):
         raise ParameterError(f"a store is opened with mode 'r' or 'a', not {mode!r}")
     # Who has the suffix says best what is wrong with a store that nobody recognises.
@@ -103,7 +105,7 @@ def create_store(
         If the suffix is unknown, the folder is missing or cannot be written, or another process writes the store there.
     """
     check_output(path, overwrite=overwrite, to=to)
-    return _kind(os.fspath(path), to).create(os.fspath(path), attrs=attrs)
+    return _kind(_name(path), to).create(_name(path), attrs=attrs)
 
 
 def check_output(path: AnyPath, *, overwrite: bool = False, to: str | None = None) -> None:
@@ -114,7 +116,7 @@ def check_output(path: AnyPath, *, overwrite: bool = False, to: str | None = Non
     OutputExistsError, StoreError
         As `create_store`.
     """
-    name = os.fspath(path)
+    name = _name(path)
     _kind(name, to)
     if _is_url(name):
         if not overwrite and find_store(name):
@@ -124,7 +126,7 @@ def check_output(path: AnyPath, *, overwrite: bool = False, to: str | None = Non
     if target.exists() or target.is_symlink():
         if not overwrite:
             raise OutputExistsError(f"{name} exists already")
-        if target.is_dir() and any(target.iterdir()) and not find_store(name):
+        if target.is_dir() and any(map(_counts, target.iterdir())) and not find_store(name):
             raise OutputExistsError(f"{name} is a folder but no store, and is not replaced; remove it yourself")
     folder = target.absolute().parent
     if not folder.is_dir():
@@ -135,7 +137,7 @@ def check_output(path: AnyPath, *, overwrite: bool = False, to: str | None = Non
 
 def find_store(path: AnyPath) -> type[StoreKind] | None:
     """Kind of the store at a path or URL; None if there is none, or none that is installed recognises it."""
-    name = os.fspath(path)
+    name = _name(path)
     for id_, kind in catalog().stores.items():
         try:
             if kind.recognises(name):
@@ -180,7 +182,7 @@ def convert(source: AnyPath, target: AnyPath, *, to: str | None = None, overwrit
     >>> sp.open_store(f"{folder}/b.zarr").attrs["place"]
     'left'
     """
-    first, second = os.fspath(source), os.fspath(target)
+    first, second = _name(source), _name(target)
     if first == second or (not _is_url(second) and Path(first).resolve() == Path(second).resolve()):
         raise ParameterError(f"{first} cannot be converted onto itself; name another target")
     with open_store(first) as old:
@@ -237,5 +239,16 @@ def _kind_by_suffix(path: str) -> type[StoreKind] | None:
     return next((kind for kind in catalog().stores.values() if suffix in kind.suffixes), None)
 
 
+def _counts(entry: Path) -> bool:
+    """Whether a folder with this in it is more than what a writer leaves that is killed at its first breath."""
+    return not entry.name.endswith(".unfinished")
+
+
+def _name(path: AnyPath) -> str:
+    """A path or URL as text; a file URL as its path."""
+    name = os.fspath(path)
+    return url2pathname(urlsplit(name).path) if name.startswith("file://") else name
+
+
 def _is_url(path: str) -> bool:
-    return re.match(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+:(//|:)", path) is not None
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:(//|:)", path) is not None

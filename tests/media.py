@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +23,21 @@ def _ground(height: int, width: int) -> Image:
     return coarse.repeat(8, 0).repeat(8, 1)
 
 
+@lru_cache(maxsize=16)
 def paint(number: int, width: int = 160, height: int = 120) -> Image:
     """``(height, width, 3)`` RGB: `number` in binary, white and black blocks on a texture that moves."""
     left = number % 60
-    frame = np.ascontiguousarray(
-        np.repeat(_ground(height, width)[:height, left : left + width, None], 3, axis=2)
-    )
+    frame = np.ascontiguousarray(np.repeat(_ground(height, width)[:height, left : left + width, None], 3, axis=2))
     for bit, (rows, columns) in enumerate(_blocks(height, width)):
         frame[rows, columns] = 255 if number >> bit & 1 else 0
+    frame.flags.writeable = False
     return frame
 
 
 def number_of(rgb: Image) -> int:
     """The number that `paint` wrote into a frame; survives strong compression."""
     return sum(
-        int(rgb[rows, columns].mean() > 127) << bit
-        for bit, (rows, columns) in enumerate(_blocks(*rgb.shape[:2]))
+        int(rgb[rows, columns].mean() > 127) << bit for bit, (rows, columns) in enumerate(_blocks(*rgb.shape[:2]))
     )
 
 
@@ -63,7 +62,7 @@ def write(
     options: dict[str, str] | None = None,
     mux: dict[str, str] | None = None,
     turned: tuple[float, bool] | None = None,
-    colour: tuple[int, int] | None = None,
+    repeat: int | None = None,
 ) -> Path:
     """Write a video of frames 0, 1, 2, ...
 
@@ -77,8 +76,8 @@ def write(
         Time stamps, in units of `clock` seconds; frame numbers at `fps` by default.
     turned : tuple, optional
         Display matrix: degrees against the clock, mirrored left to right.
-    colour : tuple of int, optional
-        Colour space and range that frames are marked with (ITU-T H.273; 1 = television, 2 = full).
+    repeat : int, optional
+        Begin again with number 0 after so many frames; painting takes longer than encoding.
     """
     clock = clock or Fraction(1, fps)
     settings = {"x264-params": x264} if codec == "libx264" else {"g": "12"}
@@ -89,13 +88,10 @@ def write(
         stream.codec_context.time_base = clock
         if turned:
             stream.set_display_rotation(turned[0], hflip=turned[1])
-        if colour:
-            stream.codec_context.colorspace, stream.codec_context.color_range = colour
         for number in range(count):
-            frame: Any = av.VideoFrame.from_ndarray(paint(number, *size), "rgb24").reformat(format=pixels)
+            content = paint(number % (repeat or count), *size)
+            frame: Any = av.VideoFrame.from_ndarray(content, "rgb24").reformat(format=pixels)
             frame.pts, frame.time_base = (pts[number] if pts else number), clock
-            if colour:
-                frame.colorspace, frame.color_range = colour
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
     return path
@@ -118,15 +114,15 @@ def cut(path: Path, share: float = 0.6) -> Path:
     return _written(path.with_name(f"cut_{path.name}"), data[: int(len(data) * share)])
 
 
-def damage(path: Path, packets: Iterable[int]) -> tuple[Path, list[int]]:
-    """Overwrite most of some packets with noise; the file, and the ranks of the time stamps that are hit."""
+def damage(path: Path, packets: Iterable[int], spare: int = 24) -> tuple[Path, list[int]]:
+    """Overwrite some packets with noise, `spare` bytes aside; the file, and the numbers of the frames in them."""
     data, random = bytearray(path.read_bytes()), np.random.default_rng(3)
     with av.open(str(path)) as source:
         found = [(packet.pts, packet.pos, packet.size) for packet in source.demux(video=0) if packet.size]
     ranks = sorted(pts for pts, _, _ in found)
     hit = [found[index] for index in packets]
     for _, place, size in hit:
-        begin = place + min(size // 4, 24)
+        begin = place + min(size // 4, spare)
         data[begin : place + size] = random.integers(0, 256, place + size - begin, dtype=np.uint8).tobytes()
     return _written(path.with_name(f"bad_{path.name}"), bytes(data)), sorted(ranks.index(pts) for pts, _, _ in hit)
 

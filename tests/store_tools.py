@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 import spatterlib as sp
 from spatterlib.types import FRAME_LOG, Store
 
+KINDS = (".h5", ".zarr")
+
 
 def rows_of(start: int, count: int) -> NDArray[np.void]:
     """Table rows ``start .. start + count - 1``; every value follows from the row's number."""
@@ -59,6 +61,16 @@ def same(one: Store, other: Store) -> None:
     for name in one.columns:
         np.testing.assert_array_equal(one.column(name), other.column(name))
     assert one.attrs == other.attrs
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says; it says it in one line."""
+    assert "\n" not in str(error)
+    return str(error)
 
 
 def child(code: str, *arguments: Any) -> list[str]:

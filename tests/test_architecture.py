@@ -24,7 +24,7 @@ FLOORS: list[set[str]] = [
     {"plugins", "video", "stores"},
     {"grouping", "terminal"},
     {"detection", "report", "simulation"},
-    {"labels", "splits", "metrics", "callbacks", "models"},
+    {"labels", "splits", "metrics", "callbacks", "models", "modelcard", "caching"},
     {"dataset"},
     {"training"},
     {"evaluation", "probe"},

@@ -359,9 +359,12 @@ class ColumnStore:
         return np.frombuffer(bytearray(data), dtype)
 
     def _joined(self, group: str, dtype: np.dtype[Any], count: int) -> NDArray[np.void]:
+        names = dtype.names or ()
+        # All read before any memory is taken: a damaged count must not ask for it.
+        arrays = [self._array(f"{group}/{name}", dtype[name], count) for name in names]
         table = np.empty(count, dtype)
-        for name in dtype.names or ():
-            table[name] = self._array(f"{group}/{name}", dtype[name], count)
+        for name, array in zip(names, arrays, strict=True):
+            table[name] = array
         return table
 
     def _spans(self, rows: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from spatterlib.types import Box, Image, Picture, RgbPicture
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.plane import VideoPlane
+
+_Size: TypeAlias = tuple[int, int]
+_Layout: TypeAlias = tuple[_Size, NDArray[np.int32], _Size, _Size, _Size]
 
 # Pixel formats of 8 bits in three planes, luma first: (horizontal, vertical) subsampling as powers of two.
 _SHIFTS = {"410": (2, 2), "411": (2, 0), "420": (1, 1), "422": (1, 0), "440": (0, 1), "444": (0, 0)}
@@ -106,22 +110,33 @@ def picture_of(frame: VideoFrame) -> Picture:
     format (yuvj420p and its like) says otherwise.
     """
     name = frame.format.name
-    shift, space = _PLANAR.get(name), _SPACES.get(frame.colorspace)
-    if shift is not None and space is not None:
-        full = frame.color_range == _FULL_RANGE or name.startswith("yuvj")
-        y, u, v = (_array(plane) for plane in frame.planes[:3])
-        return YuvPicture(y, u, v, shift, yuv_matrix(space, full_range=full))
+    layout = _layout(name, frame.colorspace, frame.color_range, frame.height, frame.width)
+    if layout is not None:
+        shift, matrix, *shapes = layout
+        y, u, v = map(_array, frame.planes, shapes)
+        return YuvPicture(y, u, v, shift, matrix)
     if name == "gray" and frame.color_range != _LIMITED_RANGE:
-        return RgbPicture(_array(frame.planes[0]))
+        return RgbPicture(_array(frame.planes[0], (frame.height, frame.width)))
     return RgbPicture(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
 
 
-def _array(plane: VideoPlane) -> NDArray[np.uint8]:
+@lru_cache(maxsize=64)
+def _layout(name: str, space: int, span: int, height: int, width: int) -> _Layout | None:
+    """What frames of one kind have in common, worked out once: every microsecond counts where this is asked."""
+    shift = _PLANAR.get(name)
+    if shift is None or space not in _SPACES:
+        return None
+    matrix = yuv_matrix(_SPACES[space], full_range=span == _FULL_RANGE or name.startswith("yuvj"))
+    chroma = -(-height >> shift[1]), -(-width >> shift[0])
+    return shift, matrix, (height, width), chroma, chroma
+
+
+def _array(plane: VideoPlane, shape: tuple[int, int]) -> NDArray[np.uint8]:
     """``(h, w)`` uint8, read-only, on the plane's memory, which lives as long as the array."""
-    height, pitch = plane.height, plane.line_size
+    pitch = plane.line_size
     # A negative pitch means that the last row comes first in memory.
-    offset = -pitch * (height - 1) if pitch < 0 else 0
+    offset = -pitch * (shape[0] - 1) if pitch < 0 else 0
     memory: Any = plane
-    array = np.ndarray((height, plane.width), np.uint8, memory, offset, (pitch, 1))
-    array.flags.writeable = False
+    array = np.ndarray(shape, np.uint8, memory, offset, (pitch, 1))
+    array.setflags(write=False)
     return array

@@ -10,7 +10,7 @@ from spatterlib.errors import StoreError
 
 __all__ = ["BESIDE", "claim", "lock", "put", "read_at", "sync_folder", "write_at"]
 
-BESIDE = ".new"
+BESIDE = ".unfinished"
 """Ends the name of a file that is still being written; the rename takes it away."""
 
 
@@ -79,10 +79,10 @@ def sync_folder(path: str | Path) -> None:
         os.close(descriptor)
 
 
-def put(objects: Mapping[str, bytes | memoryview]) -> None:
+def put(objects: Mapping[str, bytes | memoryview], *, safe: bool = True) -> None:
     """Write files by path, each beside its place and then renamed: whole or as before, never half.
 
-    All of them are on disk, power cut included, when it returns. What fails leaves nothing beside.
+    With `safe`, all of them outlast a power cut when it returns. What fails leaves nothing beside.
     """
     for path, data in objects.items():
         beside = path + BESIDE
@@ -90,11 +90,12 @@ def put(objects: Mapping[str, bytes | memoryview]) -> None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             with Path(beside).open("wb") as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+                if safe:
+                    file.flush()
+                    os.fsync(file.fileno())
             Path(beside).replace(path)
         except BaseException:
             Path(beside).unlink(missing_ok=True)
             raise
-    for folder in {Path(path).parent for path in objects}:
+    for folder in {Path(path).parent for path in objects} if safe else ():
         sync_folder(folder)

@@ -122,6 +122,14 @@ class Shadow:
         if os.fstat(self._descriptor).st_size > self._committed:
             os.ftruncate(self._descriptor, self._committed)
 
+    def _reserve(self) -> None:
+        """Take all the disk space up to the end now: behind the journal there is no way back."""
+        start, end = self._committed, _rounded(self.end)
+        if end > start and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(self._descriptor, start, end - start)
+        elif os.fstat(self._descriptor).st_size < self.end:
+            os.ftruncate(self._descriptor, self.end)
+
     def commit(self, path: str, mark: tuple[int, bytes]) -> None:
         """Make everything written so far count.
 
@@ -139,8 +147,7 @@ class Shadow:
         """
         if self._error is not None:
             raise self._error
-        if os.fstat(self._descriptor).st_size < self.end:
-            os.ftruncate(self._descriptor, self.end)
+        self._reserve()
         os.fsync(self._descriptor)
         put({journal_of(path): _packed(self._pages, mark)})
         _apply(self._descriptor, self._pages)

@@ -33,8 +33,8 @@ class Objects(Protocol):
     def pieces(self, wanted: Sequence[Piece]) -> list[bytes]:
         """Bytes ``start .. stop - 1`` of objects; FileNotFoundError if one is not there."""
 
-    def put(self, objects: Mapping[str, bytes]) -> None:
-        """Write objects, each as a whole; all are safe when it returns."""
+    def put(self, objects: Mapping[str, bytes], *, safe: bool = True) -> None:
+        """Write objects, each as a whole; with `safe`, all outlast a power cut when it returns."""
 
     def names(self, prefix: str) -> list[str]:
         """Names directly under a prefix, without it."""
@@ -92,9 +92,9 @@ class Folder:
                 os.close(descriptor)
         return found
 
-    def put(self, objects: Mapping[str, bytes]) -> None:
+    def put(self, objects: Mapping[str, bytes], *, safe: bool = True) -> None:
         """Write files, each beside its place and renamed."""
-        put({str(self._root / name): data for name, data in objects.items()})
+        put({str(self._root / name): data for name, data in objects.items()}, safe=safe)
 
     def names(self, prefix: str) -> list[str]:
         """Files and folders directly under a prefix."""
@@ -160,7 +160,7 @@ class Bucket:
         found: list[bytes] = self._fs.cat_ranges(names, starts, stops, on_error="raise")
         return found
 
-    def put(self, objects: Mapping[str, bytes]) -> None:
+    def put(self, objects: Mapping[str, bytes], *, safe: bool = True) -> None:
         """Write objects, all at the same time."""
         self._fs.pipe({self._at(name): bytes(data) for name, data in objects.items()})
 

@@ -23,7 +23,7 @@ REORDERED = 16
 
 _ROW = np.dtype([("pts", "i8"), ("dts", "i8"), ("size", "i8"), ("key", "?"), ("shown", "?"), ("corrupt", "?")])
 _ASSUMED_FPS = 25
-_RESET = 1.0  # s that decoding times fall back where a clock was reset, and not merely out of step
+_RESET = 0.25  # s that decoding times fall back where a clock was reset, and not merely out of step
 
 
 @dataclass(frozen=True, eq=False)

@@ -172,7 +172,8 @@ class Container:
                     log.debug("%s: frame %s: %s", self.name, number, error)
                 for frame in frames:
                     shown = -1 if frame.pts is None else frame.pts
-                    yield shown, None if shown in flawed or frame.is_corrupt else self._picture(frame)
+                    whole = not frame.is_corrupt and shown not in flawed
+                    yield shown, self._picture(frame) if whole else None
                 if not frames:
                     yield -1, None
         finally:

@@ -46,13 +46,9 @@ class Hdf5:
     def recognises(cls, path: str) -> bool:
         """Whether `path` is an HDF5 file that this store wrote."""
         try:
-            with Path(path).open("rb") as file:
-                if file.read(8) != _SIGNATURE:
-                    return False
-            medium = _File(path)
-        except (OSError, ValueError):
+            _File(path).close()
+        except OSError:
             return False
-        medium.close()
         return True
 
     @classmethod
@@ -95,6 +91,8 @@ class _File:
         self._descriptor = _open(path, mode) if descriptor is None else descriptor
         self._finalizer = weakref.finalize(self, os.close, self._descriptor)
         try:
+            if _begins(self._descriptor) != _SIGNATURE:
+                raise StoreError(f"{path} is no HDF5 file")
             if mode == "a":
                 claim(self._descriptor, path)
                 self._begin()
@@ -203,8 +201,16 @@ def _open(path: str, mode: str) -> int:
         return os.open(path, flags)
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: there is no such store") from error
-    except OSError as error:
-        raise StoreError(f"{path} cannot be opened: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} cannot be opened: {getattr(error, 'strerror', error)}") from error
+
+
+def _begins(descriptor: int) -> bytes:
+    """The first bytes of a file; none of a folder."""
+    try:
+        return read_at(descriptor, len(_SIGNATURE), 0)
+    except IsADirectoryError:
+        return b""
 
 
 @contextmanager

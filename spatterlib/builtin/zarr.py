@@ -16,9 +16,10 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -91,6 +92,10 @@ class _Array:
     def path(self) -> str:
         return f"{self.name}~{self.tag}" if self.tag else self.name
 
+    def key(self, number: int) -> str:
+        """Name of a shard; text has a second axis, its bytes."""
+        return f"{self.path}/c/{number}" + ("/0" if self.dtype.kind == "S" else "")
+
     @property
     def chunk(self) -> int:
         """Items in an inner chunk."""
@@ -105,23 +110,22 @@ class _Array:
         """Shards that hold `data` from item `start` on, the beginning of a shard."""
         item, size = self.dtype.itemsize, self.shard * self.dtype.itemsize
         return {
-            f"{self.path}/c/{start // self.shard + number}": _shard(
+            self.key(start // self.shard + number): _shard(
                 data[begin : begin + size], self.chunk * item, self.shard // self.chunk
             )
             for number, begin in enumerate(range(0, len(data), size))
         }
 
-    def pieces(self, start: int, stop: int) -> list[tuple[str, int, int]]:
+    def pieces(self, start: int, stop: int) -> Iterator[tuple[str, int, int]]:
         """(object, first byte, byte behind the last) of the array's bytes ``start .. stop - 1``."""
-        size, found = self.shard * self.dtype.itemsize, []
+        size = self.shard * self.dtype.itemsize
         if not 0 <= start <= stop <= self.length * self.dtype.itemsize:
-            raise StoreError(f"its array {self.name} is shorter than its header says")
+            raise StoreError(f"a store is damaged: its array {self.name} is shorter than its header says")
         while start < stop:
             number, inside = divmod(start, size)
             count = min(size - inside, stop - start)
-            found.append((f"{self.path}/c/{number}", inside, inside + count))
+            yield self.key(number), inside, inside + count
             start += count
-        return found
 
     def metadata(self) -> bytes:
         """The array's ``zarr.json``; text is rows of UTF-8 bytes, filled up with zeros."""
@@ -226,13 +230,17 @@ class _Group:
         arrays = self._arrays
         if array not in arrays:
             raise StoreError(f"{self._path} is damaged: it has no array {array}")
+        parts: list[list[bytes]] = [[] for _ in ranges]
+        places = ((number, piece) for number, range_ in enumerate(ranges) for piece in arrays[array].pieces(*range_))
         try:
-            wanted = [arrays[array].pieces(*range_) for range_ in ranges]
-            pieces = [piece for run in wanted for piece in run]
-            data = iter(self._objects.pieces(pieces) if pieces else [])
+            # Not all at once: a damaged length could ask for any number of shards.
+            while batch := list(islice(places, 1024)):
+                data = self._objects.pieces([piece for _, piece in batch])
+                for (number, _), part in zip(batch, data, strict=True):
+                    parts[number].append(part)
         except FileNotFoundError as error:
             raise StoreError(f"{self._path} is damaged: a shard of {array} is missing") from error
-        found = [b"".join(next(data) for _ in run) for run in wanted]
+        found = [b"".join(run) for run in parts]
         if any(len(got) != stop - start for got, (start, stop) in zip(found, ranges, strict=True)):
             raise StoreError(f"{self._path} is damaged: a shard of {array} is cut short")
         return found
@@ -242,24 +250,28 @@ class _Group:
         before = self._arrays
         arrays = {} if self._replaces else dict(before)
         tails = dict(self._tails)
-        objects: dict[str, bytes] = {}
+        shards: dict[str, bytes] = {}
+        documents = {f"{group}/{_ROOT}": _document(None) for group in _GROUPS} if self._replaces else {}
         for name, values in created.items():
             taken = name in before and not before[name].tag
             arrays[name] = _Array(name, secrets.token_hex(4) if taken else "", values.dtype, 0)
             tails[name] = b""
         for name, values in [*created.items(), *appended.items()]:
             old = arrays[name]
-            begin = old.length - old.length % old.shard
             data = self._tail(old, tails) + values.tobytes()
             new = arrays[name] = _Array(name, old.tag, old.dtype, old.length + len(values))
-            objects |= {f"{new.path}/{_ROOT}": new.metadata()} | new.objects(begin, data)
+            documents[f"{new.path}/{_ROOT}"] = new.metadata()
+            shards |= new.objects(old.length - old.length % old.shard, data)
             tails[name] = data[len(data) - new.length % new.shard * new.dtype.itemsize :]
-        if self._replaces:
-            objects |= {f"{group}/{_ROOT}": _document(None) for group in _GROUPS}
         root = {**header, "arrays": {a.name: [a.tag, a.dtype.str, a.length] for a in arrays.values()}}
         try:
-            self._objects.put(objects)
+            self._objects.put(shards)
+            if not self._replaces:
+                self._objects.put(documents, safe=False)
             self._objects.put({_ROOT: _document(root)})
+            if self._replaces:
+                # Empty arrays need no shards: the root comes first, so that there is a store or nothing.
+                self._objects.put(documents, safe=False)
         except BaseException:
             # Whether a remote root has been written is not known: look.
             self._header, self._tails, self._text = None, {}, None

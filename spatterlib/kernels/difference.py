@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from spatterlib.types import Image
 
-BAND = 16
+BAND = 8
 """Rows that share their largest changes: fewer make the parts that are looked at tighter, and finding them dearer."""
 
 BLOCK = 32

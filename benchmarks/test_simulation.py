@@ -1,0 +1,68 @@
+"""The simulator: frames per second with and without encoding, and what detection finds against its truth."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+import spatterlib as sp
+from spatterlib.simulation import Settings, simulate_frames
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    yield
+    cv2.setNumThreads(threads)
+
+
+# A layer of 6.8 s from 0.4 s on: frames 12 to 162 all hold dense spatter; a whole cycle is 445 frames.
+SPANS = {"dense spatter": (12, 162), "whole layer and recoating": (0, 445)}
+
+
+@pytest.mark.parametrize("span", SPANS)
+@pytest.mark.parametrize("flow", ["low", "high"])
+def test_rendering(benchmark: BenchmarkFixture, flow: str, span: str, measuring: bool) -> None:
+    start, stop = SPANS[span] if measuring else (12, 20)
+    settings = Settings(gas_flow=flow, seconds=60, seed=4)
+    benchmark.group = f"simulate: {span}"
+    benchmark.extra_info.update(way=f"ours, {flow} flow, frames only", frames=stop - start)
+    frames = benchmark(lambda: sum(1 for _ in simulate_frames(settings, start, stop, copy=False)))
+    assert frames == stop - start
+
+
+@pytest.mark.parametrize("flow", ["low", "high"])
+def test_writing(benchmark: BenchmarkFixture, flow: str, measuring: bool, tmp_path: Path) -> None:
+    seconds = 17.8 if measuring else 0.8
+    numbers = itertools.count()
+    benchmark.group = "simulate: whole layer and recoating"
+    benchmark.extra_info.update(way=f"ours, {flow} flow, H.264 and truth", frames=round(25 * seconds))
+    truth = benchmark(lambda: sp.simulate(tmp_path / f"{next(numbers)}.mp4", gas_flow=flow, seconds=seconds, seed=4))
+    assert len(truth.events) > 0
+
+
+@pytest.mark.parametrize("noise", [1.5, 3.0, 6.0])
+@pytest.mark.parametrize("flow", ["low", "high"])
+def test_detection_against_truth(
+    benchmark: BenchmarkFixture, flow: str, noise: float, measuring: bool, tmp_path: Path
+) -> None:
+    """Default settings on the standard preset: recall and precision of at least 0.95 at every level of noise."""
+    path = tmp_path / "a.mp4"
+    seconds = 45 if measuring else 7.2
+    truth = sp.simulate(path, gas_flow=flow, seconds=seconds, seed=11, noise=noise)
+    benchmark.group = "simulate: detection against truth"
+    report = sp.extract(path, tmp_path / "a.h5", progress=False)
+    with sp.open_store(tmp_path / "a.h5") as store:
+        score = benchmark.pedantic(lambda: sp.score(store, truth), rounds=1)
+    benchmark.extra_info.update(
+        noise=noise, recall=round(score.recall, 4), precision=round(score.precision, 4), said=str(score)
+    )
+    assert report.detections > 0
+    assert score.precision >= 0.95
+    assert score.recall >= (0.95 if measuring else 0.9)

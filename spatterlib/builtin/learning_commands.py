@@ -1,0 +1,270 @@
+"""Commands `train`, `evaluate`, `models` and `label`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from spatterlib.errors import ParameterError
+from spatterlib.hookspecs import hookimpl
+
+_LENET = "parameters of the classifier as NAME=VALUE, such as epochs=5 or colour=rgb; repeat for several"
+
+
+def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    options = [
+        click.option("--label", default="label", show_default=True, help="Column of labels in the stores."),
+        click.option(
+            "--group",
+            default="auto",
+            show_default=True,
+            help="What a grouped split keeps together: recording, video, camera, or a column.",
+        ),
+        click.option(
+            "--black", default=40, show_default=True, help="Leave out crops whose brightest pixel is darker; 0: none."
+        ),
+        click.option("--purge", type=float, metavar="S", help="Gap of a time split.  [default: 1/20 of a block]"),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ..."),
+        click.option("--set", "parameters", multiple=True, metavar="NAME=VALUE", help=f"{_LENET}."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("data", nargs=-1, required=True, metavar="DATA...")
+@click.option("--classifier", default="lenet5", show_default=True, metavar="ID", help="What is trained.")
+@click.option("-o", "--out", default="runs", show_default=True, metavar="FOLDER", help="Folder of runs.")
+@click.option(
+    "--split",
+    type=click.Choice(["auto", "original", "grouped", "time"]),
+    default="auto",
+    show_default=True,
+    help="What is held back: random crops, whole groups, blocks of time.",
+)
+@click.option("--ratio", metavar="CLASS=N,...", help="Crops by class relative to each other, such as low=1,high=1.")
+@click.option("--fresh", is_flag=True, help="Do not go on with an unfinished run of the same data and settings.")
+@click.option("--log", "loggers", multiple=True, help="Also log to tensorboard or mlflow.")
+@_data_options
+def train(
+    data: tuple[str, ...],
+    classifier: str,
+    out: str,
+    split: Any,
+    ratio: str | None,
+    fresh: bool,
+    loggers: tuple[str, ...],
+    parameters: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Train a classifier on labelled crops.
+
+    DATA is STORE=LABEL for each store, or stores with a column of labels, or one CSV index
+    (file,dataset,ds_idx,label).
+    """
+    import spatterlib as sp
+
+    run = sp.train(
+        _data(data),
+        classifier,
+        out=out,
+        split=split,
+        ratio={name: float(value) for name, value in _pairs(ratio.split(",")).items()} if ratio else None,
+        resume=not fresh,
+        callbacks=loggers,
+        progress=True,
+        **options,
+        **_parameters(classifier, parameters),
+    )
+    test, parts = run.facts["metrics"]["test"], run.facts["split"]
+    click.echo(f"{run.path}: test accuracy {test['accuracy']:.2%} ({parts['name']} split, {parts['by']})")
+    for name, reasons in run.facts["dropped"].items():
+        click.echo(f"{name}: {reasons['black']} black and {reasons['undecodable']} undecodable crops left out")
+
+
+def _data(data: Sequence[str]) -> Any:
+    """What was typed as `train` wants it."""
+    if len(data) == 1 and data[0].lower().endswith(".csv"):
+        return data[0]
+    if all("=" in item and not Path(item).exists() for item in data):
+        pairs = [item.rpartition("=") for item in data]
+        found = {path: label for path, _, label in pairs}
+        if len(found) < len(pairs):
+            raise ParameterError(f"a store is named twice in {', '.join(data)}; name each once")
+        return found
+    return list(data)
+
+
+def _pairs(items: Sequence[str]) -> dict[str, str]:
+    for item in items:
+        if "=" not in item:
+            raise ParameterError(f"expected NAME=VALUE, got {item!r}")
+    return {name.strip(): value.strip() for name, _, value in (item.partition("=") for item in items)}
+
+
+def _parameters(classifier: str, items: Sequence[str]) -> dict[str, Any]:
+    """Values in the types of the classifier's fields; unknown names are left to `make`, which names the nearest."""
+    import spatterlib as sp
+
+    if not items:
+        return {}
+    defaults = {item.name: item.default for item in dataclasses.fields(sp.catalog().find("classifier", classifier))}
+    found: dict[str, Any] = {}
+    for name, text in _pairs(items).items():
+        key = name.replace("-", "_")
+        found[key] = _value(text, defaults.get(key), name)
+    return found
+
+
+def _value(text: str, default: Any, name: str) -> Any:
+    try:
+        if isinstance(default, bool):
+            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
+        return type(default)(text) if isinstance(default, int | float) else text
+    except (ValueError, KeyError) as error:
+        raise ParameterError(f"{name} needs a {type(default).__name__} such as {default}, got {text!r}") from error
+
+
+@click.command()
+@click.argument("model", metavar="MODEL")
+@click.argument("data", nargs=-1, metavar="[DATA...]")
+@click.option(
+    "--split",
+    "splits",
+    multiple=True,
+    type=click.Choice(["original", "grouped", "time"]),
+    help="Split; repeat for several.  [default: original, grouped]",
+)
+@click.option("-o", "--out", metavar="FOLDER", help="Where the report goes.  [default: the run folder]")
+@click.option("--probe/--no-probe", default=True, show_default=True, help="Also train models that cannot see spatter.")
+@_data_options
+def evaluate(
+    model: str,
+    data: tuple[str, ...],
+    splits: Any,
+    out: str | None,
+    probe: bool,
+    parameters: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Measure a model or a classifier, random split beside grouped, with a confound probe.
+
+    MODEL is a run folder, or the id of a classifier. DATA is as for `train`; by default what the model learned from.
+    """
+    import spatterlib as sp
+
+    known = model in sp.catalog().classifiers
+    found = sp.evaluate(
+        model,
+        _data(data) if data else None,
+        splits=splits or ("original", "grouped"),
+        probes=probe,
+        **options,
+        **(_parameters(model, parameters) if known else {}),
+    )
+    target = out or (None if known else str(sp.load_model(model).path))
+    click.echo(str(found))
+    if target:
+        found.save(target)
+        click.echo(f"report: {Path(target) / 'evaluation.md'}")
+
+
+@click.command()
+@click.argument("folder", default="runs", metavar="FOLDER")
+@click.option("--use", metavar="NAME", help="Mark a run as the current one.")
+@click.option("--compare", is_flag=True, help="Show where the settings of the runs differ.")
+def models(folder: str, use: str | None, compare: bool) -> None:
+    """List the runs in FOLDER, compare them, mark one as current."""
+    import spatterlib as sp
+
+    house = sp.models
+    if use:
+        house.mark_current(folder, use)
+    runs: Mapping[str, Mapping[str, Any]] = house.list_runs(folder)
+    marked = Path(folder) / house.CURRENT
+    current = marked.read_text().strip() if marked.is_file() else ""
+    if not runs:
+        click.echo(f"no runs in {folder}")
+    width = max(map(len, runs), default=0)
+    for name, facts in runs.items():
+        click.echo(f"{'*' if name == current else ' '} {name:<{width}}  {_summary(facts)}")
+    if compare:
+        _compare(runs)
+
+
+def _summary(facts: Mapping[str, Any]) -> str:
+    if facts.get("state") != "complete":
+        return f"{facts['classifier']['id']}  not finished"
+    test = facts["metrics"]["test"]
+    mark = "  simulated" if facts.get("simulated") else ""
+    return (
+        f"{facts['classifier']['id']:<15} {'/'.join(facts['classes'])}  test {test['accuracy']:.2%} "
+        f"({facts['split']['name']})  {facts['created']}{mark}"
+    )
+
+
+def _compare(runs: Mapping[str, Mapping[str, Any]]) -> None:
+    """A line for every setting that is not the same in all runs."""
+    flat = {name: _flat(facts) for name, facts in runs.items()}
+    for key in dict.fromkeys(key for facts in flat.values() for key in facts):
+        values = [facts.get(key, "-") for facts in flat.values()]
+        if len(set(values)) > 1:
+            click.echo(f"{key}: " + ", ".join(f"{name} {value}" for name, value in zip(runs, values, strict=True)))
+
+
+def _flat(facts: Mapping[str, Any]) -> dict[str, str]:
+    metrics = {f"test {key}": value for key, value in facts.get("metrics", {}).get("test", {}).items()}
+    split = {f"split {key}": value for key, value in facts["split"].items()}
+    kept = facts["classifier"] | split | metrics | {"crops": facts["counts"], "best epoch": facts.get("best_epoch")}
+    return {key: str(value) for key, value in kept.items()}
+
+
+@click.command()
+@click.argument("stores", nargs=-1, required=True, metavar="STORE...")
+@click.option("--from", "changes", metavar="CSV", help="Labels to write: row,label or start,stop,label (s).")
+@click.option("--all", "everything", metavar="LABEL", help="Give every crop this label.")
+@click.option("--index", metavar="CSV", help="Write an index file,dataset,ds_idx,label of the stores' labels.")
+@click.option("--shuffle", type=int, metavar="SEED", help="Shuffle the lines of the index.")
+@click.option("--column", default="label", show_default=True, help="Name of the column.")
+def label(
+    stores: tuple[str, ...],
+    changes: str | None,
+    everything: str | None,
+    index: str | None,
+    shuffle: int | None,
+    column: str,
+) -> None:
+    """Write or edit labels of crops, or list them.
+
+    Without options it says how many crops have which label.
+    """
+    import spatterlib as sp
+
+    house = sp.labels
+    if changes and len(stores) > 1:
+        raise ParameterError(f"--from has rows of one store, got {len(stores)} stores; edit one at a time")
+    for path in stores:
+        if everything is not None:
+            with sp.open_store(path, mode="a") as store:
+                store.set_column(column, np.full(len(store), everything))
+        if changes:
+            click.echo(f"{path}: {house.edit_labels(path, changes, column)} labels changed")
+        with sp.open_store(path) as store:
+            found = [str(value) for value in store.column(column)] if column in store.columns else []
+        counts = {name: found.count(name) for name in sorted(set(found))}
+        click.echo(f"{path}: " + (", ".join(f"{name or 'no label'}: {n}" for name, n in counts.items()) or "no labels"))
+    if index:
+        click.echo(f"{index}: {house.write_index(list(stores), index, column=column, seed=shuffle)} lines")
+
+
+@hookimpl
+def spatter_commands(cli: click.Group) -> None:
+    """The commands of this module."""
+    for command in (train, evaluate, models, label):
+        cli.add_command(command)

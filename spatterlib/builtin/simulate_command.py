@@ -1,0 +1,86 @@
+"""Command `simulate`: options generated from the fields of the simulation's settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import click
+
+from spatterlib.hookspecs import hookimpl
+
+
+class _Simulate(click.Command):
+    """A command whose options are the fields of `Settings`, read when it is run or asked for help."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Its own parameters, then one per field."""
+        if not any(param.name == "seed" for param in self.params):
+            self.params += _options()
+        return super().get_params(ctx)
+
+
+def _options() -> list[click.Parameter]:
+    import spatterlib as sp
+
+    settings = sp.simulation.Settings
+    hints = get_type_hints(settings)
+    return [_option(item, hints[item.name]) for item in dataclasses.fields(settings)]
+
+
+def _option(item: dataclasses.Field[Any], hint: Any) -> click.Option:
+    flag = f"--{item.name.replace('_', '-')}"
+    default = "" if item.default in (None, False) else f"  [default: {item.default}]"
+    text = f"{item.metadata['help']}{default}"
+    if hint is bool:
+        return click.Option([flag, item.name], is_flag=True, default=None, help=text)
+    kinds = [kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)]
+    kind = (
+        click.Choice(get_args(hint))
+        if get_origin(hint) is Literal
+        else {int: click.INT, float: click.FLOAT}.get(kinds[0])
+    )
+    return click.Option([flag, item.name], type=kind, default=None, help=text)
+
+
+@click.command(cls=_Simulate)
+@click.argument("out", metavar="OUT")
+@click.option("--workers", type=int, default=1, show_default=True, help="Threads that render; same frames.")
+@click.option("--overwrite", is_flag=True, help="Replace existing files.")
+def simulate(out: str, workers: int, overwrite: bool, **values: Any) -> None:
+    """Write a simulated recording (.mp4, .mkv, .npy) and beside it its truth (.truth.npz)."""
+    import spatterlib as sp
+
+    given = {name: value for name, value in values.items() if value is not None}
+    truth = sp.simulate(out, workers=workers, overwrite=overwrite, progress=_progress(), **given)
+    events, frames = truth.events, truth.settings.frames
+    lit = len(set(events["frame"].tolist()))
+    click.echo(
+        f"{out}: simulated, {frames} frames, {len(events)} events in {lit} frames, {len(truth.streaks)} streaks, "
+        f"{len(truth.layers)} layers -> {truth.path}"
+    )
+
+
+def _progress() -> Callable[[int, int], None] | None:
+    """A bar on a terminal."""
+    if not sys.stderr.isatty():
+        return None
+    from tqdm import tqdm
+
+    shown = tqdm(unit=" frames", smoothing=0.1, dynamic_ncols=True)
+
+    def show(done: int, expected: int) -> None:
+        shown.total = expected
+        shown.update(done - shown.n)
+        if done == expected:
+            shown.close()
+
+    return show
+
+
+@hookimpl
+def spatter_commands(cli: click.Group) -> None:
+    """The command of this module."""
+    cli.add_command(simulate)

@@ -1,0 +1,101 @@
+"""Decoding crops, each once, into a compact cache in memory or on disk."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib.crops import decode
+from spatterlib.errors import StoreError
+from spatterlib.learning import Preprocessing
+from spatterlib.types import Image, Store
+
+__all__ = ["BATCH", "FEATURES", "Batch", "allocate", "decoded"]
+
+FEATURES = (
+    *("red", "green", "blue", "ring_red", "ring_green", "ring_blue"),
+    *("ring_red_spread", "ring_green_spread", "ring_blue_spread", "height", "width"),
+)
+"""What is measured of every crop beside its picture: mean colours, of the crop and of its outermost pixels, the
+latter's standard deviation, and its size in px. The confound probe looks at these."""
+
+BATCH = 512
+"""Crops that are read and decoded at a time."""
+
+_RING = 0.08
+
+
+def allocate(shape: tuple[int, ...], budget: int, folder: str | None) -> Image:
+    """Zeros, uint8; more than `budget` bytes in a file in `folder` that vanishes with the process.
+
+    Raises
+    ------
+    StoreError
+        If there is no room for the file.
+    """
+    if int(np.prod(shape)) <= budget:
+        return np.zeros(shape, np.uint8)
+    try:
+        # Nameless from the beginning: gone with the process, however that ends.
+        with tempfile.TemporaryFile(dir=folder) as file:
+            return np.memmap(file, np.uint8, "w+", shape=shape)
+    except OSError as error:
+        raise StoreError(
+            f"the cache of {np.prod(shape) / 1e9:.1f} GB could not be made in {folder or tempfile.gettempdir()}: "
+            f"{error.strerror}; free some space, or choose another folder with TMPDIR"
+        ) from error
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Decoded crops; the peak of one that does not decode is -1."""
+
+    images: Image
+    features: NDArray[np.float32]
+    peaks: NDArray[np.int64]
+
+
+def decoded(
+    store: Store, rows: NDArray[np.int64], preprocessing: Preprocessing, digest: Any
+) -> Iterator[tuple[slice, Batch]]:
+    """Batches of crops in order: one thread reads, as many decode as there are cores."""
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    waiting: deque[tuple[slice, Future[Batch]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(rows), BATCH):
+            part = slice(start, min(start + BATCH, len(rows)))
+            encoded = store.encoded(rows[part])  # type: ignore[arg-type]
+            for crop in encoded:
+                digest.update(crop)
+            waiting.append((part, pool.submit(_decode_batch, encoded, preprocessing)))
+            if len(waiting) > threads + 1:
+                part, future = waiting.popleft()
+                yield part, future.result()
+        for part, future in waiting:
+            yield part, future.result()
+
+
+def _decode_batch(encoded: Sequence[bytes], preprocessing: Preprocessing) -> Batch:
+    from spatterlib.kernels.augment import measure_ring
+
+    images = np.zeros((len(encoded), *preprocessing.shape), np.uint8)
+    features = np.zeros((len(encoded), len(FEATURES)), np.float32)
+    peaks = np.full(len(encoded), -1, np.int64)
+    for index, data in enumerate(encoded):
+        try:
+            crop = decode(data)
+        except StoreError:
+            continue
+        height, width = crop.shape[:2]
+        measure_ring(crop, max(1, round(_RING * min(height, width))), features[index, :9])
+        features[index, 9:] = height, width
+        peaks[index] = preprocessing.prepare_into(crop, images[index])
+    return Batch(images, features, peaks)

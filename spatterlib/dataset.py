@@ -1,0 +1,346 @@
+"""Labelled crops as arrays: stores and labels in, one compact cache of prepared crops out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib.caching import BATCH, allocate, decoded
+from spatterlib.errors import ParameterError
+from spatterlib.labels import Labelled, labelled, sorted_classes
+from spatterlib.learning import Preprocessing
+from spatterlib.stores import open_store
+from spatterlib.types import DETECTION, Detections, Image, Store
+
+__all__ = ["GROUPS", "Data", "Dataset", "Source", "load_dataset"]
+
+Data: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[Any, Any] | Dataset"
+
+GROUPS = ("recording", "video", "camera")
+"""Groups that are looked for in every store: a column or an entry of `attrs` of that name."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One store of a dataset.
+
+    Parameters
+    ----------
+    path : str
+        The store.
+    digest : str
+        SHA-256 over the encoded crops and labels that were taken from it.
+    crops : int
+        How many of its crops the dataset holds.
+    video : dict
+        Identity of the recording, if the store knows it.
+    simulated : bool
+        Whether the recording was simulated.
+    """
+
+    path: str
+    digest: str
+    crops: int
+    video: Mapping[str, Any] = field(default_factory=dict)
+    simulated: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled, prepared crops of one or several stores.
+
+    Parameters
+    ----------
+    images : ndarray
+        ``(n, size, size, channels)`` uint8, in memory or mapped from a file that vanishes with the process.
+    labels : ndarray
+        ``(n,)`` int64, index into `classes`.
+    classes : tuple of str
+        Sorted; numbers by value.
+    table : ndarray
+        ``(n,)`` `DETECTION`.
+    features : ndarray
+        ``(n, 11)`` float32, see `FEATURES`.
+    groups : dict
+        Group of each crop by the group's name: ``(n,)`` text; always "recording" and "video".
+    source, row : ndarray
+        ``(n,)`` int64: which of `sources`, and the row in that store.
+    sources : tuple of Source
+        The stores.
+    preprocessing : Preprocessing
+        How `images` were prepared.
+    dropped : dict
+        Crops left out by class and reason: ``{"low": {"black": 3, "undecodable": 0}}``.
+    """
+
+    images: Image
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    table: Detections
+    features: NDArray[np.float32]
+    groups: Mapping[str, NDArray[np.str_]]
+    source: NDArray[np.int64]
+    row: NDArray[np.int64]
+    sources: tuple[Source, ...]
+    preprocessing: Preprocessing
+    dropped: Mapping[str, Mapping[str, int]]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether any of it was simulated."""
+        return any(source.simulated for source in self.sources)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Crops by class."""
+        numbers = np.bincount(self.labels, minlength=len(self.classes))
+        return dict(zip(self.classes, map(int, numbers), strict=True))
+
+    def group(self, name: str) -> NDArray[np.str_]:
+        """``(n,)`` text, the group of each crop.
+
+        Raises
+        ------
+        ParameterError
+            If the stores do not all say it.
+        """
+        if name not in self.groups:
+            known = ", ".join(self.groups)
+            raise ParameterError(
+                f"not every store says the {name!r} of its crops; known are {known}; "
+                f"add a column {name!r} to each store, or group by one of these"
+            )
+        return self.groups[name]
+
+
+def load_dataset(
+    data: Data,
+    preprocessing: Preprocessing,
+    *,
+    label: str = "label",
+    groups: Sequence[str] = (),
+    ratio: Mapping[str, float] | None = None,
+    black: int = 40,
+    budget: int = 1 << 30,
+    folder: str | None = None,
+    seed: int = 1234,
+) -> Dataset:
+    """Read, decode and prepare labelled crops, each once.
+
+    Parameters
+    ----------
+    data : dict, path, sequence of paths or Dataset
+        ``{store: label}``; stores with a column of labels; or a CSV index (``file,dataset,ds_idx,label``).
+    preprocessing : Preprocessing
+        What is to become of the crops.
+    label : str
+        Name of the column of labels.
+    groups : sequence of str
+        Names of further groups, which every store must know as a column or in its attrs.
+    ratio : dict, optional
+        Crops by class, relative to each other: ``{"low": 1, "high": 2}``; what is too much is left out at random.
+    black : int
+        Grey levels 0-255; a crop whose brightest pixel lies below is left out. 0 keeps all.
+    budget : int
+        Bytes; a larger cache goes to disk.
+    folder : str, optional
+        Where that file lies; the system's folder for temporary files by default. It is removed at the end.
+    seed : int
+        Of what `ratio` leaves out.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    ParameterError
+        If there is one class only, labels contradict each other, or a store does not say its group.
+    StoreError
+        If a store is empty.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> import spatterlib as sp
+    >>> from spatterlib.dataset import load_dataset
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> frames = np.zeros((9, 120, 160, 3), np.uint8)
+    >>> for name, level in (("low", 255), ("high", 200)):
+    ...     frames[1::2, 30:90, 40:100] = level
+    ...     np.save(folder / f"{name}.npy", frames)
+    ...     _ = sp.extract(folder / f"{name}.npy", folder / f"{name}.h5")
+    >>> how = sp.make("classifier", "lenet5").preprocessing
+    >>> data = load_dataset({folder / "low.h5": "low", folder / "high.h5": "high"}, how)
+    >>> data.counts
+    {'high': 4, 'low': 4}
+    """
+    if isinstance(data, Dataset):
+        return data
+    wanted = labelled(data, label)
+    classes = sorted_classes(name for item in wanted for name in np.unique(item.labels) if name)
+    _check_classes(classes, wanted)
+    total = sum(int((item.labels != "").sum()) for item in wanted)
+    cache = _Cache(allocate((total, *preprocessing.shape), budget, folder), classes)
+    for number, item in enumerate(wanted):
+        with open_store(item.path) as store:
+            cache.add(number, item, store, groups, preprocessing, black)
+    return _with_ratio(cache.dataset(preprocessing), ratio, seed)
+
+
+def _check_classes(classes: tuple[str, ...], wanted: Sequence[Labelled]) -> None:
+    if len(classes) < 2:
+        found = f"only {classes[0]!r}" if classes else "no label at all"
+        raise ParameterError(
+            f"a classifier needs two classes or more, found {found} in {', '.join(item.path for item in wanted)}; "
+            "add stores or rows with another label"
+        )
+
+
+class _Cache:
+    """What a dataset is collected in, store by store."""
+
+    def __init__(self, images: Image, classes: tuple[str, ...]) -> None:
+        self.images, self.classes, self.filled = images, classes, 0
+        self.parts: dict[str, list[Any]] = {name: [] for name in ("labels", "table", "features", "source", "row")}
+        self.groups: list[dict[str, NDArray[np.str_]]] = []
+        self.sources: list[Source] = []
+        self.dropped = {name: {"black": 0, "undecodable": 0} for name in classes}
+
+    def add(
+        self,
+        number: int,
+        item: Labelled,
+        store: Store,
+        groups: Sequence[str],
+        preprocessing: Preprocessing,
+        black: int,
+    ) -> None:
+        """Decode and keep the labelled crops of one store."""
+        use = np.flatnonzero(item.labels != "")
+        rows, names = item.rows[use], item.labels[use]
+        digest = hashlib.sha256("\0".join(names).encode())
+        first, kept = self.filled, np.zeros(len(rows), bool)
+        for part, batch in decoded(store, rows, preprocessing, digest):
+            keep = batch.peaks >= black
+            kept[part] = keep
+            stop = self.filled + int(keep.sum())
+            self.images[self.filled : stop] = batch.images[keep]
+            self.parts["features"].append(batch.features[keep])
+            self._count(names[part], batch.peaks, black)
+            self.filled = stop
+        table = store.table[rows[kept]]
+        self.parts["labels"].append(_numbers(names[kept], self.classes))
+        self.parts["table"].append(table)
+        self.parts["row"].append(rows[kept])
+        self.parts["source"].append(np.full(len(table), number, np.int64))
+        self.groups.append(_groups(store, item.path, rows[kept], groups))
+        attrs = store.attrs
+        video = attrs.get("video") or {}
+        self.sources.append(Source(item.path, digest.hexdigest(), self.filled - first, video, _is_simulated(attrs)))
+
+    def _count(self, names: NDArray[np.str_], peaks: NDArray[np.int64], black: int) -> None:
+        for name, reason, mask in (
+            *((name, "undecodable", peaks < 0) for name in np.unique(names)),
+            *((name, "black", (peaks >= 0) & (peaks < black)) for name in np.unique(names)),
+        ):
+            self.dropped[name][reason] += int((mask & (names == name)).sum())
+
+    def dataset(self, preprocessing: Preprocessing) -> Dataset:
+        """Everything that was added."""
+        joined = {name: np.concatenate(parts) for name, parts in self.parts.items()}
+        shared = [name for name in self.groups[0] if all(name in groups for groups in self.groups)]
+        groups = {name: np.concatenate([part[name] for part in self.groups]) for name in shared}
+        counts = np.bincount(joined["labels"], minlength=len(self.classes))
+        if not counts.all():
+            empty = self.classes[int(np.argmin(counts))]
+            raise ParameterError(
+                f"no crop of class {empty!r} is left: {self.dropped[empty]}; look at the store, or lower black"
+            )
+        return Dataset(
+            self.images[: self.filled],
+            **joined,
+            groups=groups,
+            classes=self.classes,
+            sources=tuple(self.sources),
+            preprocessing=preprocessing,
+            dropped=self.dropped,
+        )
+
+
+def _numbers(names: NDArray[np.str_], classes: tuple[str, ...]) -> NDArray[np.int64]:
+    known = {name: number for number, name in enumerate(classes)}
+    return np.array([known[name] for name in names], np.int64)
+
+
+def _groups(store: Store, path: str, rows: NDArray[np.int64], asked: Sequence[str]) -> dict[str, NDArray[np.str_]]:
+    """Groups that a store knows, as columns or in its attrs; recording and video at any rate."""
+    attrs, found = store.attrs, {}
+    video = attrs.get("video") or {}
+    known = {"video": video.get("digest") or video.get("name") or path}
+    known["recording"] = known["video"]
+    for name in dict.fromkeys([*GROUPS, *asked]):
+        if name in store.columns:
+            found[name] = store.column(name)[rows].astype(np.str_)
+        elif name in attrs and not isinstance(attrs[name], Mapping):
+            found[name] = np.full(len(rows), str(attrs[name]))
+        elif name in known:
+            found[name] = np.full(len(rows), known[name])
+        elif name in asked:
+            further = [column for column in store.columns if column not in (DETECTION.names or ())]
+            raise ParameterError(
+                f"{path} has no column and no attribute {name!r} to group by; it has "
+                f"{', '.join(further) or 'no further columns'}; add one with set_column, or group by 'video'"
+            )
+    return found
+
+
+def _is_simulated(attrs: Mapping[str, Any]) -> bool:
+    """As the store says, or the recording's own mark that the simulator leaves in the container."""
+    video = attrs.get("video") or {}
+    marked = attrs.get("simulated") or video.get("simulated")
+    return bool(marked) or str(video.get("comment", "")).startswith("simulated")
+
+
+def _with_ratio(data: Dataset, ratio: Mapping[str, float] | None, seed: int) -> Dataset:
+    """Leave out at random what is too much of a class; the cache is compacted in place."""
+    if ratio is None:
+        return data
+    wanted = {str(name): float(share) for name, share in ratio.items()}
+    if set(wanted) != set(data.classes) or min(wanted.values()) <= 0:
+        raise ParameterError(f"ratio needs a number above 0 for each of {', '.join(data.classes)}, got {dict(ratio)}")
+    unit = min(data.counts[name] / wanted[name] for name in data.classes)
+    random, chosen = np.random.default_rng(seed), []
+    for number, name in enumerate(data.classes):
+        rows = np.flatnonzero(data.labels == number)
+        chosen.append(random.choice(rows, max(1, round(unit * wanted[name])), replace=False))
+    return _only(data, np.sort(np.concatenate(chosen)))
+
+
+def _only(data: Dataset, rows: NDArray[np.int64]) -> Dataset:
+    for start in range(0, len(rows), BATCH):
+        part = rows[start : start + BATCH]
+        data.images[start : start + len(part)] = data.images[part]
+    return Dataset(
+        data.images[: len(rows)],
+        data.labels[rows],
+        data.classes,
+        data.table[rows],
+        data.features[rows],
+        {name: group[rows] for name, group in data.groups.items()},
+        data.source[rows],
+        data.row[rows],
+        data.sources,
+        data.preprocessing,
+        data.dropped,
+    )

@@ -1,0 +1,260 @@
+"""Streaks: the light that flights and the laser leave in one exposure, drawn anti-aliased.
+
+Light is linear, 1 = the sensor's full scale.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from spatterlib.kernels.flights import STEP
+from spatterlib.types import Image
+
+Floats = NDArray[np.float64]
+Light = NDArray[np.float32]
+
+TILE = 16
+"""Px, size of the tiles of which only those with light are developed."""
+CUT_OPEN, CUT_CLOSE, CUT_FRAME = 1, 2, 4
+
+
+@njit(cache=True, nogil=True)
+def _mark(lit: Image, x: float, y: float) -> None:
+    """Set the tiles within 4 px of a point."""
+    left, right = int(max(x - 4, 0)) // TILE, min(int(x + 4) // TILE, lit.shape[1] - 1)
+    for i in range(int(max(y - 4, 0)) // TILE, min(int(y + 4) // TILE, lit.shape[0] - 1) + 1):
+        for j in range(left, right + 1):
+            if lit[i, j] == 0:
+                lit[i, j] = 1
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _splat(light: Light, x: float, y: float, red: float, green: float, blue: float) -> None:
+    j, i = int(np.floor(x)), int(np.floor(y))
+    if i < 0 or j < 0 or i >= light.shape[0] - 1 or j >= light.shape[1] - 1:
+        return
+    a, b = np.float32(x - j), np.float32(y - i)
+    for di in range(2):
+        for dj in range(2):
+            weight = (a if dj else 1 - a) * (b if di else 1 - b)
+            light[i + di, j + dj, 0] += weight * np.float32(red)
+            light[i + di, j + dj, 1] += weight * np.float32(green)
+            light[i + di, j + dj, 2] += weight * np.float32(blue)
+
+
+@njit(cache=True, nogil=True)
+def _at(points: Light, age: float, shift: tuple[float, float]) -> tuple[float, float]:
+    """Px, where a flight is, `age` steps behind its first point."""
+    k = min(int(age), points.shape[0] - 2)
+    p, q, part = points[k], points[k + 1], age - k
+    return p[0] + (q[0] - p[0]) * part + shift[0], p[1] + (q[1] - p[1]) * part + shift[1]
+
+
+@njit(cache=True, nogil=True)
+def _inside(x: float, y: float, light: Light) -> bool:
+    return bool(1 <= x <= light.shape[1] - 2 and 1 <= y <= light.shape[0] - 2)
+
+
+@njit(cache=True, nogil=True)
+def _stroke(
+    p: Light, q: Light, part: float, time: float, line: tuple[float, float, float, float], gain: Floats, light: Light
+) -> float:
+    """Add the light of one step, spread evenly along the line; its grey sum."""
+    x0, y0, x1, y1 = line
+    pieces = int(1.4 * np.hypot(x1 - x0, y1 - y0)) + 1
+    red = (p[3] + (q[3] - p[3]) * part) * gain[0] * time / pieces
+    green = (p[4] + (q[4] - p[4]) * part) * gain[1] * time / pieces
+    blue = (p[5] + (q[5] - p[5]) * part) * gain[2] * time / pieces
+    for n in range(pieces):
+        w = (n + 0.5) / pieces
+        _splat(light, x0 + (x1 - x0) * w, y0 + (y1 - y0) * w, red, green, blue)
+    return float((0.299 * red + 0.587 * green + 0.114 * blue) * pieces)
+
+
+@njit(cache=True, nogil=True)
+def draw(
+    points: Light,
+    flights: Floats,
+    opened: float,
+    closed: float,
+    shift: tuple[float, float],
+    gain: Floats,
+    spread: float,
+    visible: float,
+    light: Light,
+    lit: Image,
+    bounds: NDArray[np.int64],
+    traces: Floats,
+) -> int:
+    """Add the light of all flights within one exposure, anti-aliased, and note where each is seen.
+
+    Parameters
+    ----------
+    points, flights
+        As written by `fly`, cut to what counts.
+    opened, closed : float
+        S, when the shutter opens and closes.
+    shift : tuple of float
+        Px, added to all points.
+    gain : ndarray
+        ``(3,)`` float64, factors of red, green, blue.
+    spread : float
+        Px, standard deviation of the point spread across a streak.
+    visible : float
+        Linear light from which on a streak counts as seen.
+    light : ndarray
+        ``(h, w, 3)`` float32, added to.
+    lit : ndarray
+        ``(ceil(h / TILE), ceil(w / TILE))`` uint8, set to 1 where light falls; `halo` sets 2 where the glow falls.
+    bounds : ndarray
+        ``(4,)`` int64 left, top, right, bottom of what was lit, widened.
+    traces : ndarray
+        ``(n, 13)`` float64, written: flight, start x, y, middle x, y, end x, y in px, way in mm,
+        duration in s, length in px, mean light, cut, age of the particle at the start in s.
+
+    Returns
+    -------
+    int
+        Number of traces.
+    """
+    count = 0
+    norm = 1 / (np.sqrt(2 * np.pi) * spread)
+    for f in range(flights.shape[0]):
+        birth, first, last = flights[f, 0], int(flights[f, 1]), int(flights[f, 2])
+        low = max(opened - birth, 0.0) / STEP
+        high = min((closed - birth) / STEP, last - first - 1.0)
+        if high <= low:
+            continue
+        trace = traces[count]
+        seen = False
+        outside = False
+        length = mass = 0.0
+        k = int(low)
+        while k < high:
+            a, b = max(low, float(k)), min(high, k + 1.0)
+            p, q = points[first + k], points[first + k + 1]
+            x0, y0 = _at(points[first:last], a, shift)
+            x1, y1 = _at(points[first:last], b, shift)
+            if not _inside(x0, y0, light) or not _inside(x1, y1, light):
+                outside = True
+                k += 1
+                continue
+            pixels = np.hypot(x1 - x0, y1 - y0)
+            grey = _stroke(p, q, 0.5 * (a + b) - k, (b - a) * STEP, (x0, y0, x1, y1), gain, light)
+            grey *= norm / max(pixels, 1.0)
+            _mark(lit, x0, y0)
+            _mark(lit, x1, y1)
+            bounds[0], bounds[1] = min(bounds[0], int(min(x0, x1)) - 3), min(bounds[1], int(min(y0, y1)) - 3)
+            bounds[2], bounds[3] = max(bounds[2], int(max(x0, x1)) + 5), max(bounds[3], int(max(y0, y1)) + 5)
+            if grey >= visible:
+                if not seen:
+                    seen = True
+                    trace[0], trace[1], trace[2] = f, x0, y0
+                    trace[7], trace[8] = p[2] + (q[2] - p[2]) * (a - k), a * STEP
+                    trace[11] = CUT_OPEN if a == low and opened > birth else 0
+                trace[5], trace[6] = x1, y1
+                trace[9], trace[10] = p[2] + (q[2] - p[2]) * (b - k), b * STEP
+                length += pixels
+                mass += grey * pixels
+                if b == high and closed < birth + (last - first - 1) * STEP:
+                    trace[11] = int(trace[11]) | CUT_CLOSE
+            k += 1
+        if not seen or length < 1e-6:
+            continue
+        trace[3], trace[4] = _at(points[first:last], 0.5 * (trace[8] + trace[10]) / STEP, shift)
+        trace[12] = trace[8]
+        trace[7], trace[8] = trace[9] - trace[7], trace[10] - trace[8]
+        trace[9], trace[10] = length, mass / length
+        if outside:
+            trace[11] = int(trace[11]) | CUT_FRAME
+        count += 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+def melt(track: Floats, power: Floats, kernel: Light, light: Light, lit: Image, bounds: NDArray[np.int64]) -> None:
+    """Add the melt pool along the track: `kernel` (odd size) at every moment, weighted by its share.
+
+    Parameters
+    ----------
+    track : ndarray
+        As written by `scan`.
+    power : ndarray
+        ``(3,)`` float64, light of the whole exposure.
+    kernel : ndarray
+        ``(k, k)`` float32, sum 1.
+    light, lit, bounds
+        As in `draw`.
+    """
+    half = kernel.shape[0] // 2
+    height, width = light.shape[0], light.shape[1]
+    for n in range(track.shape[0]):
+        x, y = int(np.round(track[n, 0])), int(np.round(track[n, 1]))
+        _mark(lit, track[n, 0], track[n, 1])
+        for di in range(-half, half + 1):
+            for dj in range(-half, half + 1):
+                i, j = y + di, x + dj
+                if 0 <= i < height and 0 <= j < width:
+                    weight = kernel[di + half, dj + half] * np.float32(track[n, 4])
+                    light[i, j, 0] += weight * np.float32(power[0])
+                    light[i, j, 1] += weight * np.float32(power[1])
+                    light[i, j, 2] += weight * np.float32(power[2])
+        bounds[0], bounds[1] = min(bounds[0], x - half), min(bounds[1], y - half)
+        bounds[2], bounds[3] = max(bounds[2], x + half + 1), max(bounds[3], y + half + 1)
+
+
+@njit(cache=True, nogil=True)
+def contrast(
+    points: Light,
+    flights: Floats,
+    traces: Floats,
+    shift: tuple[float, float],
+    gain: Floats,
+    spread: float,
+    curve: Image,
+    linear: Floats,
+    clean: Image,
+    out: Floats,
+) -> None:
+    """How far each streak stands out of what else is there.
+
+    Parameters
+    ----------
+    points, flights, traces, shift, gain, spread
+        As in `draw`.
+    curve : ndarray
+        As in `develop`.
+    linear : ndarray
+        ``(256,)`` float64, light against level, the inverse of `curve`.
+    clean : ndarray
+        ``(h, w)`` uint8 as written by `develop`.
+    out : ndarray
+        ``(n, 2)`` float64, written: mean rise in grey levels outside the saturated zone, share of the streak
+        inside it.
+    """
+    norm = 1 / (np.sqrt(2 * np.pi) * spread)
+    for n in range(traces.shape[0]):
+        f = int(traces[n, 0])
+        first, last = int(flights[f, 1]), int(flights[f, 2])
+        low = int(traces[n, 12] / STEP)
+        rise = 0.0
+        free = hidden = 0
+        high = min(low + int(traces[n, 8] / STEP) + 1, last - first - 1)
+        for k in range(low, high):
+            p, q = points[first + k], points[first + k + 1]
+            x, y = int(np.round(p[0] + shift[0])), int(np.round(p[1] + shift[1]))
+            if x < 0 or y < 0 or x >= clean.shape[1] or y >= clean.shape[0]:
+                continue
+            level = clean[y, x]
+            if level >= 248:
+                hidden += 1
+                continue
+            pixels = max(np.hypot(q[0] - p[0], q[1] - p[1]), 1.0)
+            own = (0.299 * p[3] * gain[0] + 0.587 * p[4] * gain[1] + 0.114 * p[5] * gain[2]) * STEP * norm / pixels
+            rest = max(linear[level] - own, 0.0)
+            rise += level - curve[min(int(np.sqrt(rest) * 512), curve.shape[0] - 1)]
+            free += 1
+        out[n, 0] = rise / max(free, 1)
+        out[n, 1] = hidden / max(hidden + free, 1)

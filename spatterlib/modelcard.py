@@ -1,0 +1,61 @@
+"""The model card of a run: what it is, what it learned from, how good it is, what not to believe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["model_card"]
+
+_BELIEVE = {
+    "original": "Random crops of the same recordings were held back, so neighbouring frames are on both sides: the "
+    "figures say how well these recordings are told apart, not how well the classes are.",
+    "grouped": "Recordings of the test part had no crop in training.",
+    "time": "Blocks of time of the same recordings were held back: the figures say nothing about other recordings.",
+}
+
+
+def model_card(name: str, facts: Mapping[str, Any]) -> str:
+    """Text of the card in Markdown.
+
+    Parameters
+    ----------
+    name : str
+        Name of the run folder.
+    facts : dict
+        ``model.json``.
+    """
+    test, split = facts["metrics"]["test"], facts["split"]
+    simulated = "**Learned from simulated recordings only.** " if facts["simulated"] else ""
+    dropped = "; ".join(
+        f"{name}: {reasons['black']} black, {reasons['undecodable']} undecodable"
+        for name, reasons in facts["dropped"].items()
+    )
+    interval = test["accuracy_interval"]
+    within = f" (95 % over recordings: {interval[0]:.2%} to {interval[1]:.2%})" if interval else ""
+    sources = "\n".join(f"- `{source['path']}`: {source['crops']} crops" for source in facts["sources"])
+    parameters = "\n".join(f"- {key}: {value}" for key, value in facts["classifier"].items() if key != "id")
+    return f"""# {name}
+
+{simulated}Classifier `{facts["classifier"]["id"]}`; classes {", ".join(facts["classes"])}; trained {facts["created"]}.
+
+## Data
+
+{sources}
+
+Crops by class: {facts["counts"]}. Left out: {dropped}.
+
+## How good it is
+
+Split: {split["name"]} ({split["by"]}); {split["train"]} crops trained, {split["validation"]} validated,
+{split["test"]} tested.
+
+Test accuracy {test["accuracy"]:.2%}{within}, calibration error {test["calibration_error_scaled"]:.3f}.
+
+{_BELIEVE[split["name"]]} Run `spatterlib evaluate {name}` for random beside grouped figures and the confound probe.
+
+## Settings
+
+{parameters}
+- temperature: {facts["temperature"]:.3f}; best epoch {facts["best_epoch"]}
+"""

@@ -1,0 +1,89 @@
+"""Light that is no streak: the melt pool, the plume around it, the lens, the lit bed."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib.simulation import physics
+from spatterlib.simulation.camera import Nuisance
+from spatterlib.simulation.settings import Settings
+
+REACH = (95.0, 60.0)
+"""Px at 0.4 mm per px: half axes of the ellipse beyond which the glow is under one level."""
+SOURCES = 8
+TINT = (0.6, 1.0, 0.88)
+"""Colour of the light that the bed sends back."""
+_MELT = 1500.0
+_COLOURS = np.array([[1.0, 0.97, 0.9], [1.0, 0.72, 0.42], [0.85, 1.0, 0.95]])
+
+
+def melt_power(settings: Settings, scale: float, gain: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``(3,)`` light of the melt pool over a whole exposure."""
+    return np.asarray(_MELT * settings.shutter * scale * np.array([1.0, 0.93, 0.8]) * gain)
+
+
+@lru_cache(maxsize=4)
+def melt_pool(scale: float) -> NDArray[np.float32]:
+    """The pool of one moment as the sensor sees it: ``(k, k)`` float32, a few px of white heat, sum 1."""
+    size = 2 * max(int(np.ceil(3 * scale)), 1) + 1
+    axis = np.arange(size) - size // 2
+    weight = np.exp(-(axis[:, None] ** 2 + axis**2) / (2 * (1.15 * max(scale, 0.4)) ** 2))
+    return np.asarray(weight / weight.sum(), np.float32)
+
+
+def glow(
+    settings: Settings,
+    found: Nuisance,
+    left: float,
+    speed: float,
+    scale: float,
+    gain: NDArray[np.float64],
+    sources: NDArray[np.float64],
+    number: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lobes of the glow in one frame and the light on the bed, as `kernels.streaks.halo` takes them.
+
+    The dense plume is uneven: `sources` are moved and weighted as clouds beside and above the melt pool.
+
+    Parameters
+    ----------
+    settings, found : Settings, Nuisance
+        The recording.
+    left : float
+        Share of the plume that the gas leaves there.
+    speed : float
+        M/s, of the gas.
+    scale : float
+        Px per 0.4 mm.
+    gain : ndarray
+        ``(3,)`` factors of red, green, blue.
+    sources : ndarray
+        ``(n, 5)``, as written by `kernels.streaks.gather`; changed in place.
+    number : int
+        Of the frame.
+    """
+    bell = physics.random(settings.seed, physics.Stream.FLICKER, number).standard_normal((len(sources) + 1, 3))
+    weight = sources[:, 4] * np.exp(0.6 * bell[1:, 0])
+    sources[:, 4] = weight * (sources[:, 4].sum() / weight.sum())
+    sources[:, 0] += 5 * left * scale * bell[1:, 1]
+    sources[:, 1] -= 12 * left * scale * np.abs(bell[1:, 2])
+    left *= float(np.exp(0.12 * bell[0, 0]))
+    # Of the light of a whole exposure at 25 frames/s.
+    share = settings.shutter * 25 / 0.9
+    way = np.deg2rad(settings.gas_direction)
+    lean = 10 * scale * min(speed, 2.5) * float(np.cos(way)) * float(np.exp(0.2 * bell[0, 1]))
+    white, warm, cold = share * _COLOURS * gain
+    lobes = np.array(
+        [
+            # The dense plume over the pool, and the lens: the white blob.
+            [0.0, -4 * scale, (4 + 26 * left) * scale, 0.85, *(found.dirt * (0.15 + 30 * left * left) * white)],
+            # Fume that glows and scatters, drawn away by the gas.
+            [lean, -7 * scale, 15 * scale, 0.8, *(0.04 * warm)],
+            # Veil of the lens.
+            [0.0, 0.0, 45 * scale, 1.0, *(found.dirt * 0.02 * left * cold)],
+        ]
+    )
+    return lobes, np.array([share * float(gain[1]) * 3.2 * left * left, 6.5])

@@ -1,0 +1,228 @@
+"""Everything that can be set about a simulated recording, in one frozen dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, Literal, Self, get_args, get_type_hints
+
+from spatterlib.errors import ParameterError
+
+FLOWS = {"low": 0.5, "high": 2.0}
+"""Gas speed in m/s that the names stand for."""
+
+PRESETS: dict[str, dict[str, float]] = {
+    "easy": {"contrast": 1.0, "nuisance": 0.3, "gas_spread": 0.05},
+    "standard": {"contrast": 0.4, "nuisance": 1.0, "gas_spread": 0.1},
+    "hard": {"contrast": 0.0, "nuisance": 1.5, "gas_spread": 0.3},
+}
+"""What each preset sets where nothing else is said."""
+
+
+def _number(default: Any, text: str, low: float, high: float) -> Any:
+    return field(default=default, metadata={"help": f"{text} ({low:g} to {high:g})", "range": (low, high)})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A simulated recording: build, gas, camera, difficulty. The same settings give the same frames.
+
+    Parameters
+    ----------
+    gas_flow : str, optional
+        "low" or "high" (see `FLOWS`); "low>high" or "0.4>1.8" (m/s) change in the middle of the build.
+    gas_speed : float, optional
+        M/s, instead of `gas_flow`.
+    change_at : float, optional
+        S, when `gas_flow` changes; half of the recording by default.
+    gas_direction : float
+        Degrees, where the gas flows to, seen from above: 0 = right in the mid camera, 90 = away from it.
+    seconds, seed : float, int
+        Length of the recording; what happens in it.
+    recording : int, optional
+        Draws light, white balance, geometry, focus and noise; `seed` does if it is not given.
+    camera : {"mid", "left", "right"}
+        Where the camera stands.
+    fps, exposure : float
+        Frames per second; s, 0.9 of the frame interval by default.
+    width, height, mm_per_px : int, int, float
+        Frame in px, both even; mm per px in the middle of the bed.
+    preset : {"easy", "standard", "hard"}
+        Sets `contrast`, `nuisance` and `gas_spread` where they are not given.
+    contrast : float, optional
+        How much of the difference in brightness between low and high flow is left, 0-1.
+    nuisance : float, optional
+        How much recordings differ, as a factor of the plausible.
+    gas_spread : float, optional
+        Standard deviation of the logarithm of the gas speed between recordings of one named flow.
+    confounded : bool
+        Give all recordings of one flow level the same nuisance, so that it goes with the label.
+    noise : float
+        Grey levels, standard deviation of the sensor noise in the dark.
+    spatter_rate : float
+        Particles per second of laser time.
+    layer_seconds, recoat_seconds, island_mm : float
+        Time of scanning a layer, of recoating; edge of an island.
+    drift : float
+        Amplitude of the slow drift of the light, as a share.
+    bump_at, bump_px : float
+        S, when somebody bumps into the camera (never, if not given); px, by how much the picture moves.
+    bit_rate, lossless : int, bool
+        Bit/s of H.264; or RGB without any loss.
+
+    Raises
+    ------
+    ParameterError
+        Names the parameter, its range and what it got.
+
+    Examples
+    --------
+    >>> from spatterlib.simulation import Settings
+    >>> Settings(gas_flow="high").speeds
+    (2.0,)
+    """
+
+    gas_flow: str | None = field(
+        default=None, metadata={"help": "low, high, or a change: low>high, 0.4>1.8 (m/s); low if not given"}
+    )
+    gas_speed: float | None = _number(None, "gas speed in m/s, instead of gas-flow", 0, 5)
+    change_at: float | None = _number(None, "s, when the gas flow changes; half way if not given", 0, 1e6)
+    gas_direction: float = _number(180.0, "degrees, where the gas flows to: 0 = right, 90 = away", -360, 360)
+    seconds: float = _number(60.0, "length in s", 0.001, 1e6)
+    seed: int = _number(1, "what happens", 0, 2**63 - 1)
+    recording: int | None = _number(None, "draws light, geometry, focus, noise; the seed if not given", 0, 2**63 - 1)
+    camera: Literal["mid", "left", "right"] = field(default="mid", metadata={"help": "where it stands"})
+    fps: float = _number(25.0, "frames per second", 0.1, 100_000)
+    exposure: float | None = _number(None, "exposure in s, 0.9/fps if not given", 1e-6, 10)
+    width: int = _number(640, "px, even", 64, 4096)
+    height: int = _number(360, "px, even", 64, 4096)
+    mm_per_px: float = _number(0.4, "mm per px in the middle of the bed", 0.02, 4)
+    preset: Literal["easy", "standard", "hard"] = field(default="standard", metadata={"help": "difficulty"})
+    contrast: float | None = _number(None, "brightness difference of low and high flow that is left", 0, 1)
+    nuisance: float | None = _number(None, "how much recordings differ", 0, 3)
+    gas_spread: float | None = _number(None, "spread of the gas speed of a named flow (log)", 0, 1)
+    confounded: bool = field(default=False, metadata={"help": "nuisance goes with the flow level"})
+    noise: float = _number(1.5, "sensor noise in grey levels", 0, 30)
+    spatter_rate: float = _number(7500.0, "particles per s of laser time", 0, 20_000)
+    layer_seconds: float = _number(6.8, "s, scanning of a layer", 0.2, 3600)
+    recoat_seconds: float = _number(11.0, "s, recoating", 0.2, 3600)
+    island_mm: float = _number(10.0, "mm, edge of an island", 1, 100)
+    drift: float = _number(0.03, "slow drift of the light, share", 0, 0.5)
+    bump_at: float | None = _number(None, "s, when the camera is bumped; never if not given", 0, 1e6)
+    bump_px: float = _number(6.0, "px, by how much the picture then moves", 0, 60)
+    bit_rate: int = _number(270_000, "bit/s", 10_000, 100_000_000)
+    lossless: bool = field(default=False, metadata={"help": "RGB without any loss"})
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for item in dataclasses.fields(self):
+            object.__setattr__(self, item.name, _checked(item, hints[item.name], getattr(self, item.name)))
+        for name, value in PRESETS[self.preset].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        if self.exposure is None:
+            object.__setattr__(self, "exposure", 0.9 / self.fps)
+        self._check_gas()
+        self._check_camera()
+
+    @classmethod
+    def of(cls, settings: Self | None = None, **parameters: Any) -> Self:
+        """Settings with some parameters changed; an unknown name is refused and the nearest known named."""
+        known = [item.name for item in dataclasses.fields(cls)]
+        for name in parameters:
+            if name not in known:
+                near = get_close_matches(name, known, 1, 0.5)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ParameterError(f"a simulation has no parameter {name!r}{hint}; it has {', '.join(known)}")
+        return dataclasses.replace(settings, **parameters) if settings else cls(**parameters)
+
+    def _check_gas(self) -> None:
+        if self.gas_flow is not None and self.gas_speed is not None:
+            raise ParameterError(
+                f"give gas_flow or gas_speed, not both; got {self.gas_flow!r} and {self.gas_speed:g} m/s"
+            )
+        if self.gas_flow is None and self.gas_speed is None:
+            object.__setattr__(self, "gas_flow", "low")
+        if len(self.speeds) > 2:
+            raise ParameterError(f"gas_flow may change once, got {self.gas_flow!r}; write it as 'low>high'")
+        if len(self.speeds) == 1 and self.change_at is not None:
+            raise ParameterError(f"change_at needs a gas_flow that changes, such as 'low>high', got {self.gas_flow!r}")
+
+    def _check_camera(self) -> None:
+        if self.shutter > 1 / self.fps * (1 + 1e-9):
+            raise ParameterError(
+                f"exposure must be at most the frame interval 1/fps = {1 / self.fps:g} s, got {self.exposure:g}"
+            )
+        for name in ("width", "height"):
+            if getattr(self, name) % 2:
+                raise ParameterError(f"{name} must be an even number of px, got {getattr(self, name)}")
+        seen = self.mm_per_px * self.width
+        if not 4 * self.island_mm <= seen <= 2000:
+            raise ParameterError(
+                "mm_per_px * width is what the camera sees; it must be at least four times island_mm "
+                f"({4 * self.island_mm:g} mm) and at most 2000 mm, got {seen:g} mm"
+            )
+
+    @property
+    def speeds(self) -> tuple[float, ...]:
+        """M/s, nominal gas speed before and, if it changes, behind `change_at`."""
+        if self.gas_speed is not None:
+            return (self.gas_speed,)
+        return tuple(_flow(part.strip()) for part in (self.gas_flow or "low").split(">"))
+
+    @property
+    def shutter(self) -> float:
+        """S, the exposure."""
+        return self.exposure if self.exposure is not None else 0.9 / self.fps
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return max(1, round(self.seconds * self.fps))
+
+    def named(self) -> tuple[bool, ...]:
+        """Whether each of `speeds` is a named flow, whose speed differs between recordings."""
+        return tuple(part.strip() in FLOWS for part in self.gas_flow.split(">")) if self.gas_flow else (False,)
+
+
+def _flow(text: str) -> float:
+    low, high = 0.0, 5.0
+    try:
+        speed = FLOWS[text] if text in FLOWS else float(text)
+    except ValueError:
+        speed = math.nan
+    if not low <= speed <= high:
+        raise ParameterError(f"gas_flow must be 'low', 'high' or a speed of {low:g} to {high:g} m/s, got {text!r}")
+    return speed
+
+
+def _checked(item: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
+    """The value as the field's type, or a refusal in one line."""
+    choices = get_args(hint)
+    if value is None and type(None) in choices:
+        return None
+    if "range" in item.metadata:
+        return _in_range(item, int in (hint, *choices), value)
+    wrong = (
+        value not in choices
+        if choices and type(None) not in choices
+        else not isinstance(value, bool if hint is bool else str)
+    )
+    if wrong:
+        allowed = ", ".join(map(repr, choices)) if choices else "True or False"
+        raise ParameterError(f"{item.name} must be one of {allowed}, got {value!r}")
+    return value
+
+
+def _in_range(item: dataclasses.Field[Any], whole: bool, value: Any) -> float | int:
+    low, high = item.metadata["range"]
+    try:
+        number = int(value) if whole and int(value) == value else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if isinstance(value, bool) or not low <= number <= high or (whole and not isinstance(number, int)):
+        kind = "a whole number" if whole else "a number"
+        raise ParameterError(f"{item.name} must be {kind} from {low:g} to {high:g}, got {value!r}")
+    return number

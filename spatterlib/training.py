@@ -1,0 +1,334 @@
+"""From labelled stores to a run folder with a trained, calibrated model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib import models, splits
+from spatterlib.callbacks import Curves, bar, default_loggers, lines, logger
+from spatterlib.dataset import Data, Dataset, load_dataset
+from spatterlib.errors import ParameterError
+from spatterlib.learning import Classifier, Epoch, Model, Notify, Samples
+from spatterlib.metrics import Metrics, measure, temperature_of
+from spatterlib.modelcard import model_card
+from spatterlib.models import Run, run_folder
+from spatterlib.plugins import identity, make
+from spatterlib.splits import Split, SplitName
+
+__all__ = ["Fitted", "fit_split", "split_of", "train"]
+
+log = logging.getLogger("spatterlib")
+
+CHECKPOINT = "checkpoint.safetensors"
+_FORMAT = 1
+
+
+def train(
+    data: Data,
+    classifier: str | Mapping[str, Any] | Classifier = "lenet5",
+    *,
+    out: str | os.PathLike[str] = "runs",
+    split: SplitName | Literal["auto"] = "auto",
+    group: str = "auto",
+    label: str = "label",
+    ratio: Mapping[str, float] | None = None,
+    black: int = 40,
+    budget: int = 1 << 30,
+    purge: float | None = None,
+    device: str = "auto",
+    resume: bool = True,
+    callbacks: Sequence[str | Notify] = (),
+    progress: bool | None = None,
+    **parameters: Any,
+) -> Run:
+    """Train a classifier on labelled crops; leaves a run folder.
+
+    A training that was killed goes on from its last whole epoch when it is called again with the same data and
+    settings, and ends with the same weights.
+
+    Parameters
+    ----------
+    data : dict, path, sequence of paths or Dataset
+        ``{store: label}``; stores with a column of labels; or a CSV index (``file,dataset,ds_idx,label``).
+    classifier : str, dict or object
+        Id, identity or instance.
+    out : path
+        Folder of runs; the run gets a folder of its own in it.
+    split : {"auto", "original", "grouped", "time"}
+        What is held back for validation and test: random crops, as published; whole groups; blocks of time. "auto" is
+        grouped where the data allow, else original.
+    group : str
+        What is kept together in a grouped split: "recording", "video", "camera", or any column or attribute of the
+        stores. "auto" is the first of the three that allows a split.
+    label : str
+        Name of the column of labels.
+    ratio : dict, optional
+        Crops by class, relative to each other; what is too much is left out at random.
+    black : int
+        Grey levels 0-255; crops whose brightest pixel lies below are left out. 0 keeps all.
+    budget : int
+        Bytes of decoded crops held in memory; more go to disk.
+    purge : float, optional
+        S, gap of a time split; see `spatterlib.splits.timed`.
+    device : str
+        "auto" (a GPU where PyTorch finds one), "cpu", "cuda", ...
+    resume : bool
+        Go on with an unfinished run of the same data and settings.
+    callbacks : sequence of callable or str
+        Called with a `spatterlib.learning.Epoch` after each batch; "tensorboard" and "mlflow" by name.
+    progress : bool, optional
+        A bar or lines; by default a bar on a terminal.
+    **parameters
+        Fields of the classifier, such as ``epochs=5, colour="rgb"``.
+
+    Returns
+    -------
+    Run
+        Frozen; has `classes`, `preprocessing`, ``probabilities(crops)``, `path` and `facts`.
+
+    Raises
+    ------
+    MissingFileError
+        If a store or index is not there.
+    StoreError
+        If a store is empty or the run folder cannot be written.
+    ParameterError
+        If there is one class only, labels contradict each other, or there are not enough groups.
+
+    Examples
+    --------
+    >>> import spatterlib as sp
+    >>> model = sp.train({"low.zarr": "low", "high.zarr": "high"}, "lenet5", out="runs/")  # doctest: +SKIP
+    >>> model.facts["metrics"]["test"]["accuracy"]  # doctest: +SKIP
+    0.97
+    """
+    began = time.perf_counter()
+    chosen: Classifier = make("classifier", classifier, **parameters)
+    seed = int(getattr(chosen, "seed", 1234))
+    asked = (group,) if group != "auto" else ()
+    dataset = load_dataset(
+        data, chosen.preprocessing, label=label, groups=asked, ratio=ratio, black=black, budget=budget, seed=seed
+    )
+    parts = split_of(dataset, split, group, seed, purge)
+    facts = _facts(chosen, dataset, parts, data, seed)
+    with run_folder(Path(out), facts, resume=resume) as folder:
+        tell = _listeners(callbacks, folder, facts, progress)
+        checkpoint = str(folder / CHECKPOINT)
+        fitted = fit_split(chosen, dataset, parts, checkpoint=checkpoint, device=device, notify=tell)
+        fitted.model.save(folder)
+        facts |= fitted.facts() | {"state": "complete", "seconds": time.perf_counter() - began}
+        models.write_text(folder / "MODEL_CARD.md", model_card(folder.name, facts))
+        models.write_facts(folder, facts)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    return Run(fitted.model, str(folder), facts)
+
+
+def split_of(
+    data: Dataset,
+    split: SplitName | Literal["auto"] = "auto",
+    group: str = "auto",
+    seed: int = 1234,
+    purge: float | None = None,
+) -> Split:
+    """Divide a dataset; see `train` for the parameters.
+
+    Raises
+    ------
+    ParameterError
+        If the split is unknown or the data do not allow it.
+    """
+    if split not in ("auto", "original", "grouped", "time"):
+        raise ParameterError(f"split must be 'auto', 'original', 'grouped' or 'time', got {split!r}")
+    if split == "time":
+        return splits.timed(data.labels, data.group("video"), data.table["time"], seed, purge=purge)
+    by = _group_of(data, group)
+    if split == "original" or (split == "auto" and not splits.possible_groups(data.labels, data.group(by))):
+        return splits.original(data.labels, seed)
+    return splits.grouped(data.labels, data.group(by), seed, by=by, classes=data.classes)
+
+
+def _group_of(data: Dataset, group: str) -> str:
+    """The group asked for, or the first that allows a split, or "recording"."""
+    if group != "auto":
+        data.group(group)
+        return group
+    known = [name for name in ("recording", "video", "camera") if name in data.groups]
+    return next((name for name in known if splits.possible_groups(data.labels, data.groups[name])), "recording")
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A model trained on one split, and how good it is.
+
+    Parameters
+    ----------
+    model : Model
+        Calibrated on the validation crops.
+    validation, test : Metrics
+        On these parts.
+    epochs : tuple of Epoch
+        Every epoch at its end.
+    """
+
+    model: Model
+    validation: Metrics
+    test: Metrics
+    epochs: tuple[Epoch, ...]
+
+    @property
+    def best(self) -> int:
+        """Number of the epoch whose weights were kept; 0 if the classifier tells of none."""
+        accuracies = [epoch.validation_accuracy for epoch in self.epochs]
+        return 1 + int(np.argmax(accuracies)) if accuracies else 0
+
+    def facts(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {
+            "temperature": self.model.temperature,
+            "best_epoch": self.best,
+            "epochs": [asdict(epoch) for epoch in self.epochs],
+            "metrics": {"validation": self.validation.facts(), "test": self.test.facts()},
+        }
+
+
+def fit_split(
+    classifier: Classifier,
+    data: Dataset,
+    split: Split,
+    *,
+    checkpoint: str | None = None,
+    device: str = "auto",
+    notify: Notify | None = None,
+) -> Fitted:
+    """Train on one split of a dataset and measure on its other parts."""
+    epochs: list[Epoch] = []
+
+    def tell(epoch: Epoch) -> None:
+        if epoch.ended:
+            epochs.append(epoch)
+        if notify:
+            notify(epoch)
+
+    for part in ("train", "validation", "test"):
+        _check_part(data, getattr(split, part), part)
+    model = classifier.fit(
+        Samples(data.images, data.labels, split.train),
+        Samples(data.images, data.labels, split.validation),
+        classes=data.classes,
+        checkpoint=checkpoint,
+        device=device,
+        notify=tell,
+    )
+    scores = scores_of(model, data, split.validation)
+    calibrated = model.with_temperature(temperature_of(scores, data.labels[split.validation]))
+    validation, test = (measure_rows(calibrated, data, rows) for rows in (split.validation, split.test))
+    return Fitted(calibrated, validation, test, tuple(epochs))
+
+
+def _check_part(data: Dataset, rows: NDArray[np.int64], part: str) -> None:
+    counts = np.bincount(data.labels[rows], minlength=len(data.classes))
+    if not counts.all():
+        name = data.classes[int(np.argmin(counts))]
+        raise ParameterError(
+            f"the {part} part has no crop of class {name!r} ({len(data)} crops in all); add crops of it"
+        )
+
+
+def scores_of(model: Model, data: Dataset, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """``(len(rows), classes)`` scores, a few thousand crops at a time."""
+    parts = [model.scores(data.images[rows[start : start + 4096]]) for start in range(0, len(rows), 4096)]
+    return np.concatenate([np.empty((0, len(data.classes))), *parts])
+
+
+def measure_rows(model: Model, data: Dataset, rows: NDArray[np.int64]) -> Metrics:
+    """How good a model is on some rows of a dataset, with intervals by bootstrap over recordings."""
+    return measure(
+        scores_of(model, data, rows),
+        data.labels[rows],
+        data.group("recording")[rows],
+        temperature=model.temperature,
+    )
+
+
+def _facts(classifier: Classifier, data: Dataset, split: Split, given: Data, seed: int) -> dict[str, Any]:
+    """Everything about a training that is known before it begins."""
+    chosen = identity(classifier)
+    sources = [asdict(source) for source in data.sources]
+    parts = {name: len(getattr(split, name)) for name in ("train", "validation", "test")}
+    fixed = {"classifier": chosen, "data": [source["digest"] for source in sources], "split": split.name}
+    rows = hashlib.sha256(b"".join(part.tobytes() for part in (split.train, split.validation, split.test)))
+    return {
+        "format": _FORMAT,
+        "state": "running",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "fingerprint": hashlib.sha256(json.dumps([fixed, rows.hexdigest()]).encode()).hexdigest(),
+        "classifier": chosen,
+        "classes": list(data.classes),
+        "preprocessing": asdict(data.preprocessing),
+        "simulated": data.simulated,
+        "data": _spec(given),
+        "sources": sources,
+        "counts": data.counts,
+        "dropped": {name: dict(reasons) for name, reasons in data.dropped.items()},
+        "split": {"name": split.name, "by": split.by, "seed": seed} | parts,
+        "versions": _versions(),
+    }
+
+
+def _spec(given: Data) -> Any:
+    """What was given as data, so that it can be loaded again: paths absolute."""
+    if isinstance(given, Dataset):
+        return None
+    if isinstance(given, Mapping):
+        return {_absolute(path): None if label is None else str(label) for path, label in given.items()}
+    if isinstance(given, str | os.PathLike):
+        return _absolute(given)
+    return [_absolute(path) for path in given]
+
+
+def _absolute(path: Any) -> str:
+    text = os.fspath(path)
+    return text if "://" in text else str(Path(text).absolute())
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for package in ("spatterlib", "torch", "numpy", "numba", "opencv-python-headless"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _listeners(
+    callbacks: Sequence[str | Notify], folder: Path, facts: Mapping[str, Any], progress: bool | None
+) -> Notify:
+    title = f"{folder.name}{' (simulated recordings)' if facts['simulated'] else ''}"
+    listeners: list[Callable[[Epoch], None]] = [Curves(folder, title)]
+    if progress or (progress is None and sys.stderr.isatty()):
+        listeners.append(bar() if sys.stderr.isatty() else lines())
+    if "tensorboard" not in callbacks:
+        listeners += default_loggers(folder, facts)
+    listeners += [logger(item, folder, facts) if isinstance(item, str) else item for item in callbacks]
+
+    def tell(epoch: Epoch) -> None:
+        for listener in listeners:
+            listener(epoch)
+
+    return tell

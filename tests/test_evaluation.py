@@ -1,0 +1,258 @@
+"""Splits that keep apart what belongs together, figures that say what they mean, and the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from learning_data import make_store, make_stores
+
+import spatterlib as sp
+from spatterlib.dataset import load_dataset
+from spatterlib.errors import MissingFileError, ParameterError
+from spatterlib.evaluation import Evaluation
+from spatterlib.learning import probabilities_of
+from spatterlib.metrics import measure, reliability, temperature_of
+from spatterlib.probe import PROBES, probe
+from spatterlib.splits import grouped, original, timed
+from spatterlib.training import split_of
+
+QUICK: dict[str, Any] = {"epochs": 2, "batch": 32, "device": "cpu"}
+
+
+@pytest.fixture
+def torch() -> Any:
+    module = pytest.importorskip("torch", reason="PyTorch is not installed")
+    module.set_num_threads(1)
+    return module
+
+
+def together(split: Any) -> list[int]:
+    return sorted([*split.train, *split.validation, *split.test])
+
+
+class TestSplits:
+    """Which crops train, validate, test."""
+
+    @given(st.integers(5, 500), st.integers(0, 2**32 - 1))
+    def test_random_crops_are_60_20_20_and_every_one_of_them(self, count: int, seed: int) -> None:
+        split = original(np.zeros(count), seed)
+        assert together(split) == list(range(count))
+        assert abs(len(split.train) - 0.6 * count) <= 1
+        assert abs(len(split.test) - 0.2 * count) <= 1
+
+    @settings(deadline=None)
+    @given(st.integers(2, 12), st.integers(2, 12), st.integers(0, 2**32 - 1), st.booleans())
+    def test_no_group_trains_and_tests(self, low: int, high: int, seed: int, mixed: bool) -> None:
+        random = np.random.default_rng(seed)
+        counts = random.integers(5, 60, low + high)
+        groups = np.repeat([f"g{number}" for number in range(low + high)], counts)
+        labels = np.repeat([0] * low + [1] * high, counts)
+        if mixed:
+            groups = np.tile(groups, 2)
+            labels = np.concatenate([labels, 1 - labels])
+        split = grouped(labels, groups, seed)
+        assert together(split) == list(range(len(labels)))
+        assert not set(groups[split.train]) & set(groups[split.test])
+        assert not set(groups[split.validation]) & set(groups[split.test])
+        if min(low, high) > 3 and not mixed:
+            assert not set(groups[split.train]) & set(groups[split.validation])
+        for part in (split.train, split.test):
+            assert set(labels[part]) == {0, 1}
+
+    def test_shares_of_many_equal_groups_are_60_20_20(self) -> None:
+        groups, labels = np.repeat(np.arange(20), 10).astype(str), np.repeat([0, 1], 100)
+        split = grouped(labels, groups)
+        assert (len(split.train), len(split.validation), len(split.test)) == (120, 40, 40)
+
+    def test_a_class_from_one_recording_cannot_be_grouped(self) -> None:
+        with pytest.raises(ParameterError, match="class 'low' comes from one recording only; record") as caught:
+            grouped([0, 0, 1], ["a", "b", "c"], by="recording", classes=("high", "low"))
+        assert "\n" not in str(caught.value)
+
+    @given(st.integers(0, 2**32 - 1), st.floats(0, 3))
+    def test_blocks_of_different_parts_are_a_gap_apart(self, seed: int, purge: float) -> None:
+        times = np.tile(np.sort(np.random.default_rng(seed).uniform(0, 100, 400)), 2)
+        recordings = np.repeat(["a", "b"], 400)
+        split = timed(np.repeat([0, 1], 400), recordings, times, seed, blocks=10, purge=purge)
+        part = np.full(800, -1)
+        for number, rows in enumerate((split.train, split.validation, split.test)):
+            assert len(rows)
+            part[rows] = number
+        for name in "ab":
+            own = (recordings == name) & (part >= 0)
+            differ = np.diff(part[own]) != 0
+            assert (np.diff(times[own])[differ] >= 2 * purge - 1e-9).all() or purge == 0
+
+    def test_without_times_there_is_no_time_split(self) -> None:
+        with pytest.raises(ParameterError, match="needs the time of every crop"):
+            timed([0, 1], ["a", "b"], [0.0, np.nan])
+
+    def test_a_purge_that_leaves_nothing_is_refused(self) -> None:
+        with pytest.raises(ParameterError, match="nothing is left"):
+            timed([0] * 100, ["a"] * 100, np.arange(100.0), purge=50)
+
+    def test_auto_is_grouped_where_the_data_allow_it(self, tmp_path: Path) -> None:
+        how = sp.make("classifier", "lenet5").preprocessing
+        several = load_dataset(make_stores(tmp_path, 2, 4), how)
+        assert split_of(several).name == "grouped"
+        folder = tmp_path / "single"
+        folder.mkdir()
+        assert split_of(load_dataset(make_stores(folder, 1, 4), how)).name == "original"
+        with pytest.raises(ParameterError, match="'auto', 'original'"):
+            split_of(several, "random")  # type: ignore[arg-type]
+        with pytest.raises(ParameterError, match="'camera'"):
+            split_of(several, "grouped", "camera")
+
+
+def scored(seed: int, count: int = 300, classes: int = 2) -> tuple[Any, Any]:
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, classes, count)
+    scores = random.normal(0, 1, (count, classes))
+    scores[np.arange(count), labels] += 1
+    return np.round(scores, 1), labels
+
+
+class TestMetrics:
+    """Figures are those of scikit-learn where it has them."""
+
+    @pytest.mark.parametrize("classes", [2, 3])
+    def test_accuracy_confusion_auc_and_loss(self, classes: int) -> None:
+        sk = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
+        scores, labels = scored(1, classes=classes)
+        found = measure(scores, labels, np.arange(len(labels)).astype(str))
+        probabilities = probabilities_of(scores)
+        value = probabilities[:, 1] if classes == 2 else probabilities
+        assert found.accuracy == pytest.approx(sk.accuracy_score(labels, scores.argmax(1)))
+        assert found.auc == pytest.approx(sk.roc_auc_score(labels, value, multi_class="ovr"), abs=1e-4)
+        assert found.loss == pytest.approx(sk.log_loss(labels, probabilities))
+        np.testing.assert_array_equal(found.confusion, sk.confusion_matrix(labels, scores.argmax(1)))
+
+    def test_intervals_come_from_groups_never_from_crops(self) -> None:
+        scores, labels = scored(2, 40)
+        groups = np.arange(40).astype(str)
+        once = measure(scores, labels, groups)
+        often = measure(np.repeat(scores, 50, 0), np.repeat(labels, 50), np.repeat(groups, 50))
+        assert often.accuracy_interval == pytest.approx(once.accuracy_interval)
+        assert often.auc_interval == pytest.approx(once.auc_interval)
+        low, high = once.accuracy_interval
+        assert low < once.accuracy < high
+
+    def test_too_few_groups_give_no_interval(self) -> None:
+        scores, labels = scored(3)
+        found = measure(scores, labels, labels.astype(str))
+        assert np.isnan(found.accuracy_interval).all()
+        assert found.facts()["accuracy_interval"] is None
+        json.dumps(found.facts(), allow_nan=False)
+
+    def test_calibrated_probabilities_have_no_calibration_error(self) -> None:
+        random = np.random.default_rng(4)
+        sure = random.uniform(0.5, 1, 200_000)
+        labels = (random.uniform(size=len(sure)) < sure).astype(np.int64)
+        curve = reliability(np.stack([1 - sure, sure], 1), labels)
+        assert curve.error < 0.005
+        assert curve.counts.sum() == len(sure)
+        assert (np.diff(curve.confidence) > 0).all()
+
+    @pytest.mark.parametrize("factor", [0.3, 1.0, 4.0])
+    def test_temperature_scaling_finds_the_factor(self, factor: float) -> None:
+        random = np.random.default_rng(5)
+        logit = random.normal(0, 2, 100_000)
+        labels = (random.uniform(size=len(logit)) < 1 / (1 + np.exp(-logit))).astype(np.int64)
+        scores = np.stack([np.zeros_like(logit), factor * logit], 1)
+        assert temperature_of(scores, labels) == pytest.approx(factor, rel=0.03)
+
+
+class TestProbe:
+    """Models that cannot see spatter."""
+
+    def test_they_find_the_confound_and_nothing_else(self, tmp_path: Path) -> None:
+        pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+        stores = {
+            make_store(tmp_path / f"{kind}{number}.h5", "mid", 40, 50 + number + 10 * index, level): kind
+            for index, (kind, level) in enumerate((("low", 40), ("high", 12)))
+            for number in range(2)
+        }
+        data = load_dataset(stores, sp.make("classifier", "lenet5").preprocessing)
+        found = {item.name: item for item in probe(data, original(data.labels))}
+        assert tuple(found) == PROBES
+        assert found["background ring"].accuracy > 0.95
+        assert found["mean colour"].accuracy > 0.8
+        assert found["crop size"].accuracy < 0.75
+        assert found["table columns"].accuracy < 0.75
+
+
+@pytest.mark.torch
+class TestReport:
+    """Random stands beside grouped, and what cannot be known is said in plain words."""
+
+    @pytest.fixture
+    def report(self, torch: Any, tmp_path: Path) -> Evaluation:
+        pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+        return sp.evaluate("lenet5", make_stores(tmp_path, 3, 20, simulated=True), out=tmp_path / "report", **QUICK)
+
+    def test_random_stands_beside_grouped(self, report: Evaluation, tmp_path: Path) -> None:
+        assert [outcome.split for outcome in report.outcomes] == ["original", "grouped"]
+        assert all(outcome.metrics for outcome in report.outcomes)
+        assert len(report.probes) == 2 * len(PROBES)
+        text = (tmp_path / "report" / "evaluation.md").read_text()
+        for piece in ("| original |", "| grouped |", "the label cannot be told from the recording", "Confound probe"):
+            assert piece in text
+        facts = json.loads((tmp_path / "report" / "evaluation.json").read_text())
+        assert facts["outcomes"][1]["metrics"]["groups"] == 2
+        assert (tmp_path / "report" / "reliability.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_simulated_recordings_are_marked(self, report: Evaluation) -> None:
+        assert report.simulated
+        assert "simulated" in str(report).splitlines()[0]
+        assert any("simulated" in remark for remark in report.remarks)
+
+    def test_a_split_that_is_not_possible_is_said_beside_the_random_one(self, torch: Any, tmp_path: Path) -> None:
+        found = sp.evaluate("lenet5", make_stores(tmp_path, 1, 20), probes=False, **QUICK)
+        assert found["original"].metrics
+        assert found["grouped"].metrics is None
+        assert "not enough groups" in found["grouped"].reason
+        assert any("comes from one recording only" in remark for remark in found.remarks)
+        assert "not possible" in str(found)
+
+    def test_labels_that_change_within_recordings_are_not_called_confounded(self, torch: Any, tmp_path: Path) -> None:
+        stores = list(make_stores(tmp_path, 2, 20))
+        for path in stores:
+            with sp.open_store(path, mode="a") as store:
+                store.set_column("label", np.tile(["low", "high"], 10))
+        found = sp.evaluate("lenet5", stores, probes=False, splits=("original",), **QUICK)
+        assert not any("cannot be told" in remark for remark in found.remarks)
+
+    def test_a_trained_model_is_measured_on_recordings_that_it_has_not_seen(self, torch: Any, tmp_path: Path) -> None:
+        run = sp.train(make_stores(tmp_path, 2, 20), out=tmp_path / "runs", progress=False, **QUICK)
+        folder = tmp_path / "other"
+        folder.mkdir()
+        other = {
+            make_store(folder / f"{kind}{number}.h5", kind, 20, 500 + number): kind
+            for kind in ("low", "high")
+            for number in range(2)
+        }
+        found = sp.evaluate(run, other, splits=(), probes=False)
+        assert [outcome.split for outcome in found.outcomes] == ["new data"]
+        assert found["new data"].test == 80
+        again = sp.evaluate(run.path, probes=False)
+        test = run.facts["metrics"]["test"]
+        assert again["grouped"].metrics is not None
+        assert again["grouped"].metrics.facts() == test
+
+    def test_data_of_other_classes_are_refused(self, torch: Any, tmp_path: Path) -> None:
+        run = sp.train(make_stores(tmp_path, 2, 20), out=tmp_path / "runs", progress=False, **QUICK)
+        data = {path: label.upper() for path, label in make_stores(tmp_path / "runs", 1, 5).items()}
+        with pytest.raises(ParameterError, match="the model tells high, low apart, the data have HIGH, LOW"):
+            sp.evaluate(run, data)
+
+    def test_nothing_to_evaluate_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ParameterError, match="needs data"):
+            sp.evaluate("lenet5")
+        with pytest.raises(MissingFileError, match="no model at"):
+            sp.evaluate(tmp_path / "nowhere")

@@ -1,0 +1,425 @@
+"""Simulated recordings: plausible physics, calibrated looks, exact truth, the same frames every time."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from numpy.typing import NDArray
+
+import spatterlib as sp
+from spatterlib.cli import cli
+from spatterlib.crops import encode
+from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, StoreError
+from spatterlib.kernels.flights import _fly
+from spatterlib.simulation import EVENT_TRUTH, STREAK_TRUTH, Settings, Truth, simulate_frames
+from spatterlib.simulation.physics import planck, plume_left, schedule
+from spatterlib.simulation.scene import Scene
+from spatterlib.simulation.tables import curvature
+
+Frames = list[Any]
+# Small and quick, where the looks do not matter.
+SMALL = {"width": 160, "height": 96, "layer_seconds": 1.0, "recoat_seconds": 1.0}
+
+
+def lit_frames(settings: Settings, count: int = 25) -> Frames:
+    """The first frames with the laser on."""
+    return list(simulate_frames(settings, round(0.5 * settings.fps), round(0.5 * settings.fps) + count))
+
+
+def luma(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)  # type: ignore[return-value]
+
+
+class TestSameSeedSameFrames:
+    def test_whatever_the_number_of_workers(self, tmp_path: Path) -> None:
+        for workers in (1, 3):
+            sp.simulate(tmp_path / f"{workers}.mp4", seconds=3, seed=5, workers=workers, **SMALL)
+        assert (tmp_path / "1.mp4").read_bytes() == (tmp_path / "3.mp4").read_bytes()
+        assert (tmp_path / "1.truth.npz").read_bytes() == (tmp_path / "3.truth.npz").read_bytes()
+
+    def test_wherever_one_begins(self) -> None:
+        settings = Settings(seconds=2, seed=3, **SMALL)
+        whole = list(simulate_frames(settings))
+        for frame in simulate_frames(settings, 21, 27):
+            np.testing.assert_array_equal(frame.rgb, whole[frame.number].rgb)
+            assert frame.streaks.tobytes() == whole[frame.number].streaks.tobytes()
+            assert frame.events.tobytes() == whole[frame.number].events.tobytes()
+
+    def test_another_seed_gives_other_frames(self) -> None:
+        one, other = (lit_frames(Settings(seconds=2, seed=seed, **SMALL), 2)[1].rgb for seed in (1, 2))
+        assert not np.array_equal(one, other)
+
+    def test_the_recording_changes_the_picture_and_not_the_build(self) -> None:
+        one, other = (Scene(Settings(seconds=2, recording=recording, **SMALL)) for recording in (1, 2))
+        np.testing.assert_array_equal(one.schedule.islands, other.schedule.islands)
+        assert one.nuisance != other.nuisance
+
+    def test_confounded_recordings_of_one_level_share_their_nuisance(self) -> None:
+        found = {
+            (flow, recording): Scene(
+                Settings(seconds=1, gas_flow=flow, recording=recording, confounded=True, **SMALL)
+            ).nuisance
+            for flow in ("low", "high")
+            for recording in (1, 2)
+        }
+        assert found["low", 1] == found["low", 2] != found["high", 1] == found["high", 2]
+        assert found["low", 1].gain > found["high", 1].gain
+
+
+class TestFiles:
+    def test_a_lossless_video_holds_the_very_frames(self, tmp_path: Path) -> None:
+        settings = Settings(seconds=1, lossless=True, **SMALL)
+        sp.simulate(tmp_path / "a.mkv", settings)
+        with av.open(str(tmp_path / "a.mkv")) as container:
+            decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        np.testing.assert_array_equal(decoded, [frame.rgb for frame in simulate_frames(settings)])
+
+    def test_an_npy_file_holds_them_too(self, tmp_path: Path) -> None:
+        settings = Settings(seconds=1, **SMALL)
+        sp.simulate(tmp_path / "a.npy", settings)
+        np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), [frame.rgb for frame in simulate_frames(settings)])
+
+    def test_a_video_says_that_it_is_simulated(self, tmp_path: Path) -> None:
+        sp.simulate(tmp_path / "a.mp4", seconds=1, seed=42, fps=30, **SMALL)
+        with av.open(str(tmp_path / "a.mp4")) as container:
+            assert "simulated by spatterlib" in container.metadata["comment"]
+            assert "seed 42" in container.metadata["comment"]
+            times = [frame.time for frame in container.decode(video=0)]
+        np.testing.assert_allclose(times, np.arange(30) / 30, atol=1e-4)
+
+    def test_the_truth_loads_without_pickle_and_says_what_it_was_made_with(self, tmp_path: Path) -> None:
+        made = sp.simulate(tmp_path / "a.mp4", seconds=1, gas_flow="0.4>1.8", **SMALL)
+        loaded = Truth.load(tmp_path / "a.mp4")
+        assert loaded.settings == made.settings == Settings(seconds=1, gas_flow="0.4>1.8", **SMALL)
+        with np.load(tmp_path / "a.truth.npz", allow_pickle=False) as tables:
+            for name in ("events", "streaks", "layers"):
+                assert tables[name].tobytes() == getattr(loaded, name).tobytes()
+        with zipfile.ZipFile(tmp_path / "a.truth.npz") as archive:
+            about = json.loads(archive.read("about.json"))
+        assert about["simulated"] is True
+        assert about["gas_speeds"] == [0.4, 1.8]
+
+    def test_nothing_half_done_is_left_behind(self, tmp_path: Path) -> None:
+        def stop(done: int, expected: int) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            sp.simulate(tmp_path / "a.mp4", seconds=1, progress=stop, **SMALL)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_existing_files_are_kept_unless_told(self, tmp_path: Path) -> None:
+        sp.simulate(tmp_path / "a.npy", seconds=0.1, **SMALL)
+        with pytest.raises(OutputExistsError, match="overwrite"):
+            sp.simulate(tmp_path / "a.npy", seconds=0.1, **SMALL)
+        sp.simulate(tmp_path / "a.npy", seconds=0.1, overwrite=True, **SMALL)
+
+    def test_a_file_that_is_no_truth_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(MissingFileError, match=r"nothing\.truth\.npz"):
+            Truth.load(tmp_path / "nothing.mp4")
+        (tmp_path / "a.truth.npz").write_bytes(b"no archive")
+        with pytest.raises(StoreError, match="no truth file"):
+            Truth.load(tmp_path / "a.mp4")
+
+    def test_memory_does_not_grow_with_the_length(self, tmp_path: Path) -> None:
+        def peak(seconds: float) -> int:
+            tracemalloc.start()
+            sp.simulate(tmp_path / "a.mkv", seconds=seconds, overwrite=True, **SMALL)
+            _, most = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            return most
+
+        peak(2)
+        assert peak(40) < 1.1 * peak(12)
+
+    def test_the_two_hundred_minute_build_can_be_laid_out(self) -> None:
+        scene = Scene(Settings(seconds=12_048))
+        assert scene.settings.frames == 301_200
+        assert 600 < len(scene.layers()) < 750
+        assert len(list(simulate_frames(scene.settings, 301_190, 301_200))) == 10
+
+
+class TestCommand:
+    def test_makes_a_video_and_its_truth(self, tmp_path: Path) -> None:
+        sp.catalog().hook.spatter_commands(cli=cli)
+        out = str(tmp_path / "a.mp4")
+        options = ["--seconds", "1", "--seed", "7", "--gas-flow", "high", "--width", "160", "--height", "96"]
+        done = CliRunner().invoke(cli, ["simulate", out, *options])
+        assert done.exit_code == 0, done.output
+        assert "simulated, 25 frames" in done.output
+        assert Truth.load(out).settings == Settings(seconds=1, seed=7, gas_flow="high", width=160, height=96)
+
+    def test_has_an_option_for_every_setting(self) -> None:
+        sp.catalog().hook.spatter_commands(cli=cli)
+        text = CliRunner().invoke(cli, ["simulate", "--help"]).output
+        for name in Settings.__dataclass_fields__:
+            assert f"--{name.replace('_', '-')}" in text
+
+
+class TestTruth:
+    def test_streaks_of_the_truth_are_lit_in_the_frame(self) -> None:
+        settings = Settings(seconds=3, seed=2, noise=0.5, preset="easy")
+        dark = luma(Scene(settings).view(0).dark).astype(int)
+        hits = total = 0
+        for frame in lit_frames(settings):
+            rise = cv2.dilate((luma(frame.rgb) - dark).clip(0).astype(np.uint8), np.ones((3, 3), np.uint8))
+            clear = frame.streaks[(frame.streaks["snr"] > 5) & (frame.streaks["hidden"] < 0.5)]
+            for end in ("start", "end"):
+                levels = rise[clear[f"{end}_y"].round().astype(int), clear[f"{end}_x"].round().astype(int)]
+                hits, total = hits + int((levels >= 5).sum()), total + len(levels)
+        assert total > 500
+        assert hits > 0.97 * total
+
+    def test_events_are_what_shines(self) -> None:
+        settings = Settings(seconds=3, seed=2, noise=0, drift=0)
+        dark = luma(Scene(settings).view(0).dark).astype(int)
+        for frame in lit_frames(settings, 15):
+            bright = (luma(frame.rgb) - dark) > 23
+            covered = np.zeros_like(bright)
+            for event in frame.events:
+                x, y, width, height = (int(event[name]) for name in ("x", "y", "width", "height"))
+                covered[y : y + height, x : x + width] = True
+                assert bright[y : y + height, x : x + width].sum() <= 1.02 * event["lit"] + 4
+            assert (bright & ~covered).sum() < 0.01 * max(bright.sum(), 1) + 30
+            assert sum(frame.events["laser"]) == pytest.approx(1, abs=0.02)
+
+    def test_speeds_lie_where_they_were_launched(self) -> None:
+        streaks = np.concatenate([frame.streaks for frame in lit_frames(Settings(seconds=3, gas_speed=0))])
+        assert streaks["launch_speed"].min() >= 0.999
+        assert streaks["launch_speed"].max() <= 10.001
+        # Without wind, drag only slows; a little is the fall.
+        assert (streaks["speed"] <= streaks["launch_speed"] + 0.3).all()
+        np.testing.assert_array_less(0, streaks["duration"])
+
+    def test_short_exposures_cut_streaks_to_length_over_exposure(self) -> None:
+        settings = Settings(seconds=1, fps=1000, exposure=0.0005, seed=4)
+        frames = list(simulate_frames(settings, 600, 630))
+        streaks = np.concatenate([frame.streaks for frame in frames])
+        bounded = streaks[(streaks["cut"] & 3) == 3]
+        assert len(bounded) > 20
+        np.testing.assert_allclose(bounded["duration"], 0.0005, rtol=0.02)
+        millimetres = bounded["speed"] * 0.5
+        # Seen from an angle, a way never looks longer than it is, but for perspective.
+        assert (bounded["length"] * 0.4 < 1.25 * millimetres + 0.4).all()
+
+    def test_long_exposures_hold_whole_flights(self) -> None:
+        streaks = np.concatenate([frame.streaks for frame in lit_frames(Settings(seconds=3))])
+        hot = streaks[(streaks["kind"] == 0) & (streaks["length"] > 20)]
+        assert np.mean((hot["cut"] & 3) == 0) > 0.5
+
+    def test_curvature_of_a_circle_is_one_over_its_radius(self) -> None:
+        turn = np.deg2rad([[10.0], [35.0], [60.0]])
+        # Counter-clockwise as seen, y down: to the left.
+        a, b, c = np.stack([50 * np.cos(turn), -50 * np.sin(turn)], -1)
+        np.testing.assert_allclose(curvature(a, b, c), [1 / 50])
+        np.testing.assert_allclose(curvature(c, b, a), [-1 / 50])
+
+    def test_layers_begin_and_end_with_the_laser(self, tmp_path: Path) -> None:
+        truth = sp.simulate(tmp_path / "a.npy", seconds=8, **SMALL)
+        events, layers = truth.events, truth.layers
+        assert layers["layer"].tolist() == [1, 2, 3, 4]
+        lit = events[events["laser"] > 0]
+        for layer in layers:
+            times = lit["time"][lit["layer"] == layer["layer"]]
+            assert times.min() == pytest.approx(layer["start"], abs=0.08)
+            assert times.max() == pytest.approx(layer["stop"], abs=0.08)
+
+    def test_a_change_of_gas_is_in_the_events(self, tmp_path: Path) -> None:
+        truth = sp.simulate(tmp_path / "a.npy", seconds=6, gas_flow="0.4>1.8", change_at=2.5, **SMALL)
+        for event in truth.events:
+            assert event["gas_speed"] == pytest.approx(1.8 if event["time"] >= 2.5 else 0.4)
+
+
+def flight(gas: float = 0.0, gravity_only: bool = False, diameter: float = 80e-6, up: float = 1500.0) -> Any:
+    """x and z in mm of one flight, along x at 1 m/s and up, looked at from the side."""
+    side = np.array([[1.0, 0, 0, 0], [0, 0, 1.0, 0], [0, 0, 0, 1.0]])
+    points = np.empty((250, 6), np.float32)
+    count = _fly(
+        0.0, 0.0, 0.05, 1000.0, 0.0, up, diameter, 2700.0, gas, 0.0, 1e13, side, planck(), points
+    )  # fmt: skip
+    return points[:count].astype(float)
+
+
+def by_small_steps(gas: float, seconds: float, diameter: float = 80e-6, up: float = 1500.0) -> NDArray[np.float64]:
+    """The same flight by the equations of the documentation, a hundred times finer, in metres."""
+    position, velocity = np.array([0.0, 0.05e-3]), np.array([1.0, up / 1000])
+    step = 4e-6
+    for _ in range(round(seconds / step)):
+        wind = np.array([gas / 1000 * min(max(position[1], 2e-5) / 15e-3, 1) ** 0.125, 0])
+        slip = np.linalg.norm(velocity - wind)
+        reynolds = 0.41 * slip * diameter / 6.1e-5
+        rate = 18 * 6.1e-5 / (7000 * diameter**2) * (1 + np.sqrt(reynolds) / 9.06) ** 2
+        velocity = velocity + step * (-rate * (velocity - wind) - np.array([0, 9.81]))
+        position = position + step * velocity
+    return 1000 * position
+
+
+class TestPhysics:
+    @pytest.mark.parametrize("gas", [0.0, -2000.0])
+    def test_flights_follow_the_equations(self, gas: float) -> None:
+        points = flight(gas)
+        for k in (10, 40, len(points) - 2):
+            np.testing.assert_allclose(points[k, :2], by_small_steps(gas, 0.4e-3 * k), rtol=0.02, atol=0.15)
+
+    def test_gravity_bends_flights_down(self) -> None:
+        height = flight()[:, 1]
+        assert (np.diff(height, 2) < 0).all()
+
+    def test_without_wind_energy_only_falls(self) -> None:
+        points = flight()
+        speed = np.diff(points[:, 2]) / 0.4e-3
+        height = 0.5 * (points[1:, 1] + points[:-1, 1])
+        assert (np.diff(0.5 * speed**2 + 9810 * height) < 1e-6 * speed[0] ** 2).all()
+
+    def test_large_particles_shine_longer(self) -> None:
+        assert len(flight(diameter=30e-6)) < len(flight(diameter=60e-6)) < len(flight(diameter=90e-6))
+
+    def test_cooling_turns_white_to_orange(self) -> None:
+        red, green, blue = flight()[:, 3:6].T
+        assert (np.diff(red) <= 0).all()
+        assert (np.diff(blue / red)[:-1] < 0).all()
+        assert (blue[1:] < green[1:]).all()
+        white = planck()[200]
+        np.testing.assert_allclose(white, 1, rtol=1e-9)
+
+    def test_more_gas_drives_streaks_further(self) -> None:
+        drift = []
+        for speed in (0.2, 1.0, 2.5):
+            streaks = np.concatenate(
+                [frame.streaks for frame in lit_frames(Settings(seconds=3, gas_speed=speed, seed=6))]
+            )
+            drift.append(np.mean(streaks["end_x"] - streaks["source_x"]))
+        assert 0 > drift[0] > drift[1] > drift[2]
+
+    def test_the_gas_can_flow_elsewhere(self) -> None:
+        right = lit_frames(Settings(seconds=3, gas_speed=2, gas_direction=0, seed=6))
+        streaks = np.concatenate([frame.streaks for frame in right])
+        assert np.mean(streaks["end_x"] - streaks["source_x"]) > 0
+
+    def test_gas_clears_the_plume(self) -> None:
+        left = [plume_left(speed, 1.0) for speed in (0.0, 0.5, 1.0, 2.0, 4.0)]
+        assert left == sorted(left, reverse=True)
+        assert plume_left(0.5, 0.0) == plume_left(2.0, 0.0)
+
+    def test_the_hatch_turns_by_67_degrees(self) -> None:
+        course = schedule(Settings(seconds=100))
+        angle = {int(layer): np.rad2deg(a) for layer, a in zip(course.layer, course.islands[:, 3], strict=True)}
+        turns = np.diff([angle[layer] for layer in sorted(angle)]) % 360
+        np.testing.assert_allclose(turns, 67)
+
+    def test_recoating_is_blue(self) -> None:
+        settings = Settings(seconds=40)
+        course = schedule(settings)
+        pause = course.islands[course.layer == 1, 0].max()
+        number = round((pause + 0.5 * settings.recoat_seconds) * 25)
+        [frame] = simulate_frames(settings, number, number + 1)
+        red, green, blue = frame.rgb.reshape(-1, 3).mean(0)
+        assert blue > red + green
+        assert len(frame.events) == 0
+
+    @pytest.mark.parametrize("camera", ["left", "right"])
+    def test_cameras_see_the_same_build_from_elsewhere(self, camera: str) -> None:
+        mid, other = (
+            lit_frames(Settings(seconds=2, seed=3, camera=where, nuisance=0), 3)[2]  # type: ignore[arg-type]
+            for where in ("mid", camera)
+        )
+        assert len(mid.streaks) > 5
+        assert abs(len(mid.streaks) - len(other.streaks)) < 0.5 * len(mid.streaks)
+        assert not np.array_equal(mid.rgb, other.rgb)
+
+    def test_a_bump_moves_the_picture(self) -> None:
+        still, bumped = (
+            next(simulate_frames(Settings(seconds=2, seed=3, bump_at=bump, bump_px=10), 40, 41)) for bump in (None, 1.0)
+        )
+        moved = bumped.events["source_x"] - still.events["source_x"]
+        np.testing.assert_allclose(moved[~np.isnan(moved)], 8, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"exposure": -0.1}, r"exposure must be a number from 1e-06 to 10, got -0\.1"),
+        ({"fps": 0}, "fps must be a number from"),
+        ({"exposure": 0.05}, "at most the frame interval"),
+        ({"width": 641}, "width must be an even number"),
+        ({"width": 64.5}, "width must be a whole number"),
+        ({"mm_per_px": 0.02}, "at least four times island_mm"),
+        ({"gas_flow": "strong"}, "'low', 'high' or a speed"),
+        ({"gas_flow": "low", "gas_speed": 1}, "not both"),
+        ({"gas_flow": "low>high>low"}, "may change once"),
+        ({"change_at": 3}, "change_at needs"),
+        ({"camera": "top"}, "camera must be one of 'mid', 'left', 'right'"),
+        ({"contrast": 1.5}, "contrast must be a number from 0 to 1"),
+        ({"seed": -1}, "seed must be a whole number"),
+        ({"seconds": float("nan")}, "seconds must be"),
+        ({"confounded": 1}, "confounded must be one of True or False"),
+        ({"gas_sped": 1}, "did you mean 'gas_speed'"),
+    ],
+)
+def test_wrong_parameters_are_refused_in_one_line(tmp_path: Path, parameters: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParameterError, match=message) as caught:
+        sp.simulate(tmp_path / "a.mp4", **parameters)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_places_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match=r"\.mp4, \.mkv or \.npy"):
+        sp.simulate(tmp_path / "a.gif")
+    with pytest.raises(MissingFileError, match="no folder"):
+        sp.simulate(tmp_path / "nowhere" / "a.mp4")
+    with pytest.raises(ParameterError, match="workers"):
+        sp.simulate(tmp_path / "a.mp4", workers=0)
+
+
+PUBLISHED = {"height": 90.5, "width": 119.0, "area": 10_885.0}
+SHARES = {5_000.0: 12.4, 10_000.0: 33.5, 20_000.0: 38.8, np.inf: 15.3}
+"""What the research system measured: medians in px and px², percent of the crop boxes by area."""
+
+
+@pytest.mark.slow
+def test_crops_are_like_the_published_ones(tmp_path: Path) -> None:
+    """Preset easy, H.264 at 0.27 Mbit/s, the original settings: medians within 10 %, shares within 5 points."""
+    tables, greys, sizes, frames = [], {"low": [], "high": []}, [], 0
+    for flow, seed in (("low", 21), ("high", 22), ("low", 31), ("high", 32)):
+        path = tmp_path / f"{flow}{seed}.mp4"
+        sp.simulate(path, gas_flow=flow, seed=seed, seconds=53, preset="easy")
+        frames += 53 * 25
+        for clip, found in sp.detect(path, **sp.ORIGINAL):
+            crops = clip.crops(found)
+            greys[flow] += [luma(np.ascontiguousarray(crop)).mean() for crop in crops]
+            sizes += [len(encode(crop)) for crop in crops]
+            tables.append(found)
+    table = np.concatenate(tables)
+    black = table["peak"] < 40
+    area = table["width"] * table["height"].astype(float)
+    assert np.median(table["height"]) == pytest.approx(PUBLISHED["height"], rel=0.1)
+    assert np.median(table["width"]) == pytest.approx(PUBLISHED["width"], rel=0.1)
+    assert np.median(area) == pytest.approx(PUBLISHED["area"], rel=0.1)
+    shares = np.diff([0, *(100 * np.mean(area < bound) for bound in SHARES)])
+    np.testing.assert_allclose(shares, list(SHARES.values()), atol=5)
+    each = [np.unique(part["frame"], return_counts=True)[1] for part in tables if len(part)]
+    counts = np.concatenate(each)
+    assert len(counts) / frames == pytest.approx(0.37, abs=0.04)
+    assert np.mean(counts <= 2) > 0.998
+    assert counts.mean() == pytest.approx(1.005, abs=0.02)
+    assert 0.005 < black.mean() < 0.025
+    assert 2_100 < np.mean(sizes) < 4_000
+    assert 28 < np.median(greys["low"]) < 48
+    assert 7 < np.median(greys["high"]) < 15
+
+
+def test_the_dtypes_are_documented() -> None:
+    from spatterlib.simulation import truth
+
+    text = Path(truth.__file__).read_text(encoding="utf-8")
+    for name in {*EVENT_TRUTH.names, *STREAK_TRUTH.names} - {"frame", "time"}:
+        assert text.count(name.split("_")[0]) >= 2
