@@ -134,6 +134,7 @@ def test_step(benchmark: BenchmarkFixture, measuring: bool, way: str, id_: str) 
     if way.startswith("ours"):
         network, images = Trainable.new(1, tanh=tanh, seed=1, device="cpu"), samples
         parameters = list(network.parameters.values())
+        torch.set_num_threads(1)  # as the loop does: the stages have threads of their own
     else:
         network, images = plain(1, tanh=tanh), torch.from_numpy(samples).permute(0, 3, 1, 2).float() / 255
         parameters = list(network.parameters())

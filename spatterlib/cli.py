@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import logging
 import sys
@@ -24,6 +25,11 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 log = logging.getLogger("spatterlib")
 
 INCOMPLETE, INTERRUPTED = 3, 130
+
+_NOTHING = (
+    "nothing passed the filters: look at a frame with `spatterlib show VIDEO --frame N --min-area 50`, "
+    "then set --min-area and --threshold to suit your camera"
+)
 
 
 class _Json(logging.Formatter):
@@ -123,6 +129,7 @@ _RUN_OPTIONS = (
     click.option("--crop-format", type=click.Choice(["jpeg", "png"]), help="How crops are encoded.  [default: jpeg]"),
     click.option("--quality", type=int, help="JPEG quality, 1-100.  [default: 95]"),
     click.option("--gap", metavar="SECONDS", help="Pause that separates layers.  [default: auto]"),
+    click.option("--workers", type=int, metavar="N", help="Parts of the video worked on side by side.  [default: 1]"),
 )
 
 
@@ -203,7 +210,7 @@ def _jobs(videos: list[str], out: str) -> list[tuple[str, str]]:
         if len(videos) > 1:
             raise click.UsageError(f"{len(videos)} videos need a folder for OUT, got {out}; leave out its suffix")
         return [(videos[0], out)]
-    jobs = [(video, str(Path(out) / f"{Path(video).stem}.h5")) for video in videos]
+    jobs = [(video, str(Path(out) / f"{_stem(video)}.h5")) for video in videos]
     stores = [store for _, store in jobs]
     if len(videos) == 1 and Path(out).suffix:
         raise click.UsageError(f"OUT must end in {', '.join(sorted(suffixes))}, or be a folder, got {out}")
@@ -217,6 +224,12 @@ def _jobs(videos: list[str], out: str) -> list[tuple[str, str]]:
     return jobs
 
 
+def _stem(video: str) -> str:
+    """What a recording's store is called: as its file, or as the folder in which a pattern looks for images."""
+    path = Path(video)
+    return path.resolve().parent.name if glob.has_magic(path.name) else path.stem
+
+
 def _extract_one(
     video: str, out: str, options: Mapping[str, Any], plot: str | None, *, live: bool, overwrite: bool
 ) -> int:
@@ -228,7 +241,7 @@ def _extract_one(
     except OutputExistsError as error:
         raise OutputExistsError(f"{error}; add --overwrite to replace it") from error
     click.echo(str(report))
-    click.echo(f"layers: {report.gap}")
+    click.echo(f"layers: {report.gap}" if report.detections else _NOTHING)
     if plot:
         _plot(out, plot, Path(video).name, options.get("gap", "auto"))
         click.echo(f"timeline: {plot}")
@@ -245,6 +258,8 @@ def _plot(store: str, path: str, title: str, gap: Any) -> None:
 
     with open_store(store) as opened:
         table = opened.table
+        if str(opened.attrs.get("video", {}).get("comment", "")).startswith("simulated"):
+            title = f"{title} (simulated)"
         timeline(table, opened.frame_log, layers(table["time"], gap), path, title)
 
 

@@ -146,10 +146,9 @@ def _auto_gap(pauses: NDArray[np.float64]) -> tuple[float, str]:
     score = np.where(usable, np.log(above / below) * np.log1p(len(sorted_) - counts), -np.inf)
     best = int(np.argmax(score))
     gap = float(np.sqrt(below[best] * above[best]))
-    return gap, (
-        f"{gap:.3g} s: between the pauses within a layer (up to {below[best]:.3g} s) and the "
-        f"{len(sorted_) - 1 - best} pauses from {above[best]:.3g} s on"
-    )
+    count = len(sorted_) - 1 - best
+    longer = f"{count} pauses from {above[best]:.3g} s on" if count > 1 else f"one pause of {above[best]:.3g} s"
+    return gap, f"{gap:.3g} s: between the pauses within a layer (up to {below[best]:.3g} s) and the {longer}"
 
 
 def _layer_table(times: NDArray[np.float64], number: NDArray[np.int64]) -> NDArray[np.void]:

@@ -13,6 +13,7 @@ import tomllib
 from pathlib import Path
 
 import cv2
+import media
 import numpy as np
 import pytest
 
@@ -217,3 +218,76 @@ def test_control_c_leaves_a_store_that_can_be_read(tmp_path: Path) -> None:
     with sp.open_store(out) as store:
         assert store.attrs["state"] == "interrupted"
         assert len(store.table) == len(store.read(range(len(store))))
+
+
+class TestBadVideos:
+    """What is wrong is said in one line, the exit code tells, and nothing that is not whole looks so."""
+
+    def test_packets_damaged_in_the_middle_are_counted_and_the_rest_goes_on(self, tmp_path: Path) -> None:
+        video = media.write(tmp_path / "damaged.mp4", 200)
+        video, hit = media.damage(video, range(90, 96))
+        done = spatterlib("extract", video, "-o", tmp_path / "x.h5", "--min-area", "1")
+        assert done.returncode == 3
+        assert re.search(r"1\d\d of 200 frames, \d+ did not decode", done.stdout)
+        assert re.search(r"warning: only 1\d\d of 200 frames", done.stderr)
+        with sp.open_store(tmp_path / "x.h5") as store:
+            lost = np.flatnonzero(~store.frame_log["decoded"])
+            assert len(store.frame_log) == 200
+            assert len(lost) > 0
+            assert set(lost) <= set(hit)
+
+    @pytest.mark.parametrize("name", ["cut.mkv", "cut.avi"])
+    def test_a_file_cut_at_60_percent_gives_what_is_left_and_says_so(self, name: str, tmp_path: Path) -> None:
+        video = media.cut(media.write(tmp_path / name, 200))
+        done = spatterlib("extract", video, "-o", tmp_path / "x.h5", "--min-area", "1")
+        assert done.returncode == 3
+        # Matroska tells how long the whole was, not how many frames it had.
+        assert re.search(r"of (199|200) frames", done.stderr)
+        with sp.open_store(tmp_path / "x.h5") as store:
+            assert 80 < store.frame_log["decoded"].sum() < 160
+
+    def test_a_file_cut_before_its_index_is_refused(self, tmp_path: Path) -> None:
+        video = media.cut(media.write(tmp_path / "cut.mp4", 200))
+        assert "moov" in refused(spatterlib("extract", video, "-o", tmp_path / "x.h5"))
+        assert not (tmp_path / "x.h5").exists()
+
+    def test_sound_alone_is_refused(self, tmp_path: Path) -> None:
+        sound = media.write_sound(tmp_path / "sound.mp4")
+        assert "no video, only audio" in refused(spatterlib("extract", sound, "-o", tmp_path / "x.h5"))
+
+    def test_a_frame_size_that_changes_is_told_with_its_frame(self, tmp_path: Path) -> None:
+        folder = tmp_path / "frames"
+        folder.mkdir()
+        for number in range(6):
+            cv2.imwrite(str(folder / f"{number}.png"), np.zeros((60 if number < 4 else 61, 80, 3), np.uint8))
+        line = refused(spatterlib("extract", folder, "-o", tmp_path / "x.h5"))
+        assert "frame 4 has 80x61 px" in line
+        assert "80x60" in line
+
+    def test_an_output_folder_that_cannot_be_written_is_refused(self, stack: Path) -> None:
+        stack.with_name("file").write_text("")
+        line = refused(spatterlib("extract", stack, "-o", stack.parent / "file" / "x.h5"))
+        assert "file" in line
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files as Linux does")
+    @pytest.mark.parametrize("suffix", [".h5", ".zarr"])
+    def test_a_full_disk_is_told_and_leaves_a_store_that_is_not_whole(self, tmp_path: Path, suffix: str) -> None:
+        random = np.random.default_rng(0)
+        frames = flashes(400, every=2)
+        frames[::2] |= random.integers(0, 120, frames[::2].shape, dtype=np.uint8) * (frames[::2] > 0)
+        np.save(tmp_path / "long.npy", frames)
+        code = (
+            "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000)); "
+            "from spatterlib.cli import main; sys.exit(main(sys.argv[1:]))"
+        )
+        out = tmp_path / f"x{suffix}"
+        command = [sys.executable, "-c", code, "extract", str(tmp_path / "long.npy"), "-o", str(out)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 1, done
+        assert "Traceback" not in done.stderr
+        assert str(out) in done.stderr.splitlines()[-1]
+        if out.exists():
+            with sp.open_store(out) as store:
+                assert store.attrs.get("complete") is not True
+                assert len(store.read(range(len(store)))) == len(store.table)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -227,6 +228,7 @@ def test_a_contract_broken_in_the_middle_names_the_plugin_and_keeps_what_was_don
         ({"quality": 101}, "quality"),
         ({"crop_format": "gif"}, "crop_format"),
         ({"gap": -1}, "gap"),
+        ({"workers": 0}, "workers"),
         ({"filters": "area"}, "list of filters"),
         ({"start": 5, "stop": 5}, "behind start"),
         ({"start": -1}, "-1"),
@@ -261,6 +263,33 @@ def test_two_extractions_give_the_same_rows_and_bytes(tmp_path: Path) -> None:
             crops.append(store.encoded(range(len(store))))
     np.testing.assert_array_equal(tables[0], tables[1])
     assert crops[0] == crops[1]
+
+
+@pytest.mark.parametrize("options", [{}, dict(sp.ORIGINAL), {"start": 130, "stop": 1390}, {"limit": 77}])
+def test_rows_crops_and_log_are_the_same_for_any_number_of_workers(tmp_path: Path, options: dict[str, Any]) -> None:
+    video = tmp_path / "flashes.mp4"
+    write_video(video, flashes(1500, every=3), gop=120)
+    results = []
+    for workers in (1, 2, 3):
+        out = tmp_path / f"{workers}.h5"
+        report = sp.extract(video, out, workers=workers, **options)
+        with sp.open_store(out) as store:
+            results.append((store.table, store.encoded(range(len(store))), store.frame_log, report.expected))
+    for other in results[1:]:
+        for ours, expected in zip(other, results[0], strict=True):
+            np.testing.assert_array_equal(ours, expected)
+    assert len(results[0][0]) > 50
+
+
+def write_video(path: Path, frames: Frames, gop: int) -> None:
+    """H.264 with a key frame every `gop` frames."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast", "crf": "18"})
+        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
+        stream.codec_context.gop_size = gop
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
 
 
 def test_original_settings_are_a_mapping_of_keyword_arguments() -> None:

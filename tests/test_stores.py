@@ -735,12 +735,16 @@ class TestProcessesAndThreads:
 
     def test_a_writer_that_is_never_closed_ends_well(self, path: Path) -> None:
         code = """
-        store = create_store(sys.argv[1])
+        import builtins
+        builtins.kept_to_the_very_end = store = create_store(sys.argv[1])
         fill(store, 0, 100)
         store.flush()
         fill(store, 100, 100)
+        raise KeyError("and it ends with an error")
         """
-        subprocess.run(child(code, path), check=True, timeout=60)
+        done = subprocess.run(child(code, path), capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 1, done.stderr
+        assert "and it ends with an error" in done.stderr
         with sp.open_store(path) as store:
             assert_holds(store, 100)
 

@@ -320,6 +320,7 @@ def _opened(path: Path, source: InputContainer) -> Container:
         "codec": coding.name,
         "pixel_format": seen[0].format.name if seen else coding.pix_fmt,
         **({"cut": True} if cut else {}),
+        **({"comment": source.metadata["comment"]} if source.metadata.get("comment") else {}),
     }
     return Container(path, packets, width, height, turn, facts)
 

@@ -133,7 +133,7 @@ def _vigour(seed: int, count: int) -> NDArray[np.float64]:
     """Islands differ: overhangs, thin layers and the state of the plume make spatter livelier."""
     bell = random(seed, Stream.SCHEDULE, 1).standard_normal((count, 2))
     share = np.clip(0.52 * np.exp(0.22 * bell[:, 0]), 0.3, 1.0)
-    return np.stack([share, 0.97 * np.exp(0.38 * bell[:, 1])], 1)
+    return np.stack([share, 0.96 * np.exp(0.46 * bell[:, 1])], 1)
 
 
 def gas_speeds(settings: Settings) -> tuple[float, ...]:

@@ -108,11 +108,11 @@ class Scene:
             gas_y=1000.0 * speed * float(np.sin(way)),
             tilt=0.36 * speed,
             spread=float(np.deg2rad(64.0 + 8.0 * min(speed, 2.5))),
-            speed=1650.0,
+            speed=1570.0,
             fine=0.55,
             entrained=0.06 * left,
         )
-        rate = settings.spatter_rate * (0.75 + 1.4 * physics.plume_left(speed, 1.0))
+        rate = settings.spatter_rate * (0.82 + 1.3 * physics.plume_left(speed, 1.0))
         return Flow(speed, left, rate, ejection)
 
     def flow(self, time: float) -> Flow:
