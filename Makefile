@@ -5,8 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out
 VIDEO ?=
+LEARNING := $(wildcard $(foreach name,augment dataset evaluation labels lenet5 training,tests/test_$(name).py) benchmarks/test_train.py)
 
-.PHONY: run test lint bench torture clean
+.PHONY: run test test-torch lint bench torture clean
 
 $(VENV)/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -26,6 +27,14 @@ run: $(VENV)/installed
 
 test: $(VENV)/tested
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# PyTorch is several GB; nothing else needs it.
+$(VENV)/torch: $(VENV)/tested
+	@$(BIN)/python -m pip install --quiet --editable '.[torch]'
+	@touch $@
+
+test-torch: $(VENV)/torch
+	$(BIN)/python -m pytest $(LEARNING) -p no:xdist
 
 lint: $(VENV)/tested
 	$(BIN)/ruff check .

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,11 @@ import numpy as np
 import pytest
 from baselines import mog2, published_calls, tuned_calls
 from pytest_benchmark.fixture import BenchmarkFixture
+from recordings import RECORDINGS, real_data
 
 import spatterlib as sp
 from spatterlib.types import Clip
 from spatterlib.video import clips
-from recordings import RECORDINGS, real_data
 
 WAYS = ["ours", "published", "tuned", "MOG2"]
 FRAMES = 129

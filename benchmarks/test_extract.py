@@ -51,13 +51,14 @@ def with_threads(count: int, video: Path, out: Path) -> int:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_simulated(
-    benchmark: BenchmarkFixture, simulated: Any, measuring: bool, tmp_path: Path, way: str
-) -> None:
+def test_simulated(benchmark: BenchmarkFixture, simulated: Any, measuring: bool, tmp_path: Path, way: str) -> None:
     frames = FRAMES if measuring else 600
     video = simulated("low", "640x360", frames)
     out = tmp_path / "out.h5"
-    extract: Callable[..., Any] = lambda workers: sp.extract(video, out, workers=workers, overwrite=True).detections
+
+    def extract(workers: int) -> int:
+        return sp.extract(video, out, workers=workers, overwrite=True).detections
+
     runs: dict[str, Callable[[], int]] = {
         "ours, 1 worker": lambda: extract(1),
         "ours, 2 workers": lambda: extract(2),

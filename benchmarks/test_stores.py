@@ -48,9 +48,7 @@ def test_append(benchmark: BenchmarkFixture, measuring: bool, tmp_path: Path, wa
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_read_a_thousand_random_crops(
-    benchmark: BenchmarkFixture, measuring: bool, tmp_path: Path, way: str
-) -> None:
+def test_read_a_thousand_random_crops(benchmark: BenchmarkFixture, measuring: bool, tmp_path: Path, way: str) -> None:
     table, crops = material(40_000 if measuring else 1500)
     path = tmp_path / f"store{SUFFIX[way]}"
     fill(way, path, table, crops)

@@ -104,8 +104,7 @@ def decode(data: bytes) -> Image:
         raise StoreError(f"a crop of {len(data)} bytes does not decode: {error}") from error
     if bgr is None:
         raise StoreError(f"a crop of {len(data)} bytes does not decode: the image data are damaged")
-    rgb: Image = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-    return rgb
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def size(data: bytes) -> tuple[int, int]:

@@ -2,7 +2,8 @@
 
 A pixel passes the threshold only if the grey level of the difference exceeds it somewhere under the Gaussian kernel.
 That grey level is bounded by the largest changes of the channels or of the decoder's planes, which one pass at the
-pace of memory finds. Outside the rectangle that the bound leaves, nothing is computed, and of planes nothing is converted.
+pace of memory finds. Only around the columns that the bound leaves is anything computed, and of planes nothing is
+converted.
 """
 
 from __future__ import annotations

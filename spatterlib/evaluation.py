@@ -151,7 +151,7 @@ def evaluate(
     splits : sequence of {"original", "grouped", "time"}
         Which splits; "original" and "grouped" belong side by side.
     group, label, black, purge, device
-        As for `train`.
+        As for `train`; without `data`, the first four are what the model was trained with.
     probes : bool
         Also train models that cannot see spatter; needs scikit-learn.
     notify : callable, optional
@@ -183,15 +183,19 @@ def evaluate(
     if given is None:
         raise ParameterError("evaluate needs data: {store: label}, stores with a label column, or a CSV index")
     chosen: Classifier = make("classifier", run.facts.get("classifier", "lenet5") if run else model, **parameters)
+    options: dict[str, Any] = {"group": group, "label": label, "ratio": None, "black": black, "purge": purge}
+    if run and data is None:
+        options |= run.facts.get("options", {})
+    group, purge = options.pop("group"), options.pop("purge")
     asked = (group,) if group != "auto" else ()
     how = run.preprocessing if run else chosen.preprocessing
-    dataset = load_dataset(given, how, label=label, groups=asked, black=black)
+    seed = int(getattr(chosen, "seed", 1234))
+    dataset = load_dataset(given, how, groups=asked, seed=seed, **options)
     if run and run.classes != dataset.classes:
         raise ParameterError(
             f"the model tells {', '.join(run.classes)} apart, the data have {', '.join(dataset.classes)}; "
             "give data with the model's classes"
         )
-    seed = int(getattr(chosen, "seed", 1234))
     made = [(name, *_split_or_reason(dataset, name, group, seed, purge)) for name in splits]
     outcomes = [_outcome(name, split, reason, chosen, dataset, run, device, notify) for name, split, reason in made]
     if run and data is not None and _unseen(run, dataset):
@@ -263,7 +267,7 @@ def _unseen(run: Run, data: Dataset) -> bool:
 
 def _as_it_is(run: Run, data: Dataset) -> Outcome:
     metrics = measure_rows(run, data, np.arange(len(data)))
-    return Outcome("new data", "recordings", metrics, "", 0, len(data), run.temperature)
+    return Outcome("new data", "recording", metrics, "", 0, len(data), run.temperature)
 
 
 def _remarks(data: Dataset, outcomes: Sequence[Outcome], probes: Sequence[Probe]) -> Iterable[str]:

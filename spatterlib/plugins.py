@@ -204,7 +204,7 @@ def catalog() -> Catalog:
     merged = {kind: _merge(manager, sources, kind) for kind in KINDS}
     everything = {(kind, id_): tuple(found) for kind, (_, all_) in merged.items() for id_, found in all_.items()}
     return Catalog(
-        **{plural: merged[kind][0] for kind, plural in KINDS.items()},  # type: ignore[arg-type]
+        **{plural: merged[kind][0] for kind, plural in KINDS.items()},
         sources=tuple(sources),
         origins={key: found[0] for key, found in everything.items()},
         hook=manager.hook,

@@ -59,7 +59,7 @@ def original(labels: ArrayLike, seed: int = 1234) -> Split:
     order = np.random.default_rng(seed).permutation(count)
     first, second = round(SHARES[0] * count), round((SHARES[0] + SHARES[1]) * count)
     train, validation, test = (np.sort(part) for part in np.split(order, [first, second]))
-    return Split("original", train, validation, test, "single crops")
+    return Split("original", train, validation, test, "nothing")
 
 
 def possible_groups(labels: ArrayLike, groups: ArrayLike) -> bool:
@@ -119,7 +119,7 @@ def grouped(
         validation = left & (random.random(len(label)) < SHARES[1])
     train = left & ~validation
     rows = [np.flatnonzero(mask) for mask in (train, validation & left, ~left)]
-    return Split("grouped", rows[0], rows[1], rows[2], f"{by}s")
+    return Split("grouped", rows[0], rows[1], rows[2], by)
 
 
 def _draw(

@@ -124,6 +124,7 @@ def train(
     )
     parts = split_of(dataset, split, group, seed, purge)
     facts = _facts(chosen, dataset, parts, data, seed)
+    facts["options"] = {"group": group, "label": label, "ratio": ratio, "black": black, "purge": purge}
     with run_folder(Path(out), facts, resume=resume) as folder:
         tell = _listeners(callbacks, folder, facts, progress)
         checkpoint = str(folder / CHECKPOINT)

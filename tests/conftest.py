@@ -11,6 +11,7 @@ from recordings import RECORDINGS, real_data
 os.environ.setdefault("SPATTERLIB_PLUGINS", "")
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
+
 @pytest.fixture(params=RECORDINGS)
 def recording(request: pytest.FixtureRequest) -> Path:
     """Path of each real recording in turn; skips where it is absent."""

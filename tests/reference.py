@@ -20,7 +20,7 @@ class Found:
 
 
 def original(frames: NDArray[np.uint8]) -> list[Found]:
-    """What the research script finds in ``(n, h, w, 3)`` RGB frames: outlines of all levels, crops of the first frame."""
+    """What the research script finds in ``(n, h, w, 3)`` RGB frames: all outlines, crops of the first frame."""
     found = []
     for number in range(len(frames) - 1):
         first = cv2.cvtColor(frames[number], cv2.COLOR_RGB2BGR)

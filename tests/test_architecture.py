@@ -36,7 +36,7 @@ FLOORS: list[set[str]] = [
 ]
 # Built-in plugins reach the rest as a third party would, by the public face; the face itself is lazy.
 FACE = "__init__"
-HEAVY = "torch torchvision gradio numba cv2 h5py zarr av fastapi matplotlib".split()
+HEAVY = ["torch", "torchvision", "gradio", "numba", "cv2", "h5py", "zarr", "av", "fastapi", "matplotlib"]
 
 
 def floor(module: str) -> int:

@@ -16,9 +16,9 @@ import cv2
 import media
 import numpy as np
 import pytest
+from test_extraction import flashes
 
 import spatterlib as sp
-from test_extraction import flashes
 
 
 def spatterlib(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -40,7 +40,7 @@ def test_what_nobody_knows_is_an_error_that_names_file_and_nearest(tmp_path: Pat
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MissingFileError, match="nowhere.toml"):
+    with pytest.raises(MissingFileError, match=r"nowhere\.toml"):
         config.load(tmp_path / "nowhere.toml")
 
 

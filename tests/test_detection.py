@@ -54,7 +54,8 @@ class TestOriginalSettings:
         rows = 0
         with sp.open_video(recording) as video:
             for first in range(0, min(len(video.times), 700) - 1, 50):
-                frames = [picture.rgb((0, 0, video.width, video.height)) for picture in video.read(first, min(first + 51, len(video.times)))]
+                part = video.read(first, min(first + 51, len(video.times)))
+                frames = [picture.rgb((0, 0, video.width, video.height)) for picture in part]
                 rows += assert_same_as_the_script(np.stack(frames))
         assert rows > 0 or recording.name == "ded_powder_634x474.m4v"
 

@@ -245,6 +245,18 @@ class TestReport:
         assert again["grouped"].metrics is not None
         assert again["grouped"].metrics.facts() == test
 
+    def test_it_is_measured_as_it_was_trained(self, torch: Any, tmp_path: Path) -> None:
+        stores = list(make_stores(tmp_path, 2, 20))
+        for path in stores:
+            with sp.open_store(path, mode="a") as store:
+                store.set_column("flow", np.full(20, "low" if "low" in path else "high"))
+                store.set_column("batch", np.tile(["a", "b"], 10))
+        run = sp.train(stores, out=tmp_path / "runs", progress=False, label="flow", group="batch", **QUICK)
+        assert run.facts["split"]["by"] == "batch"
+        found = sp.evaluate(run, probes=False, splits=("grouped",))
+        assert found["grouped"].metrics is not None
+        assert found["grouped"].metrics.facts() == run.facts["metrics"]["test"]
+
     def test_data_of_other_classes_are_refused(self, torch: Any, tmp_path: Path) -> None:
         run = sp.train(make_stores(tmp_path, 2, 20), out=tmp_path / "runs", progress=False, **QUICK)
         data = {path: label.upper() for path, label in make_stores(tmp_path / "runs", 1, 5).items()}

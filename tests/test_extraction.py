@@ -18,7 +18,6 @@ from spatterlib.crops import decode
 from spatterlib.errors import (
     ContractError,
     OutputExistsError,
-    ParameterError,
     SpatterlibError,
     StoreError,
     VideoError,

@@ -90,7 +90,7 @@ def _next(spans: NDArray[np.int64], state: NDArray[np.int64], found: tuple[int, 
 
 @njit(cache=True, nogil=True)
 def _band_of(state: NDArray[np.int64], width: int) -> int:
-    return state[1] - 1 if state[2] == 0 and state[3] == width else state[0]
+    return int(state[1] - 1 if state[2] == 0 and state[3] == width else state[0])
 
 
 @njit(cache=True, nogil=True)

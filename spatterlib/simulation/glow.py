@@ -22,7 +22,7 @@ _COLOURS = np.array([[1.0, 0.97, 0.9], [1.0, 0.72, 0.42], [0.85, 1.0, 0.95]])
 
 def melt_power(settings: Settings, scale: float, gain: NDArray[np.float64]) -> NDArray[np.float64]:
     """``(3,)`` light of the melt pool over a whole exposure."""
-    return np.asarray(_MELT * settings.shutter * scale * np.array([1.0, 0.93, 0.8]) * gain)
+    return np.asarray(_MELT * settings.shutter * scale * scale * np.array([1.0, 0.93, 0.8]) * gain)
 
 
 @lru_cache(maxsize=4)

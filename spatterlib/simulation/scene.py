@@ -130,7 +130,7 @@ class Scene:
         """``(3,)`` factors of red, green and blue: the recording's, and the slow drift (period 10 min)."""
         found = self.nuisance
         drift = 1 + self.settings.drift * np.sin(2 * np.pi * time / 600 + found.phase)
-        return np.asarray(found.gain * drift * np.array([found.red, 1.0, found.blue]))
+        return np.asarray(self.settings.gain * found.gain * drift * np.array([found.red, 1.0, found.blue]))
 
     def bed(self, view: View, time: float) -> Image:
         """The bed without the process; while recoating under blue light, with the blade on its way and back."""

@@ -61,6 +61,8 @@ class Settings:
         Give all recordings of one flow level the same nuisance, so that it goes with the label.
     noise : float
         Grey levels, standard deviation of the sensor noise in the dark.
+    gain : float
+        Factor of all light; exposures under 1 ms need 10 to 50 for a saturated melt pool.
     spatter_rate : float
         Particles per second of laser time.
     layer_seconds, recoat_seconds, island_mm : float
@@ -105,6 +107,7 @@ class Settings:
     gas_spread: float | None = _number(None, "spread of the gas speed of a named flow (log)", 0, 1)
     confounded: bool = field(default=False, metadata={"help": "nuisance goes with the flow level"})
     noise: float = _number(1.5, "sensor noise in grey levels", 0, 30)
+    gain: float = _number(1.0, "gain of the sensor; 10 to 50 suit exposures under 1 ms", 0.01, 1000)
     spatter_rate: float = _number(7500.0, "particles per s of laser time", 0, 20_000)
     layer_seconds: float = _number(6.8, "s, scanning of a layer", 0.2, 3600)
     recoat_seconds: float = _number(11.0, "s, recoating", 0.2, 3600)
