@@ -47,7 +47,7 @@ bench: $(VENV)/tested
 	$(BIN)/python benchmarks/table.py $(OUT)/benchmarks.json
 
 torture: $(VENV)/tested
-	$(BIN)/python -m pytest -m torture -n 2 -o addopts="-ra --strict-markers --benchmark-disable"
+	$(BIN)/python -m pytest -m torture -n 2 -o addopts="-ra --import-mode=importlib --strict-markers --benchmark-disable"
 
 clean:
 	rm -rf $(VENV) $(OUT) build dist *.egg-info

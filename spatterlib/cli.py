@@ -268,7 +268,7 @@ def _plot(store: str, path: str, title: str, gap: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @common
 def info(path: str, as_json: bool) -> None:
-    """Say what is in a store or a video."""
+    """Say what is in a store, a video or a model."""
     facts = _facts(path)
     if as_json:
         click.echo(json.dumps(facts, indent=2))
@@ -279,9 +279,12 @@ def info(path: str, as_json: bool) -> None:
 
 
 def _facts(path: str) -> dict[str, Any]:
+    from spatterlib.models import RECORD, read_facts
     from spatterlib.stores import find_store, open_store
     from spatterlib.video import open_video
 
+    if (Path(path) / RECORD).is_file():
+        return {"kind": "model", **read_facts(path)}
     if find_store(path):
         with open_store(path) as store:
             return _store_facts(store)

@@ -144,7 +144,7 @@ class Preprocessing:
         if angles is None:
             return images[rows, edge : edge + self.cut, edge : edge + self.cut]
         room = max(self.size, self.cut + self.cut // 2 + 2)
-        padded = np.empty((room + (room - self.size) % 2,) * 2 + (self.channels,), np.uint8)
+        padded = np.empty((room + (room - self.size) % 2,) * 2, np.uint32)
         out = np.empty((len(rows), self.cut, self.cut, self.channels), np.uint8)
         rotate_and_cut(images, rows, angles, padded, out)
         return out

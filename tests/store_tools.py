@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
 from pathlib import Path
@@ -25,6 +26,11 @@ def rows_of(start: int, count: int) -> NDArray[np.void]:
     table["red"], table["green"], table["blue"] = number % 256, number % 101, number % 99
     table["peak"] = number % 251
     return table
+
+
+def look(store: Store) -> tuple[int, list[bytes], NDArray[np.void]]:
+    """Which process this is, two crops and the table; another process can import this function."""
+    return os.getpid(), store.encoded([0, 5]), store.table
 
 
 def crops_of(start: int, count: int, size: int = 200) -> list[bytes]:

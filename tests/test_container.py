@@ -16,7 +16,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from conftest import RECORDINGS
+from recordings import RECORDINGS
 from media import cut, damage, number_of, paint, write, write_sound
 from numpy.typing import NDArray
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -280,13 +283,28 @@ def test_rows_crops_and_log_are_the_same_for_any_number_of_workers(tmp_path: Pat
     assert len(results[0][0]) > 50
 
 
-def write_video(path: Path, frames: Frames, gop: int) -> None:
+@pytest.mark.torture
+def test_a_video_of_300000_frames_stays_under_500_mb(tmp_path: Path) -> None:
+    video = tmp_path / "long.mp4"
+    write_video(video, flashes(300, height=180, width=320), gop=250, times=1000)
+    code = (
+        "import resource, sys, spatterlib as sp; "
+        "report = sp.extract(sys.argv[1], sys.argv[2]); "
+        "print(report.decoded, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    command = [sys.executable, "-c", code, str(video), str(tmp_path / "long.h5")]
+    decoded, megabytes = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert int(decoded) == 300_000
+    assert int(megabytes) < 500
+
+
+def write_video(path: Path, frames: Frames, gop: int, times: int = 1) -> None:
     """H.264 with a key frame every `gop` frames."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast", "crf": "18"})
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
         stream.codec_context.gop_size = gop
-        for frame in frames:
+        for frame in itertools.chain.from_iterable(itertools.repeat(frames, times)):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
 

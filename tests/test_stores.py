@@ -30,7 +30,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from numpy.typing import NDArray
-from store_tools import KINDS, assert_holds, child, crops_of, fill, frames_of, names, one_line, rows_of, same
+from store_tools import KINDS, assert_holds, child, crops_of, fill, frames_of, look, names, one_line, rows_of, same
 
 import spatterlib as sp
 from spatterlib.crops import encode
@@ -686,10 +686,6 @@ class TestConvert:
             convert(path, tmp_path / "there.h5")
         with sp.open_store(path) as store:
             assert_holds(store, 10)
-
-
-def look(store: Store) -> tuple[int, list[bytes], NDArray[np.void]]:
-    return os.getpid(), store.encoded([0, 5]), store.table
 
 
 class TestProcessesAndThreads:

@@ -166,7 +166,7 @@ class ColumnStore:
                 continue
             # A column may have been replaced by the writer while it was read.
             if name in (DETECTION.names or ()) or self._state() is state:
-                return np.char.decode(values, "utf-8") if dtype.kind == "S" else values
+                return _as_text(values, name, self._path) if dtype.kind == "S" else values
 
     def encoded(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> list[bytes]:
         """Encoded crops of the rows, as they were appended; neighbours are read in one go.
@@ -379,6 +379,13 @@ class ColumnStore:
         stops = ends[chosen]
         starts = np.where(chosen > 0, ends[np.maximum(chosen, 1) - 1], 0) if len(chosen) else stops
         return starts, stops
+
+
+def _as_text(values: NDArray[Any], name: str, path: str) -> NDArray[np.str_]:
+    try:
+        return np.char.decode(values, "utf-8")
+    except UnicodeDecodeError as error:
+        raise StoreError(f"{path} is damaged: column {name!r} holds bytes that are no text") from error
 
 
 def _dtype_of(name: str, state: State, path: str) -> np.dtype[Any]:

@@ -149,22 +149,39 @@ def _fixed(value):  # type: ignore[no-untyped-def]
 
 
 @njit(**_FAST)  # type: ignore[untyped-decorator]
-def _gather(flat: Image, room: int, channels: int, x: int, y: int, step_x: int, step_y: int, line: Image) -> None:
-    """Pixels along a line through a padded image; positions are in fixed point and never negative."""
+def _place(pixels: Image, channels: int, flat: NDArray[np.uint32]) -> None:
+    """Pixels of one line, their channels packed into one number each."""
     if channels == 1:
-        for j in range(line.shape[0]):
-            at = ((y + j * step_y) >> 16) * room + ((x + j * step_x) >> 16)
-            line[j] = flat[np.uint64(at)]
+        for j in range(flat.shape[0]):
+            flat[j] = pixels[j]
     else:
-        for j in range(line.shape[0] // channels):
-            at = (((y + j * step_y) >> 16) * room + ((x + j * step_x) >> 16)) * channels
-            for c in range(channels):
-                line[np.uint64(j * channels + c)] = flat[np.uint64(at + c)]
+        for j in range(flat.shape[0]):
+            red, green, blue = np.uint32(pixels[3 * j]), np.uint32(pixels[3 * j + 1]), np.uint32(pixels[3 * j + 2])
+            flat[j] = red | (green << np.uint32(8)) | (blue << np.uint32(16))
+
+
+@njit(**_FAST)  # type: ignore[untyped-decorator]
+def _gather(
+    flat: NDArray[np.uint32], room: int, channels: int, x: int, y: int, step_x: int, step_y: int, line: Image
+) -> None:
+    """Pixels along a line through a padded image; positions are in fixed point and never negative."""
+    for j in range(line.shape[0] // channels):
+        value = flat[np.uint64(((y + j * step_y) >> 16) * room + ((x + j * step_x) >> 16))]
+        if channels == 1:
+            line[j] = np.uint8(value)
+        else:
+            line[np.uint64(3 * j)] = np.uint8(value)
+            line[np.uint64(3 * j + 1)] = np.uint8(value >> np.uint32(8))
+            line[np.uint64(3 * j + 2)] = np.uint8(value >> np.uint32(16))
 
 
 @njit(**_FAST)  # type: ignore[untyped-decorator]
 def rotate_and_cut(
-    images: Image, rows: NDArray[np.int64], angles: NDArray[np.float64], padded: Image, out: Image
+    images: Image,
+    rows: NDArray[np.int64],
+    angles: NDArray[np.float64],
+    padded: NDArray[np.uint32],
+    out: Image,
 ) -> None:
     """Turn each crop about its centre (nearest pixel, black around) and cut out its middle.
 
@@ -173,13 +190,13 @@ def rotate_and_cut(
     Parameters
     ----------
     images : ndarray
-        ``(n, side, side, channels)`` uint8.
+        ``(n, side, side, channels)`` uint8, of 1 or 3 channels.
     rows : ndarray
         ``(m,)`` int64, which of them.
     angles : ndarray
         ``(m,)`` float64, degrees, counter-clockwise.
     padded : ndarray
-        ``(room, room, channels)`` uint8, overwritten; room is even, at least the larger of side and ``1.5 * cut``.
+        ``(room, room)`` uint32, overwritten; room is even, at least the larger of side and ``1.5 * cut``.
     out : ndarray
         ``(m, cut, cut, channels)`` uint8, written.
     """
@@ -189,8 +206,8 @@ def rotate_and_cut(
     flat[:] = 0
     for m in range(rows.shape[0]):
         for i in range(side):
-            to, of = ((margin + i) * room + margin) * channels, (rows[m] * side + i) * side * channels
-            flat[to : to + side * channels] = pixels[of : of + side * channels]
+            to, of = (margin + i) * room + margin, (rows[m] * side + i) * side * channels
+            _place(pixels[of : of + side * channels], channels, flat[to : to + side])
         turn = -np.radians(angles[m] % 360.0)
         a, b = round(np.cos(turn), 15), round(np.sin(turn), 15)
         step_x, step_y, back_y = _fixed(a), _fixed(b), _fixed(-b)

@@ -245,6 +245,6 @@ def _streaks(
     rows = streak_rows(points, flown, traces, seen, view.shift)
     noise = max(scene.settings.noise * scene.nuisance.noise, 0.5)
     rows["frame"], rows["snr"], rows["width"] = number, rows["brightness"] / noise, 2.355 * scene.spread
-    rows = rows[(rows["length"] >= 0.5) & (rows["brightness"] >= 1)]
+    rows = rows[(rows["length"] >= 0.5) & (rows["brightness"] >= 2)]
     rows["event"] = owner(rows, events)
     return rows

@@ -16,7 +16,7 @@ FLOWS = {"low": 0.5, "high": 2.0}
 PRESETS: dict[str, dict[str, float]] = {
     "easy": {"contrast": 1.0, "nuisance": 0.3, "gas_spread": 0.05},
     "standard": {"contrast": 0.4, "nuisance": 1.0, "gas_spread": 0.1},
-    "hard": {"contrast": 0.0, "nuisance": 1.5, "gas_spread": 0.3},
+    "hard": {"contrast": 0.2, "nuisance": 1.5, "gas_spread": 0.3},
 }
 """What each preset sets where nothing else is said."""
 
