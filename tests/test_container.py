@@ -16,9 +16,9 @@ import av
 import cv2
 import numpy as np
 import pytest
-from recordings import RECORDINGS
 from media import cut, damage, number_of, paint, write, write_sound
 from numpy.typing import NDArray
+from recordings import RECORDINGS
 
 import spatterlib as sp
 from spatterlib.builtin import container

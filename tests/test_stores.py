@@ -29,7 +29,6 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from numpy.typing import NDArray
 from store_tools import KINDS, assert_holds, child, crops_of, fill, frames_of, look, names, one_line, rows_of, same
 
 import spatterlib as sp
@@ -44,7 +43,7 @@ from spatterlib.errors import (
     StoreError,
 )
 from spatterlib.stores import check_output, convert, create_store, find_store
-from spatterlib.types import FRAME_LOG, Store
+from spatterlib.types import FRAME_LOG
 
 
 @pytest.fixture(params=KINDS)
