@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -90,13 +91,26 @@ def batches(video: Video, span: range, work: Work, workers: int = 1) -> Iterator
         Every frame of the span is in the log of exactly one.
     """
     parts = _parts(video, span, work.detector.lead) if workers > 1 else [span]
-    with ThreadPoolExecutor(workers) as pool:
+    with _one_opencv_thread(), ThreadPoolExecutor(workers) as pool:
         if len(parts) == 1:
             yield from _in_order(pool, (partial(_batch, *item, work) for item in _clips(video, span, work)), 3)
             return
         jobs = (partial(_part, video, part, work) for part in parts)
         for done in _in_order(pool, jobs, workers + 1):
             yield from done
+
+
+@contextmanager
+def _one_opencv_thread() -> Iterator[None]:
+    """Keep OpenCV from cutting small pictures up for threads of its own, which wait busily and take the cores."""
+    import cv2
+
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def _parts(video: Video, span: range, lead: int) -> list[range]:

@@ -473,3 +473,63 @@ class TestCost:
             found = store.encoded(chosen)
         assert time.perf_counter() - start < 1
         assert found == [crops[row % 10_000] for row in chosen]
+
+
+MUTATED = """
+import os, random, resource, shutil, signal
+from spatterlib.errors import SpatterlibError
+base, count, chance = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
+with create_store(base) as store:
+    fill(store, 0, 300)
+    store.set_column("label", ["a", "bb", "c"] * 100)
+sp.open_store(base).table
+
+def mutate(path):
+    shutil.copytree(base, path) if base.is_dir() else shutil.copy(base, path)
+    file = path if path.is_file() else chance.choice(sorted(file for file in path.rglob("*") if file.is_file()))
+    data = bytearray(file.read_bytes())
+    telling = [place for place, value in enumerate(data) if value]
+    for _ in range(chance.choice([1, 2, 5, 30])):
+        place = chance.choice(telling) if chance.random() < 0.7 else chance.randrange(len(data))
+        data[place] = chance.choice([0, 255, chance.randrange(256), data[place] ^ 1])
+    file.write_bytes(data[: chance.randrange(len(data)) if chance.random() < 0.1 else len(data)])
+
+def use(path):
+    with sp.open_store(path) as store:
+        store.table, store.frame_log, store.encoded(range(len(store))), store.attrs
+        [store.column(name) for name in store.columns]
+    with sp.open_store(path, "a") as store:
+        fill(store, len(store), 5)
+
+for number in range(count):
+    path = base.with_name(f"{number}{base.suffix}")
+    mutate(path)
+    if os.fork() == 0:
+        resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+        signal.alarm(20)
+        try:
+            use(path)
+        except SpatterlibError as error:
+            assert "\\n" not in str(error), error
+            os._exit(1)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.wait()[1]))
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+"""
+
+
+def use_mutated_stores(path: Path, count: int, seed: int) -> None:
+    """Each in a process of its own with limits: a result or a clean error, no crash, no hang, no memory beyond them."""
+    done = subprocess.run(child(MUTATED, path, count, seed), capture_output=True, text=True, check=True, timeout=3000)
+    codes = done.stdout.split()
+    assert len(codes) == count, done.stderr
+    assert set(codes) == {"0", "1"}, done.stderr
+
+
+def test_mutated_stores_give_a_result_or_a_clean_error(path: Path) -> None:
+    use_mutated_stores(path, 40, 3)
+
+
+@pytest.mark.torture
+def test_a_thousand_mutated_stores(path: Path) -> None:
+    use_mutated_stores(path, 1000, 4)

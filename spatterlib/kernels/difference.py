@@ -234,12 +234,13 @@ def grey_change_rgb(
     out : ndarray
         ``(height, width)`` uint8, written: ``(9798 R + 19235 G + 3735 B + 16384) >> 15``, as OpenCV does it.
     """
-    left, top = 3 * corner[0], corner[1]
     for i in range(out.shape[0]):
-        line = out[i]
-        line[:] = 0
-        x, y = first[top + i, left:], second[top + i, left:]
-        for j in range(columns[i, 0], columns[i, 1]):
+        out[i] = 0
+        # Slices, so that the loop begins at 0: only then does the compiler know that no index is negative.
+        line = out[i, columns[i, 0] : columns[i, 1]]
+        left, row = 3 * (corner[0] + columns[i, 0]), corner[1] + i
+        x, y = first[row, left:], second[row, left:]
+        for j in range(line.shape[0]):
             k = 3 * j
             red = np.int32(np.uint8(max(x[k], y[k]) - min(x[k], y[k])))
             green = np.int32(np.uint8(max(x[k + 1], y[k + 1]) - min(x[k + 1], y[k + 1])))
