@@ -18,7 +18,7 @@ from spatterlib.stores import create_store
 from spatterlib.types import FRAME_LOG
 from spatterlib.video import clips
 
-FRAMES = 12_000
+FRAMES = 6_000
 WAYS = ["ours, 1 worker", "ours, 2 workers", "ours, by hand", "decoder alone", "published loop, 2 threads"]
 
 

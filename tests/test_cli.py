@@ -16,7 +16,7 @@ import cv2
 import media
 import numpy as np
 import pytest
-from test_extraction import flashes
+from test_extraction import flashes, write_video
 
 import spatterlib as sp
 
@@ -199,9 +199,9 @@ def test_existing_output_is_refused_with_the_way_out(stack: Path) -> None:
 
 @pytest.mark.slow
 def test_control_c_leaves_a_store_that_can_be_read(tmp_path: Path) -> None:
-    np.save(tmp_path / "long.npy", np.concatenate([flashes(1000, height=360, width=640)]))
+    write_video(tmp_path / "long.mp4", flashes(300), gop=250, times=60)
     out = tmp_path / "long.h5"
-    command = [sys.executable, "-m", "spatterlib", "extract", str(tmp_path / "long.npy"), "-o", str(out)]
+    command = [sys.executable, "-m", "spatterlib", "extract", str(tmp_path / "long.mp4"), "-o", str(out)]
     slowed = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=slowed)
     deadline = time.monotonic() + 60
