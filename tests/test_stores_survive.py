@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,35 @@ class TestReaderBesideWriter:
 
                 medium.fetch = replace_then_fetch
                 assert set(reader.column("label")) == {"x"}
+
+    def test_in_the_middle_of_a_commit_it_reads_the_old_or_knows_that_it_must_wait(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A reader looks before, and in the middle of, each write of a commit that reuses freed places."""
+
+        def wait(path: str) -> None:
+            if Path(f"{path}.journal").exists():
+                raise StoreError("the reader waits")
+
+        looks = []
+        with create_store(tmp_path / "s.h5") as writer:
+            fill(writer, 0, 3000)
+            writer.set_column("label", ["first label"] * 3000)
+            monkeypatch.setattr("spatterlib.builtin.hdf5._wait_for_writer", wait)
+            with sp.open_store(tmp_path / "s.h5") as reader:
+
+                def look() -> None:
+                    try:
+                        looks.append({str(value) for value in reader.column("label")})
+                    except StoreError as error:
+                        looks.append({str(error)})
+
+                look_at_every_write(look, monkeypatch)
+                for label in ("1", "twenty", "x" * 11, "y" * 11, "z" * 5):
+                    writer.set_column("label", [label] * 3000)
+        assert {len(values) for values in looks} == {1}
+        assert {"first label"} in looks
+        assert {"the reader waits"} in looks
 
     def test_it_never_sees_a_row_in_part(self, path: Path) -> None:
         look_beside_a_writer(path, 3.0)
@@ -297,6 +327,20 @@ class TestKills:
             assert_holds(store, 200)
 
 
+def look_at_every_write(look: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have `look` called before, and in the middle of, each write to an open file."""
+    pwrite = os.pwrite
+
+    def half(descriptor: int, data: Any, offset: int) -> int:
+        look()
+        view = memoryview(data)
+        pwrite(descriptor, view[: len(view) // 2], offset)
+        look()
+        return pwrite(descriptor, view, offset)
+
+    monkeypatch.setattr(os, "pwrite", half)
+
+
 class Copies:
     """Copies a folder before everything that the store's code does to its files, and in the middle of each write."""
 
@@ -304,14 +348,7 @@ class Copies:
         self.folder, self.copies = folder, copies
         copies.mkdir()
         self.on, self.count = False, 0
-        pwrite, fsync, replace, unlink = os.pwrite, os.fsync, Path.replace, Path.unlink
-
-        def half(descriptor: int, data: Any, offset: int) -> int:
-            self.take()
-            view = memoryview(data)
-            pwrite(descriptor, view[: len(view) // 2], offset)
-            self.take()
-            return pwrite(descriptor, view, offset)
+        fsync, replace, unlink = os.fsync, Path.replace, Path.unlink
 
         def taken(do: Any) -> Any:
             def instead(*arguments: Any, **options: Any) -> Any:
@@ -320,7 +357,7 @@ class Copies:
 
             return instead
 
-        monkeypatch.setattr(os, "pwrite", half)
+        look_at_every_write(self.take, monkeypatch)
         monkeypatch.setattr(os, "fsync", taken(fsync))
         monkeypatch.setattr(Path, "replace", taken(replace))
         monkeypatch.setattr(Path, "unlink", taken(unlink))
@@ -433,6 +470,7 @@ def test_an_error_in_the_middle_leaves_the_store_usable(path: Path, monkeypatch:
 
 
 class TestCost:
+    @pytest.mark.torture  # A ratio of times: it needs a quiet machine.
     def test_appending_does_not_become_slower(self, path: Path) -> None:
         """200,000 rows in 100 commits; processor time of the last tenth against the first."""
         table, crops, frames = rows_of(0, 2000), crops_of(0, 2000), frames_of(0, 2000)

@@ -45,8 +45,11 @@ Range = tuple[int, int]
 class Medium(Protocol):
     """Arrays of bytes by name and one JSON header, which change together or not at all."""
 
-    def header(self) -> Header:
-        """The header as of the last commit: the same object as long as nothing was committed."""
+    def header(self, *, fresh: bool = False) -> Header:
+        """The header as of the last commit: the same object as long as nothing was committed.
+
+        Where looking is expensive, the answer may be a second old, unless it is to be `fresh`.
+        """
 
     def fetch(self, array: str, ranges: Sequence[Range]) -> list[bytes]:
         """Bytes ``start .. stop - 1`` of an array, for each of the ranges."""
@@ -161,11 +164,11 @@ class ColumnStore:
             try:
                 values = self._array(f"columns/{name}", dtype, state.rows)
             except StoreError:
-                if self._state() is state:
+                if self._state(fresh=True) is state:
                     raise
                 continue
             # A column may have been replaced by the writer while it was read.
-            if name in (DETECTION.names or ()) or self._state() is state:
+            if name in (DETECTION.names or ()) or self._state(fresh=True) is state:
                 return _as_text(values, name, self._path) if dtype.kind == "S" else values
 
     def encoded(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> list[bytes]:
@@ -317,11 +320,11 @@ class ColumnStore:
             self._medium = self._opener()
         return self._medium
 
-    def _state(self) -> State:
+    def _state(self, *, fresh: bool = False) -> State:
         """What is committed, everything appended so far included."""
         medium = self._ready()
         self.flush()
-        header = medium.header()
+        header = medium.header(fresh=fresh)
         known, state = self._parsed
         if header is not known or state is None:
             before, state = state, parsed(header, self._path)

@@ -138,7 +138,8 @@ class Shadow:
         path : str
             The file's path; the journal lies beside it.
         mark : tuple of int and bytes
-            Where in the file its identity stands, and the 16 bytes of it: a journal is for this file only.
+            Where in the file its identity stands, and the 16 bytes of it: a journal is for this file only. The 8
+            bytes before it count its commits.
 
         Raises
         ------
@@ -149,8 +150,12 @@ class Shadow:
             raise self._error
         self._reserve()
         os.fsync(self._descriptor)
-        put({journal_of(path): _packed(self._pages, mark)})
-        _apply(self._descriptor, self._pages)
+        # The owner's counter of commits stands before its identity. It is written first: whoever reads something and
+        # then finds the counter as it was has read nothing of this commit.
+        first = {page: self._pages[page] for page in ((mark[0] - 8) // _PAGE,) if page in self._pages}
+        pages = first | self._pages
+        put({journal_of(path): _packed(pages, mark)})
+        _apply(self._descriptor, pages)
         _remove(path)
         self._pages = {}
         self._committed = _rounded(self.end)

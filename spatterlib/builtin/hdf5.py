@@ -101,8 +101,8 @@ class _File:
             self.close()
             raise
 
-    def header(self) -> Header:
-        """The header as of the last commit."""
+    def header(self, *, fresh: bool = False) -> Header:
+        """The header as of the last commit; always fresh."""
         if self._mode == "r":
             layout = self._layout
             if layout is None or self._commits(layout.counter) != layout.commits:

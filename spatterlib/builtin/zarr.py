@@ -190,10 +190,10 @@ class _Group:
             self._sweep(self._arrays.values())
         self._replaces = new
 
-    def header(self) -> Header:
-        """The header as of the last commit."""
-        fresh = self._mode == "a" or (not self._objects.cheap and time.monotonic() - self._looked < _FRESH)
-        if self._header is not None and fresh:
+    def header(self, *, fresh: bool = False) -> Header:
+        """The header as of the last commit; at a URL up to `_FRESH` old."""
+        new = not fresh and not self._objects.cheap and time.monotonic() - self._looked < _FRESH
+        if self._header is not None and (new or self._mode == "a"):
             return self._header
         text = self._objects.get(_ROOT)
         if self._header is None or text != self._text:
