@@ -194,6 +194,13 @@ class TestCache:
         folder = tmp_path / "b"
         folder.mkdir()
         assert load_dataset(make_stores(folder, 1, 3, simulated=True), HOW).simulated
+        marked = {
+            make_store(
+                tmp_path / f"{kind}.h5", crops=2, video={"digest": kind, "comment": "simulated by spatterlib"}
+            ): kind
+            for kind in ("low", "high")
+        }
+        assert load_dataset(marked, HOW).simulated
 
 
 class TestBadInput:
