@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import spatterlib as sp
+from spatterlib import pipeline
 
 SIZES = {"640x360": (640, 360), "1280x720": (1280, 720), "1920x1080": (1920, 1080)}
 
@@ -31,3 +32,10 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def one_opencv_thread() -> Iterator[None]:
+    """Ours works without OpenCV's threads, so what it is compared with does too."""
+    with pipeline.one_opencv_thread():
+        yield

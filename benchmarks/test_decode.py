@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from baselines import capture_read, decode
 from pytest_benchmark.fixture import BenchmarkFixture
-from recordings import RECORDINGS, real_data
+from recordings import RECORDINGS, existing
 
 import spatterlib as sp
 
@@ -37,9 +37,7 @@ def test_simulated(benchmark: BenchmarkFixture, simulated: Any, measuring: bool,
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("recording", RECORDINGS)
 def test_real(benchmark: BenchmarkFixture, measuring: bool, recording: str, way: str) -> None:
-    path = real_data() / recording
-    if not path.is_file():
-        pytest.skip(f"real recording {recording} is not here; set SPATTERLIB_REAL_DATA")
+    path = existing(recording)
     if not measuring and recording != "ded_powder_634x474.m4v":
         pytest.skip("only measured, not run as a test")
     assert measure(benchmark, path, way, recording) == RECORDINGS[recording]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from baselines import mog2, published_calls, tuned_calls
 from pytest_benchmark.fixture import BenchmarkFixture
-from recordings import RECORDINGS, real_data
+from recordings import RECORDINGS, existing
 
 import spatterlib as sp
 from spatterlib.types import Clip
@@ -21,12 +20,7 @@ WAYS = ["ours", "published", "tuned", "MOG2"]
 FRAMES = 129
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    yield
-    cv2.setNumThreads(threads)
+pytestmark = pytest.mark.usefixtures("one_opencv_thread")
 
 
 def first_clip(path: Path, frames: int) -> Clip:
@@ -70,9 +64,7 @@ def test_simulated(
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("recording", RECORDINGS)
 def test_real(benchmark: BenchmarkFixture, measuring: bool, recording: str, way: str) -> None:
-    path = real_data() / recording
-    if not path.is_file():
-        pytest.skip(f"real recording {recording} is not here; set SPATTERLIB_REAL_DATA")
+    path = existing(recording)
     clip = first_clip(path, FRAMES if measuring else 20)
     check(measure(benchmark, clip, way, recording), clip, way)
 

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import spatterlib as sp
 from spatterlib.simulation import Settings, simulate_frames
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    yield
-    cv2.setNumThreads(threads)
+pytestmark = pytest.mark.usefixtures("one_opencv_thread")
 
 
 # A layer of 6.8 s from 0.4 s on: frames 12 to 162 all hold dense spatter; a whole cycle is 445 frames.

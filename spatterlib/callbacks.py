@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 import time
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from spatterlib.errors import ParameterError, SpatterlibError
+from spatterlib.files import beside, write_csv
 from spatterlib.learning import Epoch, Notify
 
 __all__ = ["Curves", "bar", "lines", "logger", "plot_curves"]
@@ -98,12 +98,7 @@ class Curves:
             return
         self.epochs.append(epoch)
         rows = [(e.number, e.done, *(getattr(e, name) for name in _HEADER[2:])) for e in self.epochs]
-        beside = self.folder / ".curves.csv.part"
-        with beside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(_HEADER)
-            writer.writerows(rows)
-        beside.replace(self.folder / "curves.csv")
+        write_csv(self.folder / "curves.csv", _HEADER, rows)
         if epoch.number == epoch.of or time.monotonic() - self._plotted >= self.every:
             plot_curves(self.epochs, self.folder / "curves.png", self.title)
             self._plotted = time.monotonic()
@@ -131,9 +126,8 @@ def plot_curves(epochs: list[Epoch], path: Path, title: str = "") -> None:
     accuracy.axvline(best.number, color="#6B6B6B", linewidth=0.8, linestyle=":", label=f"kept: epoch {best.number}")
     accuracy.legend(frameon=False)
     figure.suptitle(title, fontsize=11)
-    beside = path.with_name(f".{path.stem}.part{path.suffix}")
-    figure.savefig(beside, dpi=120)
-    beside.replace(path)
+    with beside(path) as part:
+        figure.savefig(part, dpi=120)
 
 
 def logger(name: str, folder: Path, facts: Mapping[str, Any]) -> Notify:

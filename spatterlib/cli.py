@@ -254,11 +254,11 @@ def _extract_one(
 def _plot(store: str, path: str, title: str, gap: Any) -> None:
     from spatterlib.grouping import layers
     from spatterlib.report import timeline
-    from spatterlib.stores import open_store
+    from spatterlib.stores import is_simulated, open_store
 
     with open_store(store) as opened:
         table = opened.table
-        if str(opened.attrs.get("video", {}).get("comment", "")).startswith("simulated"):
+        if is_simulated(opened.attrs):
             title = f"{title} (simulated)"
         timeline(table, opened.frame_log, layers(table["time"], gap), path, title)
 

@@ -15,7 +15,7 @@ from spatterlib.caching import BATCH, allocate, decoded
 from spatterlib.errors import ParameterError
 from spatterlib.labels import Labelled, labelled, sorted_classes
 from spatterlib.learning import Preprocessing
-from spatterlib.stores import open_store
+from spatterlib.stores import is_simulated, open_store
 from spatterlib.types import DETECTION, Detections, Image, Store
 
 __all__ = ["GROUPS", "Data", "Dataset", "Source", "load_dataset"]
@@ -247,7 +247,7 @@ class _Cache:
         self.groups.append(_groups(store, item.path, rows[kept], groups))
         attrs = store.attrs
         video = attrs.get("video") or {}
-        self.sources.append(Source(item.path, digest.hexdigest(), self.filled - first, video, _is_simulated(attrs)))
+        self.sources.append(Source(item.path, digest.hexdigest(), self.filled - first, video, is_simulated(attrs)))
 
     def _count(self, names: NDArray[np.str_], peaks: NDArray[np.int64], black: int) -> None:
         for name, reason, mask in (
@@ -303,13 +303,6 @@ def _groups(store: Store, path: str, rows: NDArray[np.int64], asked: Sequence[st
                 f"{', '.join(further) or 'no further columns'}; add one with set_column, or group by 'video'"
             )
     return found
-
-
-def _is_simulated(attrs: Mapping[str, Any]) -> bool:
-    """As the store says, or the recording's own mark that the simulator leaves in the container."""
-    video = attrs.get("video") or {}
-    marked = attrs.get("simulated") or video.get("simulated")
-    return bool(marked) or str(video.get("comment", "")).startswith("simulated")
 
 
 def _with_ratio(data: Dataset, ratio: Mapping[str, float] | None, seed: int) -> Dataset:

@@ -17,12 +17,13 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.kernels import BLUE, GREEN, RED
 from spatterlib.pictures import YuvPicture
 from spatterlib.types import Box, Image, Picture, RgbPicture
 
 __all__ = ["Scratch", "changed", "measure_boxes", "scratch"]
 
-_GREY = np.array([9798, 19235, 3735])
+_GREY = np.array([RED, GREEN, BLUE], np.int64)
 
 
 @dataclass(frozen=True, eq=False)

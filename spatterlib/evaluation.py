@@ -13,9 +13,10 @@ import numpy as np
 
 from spatterlib.dataset import Data, Dataset, load_dataset
 from spatterlib.errors import ParameterError
+from spatterlib.files import beside, write_text
 from spatterlib.learning import Classifier, Notify
 from spatterlib.metrics import Metrics, Reliability
-from spatterlib.models import Run, load_model, write_text
+from spatterlib.models import Run, load_model
 from spatterlib.plugins import catalog, identity, make
 from spatterlib.probe import Probe, probe
 from spatterlib.splits import Split, SplitName
@@ -357,9 +358,8 @@ def plot_reliability(found: Evaluation, path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, loc="lower right")
     figure.suptitle("simulated recordings" if found.simulated else "", fontsize=10)
-    beside = path.with_name(f".{path.stem}.part{path.suffix}")
-    figure.savefig(beside, dpi=120)
-    beside.replace(path)
+    with beside(path) as part:
+        figure.savefig(part, dpi=120)
 
 
 def _curve(axes: Any, curve: Reliability, colour: str, name: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import sys
 import time
@@ -29,8 +28,6 @@ from spatterlib.types import DETECTION, FRAME_LOG, Detections, Detector, Filter,
 from spatterlib.video import open_video, region
 
 __all__ = ["Progress", "Report", "extract"]
-
-log = logging.getLogger("spatterlib")
 
 # What a kill can cost at most: rows, bytes of crops, frames, seconds between two commits.
 _ROWS, _BYTES, _FRAMES, _SECONDS = 2048, 8 << 20, 16384, 10.0

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.errors import ParameterError, SpatterlibError, StoreError
+from spatterlib.files import beside
 from spatterlib.learning import Epoch, Notify, Preprocessing, Samples
 from spatterlib.types import Image
 
@@ -275,11 +276,10 @@ def _save(checkpoint: str, network: Network, adam: Adam, state: _State, settings
         tensors[f"now.{name}"] = value.detach().contiguous()
         tensors |= {f"adam.{key}.{name}": item.contiguous() for key, item in adam.state[value].items()}
     facts = {"epochs": [asdict(epoch) for epoch in state.epochs], "settings": _identity(settings)}
-    beside = Path(f"{checkpoint}.part")
-    save_file(tensors, beside, metadata={"training": json.dumps(facts)})
-    with beside.open("rb") as file:
-        os.fsync(file.fileno())
-    beside.replace(checkpoint)
+    with beside(checkpoint) as part:
+        save_file(tensors, part, metadata={"training": json.dumps(facts)})
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 def _identity(settings: Settings) -> str:

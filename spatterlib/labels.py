@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
+from spatterlib.files import write_csv
 from spatterlib.stores import open_store
 from spatterlib.types import Store
 
@@ -252,17 +253,8 @@ def write_index(data: Any, path: str | os.PathLike[str], *, column: str = "label
         lines += [(file, *places[row], str(name)) for row, name in zip(item.rows, item.labels, strict=True) if name]
     if seed is not None:
         lines = [lines[index] for index in np.random.default_rng(seed).permutation(len(lines))]
-    _write_csv(target, INDEX, lines)
+    write_csv(target, INDEX, lines)
     return len(lines)
-
-
-def _write_csv(target: Path, header: Sequence[str], lines: Iterable[Sequence[Any]]) -> None:
-    beside = target.with_name(f".{target.name}.part")
-    with beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(lines)
-    beside.replace(target)
 
 
 def edit_labels(path: str | os.PathLike[str], changes: str | os.PathLike[str], column: str = "label") -> int:

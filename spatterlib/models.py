@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from spatterlib.errors import MissingFileError, SpatterlibError, StoreError
+from spatterlib.files import write_text
 from spatterlib.learning import Model, Preprocessing, Scores
 from spatterlib.plugins import catalog
 from spatterlib.types import Image
@@ -166,13 +167,6 @@ def read_facts(folder: str | os.PathLike[str]) -> dict[str, Any]:
 def write_facts(folder: str | os.PathLike[str], facts: Mapping[str, Any]) -> None:
     """Write ``model.json``, beside first, then renamed."""
     write_text(Path(folder) / RECORD, json.dumps(facts, indent=2) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, beside first, then renamed."""
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
 
 
 def list_runs(folder: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:

@@ -23,7 +23,7 @@ from spatterlib.detection import Region, found_in
 from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detections, Detector, Filter, Image, Video
 from spatterlib.video import clips
 
-__all__ = ["Batch", "Work", "batches"]
+__all__ = ["Batch", "Work", "batches", "one_opencv_thread"]
 
 Item = TypeVar("Item")
 
@@ -91,7 +91,7 @@ def batches(video: Video, span: range, work: Work, workers: int = 1) -> Iterator
         Every frame of the span is in the log of exactly one.
     """
     parts = _parts(video, span, work.detector.lead) if workers > 1 else [span]
-    with _one_opencv_thread(), ThreadPoolExecutor(workers) as pool:
+    with one_opencv_thread(), ThreadPoolExecutor(workers) as pool:
         if len(parts) == 1:
             yield from _in_order(pool, (partial(_batch, *item, work) for item in _clips(video, span, work)), 3)
             return
@@ -101,7 +101,7 @@ def batches(video: Video, span: range, work: Work, workers: int = 1) -> Iterator
 
 
 @contextmanager
-def _one_opencv_thread() -> Iterator[None]:
+def one_opencv_thread() -> Iterator[None]:
     """Keep OpenCV from cutting small pictures up for threads of its own, which wait busily and take the cores."""
     import cv2
 
@@ -158,7 +158,7 @@ def _in_order(pool: Executor, jobs: Iterator[Callable[[], Item]], depth: int) ->
     waiting: deque[Future[Item]] = deque()
     error: Exception | None = None
     try:
-        while error is None:
+        while True:
             try:
                 job = next(jobs)
             except StopIteration:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.files import beside
 from spatterlib.grouping import Layers
 from spatterlib.types import Detections, Image
 
@@ -87,10 +87,8 @@ def _rate(
 
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    target = Path(path)
-    beside = target.with_name(f".{target.stem}.part{target.suffix}")
-    figure.savefig(beside, dpi=140)
-    beside.replace(target)
+    with beside(path) as part:
+        figure.savefig(part, dpi=140)
 
 
 def montage(crops: Sequence[Image], *, columns: int = 8, cell: int = 128) -> Image:
@@ -164,7 +162,5 @@ def write_png(path: str | os.PathLike[str], picture: Image) -> None:
     """Write an ``(h, w, 3)`` uint8 RGB array as PNG, beside first, then renamed."""
     from spatterlib.crops import encode
 
-    target = Path(path)
-    beside = target.with_name(f".{target.name}.part")
-    beside.write_bytes(encode(picture, "png"))
-    beside.replace(target)
+    with beside(path) as part:
+        part.write_bytes(encode(picture, "png"))

@@ -252,3 +252,10 @@ def _name(path: AnyPath) -> str:
 
 def _is_url(path: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:(//|:)", path) is not None
+
+
+def is_simulated(attrs: Mapping[str, Any]) -> bool:
+    """As the store says, or the recording's own mark that the simulator leaves in the container."""
+    video = attrs.get("video") or {}
+    marked = attrs.get("simulated") or video.get("simulated")
+    return bool(marked) or str(video.get("comment", "")).startswith("simulated")

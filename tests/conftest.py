@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from recordings import RECORDINGS, real_data
+from recordings import RECORDINGS, existing
+from store_tools import KINDS
 
 os.environ.setdefault("SPATTERLIB_PLUGINS", "")
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
@@ -15,10 +16,7 @@ os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 @pytest.fixture(params=RECORDINGS)
 def recording(request: pytest.FixtureRequest) -> Path:
     """Path of each real recording in turn; skips where it is absent."""
-    path = real_data() / str(request.param)
-    if not path.is_file():
-        pytest.skip(f"real recording {request.param} is not here; set SPATTERLIB_REAL_DATA")
-    return path
+    return existing(str(request.param))
 
 
 @pytest.fixture(autouse=True)
@@ -27,3 +25,15 @@ def one_opencv_thread() -> None:
     import cv2
 
     cv2.setNumThreads(1)
+
+
+@pytest.fixture(params=KINDS)
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Where a store of each kind may be made."""
+    return tmp_path / f"store{request.param}"
+
+
+@pytest.fixture
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut is not tested here; kills are, and the processes that are killed do wait."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)

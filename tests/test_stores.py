@@ -46,17 +46,7 @@ from spatterlib.errors import (
 from spatterlib.stores import check_output, convert, create_store, find_store
 from spatterlib.types import FRAME_LOG
 
-
-@pytest.fixture(params=KINDS)
-def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Where a store of each kind may be made."""
-    return tmp_path / f"store{request.param}"
-
-
-@pytest.fixture(autouse=True)
-def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A power cut is not tested here; kills are, and the processes that are killed do wait."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 class TestRows:

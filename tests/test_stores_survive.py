@@ -14,24 +14,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from store_tools import KINDS, assert_holds, child, crops_of, fill, frames_of, names, one_line, rows_of
+from store_tools import assert_holds, child, crops_of, fill, frames_of, names, one_line, rows_of
 
 import spatterlib as sp
 from spatterlib.builtin._layout import found
 from spatterlib.errors import StoreError
 from spatterlib.stores import create_store, find_store
 
-
-@pytest.fixture(params=KINDS)
-def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Where a store of each kind may be made."""
-    return tmp_path / f"store{request.param}"
-
-
-@pytest.fixture(autouse=True)
-def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A power cut is not tested here; kills are, and the processes that are killed do wait."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 class TestReaderBesideWriter:

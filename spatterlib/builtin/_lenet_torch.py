@@ -19,9 +19,6 @@ from torch.nn import functional
 from spatterlib.builtin import _lenet_stages as stages
 from spatterlib.types import Image
 
-LAYERS = {False: (0, 2, 5, 7, 9), True: (0, 3, 7, 9, 11)}
-"""Numbers of the layers that have weights in the plain network; the key is `tanh`."""
-
 
 def plain(outputs: int, *, tanh: bool) -> nn.Sequential:
     """The network as published: ``(n, 3, 32, 32)`` float in [0, 1] to ``(n, outputs)`` scores."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
+from spatterlib.files import beside
 from spatterlib.hookspecs import hookimpl
 from spatterlib.learning import Classifier, Notify, Preprocessing, Samples, Scores, probabilities_of
 from spatterlib.types import Image
@@ -88,16 +89,14 @@ class LenetModel:
         """Write ``weights.safetensors`` into a folder: a plain state dict, everything else in its header."""
         from safetensors.numpy import save_file
 
-        target = Path(folder) / WEIGHTS
-        beside = target.with_name(f".{WEIGHTS}.part")
         facts = {
             "parameters": dataclasses.asdict(self.classifier),
             "classes": list(self.classes),
             "temperature": self.temperature,
         }
         arrays = {name: np.ascontiguousarray(array) for name, array in self.weights.items()}
-        save_file(arrays, beside, metadata={"spatterlib": json.dumps(facts)})
-        beside.replace(target)
+        with beside(Path(folder) / WEIGHTS) as part:
+            save_file(arrays, part, metadata={"spatterlib": json.dumps(facts)})
 
 
 def _relu(x: Array) -> Array:

@@ -2,3 +2,8 @@
 
 Each kernel has one text; its plain reference lives in the tests.
 """
+
+import numpy as np
+
+RED, GREEN, BLUE = np.int32(9798), np.int32(19235), np.int32(3735)
+"""Weights of the grey level, times 2**15 (ITU-R BT.601); that of a colour is ``(sum + 16384) >> 15``, as in OpenCV."""

@@ -10,11 +10,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from spatterlib.kernels import BLUE, GREEN, RED
 from spatterlib.types import Image
 
 _HALF = np.int32(1 << 19)
 _BITS = np.int32(20)
-_RED, _GREEN, _BLUE = np.int32(9798), np.int32(19235), np.int32(3735)
 
 
 @njit(cache=True, nogil=True)
@@ -209,9 +209,9 @@ def grey_change_yuv(
         one, other, part = luma[0, :width], luma[1, :width], sums[:width]
         _luma(first[0][top, left : left + width], matrix, one)
         _luma(second[0][top, left : left + width], matrix, other)
-        _add_change(one, many[0, 0, skip:], other, many[1, 0, skip:], _RED, part)
-        _add_change(one, many[0, 1, skip:], other, many[1, 1, skip:], _GREEN, part)
-        _add_change(one, many[0, 2, skip:], other, many[1, 2, skip:], _BLUE, part)
+        _add_change(one, many[0, 0, skip:], other, many[1, 0, skip:], RED, part)
+        _add_change(one, many[0, 1, skip:], other, many[1, 1, skip:], GREEN, part)
+        _add_change(one, many[0, 2, skip:], other, many[1, 2, skip:], BLUE, part)
         _round(part, line[start:stop])
 
 
@@ -226,8 +226,8 @@ def _sum(row: Image) -> int:
 @njit(cache=True, nogil=True)
 def _brighter(red: Image, green: Image, blue: Image, tops: NDArray[np.int32]) -> None:
     for j in range(tops.shape[0]):
-        warm = np.int32(np.int32(_RED * np.int32(red[j])) + np.int32(_GREEN * np.int32(green[j])))
-        tops[j] = max(tops[j], np.int32(warm + np.int32(_BLUE * np.int32(blue[j]))))
+        warm = np.int32(np.int32(RED * np.int32(red[j])) + np.int32(GREEN * np.int32(green[j])))
+        tops[j] = max(tops[j], np.int32(warm + np.int32(BLUE * np.int32(blue[j]))))
 
 
 @njit(cache=True, nogil=True)

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from spatterlib.kernels import BLUE, GREEN, RED
 from spatterlib.types import Image
 
 BAND = 8
@@ -245,8 +246,8 @@ def grey_change_rgb(
             red = np.int32(np.uint8(max(x[k], y[k]) - min(x[k], y[k])))
             green = np.int32(np.uint8(max(x[k + 1], y[k + 1]) - min(x[k + 1], y[k + 1])))
             blue = np.int32(np.uint8(max(x[k + 2], y[k + 2]) - min(x[k + 2], y[k + 2])))
-            warm = np.int32(np.int32(np.int32(9798) * red) + np.int32(np.int32(19235) * green))
-            grey = np.int32(warm + np.int32(np.int32(3735) * blue))
+            warm = np.int32(np.int32(RED * red) + np.int32(GREEN * green))
+            grey = np.int32(warm + np.int32(BLUE * blue))
             line[j] = np.uint8(np.int32(grey + np.int32(16384)) >> np.int32(15))
 
 
@@ -333,8 +334,8 @@ def _add(row: Image, totals: NDArray[np.int32]) -> None:
 def _brightest(row: Image, tops: NDArray[np.int32]) -> None:
     for j in range(tops.shape[0]):
         red, green, blue = np.int32(row[3 * j]), np.int32(row[3 * j + 1]), np.int32(row[3 * j + 2])
-        warm = np.int32(np.int32(np.int32(9798) * red) + np.int32(np.int32(19235) * green))
-        tops[j] = max(tops[j], np.int32(warm + np.int32(np.int32(3735) * blue)))
+        warm = np.int32(np.int32(RED * red) + np.int32(GREEN * green))
+        tops[j] = max(tops[j], np.int32(warm + np.int32(BLUE * blue)))
 
 
 @njit(cache=True, nogil=True)

@@ -1,0 +1,49 @@
+"""Files that are whole or not there: written beside their place, then renamed."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+__all__ = ["beside", "write_csv", "write_text"]
+
+
+@contextmanager
+def beside(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Where to write what is to stand at `path`: it gets there at the end, and not at all if anything fails.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from spatterlib.files import beside
+    >>> target = pathlib.Path(tempfile.mkdtemp()) / "report.txt"
+    >>> with beside(target) as part:
+    ...     _ = part.write_text("whole")
+    >>> target.read_text(), part.exists()
+    ('whole', False)
+    """
+    target = Path(path)
+    part = target.with_name(f".{target.stem}.part{target.suffix}")
+    try:
+        yield part
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a UTF-8 text file."""
+    with beside(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: str | os.PathLike[str], header: Sequence[str], lines: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file with a header line."""
+    with beside(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(lines)
