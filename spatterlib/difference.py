@@ -8,11 +8,10 @@ converted.
 
 from __future__ import annotations
 
-import math
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeGuard
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,37 +20,48 @@ from spatterlib.kernels import BLUE, GREEN, RED
 from spatterlib.pictures import YuvPicture
 from spatterlib.types import Box, Image, Picture, RgbPicture
 
-__all__ = ["Scratch", "changed", "measure_boxes", "scratch"]
+__all__ = ["changed", "nested_outlines", "outlines", "sum_boxes"]
 
-_GREY = np.array([RED, GREEN, BLUE], np.int64)
+_GREY = np.array([RED, GREEN, BLUE], np.int32)
+_NONE = np.empty((0, 4), np.int32), np.empty(0)
+
+RIM = 8
+"""Px of zeros left and right of a mask, so that its rows begin at whole words; above and below one row is enough."""
 
 
 @dataclass(frozen=True, eq=False)
-class Scratch:
-    """Memory used again from frame to frame: the page faults of fresh arrays cost more than the arithmetic."""
+class _Buffers:
+    """Memory for one size of frame, used again: the page faults of fresh arrays cost more than the arithmetic."""
 
-    _arrays: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
-
-    def array(self, name: str, *shape: int) -> Image:
-        """``shape`` uint8, C-contiguous, content undefined; the same memory at every call with this name."""
-        size = math.prod(shape)
-        if name not in self._arrays or self._arrays[name].size < size:
-            self._arrays[name] = np.empty(size, np.uint8)
-        return self._arrays[name][:size].reshape(shape)
-
-    def pairs(self, name: str, count: int) -> NDArray[np.int64]:
-        """``(count, 2)`` int64, as `array`."""
-        return self.array(name, 16 * count).view(np.int64).reshape(count, 2)
+    spans: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    grey: Image
+    binary: Image
+    mask: Image
+    rectangles: NDArray[np.int32]
+    areas: NDArray[np.float64]
 
 
 _local = threading.local()
 
 
-def scratch() -> Scratch:
-    """The calling thread's own scratch memory."""
-    if not hasattr(_local, "scratch"):
-        _local.scratch = Scratch()
-    return _local.scratch  # type: ignore[no-any-return]
+def _buffers(width: int, height: int) -> _Buffers:
+    """The calling thread's own memory for frames of a size; that of the last size is given up."""
+    if getattr(_local, "size", None) != (width, height):
+        from spatterlib.kernels.difference import BAND
+
+        pixels, most = height * width, -(-height // 2) * -(-width // 2)
+        _local.buffers = _Buffers(
+            np.empty((-(-height // BAND), 2), np.int64),
+            np.empty((height, 2), np.int64),
+            np.empty(pixels, np.uint8),
+            np.empty(pixels, np.uint8),
+            np.empty((height + 2) * (width + 3 * RIM), np.uint8),
+            np.empty((most, 4), np.int32),
+            np.empty(most),
+        )
+        _local.size = (width, height)
+    return _local.buffers  # type: ignore[no-any-return]
 
 
 def changed(
@@ -93,62 +103,117 @@ def changed(
     >>> mask[58 - corner[1], 50 - corner[0]], corner
     (np.uint8(255), (32, 43))
     """
+    rim = _mask(first, second, box, threshold, blur, dilations)
+    return None if rim is None else (rim[0][1:-1, RIM : RIM + rim[2]], rim[1])
+
+
+def outlines(
+    first: Picture, second: Picture, box: Box, *, threshold: int = 20, blur: int = 5, dilations: int = 3
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Outer outlines of what changed between two frames: rectangles and enclosed areas.
+
+    Parameters
+    ----------
+    first, second, box, threshold, blur, dilations
+        As in `changed`.
+
+    Returns
+    -------
+    rectangles : ndarray
+        ``(n, 4)`` int32: x, y, width, height in px from the corner of `box`, in the order of ``cv2.findContours``.
+    areas : ndarray
+        ``(n,)`` float64, px², as ``cv2.contourArea`` has them.
+        Both lie in memory that the thread's next call overwrites.
+    """
+    from spatterlib.kernels.outlines import outer_outlines
+
+    rim = _mask(first, second, box, threshold, blur, dilations)
+    if rim is None:
+        return _NONE
+    buffers = _buffers(box[2], box[3])
+    count = outer_outlines(rim[0], rim[1], buffers.rectangles, buffers.areas)
+    return buffers.rectangles[:count], buffers.areas[:count]
+
+
+def nested_outlines(
+    first: Picture, second: Picture, box: Box, *, threshold: int = 20, blur: int = 5, dilations: int = 3
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """As `outlines`, with nested outlines and holes too."""
     import cv2
 
-    from spatterlib.kernels.difference import BAND, around, near
+    part = changed(first, second, box, threshold=threshold, blur=blur, dilations=dilations)
+    if part is None:
+        return _NONE
+    found, _ = cv2.findContours(part[0], cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE, offset=part[1])
+    rectangles = np.array([cv2.boundingRect(outline) for outline in found], np.int32).reshape(-1, 4)
+    return rectangles, np.array([cv2.contourArea(outline) for outline in found])
 
-    memory, reach = scratch(), blur // 2
-    pair = _pair(first, second, box, memory)
-    spans = memory.pairs("spans", -(-box[3] // BAND))
-    pair.active(threshold, spans)
-    rectangle = around(spans, max(reach, dilations) + reach, box[2], box[3])
-    if not rectangle[2]:
+
+def _mask(
+    first: Picture, second: Picture, box: Box, threshold: int, blur: int, dilations: int
+) -> tuple[Image, tuple[int, int], int] | None:
+    """`changed` with a rim as `outer_outlines` wants it: mask, corner and width without the rim."""
+    import cv2
+
+    buffers, reach = _buffers(box[2], box[3]), blur // 2
+    pair = _pair(first, second, box)
+    margins = (max(reach, dilations) + reach, 2 * reach)
+    left, top, width, height = pair.active(threshold, margins, buffers.spans, buffers.columns)
+    if not width:
         return None
-    left, top, width, height = rectangle
-    columns, grey, binary, mask = (
-        memory.pairs("columns", height),
-        *(memory.array(name, height, width) for name in ("grey", "binary", "mask")),
-    )
-    near(spans, 2 * reach, rectangle, columns)
-    pair.grey((pair.box[0] + left, pair.box[1] + top), columns, grey)
-    _above(grey, threshold, blur, binary)
-    if not dilations:
-        return binary, (left, top)
-    cv2.dilate(binary, np.ones((2 * dilations + 1, 2 * dilations + 1), np.uint8), mask)
-    return mask, (left, top)
+    grey, binary = (flat[: height * width].reshape(height, width) for flat in (buffers.grey, buffers.binary))
+    pair.grey((pair.box[0] + left, pair.box[1] + top), buffers.columns, grey)
+    _above(grey, threshold, blur, buffers.columns, binary)
+    stride = -(-width // RIM) * RIM + 2 * RIM
+    mask = buffers.mask[: (height + 2) * stride].reshape(height + 2, stride)
+    mask[0] = mask[-1] = 0
+    mask[:, :RIM] = mask[:, RIM + width :] = 0
+    inner = mask[1:-1, RIM : RIM + width]
+    if dilations:
+        cv2.dilate(binary, _square(2 * dilations + 1), inner)
+    else:
+        inner[:] = binary
+    return mask, (left, top), width
 
 
-def _above(grey: Image, threshold: int, blur: int, out: Image) -> None:
+@cache
+def _square(side: int) -> Image:
+    return np.ones((side, side), np.uint8)
+
+
+def _above(grey: Image, threshold: int, blur: int, columns: NDArray[np.int64], out: Image) -> None:
     """255 where the blurred level is greater than the threshold.
 
     At the rim of the rectangle the blur takes mirrored values where the frame goes on. That does no harm: the rim is
     so wide that it and its mirror image hold no level above the threshold.
     """
-    import cv2
-
     from spatterlib.kernels.difference import smooth_above
 
     if blur == 5:
-        smooth_above(grey, threshold, out)
+        smooth_above(grey, threshold, columns, out)
         return
+    import cv2
+
     blurred = cv2.GaussianBlur(grey, (blur, blur), 0)
     cv2.threshold(blurred, threshold, 255, cv2.THRESH_BINARY, out)
 
 
-@dataclass(frozen=True, eq=False)
-class _RgbPair:
+class _RgbPair(NamedTuple):
     """Two RGB frames, ``(h, 3 w)`` uint8, C-contiguous, and the part of them that counts."""
 
     first: Image
     second: Image
     box: Box
 
-    def active(self, threshold: int, spans: NDArray[np.int64]) -> None:
-        """Columns of each band of rows outside which no grey difference exceeds the threshold."""
+    def active(
+        self, threshold: int, margins: tuple[int, int], spans: NDArray[np.int64], columns: NDArray[np.int64]
+    ) -> Box:
+        """Rectangle, and columns of each of its rows, outside which no grey difference exceeds the threshold."""
         from spatterlib.kernels.difference import active_rgb
 
         # (sum + 16384) >> 15 exceeds the threshold exactly if the sum reaches this.
-        active_rgb(self.first, self.second, self.box, _GREY, ((threshold + 1) << 15) - 16384, spans)
+        limit = np.int32(((threshold + 1) << 15) - 16384)
+        return active_rgb(self.first, self.second, self.box, _GREY, limit, margins, spans, columns)
 
     def grey(self, corner: tuple[int, int], columns: NDArray[np.int64], out: Image) -> None:
         """Grey level of the absolute difference in some columns of each row, 0 elsewhere."""
@@ -157,19 +222,21 @@ class _RgbPair:
         grey_change_rgb(self.first, self.second, corner, columns, out)
 
 
-@dataclass(frozen=True, eq=False)
-class _YuvPair:
+class _YuvPair(NamedTuple):
     """Two frames of planes and the part of them that counts; the same methods."""
 
     first: YuvPicture
     second: YuvPicture
     box: Box
 
-    def active(self, threshold: int, spans: NDArray[np.int64]) -> None:
+    def active(
+        self, threshold: int, margins: tuple[int, int], spans: NDArray[np.int64], columns: NDArray[np.int64]
+    ) -> Box:
         from spatterlib.kernels.difference import active_yuv
 
-        weights, limit = _bound_weights(self.first.matrix.tobytes()), int((threshold - 0.5) * (1 << 15))
-        active_yuv(_planes(self.first), _planes(self.second), self.box, self.first.shift, weights, limit, spans)
+        weights, limit = _bound_weights(self.first.matrix.tobytes()), np.int32((threshold - 0.5) * (1 << 15))
+        one, other, shift = _planes(self.first), _planes(self.second), self.first.shift
+        return active_yuv(one, other, self.box, shift, weights, limit, margins, spans, columns)
 
     def grey(self, corner: tuple[int, int], columns: NDArray[np.int64], out: Image) -> None:
         from spatterlib.kernels.colour import grey_change_yuv
@@ -183,7 +250,7 @@ def _planes(picture: YuvPicture) -> tuple[Image, Image, Image]:
 
 
 @cache
-def _bound_weights(matrix: bytes) -> NDArray[np.int64]:
+def _bound_weights(matrix: bytes) -> NDArray[np.int32]:
     """What one level of change of Y, U and V can add to the grey difference, times 2**15, rounded up.
 
     Each channel is ``clip((luma * Y + ... + half) >> 20)``. Clipping shortens distances and rounding adds less than
@@ -192,12 +259,12 @@ def _bound_weights(matrix: bytes) -> NDArray[np.int64]:
     products with these weights reaches ``threshold + 1 - 1.5``.
     """
     luma, v_red, v_green, u_green, u_blue = np.abs(np.frombuffer(matrix, np.int32)[1:].astype(np.int64))
-    red, green, blue = _GREY
+    red, green, blue = _GREY.astype(np.int64)
     sums = [(red + green + blue) * luma, green * u_green + blue * u_blue, red * v_red + green * v_green]
-    return np.array([-(-total >> 20) for total in sums], np.int64)
+    return np.array([-(-total >> 20) for total in sums], np.int32)
 
 
-def _pair(first: Picture, second: Picture, box: Box, memory: Scratch) -> _YuvPair | _RgbPair:
+def _pair(first: Picture, second: Picture, box: Box) -> _YuvPair | _RgbPair:
     if (
         isinstance(first, YuvPicture)
         and isinstance(second, YuvPicture)
@@ -210,8 +277,7 @@ def _pair(first: Picture, second: Picture, box: Box, memory: Scratch) -> _YuvPai
         return _RgbPair(first.array.reshape(rows, -1), second.array.reshape(rows, -1), box)
     _, _, width, height = box
     one, other = (
-        picture.rgb(box, memory.array(name, height, width, 3)).reshape(height, -1)
-        for name, picture in (("first", first), ("second", second))
+        picture.rgb(box, np.empty((height, width, 3), np.uint8)).reshape(height, -1) for picture in (first, second)
     )
     return _RgbPair(one, other, (0, 0, width, height))
 
@@ -221,20 +287,21 @@ def _is_plain(picture: Picture) -> TypeGuard[RgbPicture]:
     return isinstance(picture, RgbPicture) and picture.array.ndim == 3 and picture.array.flags.c_contiguous
 
 
-def measure_boxes(picture: Picture, boxes: NDArray[np.int32]) -> tuple[NDArray[np.float64], Image]:
-    """Mean colour and brightest luma in boxes of one picture.
+def sum_boxes(picture: Picture, boxes: NDArray[np.int32]) -> tuple[NDArray[np.int64], Image]:
+    """Sum of each channel and brightest luma in boxes of one picture.
 
     Parameters
     ----------
     picture : Picture
         The frame.
     boxes : ndarray
-        ``(n, 4)`` int32, n > 0: x, y, width, height in px from the picture's upper left corner, inside it.
+        ``(n, 4)`` int32, n > 0: x, y, width, height in px from the picture's upper left corner, inside it. A box
+        without width or height gives 0.
 
     Returns
     -------
-    means : ndarray
-        ``(n, 3)`` float64, red, green and blue, grey levels 0-255.
+    sums : ndarray
+        ``(n, 3)`` int64, red, green and blue.
     peaks : ndarray
         ``(n,)`` uint8, luma with ITU-R BT.601 weights.
     """
@@ -247,4 +314,4 @@ def measure_boxes(picture: Picture, boxes: NDArray[np.int32]) -> tuple[NDArray[n
     else:
         rgb = picture.array if _is_plain(picture) else picture.rgb((0, 0, picture.shape[1], picture.shape[0]))
         measure(np.ascontiguousarray(rgb).reshape(len(rgb), -1), boxes, sums, peaks)
-    return sums / (boxes[:, 2:3] * boxes[:, 3:4]), peaks
+    return sums, peaks

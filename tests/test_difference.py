@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -9,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from spatterlib.difference import _bound_weights, changed, measure_boxes
+from spatterlib.difference import _bound_weights, changed, nested_outlines, outlines, sum_boxes
 from spatterlib.kernels.colour import grey_change_yuv
 from spatterlib.kernels.difference import BAND, BLOCK, active_rgb, active_yuv, measure, smooth_above
+from spatterlib.kernels.outlines import outer_outlines
 from spatterlib.pictures import YuvPicture, yuv_matrix
 from spatterlib.types import Box, Image, RgbPicture
 
@@ -178,10 +181,13 @@ def test_grey_and_strided_pictures_are_compared_too() -> None:
     threshold=st.integers(0, 254),
 )
 def test_smoothing_is_opencvs_gaussian(seed: int, height: int, width: int, threshold: int) -> None:
-    grey = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
+    random = np.random.default_rng(seed)
+    grey = random.integers(0, 256, (height, width), dtype=np.uint8)
     out = np.empty_like(grey)
-    smooth_above(grey, threshold, out)
-    expected = np.where(cv2.GaussianBlur(grey, (5, 5), 0) > threshold, 255, 0)
+    columns = np.sort(random.integers(0, width + 1, (height, 2)), axis=1)
+    smooth_above(grey, threshold, columns, out)
+    inside = (np.arange(width) >= columns[:, :1]) & (np.arange(width) < columns[:, 1:])
+    expected = np.where((cv2.GaussianBlur(grey, (5, 5), 0) > threshold) & inside, 255, 0)
     np.testing.assert_array_equal(out, expected)
 
 
@@ -198,19 +204,22 @@ def test_the_active_rectangle_leaves_out_nothing_that_reaches_the_limit(
     seed: int, height: int, width: int, limit: int, lit: float, shift: tuple[int, int]
 ) -> None:
     random = np.random.default_rng(seed)
-    weights = np.array([1, 2, 1])
+    weights, margins = np.array([1, 2, 1], np.int32), (3, 2)
     frames = random.integers(0, 256, (2, height, width, 3), dtype=np.uint8) * (random.random((height, width, 1)) < lit)
     sums = (np.abs(frames[0].astype(int) - frames[1]) * weights).sum(axis=2)
     box = a_box(random, height, width)
     spans = np.empty((-(-box[3] // BAND), 2), np.int64)
-    active_rgb(*frames.reshape(2, height, -1), box, weights, limit, spans)
+    parts = np.empty((box[3], 2), np.int64)
+    rectangle = active_rgb(*frames.reshape(2, height, -1), box, weights, np.int32(limit), margins, spans, parts)
     assert_encloses(spans, cut(sums >= limit, box))
+    assert_covers(rectangle, parts, cut(sums >= limit, box), margins)
     first, second = (planes(random, height, width, shift, 255) for _ in range(2))
     rows, columns = np.arange(height) >> shift[1], np.arange(width) >> shift[0]
     changes = [np.abs(a.astype(int) - b) for a, b in zip(first, second, strict=True)]
     sums = changes[0] + 2 * changes[1][rows][:, columns] + changes[2][rows][:, columns]
-    active_yuv(first, second, box, shift, weights, limit, spans)
+    rectangle = active_yuv(first, second, box, shift, weights, np.int32(limit), margins, spans, parts)
     assert_encloses(spans, cut(sums >= limit, box))
+    assert_covers(rectangle, parts, cut(sums >= limit, box), margins)
 
 
 def cut(values: NDArray[np.bool_], box: Box) -> NDArray[np.bool_]:
@@ -224,17 +233,70 @@ def assert_encloses(spans: NDArray[np.int64], reached: NDArray[np.bool_]) -> Non
         assert left <= x < right
 
 
+def assert_covers(
+    rectangle: Box, columns: NDArray[np.int64], reached: NDArray[np.bool_], margins: tuple[int, int]
+) -> None:
+    """The rectangle holds everything within the first margin, the columns everything within the second."""
+    x, y, width, height = rectangle
+    whole = np.zeros_like(reached)
+    for row in range(height):
+        whole[y + row, x + columns[row, 0] : x + columns[row, 1]] = True
+    for margin, covered in ((margins[0], None), (margins[1], whole)):
+        side = 2 * margin + 1
+        near = cv2.dilate(reached.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
+        if covered is None:
+            assert not near.any() or (near[y : y + height, x : x + width].sum() == near.sum())
+        else:
+            assert not (near & ~covered).any()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    share=st.floats(0, 1),
+    kind=st.sampled_from(["noise", "blobs", "rings"]),
+)
+def test_outer_outlines_are_opencvs(seed: int, height: int, width: int, share: float, kind: str) -> None:
+    """Same rectangles and areas in the same order: thin lines, holes, components in holes, the rim."""
+    mask = ((np.random.default_rng(seed).random((height, width)) < share) * 255).astype(np.uint8)
+    cross = np.ones((3, 3), np.uint8)
+    if kind != "noise":
+        mask = cv2.morphologyEx(mask, cv2.MORPH_DILATE if kind == "blobs" else cv2.MORPH_GRADIENT, cross)  # type: ignore[assignment]
+    padded = np.zeros((height + 2, -(-width // 8) * 8 + 16), np.uint8)
+    padded[1:-1, 8 : 8 + width] = mask
+    rectangles, areas = np.zeros((height * width, 4), np.int32), np.zeros(height * width)
+    count = outer_outlines(padded, (3, 5), rectangles, areas)
+    expected, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(3, 5))
+    assert [tuple(box) for box in rectangles[:count]] == [cv2.boundingRect(outline) for outline in expected]
+    assert areas[:count].tolist() == [cv2.contourArea(outline) for outline in expected]
+
+
+@pytest.mark.parametrize(("find", "mode"), [(outlines, cv2.RETR_EXTERNAL), (nested_outlines, cv2.RETR_TREE)])
+def test_outlines_of_two_frames_are_those_of_the_recipes_mask(find: Any, mode: int) -> None:
+    random = np.random.default_rng(8)
+    for _ in range(20):
+        first, second = (grainy(random, 90, 130, 7, 90, 0.2) for _ in range(2))
+        expected, _ = cv2.findContours(reference(first, second), mode, cv2.CHAIN_APPROX_SIMPLE)
+        rectangles, areas = find(RgbPicture(first), RgbPicture(second), (0, 0, 130, 90))
+        assert [tuple(box) for box in rectangles] == [cv2.boundingRect(outline) for outline in expected]
+        assert areas.tolist() == [cv2.contourArea(outline) for outline in expected]
+
+
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 6))
-def test_measuring_is_mean_colour_and_brightest_luma(seed: int, count: int) -> None:
+def test_measuring_is_the_sum_of_colours_and_the_brightest_luma(seed: int, count: int) -> None:
     random = np.random.default_rng(seed)
     frame = random.integers(0, 256, (50, 60, 3), dtype=np.uint8)
     boxes = np.array([a_box(random, 50, 60) for _ in range(count)], np.int32)
-    means, peaks = measure_boxes(RgbPicture(frame), boxes)
+    boxes[0, 2 + int(random.integers(0, 2))] = 0
+    sums, peaks = sum_boxes(RgbPicture(frame), boxes)
+    assert sums[0].tolist() == [0, 0, 0]
     luma = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-    for (x, y, width, height), mean, peak in zip(boxes, means, peaks, strict=True):
+    for (x, y, width, height), own, peak in zip(boxes[1:], sums[1:], peaks[1:], strict=True):
         crop = frame[y : y + height, x : x + width]
-        np.testing.assert_allclose(mean, crop.reshape(-1, 3).mean(axis=0))
+        assert own.tolist() == crop.reshape(-1, 3).sum(axis=0).tolist()
         assert peak == luma[y : y + height, x : x + width].max()
 
 
@@ -247,8 +309,9 @@ def test_planes_are_measured_as_their_rgb_is(
     matrix = yuv_matrix(space[0], full_range=space[1])
     picture = YuvPicture(*planes(random, 50, 60, shift, 255), shift, matrix)
     boxes = np.array([a_box(random, 50, 60) for _ in range(count)], np.int32)
+    boxes[-1, 2] = 0
     converted = RgbPicture(picture.rgb((0, 0, 60, 50)))
-    for ours, expected in zip(measure_boxes(picture, boxes), measure_boxes(converted, boxes), strict=True):
+    for ours, expected in zip(sum_boxes(picture, boxes), sum_boxes(converted, boxes), strict=True):
         np.testing.assert_array_equal(ours, expected)
 
 
@@ -292,6 +355,6 @@ def test_television_bt601_is_opencvs_conversion_to_the_last_bit() -> None:
     np.testing.assert_array_equal(YuvPicture(y, u, v, (1, 1), yuv_matrix()).rgb((0, 0, 96, 64)), expected)
 
 
-@pytest.mark.parametrize("kernel", [active_rgb, active_yuv, smooth_above, measure, grey_change_yuv])
+@pytest.mark.parametrize("kernel", [active_rgb, active_yuv, smooth_above, measure, grey_change_yuv, outer_outlines])
 def test_kernels_let_go_of_the_interpreter(kernel: object) -> None:
     assert kernel.targetoptions["nogil"] is True  # type: ignore[attr-defined]

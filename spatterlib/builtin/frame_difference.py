@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from spatterlib.difference import changed, measure_boxes
+from spatterlib.boxes import in_picture, measured_table
+from spatterlib.difference import nested_outlines, outlines, sum_boxes
 from spatterlib.errors import ParameterError
 from spatterlib.hookspecs import hookimpl
-from spatterlib.types import DETECTION, Box, Clip, Detections, Detector, Picture
+from spatterlib.types import Clip, Detections, Detector
+
+_NOTHING = np.empty((0, 4), np.int32), np.empty(0), np.empty((0, 3), np.int64), np.empty(0, np.uint8)
 
 
 @dataclass(frozen=True)
@@ -81,59 +82,20 @@ class FrameDifference:
     def __call__(self, clip: Clip) -> Detections:
         """``(n,)`` `DETECTION` for the frames of `clip`."""
         shown = -1 if self.crop_from == "first" else 0
-        pictures, found = clip.pictures, _Found([], [], [])
-        for index in range(max(clip.lead, 1), len(pictures)):
-            for outline in self._outlines(pictures[index - 1], pictures[index], clip.box):
-                found.add(index + shown, outline)
-        return self._table(clip, found)
-
-    def _outlines(self, first: Picture, second: Picture, box: Box) -> Sequence[NDArray[np.int32]]:
-        """Outlines of what changed, each ``(k, 1, 2)`` int32 x, y."""
-        import cv2
-
-        part = changed(first, second, box, threshold=self.threshold, blur=self.blur, dilations=self.dilations)
-        if part is None:
-            return ()
-        mode = cv2.RETR_EXTERNAL if self.outlines == "outer" else cv2.RETR_TREE
-        outlines, _ = cv2.findContours(part[0], mode, cv2.CHAIN_APPROX_SIMPLE, offset=part[1])
-        return outlines  # type: ignore[return-value]
-
-    def _table(self, clip: Clip, found: _Found) -> Detections:
+        find = outlines if self.outlines == "outer" else nested_outlines
+        settings = {"threshold": self.threshold, "blur": self.blur, "dilations": self.dilations}
         before, behind = self.inset
-        boxes = np.array(found.rectangles, np.int32).reshape(-1, 4)
-        boxes += np.array([before, before, -before - behind, -before - behind], np.int32)
-        index, areas = np.array(found.index, np.intp), np.array(found.areas, np.float32)
-        whole = (boxes[:, 2:] > 0).all(axis=1)
-        boxes, index, areas = boxes[whole], index[whole], areas[whole]
-        if self.crop_from == "current":
-            order = np.lexsort((boxes[:, 0], boxes[:, 1], index))
-            boxes, index, areas = boxes[order], index[order], areas[order]
-        rows = np.zeros(len(boxes), DETECTION)
-        rows["frame"], rows["time"], rows["area"] = clip.numbers[index], clip.times[index], areas
-        rows["x"], rows["y"], rows["width"], rows["height"] = boxes.T
-        boxes[:, :2] += np.array(clip.box[:2], np.int32)
-        ends = np.searchsorted(index, np.arange(len(clip.pictures) + 1))
-        for number in np.unique(index):
-            part = slice(ends[number], ends[number + 1])
-            means, rows["peak"][part] = measure_boxes(clip.pictures[number], boxes[part])
-            rows["red"][part], rows["green"][part], rows["blue"][part] = means.T
-        return rows
-
-
-@dataclass(frozen=True)
-class _Found:
-    """Outlines of a clip: index of the picture that shows each, rectangle around it, area inside."""
-
-    index: list[int]
-    rectangles: list[Sequence[int]]
-    areas: list[float]
-
-    def add(self, index: int, outline: NDArray[np.int32]) -> None:
-        import cv2
-
-        self.index.append(index)
-        self.rectangles.append(cv2.boundingRect(outline))
-        self.areas.append(cv2.contourArea(outline))
+        inset = np.array([before, before, -before - behind, -before - behind], np.int32)
+        index, found = [], [_NOTHING]
+        for number in range(max(clip.lead, 1), len(clip.pictures)):
+            rectangles, areas = find(clip.pictures[number - 1], clip.pictures[number], clip.box, **settings)
+            if len(areas):
+                boxes = rectangles + inset
+                index += [number + shown] * len(areas)
+                found.append((boxes, areas.copy(), *sum_boxes(clip.pictures[number + shown], in_picture(clip, boxes))))
+        boxes, areas, sums, peaks = (np.concatenate(part) for part in zip(*found, strict=True))
+        ordered = self.crop_from == "current"
+        return measured_table(clip, np.array(index, np.intp), boxes, areas, sums, peaks, ordered=ordered)
 
 
 def _check(holds: bool, message: str) -> None:

@@ -250,16 +250,18 @@ def measure_yuv(
     boxes, sums, peaks
         As in `measure`.
     """
-    room = ((boxes[:, 2].max() >> shift[0]) + 2) << shift[0]
+    room = ((max(boxes[:, 2].max(), 0) >> shift[0]) + 2) << shift[0]
     few, halves = np.empty((3, room), np.int32), np.empty((2, room), np.uint8)
     many, luma = np.empty((3, room), np.int32), np.empty(room, np.int32)
     channels, tops = np.empty((3, room), np.uint8), np.empty(room, np.int32)
     for k in range(boxes.shape[0]):
         left, top, width, height = boxes[k]
+        sums[k], peaks[k] = 0, 0
+        if width <= 0 or height <= 0:
+            continue
         skip = left - (left >> shift[0] << shift[0])
         count = (skip + width + (1 << shift[0]) - 1) >> shift[0]
         known = -1
-        sums[k] = 0
         tops[:width] = 0
         for i in range(top, top + height):
             if i >> shift[1] != known:

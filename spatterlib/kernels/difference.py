@@ -40,30 +40,64 @@ def _most(row: Image) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _rgb_span(most: Image, weights: NDArray[np.int64], limit: int) -> tuple[int, int]:
-    """First column whose changes reach the limit, and the one behind the last; equal if none does."""
-    if weights.sum() * _most(most) < limit:
-        return 0, 0
-    first, last = 0, 0
-    for j in range(most.shape[0] // 3):
-        if weights[0] * most[3 * j] + weights[1] * most[3 * j + 1] + weights[2] * most[3 * j + 2] >= limit:
-            first, last = first if last else j, j + 1
+def _ends(hits: Image) -> tuple[int, int]:
+    """First place that is not 0, and the one behind the last; equal if there is none."""
+    first, last = 0, hits.shape[0]
+    while first < last and hits[first] == 0:
+        first += 1
+    while last > first and hits[last - 1] == 0:
+        last -= 1
     return first, last
 
 
 @njit(cache=True, nogil=True)
+def _rgb_hits(most: Image, weights: NDArray[np.int32], limit: np.int32, out: Image) -> None:
+    red, green, blue = weights[0], weights[1], weights[2]
+    for j in range(out.shape[0]):
+        warm = np.int32(np.int32(red * np.int32(most[3 * j])) + np.int32(green * np.int32(most[3 * j + 1])))
+        out[j] = np.int32(warm + np.int32(blue * np.int32(most[3 * j + 2]))) >= limit
+
+
+@njit(cache=True, nogil=True)
+def _rgb_span(most: Image, weights: NDArray[np.int32], limit: np.int32, hits: Image) -> tuple[int, int]:
+    """First column whose changes reach the limit, and the one behind the last; equal if none does."""
+    if weights.sum() * _most(most) < limit:
+        return 0, 0
+    _rgb_hits(most, weights, limit, hits)
+    return _ends(hits)
+
+
+@njit(cache=True, nogil=True)
+def _yuv_hits(y: Image, colour: NDArray[np.int32], factor: np.int32, limit: np.int32, out: Image) -> None:
+    for j in range(out.shape[0]):
+        out[j] = np.int32(np.int32(factor * np.int32(y[j])) + colour[j]) >= limit
+
+
+@njit(cache=True, nogil=True)
+def _spread(u: Image, v: Image, offset: int, shift: int, weights: NDArray[np.int32], out: NDArray[np.int32]) -> None:
+    for j in range(out.shape[0]):
+        k = (j + offset) >> shift
+        out[j] = np.int32(np.int32(weights[1] * np.int32(u[k])) + np.int32(weights[2] * np.int32(v[k])))
+
+
+@njit(cache=True, nogil=True)
 def _yuv_span(
-    y: Image, u: Image, v: Image, offset: int, shift: int, weights: NDArray[np.int64], limit: int
+    y: Image,
+    u: Image,
+    v: Image,
+    offset: int,
+    shift: int,
+    weights: NDArray[np.int32],
+    limit: np.int32,
+    colour: NDArray[np.int32],
+    hits: Image,
 ) -> tuple[int, int]:
     """As `_rgb_span`; column j of luma has the chroma sample ``(j + offset) >> shift``."""
     if weights[0] * _most(y) + weights[1] * _most(u) + weights[2] * _most(v) < limit:
         return 0, 0
-    first, last = 0, 0
-    for j in range(y.shape[0]):
-        k = (j + offset) >> shift
-        if weights[0] * y[j] + weights[1] * u[k] + weights[2] * v[k] >= limit:
-            first, last = first if last else j, j + 1
-    return first, last
+    _spread(u, v, offset, shift, weights, colour)
+    _yuv_hits(y, colour, weights[0], limit, hits)
+    return _ends(hits)
 
 
 @njit(cache=True, nogil=True)
@@ -95,84 +129,7 @@ def _band_of(state: NDArray[np.int64], width: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def active_rgb(
-    first: Image,
-    second: Image,
-    box: tuple[int, int, int, int],
-    weights: NDArray[np.int64],
-    limit: int,
-    spans: NDArray[np.int64],
-) -> None:
-    """Columns of each band of rows outside which no weighted sum of channel changes reaches a limit.
-
-    Parameters
-    ----------
-    first, second : ndarray
-        ``(h, 3 w)`` uint8, C-contiguous, R G B R G B ...
-    box : tuple of int
-        ``(x, y, width, height)`` px: the part that counts.
-    weights : ndarray
-        ``(3,)`` int64, of the changes of red, green and blue.
-    limit : int
-        The sum that counts.
-    spans : ndarray
-        ``(ceil(height / BAND), 2)`` int64, written: first column of the box and the one behind the last; equal where
-        nothing reaches the limit. A band that need not be read is given whole.
-    """
-    x, y, width, height = box
-    most = np.empty(3 * width, np.uint8)
-    state = np.array([0, spans.shape[0], width, 0])
-    more = spans.shape[0] > 0
-    while more:
-        band = _band_of(state, width)
-        rows = (y + band * BAND, y + min((band + 1) * BAND, height))
-        _largest_change(first, second, rows, 3 * x, 3 * (x + width), most)
-        more = _next(spans, state, _rgb_span(most, weights, limit), width)
-
-
-@njit(cache=True, nogil=True)
-def active_yuv(
-    first: tuple[Image, Image, Image],
-    second: tuple[Image, Image, Image],
-    box: tuple[int, int, int, int],
-    shift: tuple[int, int],
-    weights: NDArray[np.int64],
-    limit: int,
-    spans: NDArray[np.int64],
-) -> None:
-    """As `active_rgb`, for weighted sums of plane changes.
-
-    Parameters
-    ----------
-    first, second : tuple of ndarray
-        Y, U and V planes, uint8; chroma is smaller by ``2 ** shift``, rounded up.
-    box : tuple of int
-        ``(x, y, width, height)`` px of luma.
-    shift : tuple of int
-        (horizontal, vertical) chroma subsampling, as powers of two.
-    weights : ndarray
-        ``(3,)`` int64, of the changes of Y, U and V.
-    limit, spans
-        As in `active_rgb`.
-    """
-    x, y, width, height = box
-    left, right = x >> shift[0], ((x + width - 1) >> shift[0]) + 1
-    luma, u, v = np.empty(width, np.uint8), np.empty(right - left, np.uint8), np.empty(right - left, np.uint8)
-    state = np.array([0, spans.shape[0], width, 0])
-    more = spans.shape[0] > 0
-    while more:
-        band = _band_of(state, width)
-        top, bottom = y + band * BAND, y + min((band + 1) * BAND, height)
-        _largest_change(first[0], second[0], (top, bottom), x, x + width, luma)
-        rows = (top >> shift[1], ((bottom - 1) >> shift[1]) + 1)
-        _largest_change(first[1], second[1], rows, left, right, u)
-        _largest_change(first[2], second[2], rows, left, right, v)
-        found = _yuv_span(luma, u, v, x - (left << shift[0]), shift[0], weights, limit)
-        more = _next(spans, state, found, width)
-
-
-@njit(cache=True, nogil=True)
-def around(spans: NDArray[np.int64], margin: int, width: int, height: int) -> tuple[int, int, int, int]:
+def _around(spans: NDArray[np.int64], margin: int, width: int, height: int) -> tuple[int, int, int, int]:
     """Rectangle ``(x, y, width, height)`` around all spans, larger by a margin where the frame allows it.
 
     Its columns are whole blocks of `BLOCK` px as far as the frame goes: the compiler's vector loops are fast on these
@@ -191,31 +148,127 @@ def around(spans: NDArray[np.int64], margin: int, width: int, height: int) -> tu
 
 
 @njit(cache=True, nogil=True)
-def near(spans: NDArray[np.int64], margin: int, rectangle: tuple[int, int, int, int], out: NDArray[np.int64]) -> None:
-    """Blocks of columns of each row of a rectangle that are near a span of a band near the row.
+def _surroundings(
+    spans: NDArray[np.int64], margins: tuple[int, int], size: tuple[int, int], columns: NDArray[np.int64]
+) -> tuple[int, int, int, int]:
+    """Rectangle ``(x, y, width, height)`` around all spans, and in each of its rows the columns near one.
 
     Parameters
     ----------
     spans : ndarray
         From `active_rgb` or `active_yuv`.
-    margin : int
-        Px, how near.
-    rectangle : tuple of int
-        From `around`.
-    out : ndarray
-        ``(height, 2)`` int64, written: first column from the rectangle's left edge and the one behind the last; equal
-        if there are none.
+    margins : tuple of int
+        Px, how much larger the rectangle is, and how near columns and rows are.
+    size : tuple of int
+        ``(width, height)`` px of the frame.
+    columns : ndarray
+        ``(>= height, 2)`` int64, written for each row of the rectangle: first column from its left edge and the one
+        behind the last, whole blocks; equal if there are none.
     """
-    x, y, width, height = rectangle
+    x, y, width, height = _around(spans, margins[0], size[0], size[1])
+    margin = margins[1]
     for i in range(height):
         left, right = 1 << 60, -(1 << 60)
         for k in range(max(y + i - margin, 0) // BAND, min((y + i + margin) // BAND + 1, spans.shape[0])):
             if spans[k, 1] > spans[k, 0]:
                 left, right = min(left, spans[k, 0]), max(right, spans[k, 1])
-        out[i] = 0
+        columns[i] = 0
         if right > left:
-            out[i, 0] = max(left - margin - x, 0) // BLOCK * BLOCK
-            out[i, 1] = min(-(-(right + margin - x) // BLOCK) * BLOCK, width)
+            columns[i, 0] = max(left - margin - x, 0) // BLOCK * BLOCK
+            columns[i, 1] = min(-(-(right + margin - x) // BLOCK) * BLOCK, width)
+    return x, y, width, height
+
+
+@njit(cache=True, nogil=True)
+def active_rgb(
+    first: Image,
+    second: Image,
+    box: tuple[int, int, int, int],
+    weights: NDArray[np.int32],
+    limit: np.int32,
+    margins: tuple[int, int],
+    spans: NDArray[np.int64],
+    columns: NDArray[np.int64],
+) -> tuple[int, int, int, int]:
+    """Rectangle, and columns of each of its rows, outside which no weighted sum of channel changes reaches a limit.
+
+    Parameters
+    ----------
+    first, second : ndarray
+        ``(h, 3 w)`` uint8, C-contiguous, R G B R G B ...
+    box : tuple of int
+        ``(x, y, width, height)`` px: the part that counts.
+    weights : ndarray
+        ``(3,)`` int32, of the changes of red, green and blue.
+    limit : int32
+        The sum that counts.
+    spans : ndarray
+        ``(ceil(height / BAND), 2)`` int64, written: first column of the box and the one behind the last; equal where
+        nothing reaches the limit. A band that need not be read is given whole.
+    margins, columns
+        As in `_surroundings`.
+
+    Returns
+    -------
+    tuple of int
+        ``(x, y, width, height)`` px from the corner of the box; width 0 if nothing reaches the limit.
+    """
+    x, y, width, height = box
+    most, hits = np.empty(3 * width, np.uint8), np.empty(width, np.uint8)
+    state = np.array([0, spans.shape[0], width, 0])
+    more = spans.shape[0] > 0
+    while more:
+        band = _band_of(state, width)
+        rows = (y + band * BAND, y + min((band + 1) * BAND, height))
+        _largest_change(first, second, rows, 3 * x, 3 * (x + width), most)
+        found = _rgb_span(most, weights, limit, hits)
+        more = _next(spans, state, found, width)
+    return _surroundings(spans, margins, (width, height), columns)
+
+
+@njit(cache=True, nogil=True)
+def active_yuv(
+    first: tuple[Image, Image, Image],
+    second: tuple[Image, Image, Image],
+    box: tuple[int, int, int, int],
+    shift: tuple[int, int],
+    weights: NDArray[np.int32],
+    limit: np.int32,
+    margins: tuple[int, int],
+    spans: NDArray[np.int64],
+    columns: NDArray[np.int64],
+) -> tuple[int, int, int, int]:
+    """As `active_rgb`, for weighted sums of plane changes.
+
+    Parameters
+    ----------
+    first, second : tuple of ndarray
+        Y, U and V planes, uint8; chroma is smaller by ``2 ** shift``, rounded up.
+    box : tuple of int
+        ``(x, y, width, height)`` px of luma.
+    shift : tuple of int
+        (horizontal, vertical) chroma subsampling, as powers of two.
+    weights : ndarray
+        ``(3,)`` int32, of the changes of Y, U and V.
+    limit, margins, spans, columns
+        As in `active_rgb`.
+    """
+    x, y, width, height = box
+    left, right = x >> shift[0], ((x + width - 1) >> shift[0]) + 1
+    luma, u, v = np.empty(width, np.uint8), np.empty(right - left, np.uint8), np.empty(right - left, np.uint8)
+    colour, hits = np.empty(width, np.int32), np.empty(width, np.uint8)
+    state = np.array([0, spans.shape[0], width, 0])
+    more = spans.shape[0] > 0
+    while more:
+        band = _band_of(state, width)
+        top, bottom = y + band * BAND, y + min((band + 1) * BAND, height)
+        _largest_change(first[0], second[0], (top, bottom), x, x + width, luma)
+        rows = (top >> shift[1], ((bottom - 1) >> shift[1]) + 1)
+        _largest_change(first[1], second[1], rows, left, right, u)
+        _largest_change(first[2], second[2], rows, left, right, v)
+        found = _yuv_span(luma, u, v, x - (left << shift[0]), shift[0], weights, limit, colour, hits)
+        more = _next(spans, state, found, width)
+    return _surroundings(spans, margins, (width, height), columns)
 
 
 @njit(cache=True, nogil=True)
@@ -231,7 +284,7 @@ def grey_change_rgb(
     corner : tuple of int
         ``(x, y)`` px: upper left corner of `out` in the frames.
     columns : ndarray
-        ``(height, 2)`` int64, from `near`.
+        ``(height, 2)`` int64 or more rows, from `active_rgb`.
     out : ndarray
         ``(height, width)`` uint8, written: ``(9798 R + 19235 G + 3735 B + 16384) >> 15``, as OpenCV does it.
     """
@@ -252,15 +305,16 @@ def grey_change_rgb(
 
 
 @njit(cache=True, nogil=True)
-def _across(row: Image, padded: Image, out: NDArray[np.uint16]) -> None:
-    """1-4-6-4-1 along a row, mirrored at its ends."""
-    width = out.shape[0]
-    for j in range(width):
-        padded[j + 2] = row[j]
+def _across(row: Image, left: int, padded: Image, out: NDArray[np.uint16]) -> None:
+    """1-4-6-4-1 along a row, mirrored at its ends, from column `left` on."""
+    count, width = out.shape[0], row.shape[0]
+    inside = row[left : left + count]
+    for j in range(count):
+        padded[j + 2] = inside[j]
     for j in range(2):
-        padded[1 - j] = row[_mirrored(-1 - j, width)]
-        padded[width + 2 + j] = row[_mirrored(width + j, width)]
-    for j in range(width):
+        padded[1 - j] = row[_mirrored(left - 1 - j, width)]
+        padded[count + 2 + j] = row[_mirrored(left + count + j, width)]
+    for j in range(count):
         ends = np.uint16(np.uint16(padded[j]) + np.uint16(padded[j + 4]))
         near = np.uint16(np.uint16(padded[j + 1]) + np.uint16(padded[j + 3]))
         out[j] = np.uint16(ends + np.uint16(np.uint16(4) * near) + np.uint16(6) * np.uint16(padded[j + 2]))
@@ -294,7 +348,7 @@ def _down(
 
 
 @njit(cache=True, nogil=True)
-def smooth_above(grey: Image, threshold: int, out: Image) -> None:
+def smooth_above(grey: Image, threshold: int, columns: NDArray[np.int64], out: Image) -> None:
     """5x5 Gaussian and threshold in one pass: 255 where the smoothed level is greater.
 
     Parameters
@@ -303,25 +357,36 @@ def smooth_above(grey: Image, threshold: int, out: Image) -> None:
         ``(h, w)`` uint8.
     threshold : int
         Grey levels, 0-254.
+    columns : ndarray
+        ``(h, 2)`` int64 or more rows: first column of each row and the one behind the last where it may be greater.
     out : ndarray
-        ``(h, w)`` uint8, written: ``(sum + 128) >> 8 > threshold``, weights 1-4-6-4-1 both ways, as OpenCV does it.
+        ``(h, w)`` uint8, written: ``(sum + 128) >> 8 > threshold``, weights 1-4-6-4-1 both ways, as OpenCV does it; 0
+        outside the columns.
     """
     height, width = grey.shape
     limit = np.uint16(256 * threshold + 128)
     padded, rows = np.empty(width + 4, np.uint8), np.empty((5, width), np.uint16)
     for i in range(-2, height + 2):
-        _across(grey[_mirrored(i, height)], padded, rows[(i + 2) % 5])
+        left, right = width, 0
+        for k in range(max(i - 2, 0), min(i + 3, height)):
+            if columns[k, 1] > columns[k, 0]:
+                left, right = min(left, columns[k, 0]), max(right, columns[k, 1])
+        if right > left:
+            _across(grey[_mirrored(i, height)], left, padded[: right - left + 4], rows[(i + 2) % 5, left:right])
         if i >= 2:
             k = i - 2
-            _down(
-                rows[k % 5],
-                rows[(k + 1) % 5],
-                rows[(k + 2) % 5],
-                rows[(k + 3) % 5],
-                rows[(k + 4) % 5],
-                limit,
-                out[k],
-            )
+            left, right = columns[k, 0], columns[k, 1]
+            out[k] = 0
+            if right > left:
+                _down(
+                    rows[k % 5, left:right],
+                    rows[(k + 1) % 5, left:right],
+                    rows[(k + 2) % 5, left:right],
+                    rows[(k + 3) % 5, left:right],
+                    rows[(k + 4) % 5, left:right],
+                    limit,
+                    out[k, left:right],
+                )
 
 
 @njit(cache=True, nogil=True)
@@ -355,6 +420,9 @@ def measure(rgb: Image, boxes: NDArray[np.int32], sums: NDArray[np.int64], peaks
     """
     for k in range(boxes.shape[0]):
         x, y, width, height = boxes[k]
+        sums[k], peaks[k] = 0, 0
+        if width <= 0 or height <= 0:
+            continue
         totals, tops = np.zeros(3 * width, np.int32), np.zeros(width, np.int32)
         for i in range(y, y + height):
             row = rgb[i, 3 * x : 3 * (x + width)]

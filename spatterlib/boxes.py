@@ -1,0 +1,83 @@
+"""From boxes found in the frames of a clip to rows of the table."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spatterlib.difference import sum_boxes
+from spatterlib.types import DETECTION, Clip, Detections, Image
+
+__all__ = ["in_picture", "measured_table", "table_of"]
+
+
+def table_of(clip: Clip, frames: ArrayLike, boxes: ArrayLike, areas: ArrayLike, *, ordered: bool = True) -> Detections:
+    """Rows of boxes that a detector found: colour and peak measured, time looked up, in order.
+
+    Parameters
+    ----------
+    clip : Clip
+        In whose frames they were found.
+    frames : array_like
+        ``(n,)`` int, index into ``clip.frames`` of each box.
+    boxes : array_like
+        ``(n, 4)`` int, x, y, width, height in px from the upper left corner of ``clip.frames``. Empty ones
+        give no row.
+    areas : array_like
+        ``(n,)`` px², what each outline encloses.
+    ordered : bool
+        By frame, y and x, as a detector must; otherwise as they come.
+
+    Returns
+    -------
+    ndarray
+        `DETECTION`, one row per box.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spatterlib as sp
+    >>> from spatterlib.boxes import table_of
+    >>> clip = sp.Clip.of(np.full((2, 48, 64, 3), 7, np.uint8))
+    >>> table_of(clip, [1, 0], [(9, 9, 5, 5), (3, 4, 5, 6)], [20, 25])[["frame", "x", "area", "peak"]].tolist()
+    [(0, 3, 25.0, 7), (1, 9, 20.0, 7)]
+    """
+    index = np.asarray(frames, np.intp).reshape(-1)
+    places = np.array(boxes, np.int32).reshape(-1, 4)
+    sizes = np.asarray(areas, np.float32).reshape(-1)
+    sums, peaks = np.empty((len(places), 3), np.int64), np.empty(len(places), np.uint8)
+    for number in np.unique(index):
+        here = index == number
+        sums[here], peaks[here] = sum_boxes(clip.pictures[number], in_picture(clip, places[here]))
+    return measured_table(clip, index, places, sizes, sums, peaks, ordered=ordered)
+
+
+def in_picture(clip: Clip, boxes: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The same boxes, ``(n, 4)``, from the corner of the clip's pictures."""
+    return boxes + np.array([*clip.box[:2], 0, 0], np.int32)
+
+
+def measured_table(
+    clip: Clip,
+    index: NDArray[np.intp],
+    boxes: NDArray[np.int32],
+    areas: NDArray[np.float32] | NDArray[np.float64],
+    sums: NDArray[np.int64],
+    peaks: Image,
+    *,
+    ordered: bool = True,
+) -> Detections:
+    """As `table_of`, from what `spatterlib.difference.sum_boxes` gave for each box.
+
+    A detector that measures frame by frame, while a frame is still in the cache, is faster for it.
+    """
+    whole = np.flatnonzero((boxes[:, 2:] > 0).all(axis=1))
+    if ordered:
+        whole = whole[np.lexsort((boxes[whole, 0], boxes[whole, 1], index[whole]))]
+    index, boxes = index[whole], boxes[whole]
+    rows = np.zeros(len(whole), DETECTION)
+    rows["frame"], rows["time"], rows["area"] = clip.numbers[index], clip.times[index], areas[whole]
+    rows["x"], rows["y"], rows["width"], rows["height"] = boxes.T
+    rows["red"], rows["green"], rows["blue"] = (sums[whole] / (boxes[:, 2:3] * boxes[:, 3:4])).T
+    rows["peak"] = peaks[whole]
+    return rows
