@@ -33,8 +33,7 @@ RIM = 8
 class _Buffers:
     """Memory for one size of frame, used again: the page faults of fresh arrays cost more than the arithmetic."""
 
-    spans: NDArray[np.int64]
-    columns: NDArray[np.int64]
+    runs: NDArray[np.int64]
     grey: Image
     binary: Image
     mask: Image
@@ -48,12 +47,11 @@ _local = threading.local()
 def _buffers(width: int, height: int) -> _Buffers:
     """The calling thread's own memory for frames of a size; that of the last size is given up."""
     if getattr(_local, "size", None) != (width, height):
-        from spatterlib.kernels.difference import BAND
+        from spatterlib.kernels.difference import most_runs
 
         pixels, most = height * width, -(-height // 2) * -(-width // 2)
         _local.buffers = _Buffers(
-            np.empty((-(-height // BAND), 2), np.int64),
-            np.empty((height, 2), np.int64),
+            np.empty((most_runs(width, height), 3), np.int64),
             np.empty(pixels, np.uint8),
             np.empty(pixels, np.uint8),
             np.empty((height + 2) * (width + 3 * RIM), np.uint8),
@@ -158,12 +156,13 @@ def _mask(
     buffers, reach = _buffers(box[2], box[3]), blur // 2
     pair = _pair(first, second, box)
     margins = (max(reach, dilations) + reach, 2 * reach)
-    left, top, width, height = pair.active(threshold, margins, buffers.spans, buffers.columns)
+    (left, top, width, height), count = pair.active(threshold, margins, buffers.runs)
     if not width:
         return None
+    runs = buffers.runs[:count]
     grey, binary = (flat[: height * width].reshape(height, width) for flat in (buffers.grey, buffers.binary))
-    pair.grey((pair.box[0] + left, pair.box[1] + top), buffers.columns, grey)
-    _above(grey, threshold, blur, buffers.columns, binary)
+    pair.grey((pair.box[0] + left, pair.box[1] + top), runs, grey)
+    _above(grey, threshold, blur, runs, binary)
     stride = -(-width // RIM) * RIM + 2 * RIM
     mask = buffers.mask[: (height + 2) * stride].reshape(height + 2, stride)
     mask[0] = mask[-1] = 0
@@ -181,7 +180,7 @@ def _square(side: int) -> Image:
     return np.ones((side, side), np.uint8)
 
 
-def _above(grey: Image, threshold: int, blur: int, columns: NDArray[np.int64], out: Image) -> None:
+def _above(grey: Image, threshold: int, blur: int, runs: NDArray[np.int64], out: Image) -> None:
     """255 where the blurred level is greater than the threshold.
 
     At the rim of the rectangle the blur takes mirrored values where the frame goes on. That does no harm: the rim is
@@ -190,7 +189,7 @@ def _above(grey: Image, threshold: int, blur: int, columns: NDArray[np.int64], o
     from spatterlib.kernels.difference import smooth_above
 
     if blur == 5:
-        smooth_above(grey, threshold, columns, out)
+        smooth_above(grey, threshold, runs, out)
         return
     import cv2
 
@@ -205,21 +204,19 @@ class _RgbPair(NamedTuple):
     second: Image
     box: Box
 
-    def active(
-        self, threshold: int, margins: tuple[int, int], spans: NDArray[np.int64], columns: NDArray[np.int64]
-    ) -> Box:
-        """Rectangle, and columns of each of its rows, outside which no grey difference exceeds the threshold."""
+    def active(self, threshold: int, margins: tuple[int, int], runs: NDArray[np.int64]) -> tuple[Box, int]:
+        """Rectangle and runs outside which no grey difference exceeds the threshold; how many runs."""
         from spatterlib.kernels.difference import active_rgb
 
         # (sum + 16384) >> 15 exceeds the threshold exactly if the sum reaches this.
         limit = np.int32(((threshold + 1) << 15) - 16384)
-        return active_rgb(self.first, self.second, self.box, _GREY, limit, margins, spans, columns)
+        return active_rgb(self.first, self.second, self.box, _GREY, limit, margins, runs)
 
-    def grey(self, corner: tuple[int, int], columns: NDArray[np.int64], out: Image) -> None:
-        """Grey level of the absolute difference in some columns of each row, 0 elsewhere."""
+    def grey(self, corner: tuple[int, int], runs: NDArray[np.int64], out: Image) -> None:
+        """Grey level of the absolute difference in some runs, 0 elsewhere."""
         from spatterlib.kernels.difference import grey_change_rgb
 
-        grey_change_rgb(self.first, self.second, corner, columns, out)
+        grey_change_rgb(self.first, self.second, corner, runs, out)
 
 
 class _YuvPair(NamedTuple):
@@ -229,20 +226,18 @@ class _YuvPair(NamedTuple):
     second: YuvPicture
     box: Box
 
-    def active(
-        self, threshold: int, margins: tuple[int, int], spans: NDArray[np.int64], columns: NDArray[np.int64]
-    ) -> Box:
+    def active(self, threshold: int, margins: tuple[int, int], runs: NDArray[np.int64]) -> tuple[Box, int]:
         from spatterlib.kernels.difference import active_yuv
 
         weights, limit = _bound_weights(self.first.matrix.tobytes()), np.int32((threshold - 0.5) * (1 << 15))
         one, other, shift = _planes(self.first), _planes(self.second), self.first.shift
-        return active_yuv(one, other, self.box, shift, weights, limit, margins, spans, columns)
+        return active_yuv(one, other, self.box, shift, weights, limit, margins, runs)
 
-    def grey(self, corner: tuple[int, int], columns: NDArray[np.int64], out: Image) -> None:
+    def grey(self, corner: tuple[int, int], runs: NDArray[np.int64], out: Image) -> None:
         from spatterlib.kernels.colour import grey_change_yuv
 
         shift, matrix = self.first.shift, self.first.matrix
-        grey_change_yuv(_planes(self.first), _planes(self.second), corner, shift, matrix, columns, out)
+        grey_change_yuv(_planes(self.first), _planes(self.second), corner, shift, matrix, runs, out)
 
 
 def _planes(picture: YuvPicture) -> tuple[Image, Image, Image]:

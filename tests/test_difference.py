@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from spatterlib.difference import _bound_weights, changed, nested_outlines, outlines, sum_boxes
 from spatterlib.kernels.colour import grey_change_yuv
-from spatterlib.kernels.difference import BAND, BLOCK, active_rgb, active_yuv, measure, smooth_above
+from spatterlib.kernels.difference import BAND, BLOCK, active_rgb, active_yuv, measure, most_runs, smooth_above
 from spatterlib.kernels.outlines import outer_outlines
 from spatterlib.pictures import YuvPicture, yuv_matrix
 from spatterlib.types import Box, Image, RgbPicture
@@ -137,7 +137,7 @@ def test_the_bound_on_planes_holds_for_every_pixel(seed: int, space: tuple[str, 
     other = [np.clip(plane + random.integers(-span, span + 1, plane.shape), 0, 255) for plane in one]
     first, second = (tuple(plane.astype(np.uint8) for plane in frame) for frame in (one, other))
     grey = np.empty((40, 50), np.uint8)
-    whole = np.array([(0, 50)] * 40)
+    whole = np.array([(row, 0, 50) for row in range(40)])
     grey_change_yuv(first, second, (0, 0), (0, 0), matrix, whole, grey)
     changes = [np.abs(a.astype(int) - b) for a, b in zip(first, second, strict=True)]
     bound = (
@@ -184,9 +184,10 @@ def test_smoothing_is_opencvs_gaussian(seed: int, height: int, width: int, thres
     random = np.random.default_rng(seed)
     grey = random.integers(0, 256, (height, width), dtype=np.uint8)
     out = np.empty_like(grey)
-    columns = np.sort(random.integers(0, width + 1, (height, 2)), axis=1)
-    smooth_above(grey, threshold, columns, out)
-    inside = (np.arange(width) >= columns[:, :1]) & (np.arange(width) < columns[:, 1:])
+    ends = np.sort(random.integers(0, width + 1, (height, 2)), axis=1)
+    runs = np.array([(row, *pair) for row, pair in enumerate(ends) if pair[1] > pair[0]], np.int64).reshape(-1, 3)
+    smooth_above(grey, threshold, runs, out)
+    inside = (np.arange(width) >= ends[:, :1]) & (np.arange(width) < ends[:, 1:])
     expected = np.where((cv2.GaussianBlur(grey, (5, 5), 0) > threshold) & inside, 255, 0)
     np.testing.assert_array_equal(out, expected)
 
@@ -208,18 +209,15 @@ def test_the_active_rectangle_leaves_out_nothing_that_reaches_the_limit(
     frames = random.integers(0, 256, (2, height, width, 3), dtype=np.uint8) * (random.random((height, width, 1)) < lit)
     sums = (np.abs(frames[0].astype(int) - frames[1]) * weights).sum(axis=2)
     box = a_box(random, height, width)
-    spans = np.empty((-(-box[3] // BAND), 2), np.int64)
-    parts = np.empty((box[3], 2), np.int64)
-    rectangle = active_rgb(*frames.reshape(2, height, -1), box, weights, np.int32(limit), margins, spans, parts)
-    assert_encloses(spans, cut(sums >= limit, box))
-    assert_covers(rectangle, parts, cut(sums >= limit, box), margins)
+    runs = np.empty((most_runs(box[2], box[3]), 3), np.int64)
+    found = active_rgb(*frames.reshape(2, height, -1), box, weights, np.int32(limit), margins, runs)
+    assert_covers(found[0], runs[: found[1]], cut(sums >= limit, box), margins)
     first, second = (planes(random, height, width, shift, 255) for _ in range(2))
     rows, columns = np.arange(height) >> shift[1], np.arange(width) >> shift[0]
     changes = [np.abs(a.astype(int) - b) for a, b in zip(first, second, strict=True)]
     sums = changes[0] + 2 * changes[1][rows][:, columns] + changes[2][rows][:, columns]
-    rectangle = active_yuv(first, second, box, shift, weights, np.int32(limit), margins, spans, parts)
-    assert_encloses(spans, cut(sums >= limit, box))
-    assert_covers(rectangle, parts, cut(sums >= limit, box), margins)
+    found = active_yuv(first, second, box, shift, weights, np.int32(limit), margins, runs)
+    assert_covers(found[0], runs[: found[1]], cut(sums >= limit, box), margins)
 
 
 def cut(values: NDArray[np.bool_], box: Box) -> NDArray[np.bool_]:
@@ -227,20 +225,15 @@ def cut(values: NDArray[np.bool_], box: Box) -> NDArray[np.bool_]:
     return values[y : y + height, x : x + width]
 
 
-def assert_encloses(spans: NDArray[np.int64], reached: NDArray[np.bool_]) -> None:
-    for y, x in np.argwhere(reached):
-        left, right = spans[y // BAND]
-        assert left <= x < right
-
-
 def assert_covers(
-    rectangle: Box, columns: NDArray[np.int64], reached: NDArray[np.bool_], margins: tuple[int, int]
+    rectangle: Box, runs: NDArray[np.int64], reached: NDArray[np.bool_], margins: tuple[int, int]
 ) -> None:
-    """The rectangle holds everything within the first margin, the columns everything within the second."""
+    """The rectangle holds everything within the first margin, the runs everything within the second."""
     x, y, width, height = rectangle
     whole = np.zeros_like(reached)
-    for row in range(height):
-        whole[y + row, x + columns[row, 0] : x + columns[row, 1]] = True
+    for row, start, stop in runs:
+        assert 0 <= start < stop <= width
+        whole[y + row, x + start : x + stop] = True
     for margin, covered in ((margins[0], None), (margins[1], whole)):
         side = 2 * margin + 1
         near = cv2.dilate(reached.astype(np.uint8), np.ones((side, side), np.uint8)) > 0

@@ -80,13 +80,14 @@ def _chroma(
     few: NDArray[np.int32],
     bytes_: Image,
     many: NDArray[np.int32],
+    start: int,
 ) -> None:
     """Terms that chroma adds to red, green and blue, for a row of luma from ``left >> shift << shift`` on."""
     _copy(u[left >> shift :], bytes_[0, :count])
     _copy(v[left >> shift :], bytes_[1, :count])
     _terms(bytes_[0, :count], bytes_[1, :count], matrix, few[0, :count], few[1, :count], few[2, :count])
     for channel in range(3):
-        _spread(few[channel, :count], shift, many[channel])
+        _spread(few[channel, :count], shift, many[channel, start:])
 
 
 @njit(cache=True, nogil=True)
@@ -139,7 +140,7 @@ def yuv_to_rgb(
     for i in range(out.shape[0]):
         row = (top + i) >> shift[1]
         if row != known:
-            _chroma(u[row], v[row], left, count, shift[0], matrix, few, halves, many)
+            _chroma(u[row], v[row], left, count, shift[0], matrix, few, halves, many, 0)
             known = row
         _luma(y[top + i, left : left + width], matrix, luma)
         for channel in range(3):
@@ -175,16 +176,16 @@ def grey_change_yuv(
     corner: tuple[int, int],
     shift: tuple[int, int],
     matrix: NDArray[np.int32],
-    columns: NDArray[np.int64],
+    runs: NDArray[np.int64],
     out: Image,
 ) -> None:
-    """Grey level of the absolute RGB difference of two planar YUV frames in some columns of each row, 0 elsewhere.
+    """Grey level of the absolute RGB difference of two planar YUV frames in some runs, 0 elsewhere.
 
     Parameters
     ----------
     first, second : tuple of ndarray
         Y, U and V planes of each frame, as in `yuv_to_rgb`.
-    corner, columns, out
+    corner, runs, out
         As in `spatterlib.kernels.difference.grey_change_rgb`.
     shift, matrix
         As in `yuv_to_rgb`.
@@ -193,25 +194,26 @@ def grey_change_yuv(
     few, halves = np.empty((3, room), np.int32), np.empty((2, room), np.uint8)
     many, luma = np.empty((2, 3, room), np.int32), np.empty((2, room), np.int32)
     sums = np.zeros(room, np.int32)
-    known = (-1, 0, 0)
-    for i in range(out.shape[0]):
-        line, start, stop = out[i], columns[i, 0], columns[i, 1]
-        line[:] = 0
-        if stop <= start:
-            continue
+    # Of the run that begins in a column: its row of chroma, and where it ends. Two rows of luma share one of chroma.
+    known = np.full((out.shape[1], 2), -1)
+    out[:] = 0
+    for r in range(runs.shape[0]):
+        i, start, stop = runs[r]
+        line = out[i]
         width, left, top = stop - start, corner[0] + start, corner[1] + i
         skip = left - (left >> shift[0] << shift[0])
-        if known != (top >> shift[1], start, stop):
-            known = (top >> shift[1], start, stop)
+        row = top >> shift[1]
+        if known[start, 0] != row or known[start, 1] != stop:
+            known[start, 0], known[start, 1] = row, stop
             count = (skip + width + (1 << shift[0]) - 1) >> shift[0]
-            _chroma(first[1][known[0]], first[2][known[0]], left, count, shift[0], matrix, few, halves, many[0])
-            _chroma(second[1][known[0]], second[2][known[0]], left, count, shift[0], matrix, few, halves, many[1])
+            _chroma(first[1][row], first[2][row], left, count, shift[0], matrix, few, halves, many[0], start)
+            _chroma(second[1][row], second[2][row], left, count, shift[0], matrix, few, halves, many[1], start)
         one, other, part = luma[0, :width], luma[1, :width], sums[:width]
         _luma(first[0][top, left : left + width], matrix, one)
         _luma(second[0][top, left : left + width], matrix, other)
-        _add_change(one, many[0, 0, skip:], other, many[1, 0, skip:], RED, part)
-        _add_change(one, many[0, 1, skip:], other, many[1, 1, skip:], GREEN, part)
-        _add_change(one, many[0, 2, skip:], other, many[1, 2, skip:], BLUE, part)
+        _add_change(one, many[0, 0, start + skip :], other, many[1, 0, start + skip :], RED, part)
+        _add_change(one, many[0, 1, start + skip :], other, many[1, 1, start + skip :], GREEN, part)
+        _add_change(one, many[0, 2, start + skip :], other, many[1, 2, start + skip :], BLUE, part)
         _round(part, line[start:stop])
 
 
@@ -266,7 +268,7 @@ def measure_yuv(
         for i in range(top, top + height):
             if i >> shift[1] != known:
                 known = i >> shift[1]
-                _chroma(u[known], v[known], left, count, shift[0], matrix, few, halves, many)
+                _chroma(u[known], v[known], left, count, shift[0], matrix, few, halves, many, 0)
             _luma(y[i, left : left + width], matrix, luma[:width])
             for channel in range(3):
                 _pack(luma[:width], many[channel, skip:], channels[channel, :width])

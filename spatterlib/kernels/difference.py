@@ -74,10 +74,20 @@ def _yuv_hits(y: Image, colour: NDArray[np.int32], factor: np.int32, limit: np.i
 
 
 @njit(cache=True, nogil=True)
-def _spread(u: Image, v: Image, offset: int, shift: int, weights: NDArray[np.int32], out: NDArray[np.int32]) -> None:
-    for j in range(out.shape[0]):
-        k = (j + offset) >> shift
-        out[j] = np.int32(np.int32(weights[1] * np.int32(u[k])) + np.int32(weights[2] * np.int32(v[k])))
+def _terms(u: Image, v: Image, weights: NDArray[np.int32], out: NDArray[np.int32]) -> None:
+    for k in range(u.shape[0]):
+        out[k] = np.int32(np.int32(weights[1] * np.int32(u[k])) + np.int32(weights[2] * np.int32(v[k])))
+
+
+@njit(cache=True, nogil=True)
+def _spread(few: NDArray[np.int32], shift: int, many: NDArray[np.int32]) -> None:
+    if shift == 1:
+        for k in range(few.shape[0]):
+            many[2 * k] = few[k]
+            many[2 * k + 1] = few[k]
+    else:
+        for k in range(few.shape[0]):
+            many[k << shift : (k + 1) << shift] = few[k]
 
 
 @njit(cache=True, nogil=True)
@@ -89,19 +99,21 @@ def _yuv_span(
     shift: int,
     weights: NDArray[np.int32],
     limit: np.int32,
-    colour: NDArray[np.int32],
+    few: NDArray[np.int32],
+    many: NDArray[np.int32],
     hits: Image,
 ) -> tuple[int, int]:
     """As `_rgb_span`; column j of luma has the chroma sample ``(j + offset) >> shift``."""
     if weights[0] * _most(y) + weights[1] * _most(u) + weights[2] * _most(v) < limit:
         return 0, 0
-    _spread(u, v, offset, shift, weights, colour)
-    _yuv_hits(y, colour, weights[0], limit, hits)
+    _terms(u, v, weights, few)
+    _spread(few, shift, many)
+    _yuv_hits(y, many[offset:], weights[0], limit, hits)
     return _ends(hits)
 
 
 @njit(cache=True, nogil=True)
-def _next(spans: NDArray[np.int64], state: NDArray[np.int64], found: tuple[int, int], width: int) -> bool:
+def _next(spans: NDArray[np.int64], flags: Image, state: NDArray[np.int64], found: tuple[int, int], width: int) -> bool:
     """Note what a band's columns are and go on to the next; whether there is one.
 
     From the top while the columns can still become more, then from the bottom up to the first find; what lies between
@@ -119,6 +131,7 @@ def _next(spans: NDArray[np.int64], state: NDArray[np.int64], found: tuple[int, 
         state[0] += 1
     if upward and found[1] > found[0]:
         spans[state[0] : state[1], 0], spans[state[0] : state[1], 1] = 0, width
+        flags[state[0] : state[1]] = 1
         return False
     return bool(state[0] < state[1])
 
@@ -148,35 +161,57 @@ def _around(spans: NDArray[np.int64], margin: int, width: int, height: int) -> t
 
 
 @njit(cache=True, nogil=True)
-def _surroundings(
-    spans: NDArray[np.int64], margins: tuple[int, int], size: tuple[int, int], columns: NDArray[np.int64]
-) -> tuple[int, int, int, int]:
-    """Rectangle ``(x, y, width, height)`` around all spans, and in each of its rows the columns near one.
+def _flag(hits: Image, found: tuple[int, int], margin: int, flags: Image) -> None:
+    """Which blocks of columns are near a hit."""
+    for k in range(flags.shape[0]):
+        flags[k] = 0
+        start, stop = max(k * BLOCK - margin, found[0]), min((k + 1) * BLOCK + margin, found[1])
+        j = start
+        while j < stop and flags[k] == 0:
+            flags[k] = hits[j]
+            j += 1
+
+
+@njit(cache=True, nogil=True)
+def _runs(
+    spans: NDArray[np.int64], flags: Image, margins: tuple[int, int], size: tuple[int, int], runs: NDArray[np.int64]
+) -> tuple[tuple[int, int, int, int], int]:
+    """Rectangle around all spans, and in each of its rows the runs of blocks near one.
 
     Parameters
     ----------
-    spans : ndarray
-        From `active_rgb` or `active_yuv`.
+    spans, flags : ndarray
+        Of each band: first column and the one behind the last that counts; which blocks are near one that counts.
     margins : tuple of int
-        Px, how much larger the rectangle is, and how near columns and rows are.
+        Px, how much larger the rectangle is, and how near rows are.
     size : tuple of int
         ``(width, height)`` px of the frame.
-    columns : ndarray
-        ``(>= height, 2)`` int64, written for each row of the rectangle: first column from its left edge and the one
-        behind the last, whole blocks; equal if there are none.
+    runs : ndarray
+        ``(k, 3)`` int64, written: row, first column and the one behind the last, from the rectangle's corner.
+
+    Returns
+    -------
+    tuple
+        The rectangle, and how many runs there are.
     """
-    x, y, width, height = _around(spans, margins[0], size[0], size[1])
-    margin = margins[1]
+    rectangle = _around(spans, margins[0], size[0], size[1])
+    x, y, width, height = rectangle
+    row, count = np.empty(flags.shape[1], np.uint8), 0
     for i in range(height):
-        left, right = 1 << 60, -(1 << 60)
-        for k in range(max(y + i - margin, 0) // BAND, min((y + i + margin) // BAND + 1, spans.shape[0])):
+        row[:] = 0
+        for k in range(max(y + i - margins[1], 0) // BAND, min((y + i + margins[1]) // BAND + 1, spans.shape[0])):
             if spans[k, 1] > spans[k, 0]:
-                left, right = min(left, spans[k, 0]), max(right, spans[k, 1])
-        columns[i] = 0
-        if right > left:
-            columns[i, 0] = max(left - margin - x, 0) // BLOCK * BLOCK
-            columns[i, 1] = min(-(-(right + margin - x) // BLOCK) * BLOCK, width)
-    return x, y, width, height
+                for j in range(row.shape[0]):
+                    row[j] |= flags[k, j]
+        open_ = False
+        for j in range(x // BLOCK, -(-(x + width) // BLOCK)):
+            if row[j] and not open_:
+                runs[count, 0], runs[count, 1] = i, j * BLOCK - x
+                count += 1
+            if row[j]:
+                runs[count - 1, 2] = min((j + 1) * BLOCK - x, width)
+            open_ = row[j] != 0
+    return rectangle, count
 
 
 @njit(cache=True, nogil=True)
@@ -187,10 +222,9 @@ def active_rgb(
     weights: NDArray[np.int32],
     limit: np.int32,
     margins: tuple[int, int],
-    spans: NDArray[np.int64],
-    columns: NDArray[np.int64],
-) -> tuple[int, int, int, int]:
-    """Rectangle, and columns of each of its rows, outside which no weighted sum of channel changes reaches a limit.
+    runs: NDArray[np.int64],
+) -> tuple[tuple[int, int, int, int], int]:
+    """Rectangle, and runs of its rows, outside which no weighted sum of channel changes reaches a limit.
 
     Parameters
     ----------
@@ -202,19 +236,25 @@ def active_rgb(
         ``(3,)`` int32, of the changes of red, green and blue.
     limit : int32
         The sum that counts.
-    spans : ndarray
-        ``(ceil(height / BAND), 2)`` int64, written: first column of the box and the one behind the last; equal where
-        nothing reaches the limit. A band that need not be read is given whole.
-    margins, columns
-        As in `_surroundings`.
+    margins : tuple of int
+        Px, how far beyond what reaches the limit the rectangle goes, and the runs.
+    runs : ndarray
+        ``(k, 3)`` int64, written: row, first column and the one behind the last, from the rectangle's corner; in
+        whole blocks of `BLOCK`. `most_runs` says how many there can be.
 
     Returns
     -------
-    tuple of int
+    rectangle : tuple of int
         ``(x, y, width, height)`` px from the corner of the box; width 0 if nothing reaches the limit.
+    count : int
+        Of the runs. Bands that need not be read, because everything moves, are given whole.
     """
     x, y, width, height = box
     most, hits = np.empty(3 * width, np.uint8), np.empty(width, np.uint8)
+    spans, flags = (
+        np.empty((-(-height // BAND), 2), np.int64),
+        np.empty((-(-height // BAND), -(-width // BLOCK)), np.uint8),
+    )
     state = np.array([0, spans.shape[0], width, 0])
     more = spans.shape[0] > 0
     while more:
@@ -222,8 +262,9 @@ def active_rgb(
         rows = (y + band * BAND, y + min((band + 1) * BAND, height))
         _largest_change(first, second, rows, 3 * x, 3 * (x + width), most)
         found = _rgb_span(most, weights, limit, hits)
-        more = _next(spans, state, found, width)
-    return _surroundings(spans, margins, (width, height), columns)
+        _flag(hits, found, margins[1], flags[band])
+        more = _next(spans, flags, state, found, width)
+    return _runs(spans, flags, margins, (width, height), runs)
 
 
 @njit(cache=True, nogil=True)
@@ -235,9 +276,8 @@ def active_yuv(
     weights: NDArray[np.int32],
     limit: np.int32,
     margins: tuple[int, int],
-    spans: NDArray[np.int64],
-    columns: NDArray[np.int64],
-) -> tuple[int, int, int, int]:
+    runs: NDArray[np.int64],
+) -> tuple[tuple[int, int, int, int], int]:
     """As `active_rgb`, for weighted sums of plane changes.
 
     Parameters
@@ -250,13 +290,18 @@ def active_yuv(
         (horizontal, vertical) chroma subsampling, as powers of two.
     weights : ndarray
         ``(3,)`` int32, of the changes of Y, U and V.
-    limit, margins, spans, columns
+    limit, margins, runs
         As in `active_rgb`.
     """
     x, y, width, height = box
     left, right = x >> shift[0], ((x + width - 1) >> shift[0]) + 1
     luma, u, v = np.empty(width, np.uint8), np.empty(right - left, np.uint8), np.empty(right - left, np.uint8)
-    colour, hits = np.empty(width, np.int32), np.empty(width, np.uint8)
+    few, many = np.empty(right - left, np.int32), np.empty((right - left) << shift[0], np.int32)
+    hits = np.empty(width, np.uint8)
+    spans, flags = (
+        np.empty((-(-height // BAND), 2), np.int64),
+        np.empty((-(-height // BAND), -(-width // BLOCK)), np.uint8),
+    )
     state = np.array([0, spans.shape[0], width, 0])
     more = spans.shape[0] > 0
     while more:
@@ -266,16 +311,21 @@ def active_yuv(
         rows = (top >> shift[1], ((bottom - 1) >> shift[1]) + 1)
         _largest_change(first[1], second[1], rows, left, right, u)
         _largest_change(first[2], second[2], rows, left, right, v)
-        found = _yuv_span(luma, u, v, x - (left << shift[0]), shift[0], weights, limit, colour, hits)
-        more = _next(spans, state, found, width)
-    return _surroundings(spans, margins, (width, height), columns)
+        found = _yuv_span(luma, u, v, x - (left << shift[0]), shift[0], weights, limit, few, many, hits)
+        _flag(hits, found, margins[1], flags[band])
+        more = _next(spans, flags, state, found, width)
+    return _runs(spans, flags, margins, (width, height), runs)
 
 
 @njit(cache=True, nogil=True)
-def grey_change_rgb(
-    first: Image, second: Image, corner: tuple[int, int], columns: NDArray[np.int64], out: Image
-) -> None:
-    """Grey level of the absolute difference of two RGB frames in some columns of each row, 0 elsewhere.
+def most_runs(width: int, height: int) -> int:
+    """How many runs a frame can have."""
+    return height * ((-(-width // BLOCK) + 1) // 2)
+
+
+@njit(cache=True, nogil=True)
+def grey_change_rgb(first: Image, second: Image, corner: tuple[int, int], runs: NDArray[np.int64], out: Image) -> None:
+    """Grey level of the absolute difference of two RGB frames in some runs, 0 elsewhere.
 
     Parameters
     ----------
@@ -283,16 +333,16 @@ def grey_change_rgb(
         ``(h, 3 w)`` uint8, C-contiguous, R G B R G B ...
     corner : tuple of int
         ``(x, y)`` px: upper left corner of `out` in the frames.
-    columns : ndarray
-        ``(height, 2)`` int64 or more rows, from `active_rgb`.
+    runs : ndarray
+        ``(k, 3)`` int64, from `active_rgb`.
     out : ndarray
         ``(height, width)`` uint8, written: ``(9798 R + 19235 G + 3735 B + 16384) >> 15``, as OpenCV does it.
     """
-    for i in range(out.shape[0]):
-        out[i] = 0
+    out[:] = 0
+    for r in range(runs.shape[0]):
         # Slices, so that the loop begins at 0: only then does the compiler know that no index is negative.
-        line = out[i, columns[i, 0] : columns[i, 1]]
-        left, row = 3 * (corner[0] + columns[i, 0]), corner[1] + i
+        line = out[runs[r, 0], runs[r, 1] : runs[r, 2]]
+        left, row = 3 * (corner[0] + runs[r, 1]), corner[1] + runs[r, 0]
         x, y = first[row, left:], second[row, left:]
         for j in range(line.shape[0]):
             k = 3 * j
@@ -302,22 +352,6 @@ def grey_change_rgb(
             warm = np.int32(np.int32(RED * red) + np.int32(GREEN * green))
             grey = np.int32(warm + np.int32(BLUE * blue))
             line[j] = np.uint8(np.int32(grey + np.int32(16384)) >> np.int32(15))
-
-
-@njit(cache=True, nogil=True)
-def _across(row: Image, left: int, padded: Image, out: NDArray[np.uint16]) -> None:
-    """1-4-6-4-1 along a row, mirrored at its ends, from column `left` on."""
-    count, width = out.shape[0], row.shape[0]
-    inside = row[left : left + count]
-    for j in range(count):
-        padded[j + 2] = inside[j]
-    for j in range(2):
-        padded[1 - j] = row[_mirrored(left - 1 - j, width)]
-        padded[count + 2 + j] = row[_mirrored(left + count + j, width)]
-    for j in range(count):
-        ends = np.uint16(np.uint16(padded[j]) + np.uint16(padded[j + 4]))
-        near = np.uint16(np.uint16(padded[j + 1]) + np.uint16(padded[j + 3]))
-        out[j] = np.uint16(ends + np.uint16(np.uint16(4) * near) + np.uint16(6) * np.uint16(padded[j + 2]))
 
 
 @njit(cache=True, nogil=True)
@@ -331,24 +365,26 @@ def _mirrored(index: int, count: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _down(
-    a: NDArray[np.uint16],
-    b: NDArray[np.uint16],
-    c: NDArray[np.uint16],
-    d: NDArray[np.uint16],
-    e: NDArray[np.uint16],
-    limit: np.uint16,
-    out: Image,
-) -> None:
-    """1-4-6-4-1 across five rows; 255 where the sum reaches the limit."""
+def _down(a: Image, b: Image, c: Image, d: Image, e: Image, out: NDArray[np.uint16]) -> None:
+    """1-4-6-4-1 across five rows."""
     for j in range(out.shape[0]):
-        ends, near = np.uint16(a[j] + e[j]), np.uint16(b[j] + d[j])
-        total = np.uint16(ends + np.uint16(np.uint16(4) * near) + np.uint16(np.uint16(6) * c[j]))
+        ends = np.uint16(np.uint16(a[j]) + np.uint16(e[j]))
+        near = np.uint16(np.uint16(b[j]) + np.uint16(d[j]))
+        out[j] = np.uint16(ends + np.uint16(np.uint16(4) * near) + np.uint16(6) * np.uint16(c[j]))
+
+
+@njit(cache=True, nogil=True)
+def _across(padded: NDArray[np.uint16], limit: np.uint16, out: Image) -> None:
+    """1-4-6-4-1 along a row with two more values at either end; 255 where the sum reaches the limit."""
+    for j in range(out.shape[0]):
+        ends = np.uint16(padded[j] + padded[j + 4])
+        near = np.uint16(padded[j + 1] + padded[j + 3])
+        total = np.uint16(ends + np.uint16(np.uint16(4) * near) + np.uint16(np.uint16(6) * padded[j + 2]))
         out[j] = np.uint8(255) if total >= limit else np.uint8(0)
 
 
 @njit(cache=True, nogil=True)
-def smooth_above(grey: Image, threshold: int, columns: NDArray[np.int64], out: Image) -> None:
+def smooth_above(grey: Image, threshold: int, runs: NDArray[np.int64], out: Image) -> None:
     """5x5 Gaussian and threshold in one pass: 255 where the smoothed level is greater.
 
     Parameters
@@ -357,36 +393,33 @@ def smooth_above(grey: Image, threshold: int, columns: NDArray[np.int64], out: I
         ``(h, w)`` uint8.
     threshold : int
         Grey levels, 0-254.
-    columns : ndarray
-        ``(h, 2)`` int64 or more rows: first column of each row and the one behind the last where it may be greater.
+    runs : ndarray
+        ``(k, 3)`` int64: row, first column and the one behind the last, where it may be greater.
     out : ndarray
         ``(h, w)`` uint8, written: ``(sum + 128) >> 8 > threshold``, weights 1-4-6-4-1 both ways, as OpenCV does it; 0
-        outside the columns.
+        outside the runs.
     """
     height, width = grey.shape
     limit = np.uint16(256 * threshold + 128)
-    padded, rows = np.empty(width + 4, np.uint8), np.empty((5, width), np.uint16)
-    for i in range(-2, height + 2):
-        left, right = width, 0
-        for k in range(max(i - 2, 0), min(i + 3, height)):
-            if columns[k, 1] > columns[k, 0]:
-                left, right = min(left, columns[k, 0]), max(right, columns[k, 1])
-        if right > left:
-            _across(grey[_mirrored(i, height)], left, padded[: right - left + 4], rows[(i + 2) % 5, left:right])
-        if i >= 2:
-            k = i - 2
-            left, right = columns[k, 0], columns[k, 1]
-            out[k] = 0
-            if right > left:
-                _down(
-                    rows[k % 5, left:right],
-                    rows[(k + 1) % 5, left:right],
-                    rows[(k + 2) % 5, left:right],
-                    rows[(k + 3) % 5, left:right],
-                    rows[(k + 4) % 5, left:right],
-                    limit,
-                    out[k, left:right],
-                )
+    sums = np.empty(width + 4, np.uint16)
+    out[:] = 0
+    for r in range(runs.shape[0]):
+        i, left, right = runs[r]
+        start, stop = max(left - 2, 0), min(right + 2, width)
+        _down(
+            grey[_mirrored(i - 2, height), start:stop],
+            grey[_mirrored(i - 1, height), start:stop],
+            grey[i, start:stop],
+            grey[_mirrored(i + 1, height), start:stop],
+            grey[_mirrored(i + 2, height), start:stop],
+            sums[start + 2 : stop + 2],
+        )
+        for j in range(1, 3):
+            if left == 0:
+                sums[2 - j] = sums[2 + _mirrored(-j, width)]
+            if right == width:
+                sums[width + 1 + j] = sums[2 + _mirrored(width - 1 + j, width)]
+        _across(sums[left : right + 4], limit, out[i, left:right])
 
 
 @njit(cache=True, nogil=True)
