@@ -149,24 +149,66 @@ def yuv_to_rgb(
 
 
 @njit(cache=True, nogil=True)
-def _add_change(
-    luma: NDArray[np.int32],
-    chroma: NDArray[np.int32],
-    other_luma: NDArray[np.int32],
-    other_chroma: NDArray[np.int32],
-    weight: np.int32,
-    sums: NDArray[np.int32],
+def _chroma_at(
+    u: Image,
+    v: Image,
+    place: tuple[np.uint64, np.uint64, np.uint64],
+    shift: int,
+    matrix: NDArray[np.int32],
+    many: NDArray[np.int32],
+    start: np.uint64,
 ) -> None:
-    for j in range(sums.shape[0]):
-        change = np.int32(abs(np.int32(_level(luma[j], chroma[j]) - _level(other_luma[j], other_chroma[j]))))
-        sums[j] = np.int32(sums[j] + np.int32(weight * change))
+    """Terms that chroma adds to red, green and blue, `place` = row, first column, count; luma column `start` on.
+
+    Unsigned indices instead of slices: the compiler need not think of negative ones, and in narrow places making
+    slices costs more than the arithmetic.
+    """
+    row, first, count = place
+    v_red, v_green, u_green, u_blue = matrix[2], matrix[3], matrix[4], matrix[5]
+    red, green, blue = np.uint64(0), np.uint64(1), np.uint64(2)
+    if shift == 1:
+        for k in range(count):
+            a = np.int32(np.int32(u[row, first + k]) - np.int32(128))
+            b = np.int32(np.int32(v[row, first + k]) - np.int32(128))
+            j = start + k + k
+            many[red, j] = many[red, j + green] = np.int32(v_red * b)
+            many[green, j] = many[green, j + green] = np.int32(np.int32(v_green * b) + np.int32(u_green * a))
+            many[blue, j] = many[blue, j + green] = np.int32(u_blue * a)
+        return
+    for k in range(count):
+        a = np.int32(np.int32(u[row, first + k]) - np.int32(128))
+        b = np.int32(np.int32(v[row, first + k]) - np.int32(128))
+        for j in range(start + (k << np.uint64(shift)), start + ((k + green) << np.uint64(shift))):
+            many[red, j] = np.int32(v_red * b)
+            many[green, j] = np.int32(np.int32(v_green * b) + np.int32(u_green * a))
+            many[blue, j] = np.int32(u_blue * a)
 
 
 @njit(cache=True, nogil=True)
-def _round(sums: NDArray[np.int32], out: Image) -> None:
-    for j in range(out.shape[0]):
-        out[j] = np.uint8(np.int32(sums[j] + np.int32(16384)) >> np.int32(15))
-        sums[j] = np.int32(0)
+def _change_at(
+    first: Image,
+    second: Image,
+    place: tuple[np.uint64, np.uint64, np.uint64],
+    matrix: NDArray[np.int32],
+    one: NDArray[np.int32],
+    other: NDArray[np.int32],
+    at: np.uint64,
+    out: Image,
+    target: tuple[np.uint64, np.uint64],
+) -> None:
+    """Grey change of a stretch of two rows of luma, given the terms of chroma from `at` on."""
+    row, left, count = place
+    black, factor = matrix[0], matrix[1]
+    red, green, blue = np.uint64(0), np.uint64(1), np.uint64(2)
+    for j in range(count):
+        a = np.int32(np.int32(max(np.int32(np.int32(first[row, left + j]) - black), np.int32(0)) * factor) + _HALF)
+        b = np.int32(np.int32(max(np.int32(np.int32(second[row, left + j]) - black), np.int32(0)) * factor) + _HALF)
+        k = at + j
+        r = np.int32(abs(np.int32(_level(a, one[red, k]) - _level(b, other[red, k]))))
+        g = np.int32(abs(np.int32(_level(a, one[green, k]) - _level(b, other[green, k]))))
+        s = np.int32(np.int32(RED * r) + np.int32(GREEN * g))
+        s = np.int32(s + np.int32(BLUE * np.int32(abs(np.int32(_level(a, one[blue, k]) - _level(b, other[blue, k]))))))
+        out[target[0], target[1] + j] = np.uint8(np.int32(s + np.int32(16384)) >> np.int32(15))
 
 
 @njit(cache=True, nogil=True)
@@ -191,45 +233,50 @@ def grey_change_yuv(
         As in `yuv_to_rgb`.
     """
     room = ((out.shape[1] >> shift[0]) + 2) << shift[0]
-    few, halves = np.empty((3, room), np.int32), np.empty((2, room), np.uint8)
-    many, luma = np.empty((2, 3, room), np.int32), np.empty((2, room), np.int32)
-    sums = np.zeros(room, np.int32)
+    one, other = np.empty((3, room), np.int32), np.empty((3, room), np.int32)
     # Of the run that begins in a column: its row of chroma, and where it ends. Two rows of luma share one of chroma.
     known = np.full((out.shape[1], 2), -1)
     out[:] = 0
     for r in range(runs.shape[0]):
         i, start, stop = runs[r]
-        line = out[i]
-        width, left, top = stop - start, corner[0] + start, corner[1] + i
-        skip = left - (left >> shift[0] << shift[0])
-        row = top >> shift[1]
+        left, top = corner[0] + start, corner[1] + i
+        skip, row = left - (left >> shift[0] << shift[0]), top >> shift[1]
         if known[start, 0] != row or known[start, 1] != stop:
             known[start, 0], known[start, 1] = row, stop
-            count = (skip + width + (1 << shift[0]) - 1) >> shift[0]
-            _chroma(first[1][row], first[2][row], left, count, shift[0], matrix, few, halves, many[0], start)
-            _chroma(second[1][row], second[2][row], left, count, shift[0], matrix, few, halves, many[1], start)
-        one, other, part = luma[0, :width], luma[1, :width], sums[:width]
-        _luma(first[0][top, left : left + width], matrix, one)
-        _luma(second[0][top, left : left + width], matrix, other)
-        _add_change(one, many[0, 0, start + skip :], other, many[1, 0, start + skip :], RED, part)
-        _add_change(one, many[0, 1, start + skip :], other, many[1, 1, start + skip :], GREEN, part)
-        _add_change(one, many[0, 2, start + skip :], other, many[1, 2, start + skip :], BLUE, part)
-        _round(part, line[start:stop])
+            count = (skip + stop - start + (1 << shift[0]) - 1) >> shift[0]
+            place = (np.uint64(row), np.uint64(left >> shift[0]), np.uint64(count))
+            _chroma_at(first[1], first[2], place, shift[0], matrix, one, np.uint64(start))
+            _chroma_at(second[1], second[2], place, shift[0], matrix, other, np.uint64(start))
+        place = (np.uint64(top), np.uint64(left), np.uint64(stop - start))
+        target = (np.uint64(i), np.uint64(start))
+        _change_at(first[0], second[0], place, matrix, one, other, np.uint64(start + skip), out, target)
 
 
 @njit(cache=True, nogil=True)
-def _sum(row: Image) -> int:
-    total = np.int32(0)
-    for j in range(row.shape[0]):
-        total = np.int32(total + np.int32(row[j]))
-    return int(total)
-
-
-@njit(cache=True, nogil=True)
-def _brighter(red: Image, green: Image, blue: Image, tops: NDArray[np.int32]) -> None:
-    for j in range(tops.shape[0]):
-        warm = np.int32(np.int32(RED * np.int32(red[j])) + np.int32(GREEN * np.int32(green[j])))
-        tops[j] = max(tops[j], np.int32(warm + np.int32(BLUE * np.int32(blue[j]))))
+def _measure_at(
+    y: Image,
+    place: tuple[np.uint64, np.uint64, np.uint64],
+    matrix: NDArray[np.int32],
+    many: NDArray[np.int32],
+    at: np.uint64,
+    sums: NDArray[np.int64],
+) -> np.int32:
+    """Add a stretch of a row to the sums of its channels; its brightest luma, not yet rounded."""
+    row, left, count = place
+    black, factor = matrix[0], matrix[1]
+    red, green, blue = np.int32(0), np.int32(0), np.int32(0)
+    top = np.int32(0)
+    for j in range(count):
+        a = np.int32(np.int32(max(np.int32(np.int32(y[row, left + j]) - black), np.int32(0)) * factor) + _HALF)
+        r = _level(a, many[np.uint64(0), at + j])
+        g = _level(a, many[np.uint64(1), at + j])
+        b = _level(a, many[np.uint64(2), at + j])
+        red, green, blue = np.int32(red + r), np.int32(green + g), np.int32(blue + b)
+        top = max(top, np.int32(np.int32(np.int32(RED * r) + np.int32(GREEN * g)) + np.int32(BLUE * b)))
+    sums[0] += red
+    sums[1] += green
+    sums[2] += blue
+    return top
 
 
 @njit(cache=True, nogil=True)
@@ -253,9 +300,7 @@ def measure_yuv(
         As in `measure`.
     """
     room = ((max(boxes[:, 2].max(), 0) >> shift[0]) + 2) << shift[0]
-    few, halves = np.empty((3, room), np.int32), np.empty((2, room), np.uint8)
-    many, luma = np.empty((3, room), np.int32), np.empty(room, np.int32)
-    channels, tops = np.empty((3, room), np.uint8), np.empty(room, np.int32)
+    many = np.empty((3, room), np.int32)
     for k in range(boxes.shape[0]):
         left, top, width, height = boxes[k]
         sums[k], peaks[k] = 0, 0
@@ -263,15 +308,12 @@ def measure_yuv(
             continue
         skip = left - (left >> shift[0] << shift[0])
         count = (skip + width + (1 << shift[0]) - 1) >> shift[0]
-        known = -1
-        tops[:width] = 0
+        known, most = -1, np.int32(0)
         for i in range(top, top + height):
             if i >> shift[1] != known:
                 known = i >> shift[1]
-                _chroma(u[known], v[known], left, count, shift[0], matrix, few, halves, many, 0)
-            _luma(y[i, left : left + width], matrix, luma[:width])
-            for channel in range(3):
-                _pack(luma[:width], many[channel, skip:], channels[channel, :width])
-                sums[k, channel] += _sum(channels[channel, :width])
-            _brighter(channels[0], channels[1], channels[2], tops[:width])
-        peaks[k] = (tops[:width].max() + 16384) >> 15
+                place = (np.uint64(known), np.uint64(left >> shift[0]), np.uint64(count))
+                _chroma_at(u, v, place, shift[0], matrix, many, np.uint64(0))
+            place = (np.uint64(i), np.uint64(left), np.uint64(width))
+            most = max(most, _measure_at(y, place, matrix, many, np.uint64(skip), sums[k]))
+        peaks[k] = (most + 16384) >> 15

@@ -415,9 +415,9 @@ def smooth_above(grey: Image, threshold: int, runs: NDArray[np.int64], out: Imag
             sums[start + 2 : stop + 2],
         )
         for j in range(1, 3):
-            if left == 0:
+            if left < 2:
                 sums[2 - j] = sums[2 + _mirrored(-j, width)]
-            if right == width:
+            if right > width - 2:
                 sums[width + 1 + j] = sums[2 + _mirrored(width - 1 + j, width)]
         _across(sums[left : right + 4], limit, out[i, left:right])
 
