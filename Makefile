@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out
 VIDEO ?=
-LEARNING := $(wildcard $(foreach name,augment dataset evaluation labels lenet5 training,tests/test_$(name).py) benchmarks/test_train.py)
+LEARNING := $(wildcard $(foreach name,augment classifiers dataset evaluation labels lenet5 training,tests/test_$(name).py) benchmarks/test_train.py)
 
 .PHONY: run test test-torch lint bench torture clean
 
@@ -25,16 +25,24 @@ $(VENV)/tested: $(VENV)/installed
 run: $(VENV)/installed
 	@sh tools/run.sh "$(BIN)/spatterlib" "$(OUT)" "$(VIDEO)"
 
-test: $(VENV)/tested
+# The examples that need nothing besides spatterlib; the others are tested with what they need.
+EXAMPLES := background mog2 npz mraw
+$(VENV)/examples: $(VENV)/tested $(foreach name,$(EXAMPLES),plugins/spatterlib-$(name)/pyproject.toml)
+	@$(BIN)/python -m pip install --quiet --no-deps $(foreach name,$(EXAMPLES),--editable plugins/spatterlib-$(name))
+	@touch $@
+
+test: $(VENV)/examples
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 $(foreach name,$(EXAMPLES),plugins/spatterlib-$(name))
 
 # PyTorch is several GB; nothing else needs it.
 $(VENV)/torch: $(VENV)/tested
 	@$(BIN)/python -m pip install --quiet --editable '.[torch]'
+	@$(BIN)/python -m pip install --quiet --no-deps --editable plugins/spatterlib-torchvision
 	@touch $@
 
 test-torch: $(VENV)/torch
-	$(BIN)/python -m pytest $(LEARNING) -p no:xdist
+	$(BIN)/python -m pytest $(LEARNING) plugins/spatterlib-torchvision -p no:xdist
 
 lint: $(VENV)/tested
 	$(BIN)/ruff check .

@@ -1,11 +1,16 @@
-"""The figures of docs/simulator.md: ``python benchmarks/simulator_study.py [calibration|difficulty|picture]``."""
+"""The figures of docs/simulator.md: ``python benchmarks/simulator_study.py [calibration|difficulty|picture|speed]``."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import tempfile
+import time
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -130,6 +135,62 @@ def picture(path: Path) -> None:
     figure.savefig(path, dpi=80)
 
 
+STAGES = {
+    "physics.particles": "random numbers",
+    "flights.fly": "integration of flights",
+    "streaks.draw": "drawing of streaks",
+    "cv2.GaussianBlur": "focus",
+    "exposure.halo": "glow (bloom, plume, bed)",
+    "exposure.compose": "bed and noise",
+    "exposure.develop": "exposure, tone, saturation, noise where lit",
+    "render._events": "truth: events",
+    "render._streaks": "truth: streaks",
+    "writer._Video.add": "YUV and H.264",
+    "writer._Video._parts": "of it RGB to YUV",
+}
+"""What is timed, by place."""
+
+
+def speed(flow: str) -> None:
+    """Milliseconds of processor time per frame of dense spatter by stage, and frames per second; least of five."""
+    from spatterlib.kernels import exposure, flights, streaks
+    from spatterlib.simulation import Settings, physics, render, writer
+
+    cv2.setNumThreads(1)
+    settings = Settings(gas_flow=flow, seconds=17.2, seed=4, layer_seconds=60)
+    homes = {"physics": physics, "flights": flights, "render": render, "streaks": streaks, "cv2": cv2}
+    homes |= {"exposure": exposure, "writer": writer}
+    with tempfile.TemporaryDirectory() as folder:
+        rounds = [timed(settings, Path(folder) / "a.mp4", homes) for _ in range(5)]
+    for name, label in STAGES.items():
+        say(f"| {label}, {flow} | {min(spent[name] for spent in rounds):.2f} |")
+    total = min(spent["all"] for spent in rounds)
+    say(f"| all, {flow} | {total:.2f} | {1000 / total:.0f} frames/s, load {os.getloadavg()[0]:.1f}")
+
+
+def timed(settings: Any, path: Path, homes: dict[str, Any]) -> dict[str, float]:
+    """Milliseconds per frame that each stage took in one recording."""
+    spent: dict[str, float] = defaultdict(float)
+
+    def watched(name: str, function: Any) -> Any:
+        def watch(*arguments: Any, **options: Any) -> Any:
+            start = time.thread_time()
+            try:
+                return function(*arguments, **options)
+            finally:
+                spent[name] += 1000 * (time.thread_time() - start) / settings.frames
+
+        return watch
+
+    with contextlib.ExitStack() as stack:
+        for name in STAGES:
+            home, *inner, last = name.split(".")
+            place = getattr(homes[home], inner[0]) if inner else homes[home]
+            stack.enter_context(mock.patch.object(place, last, watched(name, getattr(place, last))))
+        watched("all", sp.simulate)(path, settings, overwrite=True)
+    return spent
+
+
 def say(text: str) -> None:
     """One line, at once."""
     sys.stdout.write(f"{text}\n")
@@ -138,7 +199,7 @@ def say(text: str) -> None:
 
 def main(wanted: list[str]) -> None:
     """What is asked for, or everything."""
-    for what in wanted or ["calibration", "difficulty", "picture"]:
+    for what in wanted or ["calibration", "difficulty", "picture", "speed"]:
         if what == "calibration":
             for preset in ("easy", "standard", "hard"):
                 calibration(preset)
@@ -146,6 +207,9 @@ def main(wanted: list[str]) -> None:
             for preset in ("easy", "standard", "hard"):
                 difficulty(preset)
             difficulty("standard", confounded=True)
+        elif what == "speed":
+            for flow in ("low", "high"):
+                speed(flow)
         else:
             picture(IMAGES / "simulated_crops.png")
 

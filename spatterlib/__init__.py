@@ -15,13 +15,19 @@ if TYPE_CHECKING:
     from spatterlib.detection import ORIGINAL as ORIGINAL
     from spatterlib.detection import detect as detect
     from spatterlib.evaluation import evaluate as evaluate
+    from spatterlib.exporting import export as export
     from spatterlib.extraction import Report as Report
     from spatterlib.extraction import extract as extract
+    from spatterlib.forecasting import forecast as forecast
     from spatterlib.grouping import events as events
     from spatterlib.grouping import layers as layers
+    from spatterlib.many import extract_all as extract_all
     from spatterlib.models import load_model as load_model
+    from spatterlib.outcome import Verdict as Verdict
     from spatterlib.plugins import catalog as catalog
     from spatterlib.plugins import make as make
+    from spatterlib.live import watch as watch
+    from spatterlib.prediction import predict as predict
     from spatterlib.simulation import score as score
     from spatterlib.simulation import simulate as simulate
     from spatterlib.stores import convert as convert
@@ -29,22 +35,30 @@ if TYPE_CHECKING:
     from spatterlib.training import train as train
     from spatterlib.types import DETECTION as DETECTION
     from spatterlib.types import Clip as Clip
+    from spatterlib.verification import verify as verify
     from spatterlib.video import open_video as open_video
 
 _HOMES = {
     "detection": ("ORIGINAL", "detect"),
     "evaluation": ("evaluate",),
+    "exporting": ("export",),
     "extraction": ("Report", "extract"),
+    "forecasting": ("forecast",),
     "grouping": ("events", "layers"),
+    "live": ("watch",),
+    "many": ("extract_all",),
     "models": ("load_model",),
+    "outcome": ("Verdict",),
     "plugins": ("catalog", "make"),
+    "prediction": ("predict",),
     "simulation": ("score", "simulate"),
     "stores": ("convert", "open_store"),
     "training": ("train",),
     "types": ("DETECTION", "Clip"),
+    "verification": ("verify",),
     "video": ("open_video",),
 }
-_MODULES = ("errors", "labels", "models", "simulation")
+_MODULES = ("calibration", "camera", "errors", "labels", "measurement", "models", "simulation", "testing")
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [*_HOME, "errors", "hookimpl"]

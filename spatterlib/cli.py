@@ -1,8 +1,7 @@
-"""The command line: `spatterlib extract`, `info`, `show`, `config`, and what plugins add."""
+"""The command line: `spatterlib info`, `show`, `config`; `extract` and others in modules of their own; plugins' too."""
 
 from __future__ import annotations
 
-import glob
 import json
 import logging
 import sys
@@ -14,7 +13,7 @@ import click
 import numpy as np
 
 from spatterlib import config as configuration
-from spatterlib.errors import OutputExistsError, ParameterError, SpatterlibError
+from spatterlib.errors import ParameterError, SpatterlibError
 from spatterlib.options import PluginCommand, settings, with_parameters
 from spatterlib.plugins import catalog, nearest
 
@@ -160,109 +159,6 @@ def _seconds(text: str) -> float:
         raise ParameterError(f"--gap needs seconds or 'auto', got {text!r}") from error
 
 
-@cli.command(cls=PluginCommand)
-@click.argument("videos", metavar="VIDEO...", nargs=-1, required=True)
-@click.option("-o", "--out", required=True, metavar="OUT", help="Store to make (.h5, .zarr), or a folder for several.")
-@_filters
-@_run_options
-@click.option("--plot", metavar="FILE", help="Also plot the timeline (PNG, PDF or SVG).")
-@click.option("--live", is_flag=True, help="Show a running graph of detections in the terminal.")
-@click.option("--overwrite", is_flag=True, help="Replace existing stores.")
-@common
-@click.pass_context
-def extract(
-    ctx: click.Context,
-    /,
-    videos: tuple[str, ...],
-    out: str,
-    plot: str | None,
-    live: bool,
-    overwrite: bool,
-    **values: Any,
-) -> None:
-    """Turn recordings into stores of spatter crops with measurements.
-
-    VIDEO is a video file, a folder or pattern of images, a multi-page TIFF or an .npy stack.
-    """
-    from spatterlib.video import expand
-
-    options = _settings(ctx, values)
-    jobs = _jobs(expand(videos), out)
-    if plot and len(jobs) > 1:
-        raise click.UsageError("--plot takes one video; use it with each on its own")
-    code = 0
-    for video, store in jobs:
-        try:
-            code = max(code, _extract_one(video, store, options, plot, live=live, overwrite=overwrite))
-        except SpatterlibError as error:
-            if len(jobs) == 1:
-                raise
-            click.echo(f"error: {_one_line(error)}", err=True)
-            code = max(code, error.exit_code)
-    if code:
-        ctx.exit(code)
-
-
-def _jobs(videos: list[str], out: str) -> list[tuple[str, str]]:
-    """(video, store) pairs: one store, or one per video in the folder `out`."""
-    suffixes = {suffix for class_ in catalog().stores.values() for suffix in class_.suffixes}
-    if Path(out).suffix.lower() in suffixes:
-        if len(videos) > 1:
-            raise click.UsageError(f"{len(videos)} videos need a folder for OUT, got {out}; leave out its suffix")
-        return [(videos[0], out)]
-    jobs = [(video, str(Path(out) / f"{_stem(video)}.h5")) for video in videos]
-    stores = [store for _, store in jobs]
-    if len(videos) == 1 and Path(out).suffix:
-        raise click.UsageError(f"OUT must end in {', '.join(sorted(suffixes))}, or be a folder, got {out}")
-    for store in stores:
-        if stores.count(store) > 1:
-            raise click.UsageError(f"two videos would both be written to {store}; extract them into two folders")
-    try:
-        Path(out).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ParameterError(f"cannot make the folder {out}: {error.strerror}") from error
-    return jobs
-
-
-def _stem(video: str) -> str:
-    """What a recording's store is called: as its file, or as the folder in which a pattern looks for images."""
-    path = Path(video)
-    return path.resolve().parent.name if glob.has_magic(path.name) else path.stem
-
-
-def _extract_one(
-    video: str, out: str, options: Mapping[str, Any], plot: str | None, *, live: bool, overwrite: bool
-) -> int:
-    from spatterlib.extraction import extract as run
-    from spatterlib.terminal import notifier
-
-    try:
-        report = run(video, out, **options, overwrite=overwrite, progress=notifier(live=live))
-    except OutputExistsError as error:
-        raise OutputExistsError(f"{error}; add --overwrite to replace it") from error
-    click.echo(str(report))
-    click.echo(f"layers: {report.gap}" if report.detections else _NOTHING)
-    if plot:
-        _plot(out, plot, Path(video).name, options.get("gap", "auto"))
-        click.echo(f"timeline: {plot}")
-    if report.whole:
-        return 0
-    click.echo(f"warning: only {report.decoded} of {report.expected} frames of {video} were decoded", err=True)
-    return INCOMPLETE
-
-
-def _plot(store: str, path: str, title: str, gap: Any) -> None:
-    from spatterlib.grouping import layers
-    from spatterlib.report import timeline
-    from spatterlib.stores import is_simulated, open_store
-
-    with open_store(store) as opened:
-        table = opened.table
-        if is_simulated(opened.attrs):
-            title = f"{title} (simulated)"
-        timeline(table, opened.frame_log, layers(table["time"], gap), path, title)
-
-
 @cli.command()
 @click.argument("path")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -395,7 +291,11 @@ def main(arguments: list[str] | None = None) -> int:
     if not log.handlers:
         log.addHandler(handler)
     try:
-        catalog().hook.spatter_commands(cli=cli)
+        from spatterlib import extract_cli, predict_cli, watch_cli
+
+        for module in (extract_cli, predict_cli, watch_cli):
+            module.add_to(cli)
+        _add_commands(cli)
         return int(cli.main(arguments, prog_name="spatterlib", standalone_mode=False) or 0)
     except click.exceptions.Exit as error:
         return error.exit_code
@@ -407,6 +307,19 @@ def main(arguments: list[str] | None = None) -> int:
         return INTERRUPTED
     except Exception as error:
         return _tell(error)
+
+
+def _add_commands(group: click.Group) -> None:
+    """Commands of plugins; one that fails is named, one whose name is taken is left out, the rest goes on."""
+    before = dict(group.commands)
+    for source, _, error in catalog().ask("spatter_commands", built_in_first=True, cli=group):
+        if error:
+            log.warning("%s failed to add its commands: %s: %s", source, type(error).__name__, _one_line(error))
+        for name, command in before.items():
+            if group.commands.get(name) is not command and source.foreign:
+                log.warning("%s has a command %r of its own, which is left out: there is one already", source, name)
+                group.commands[name] = command
+        before = dict(group.commands)
 
 
 def _tell(error: Exception) -> int:

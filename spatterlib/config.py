@@ -26,7 +26,7 @@ from spatterlib.plugins import identity, make, nearest
 __all__ = ["effective", "load", "merge", "to_toml"]
 
 # Arguments of a call, not settings of the work.
-_ARGUMENTS = {"video", "out", "progress", "overwrite"}
+_ARGUMENTS = {"video", "out", "progress", "overwrite", "resume", "executor"}
 
 
 def known() -> dict[str, dict[str, Any]]:

@@ -99,12 +99,12 @@ def decode(data: bytes) -> Image:
     if data.startswith(_JPEG) and b"\xff\xd9" not in data.rstrip(b"\0")[-64:]:
         raise StoreError(f"a JPEG crop of {len(data)} bytes is cut short: its end marker is missing")
     try:
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        rgb = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         raise StoreError(f"a crop of {len(data)} bytes does not decode: {error}") from error
-    if bgr is None:
+    if rgb is None:
         raise StoreError(f"a crop of {len(data)} bytes does not decode: the image data are damaged")
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+    return np.asarray(rgb, np.uint8)
 
 
 def size(data: bytes) -> tuple[int, int]:

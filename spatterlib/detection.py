@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from spatterlib.errors import ContractError, ParameterError
+from spatterlib.errors import ContractError, ParameterError, SpatterlibError
 from spatterlib.plugins import describe, make
 from spatterlib.types import DETECTION, Clip, Detections, Detector, Filter, Video
 from spatterlib.video import clips, open_video, position
@@ -20,6 +21,7 @@ __all__ = [
     "ORIGINAL",
     "Position",
     "Region",
+    "contract_problem",
     "detect",
     "found_in",
     "frame_span",
@@ -100,37 +102,87 @@ def frame_span(video: Video, start: Position, stop: Position) -> range:
 
 
 def found_in(clip: Clip, detector: Detector, filters: Sequence[Filter]) -> Detections:
-    """Detections that pass all filters, in full-frame coordinates, the plugins' contract checked."""
-    table = detector(clip)
-    if problem := _problem(table, clip):
-        raise ContractError(f"{describe('detector', detector)} broke its contract: {problem}")
+    """Detections that pass all filters, in full-frame coordinates, the plugins' contract checked.
+
+    Raises
+    ------
+    ContractError
+        If a plugin fails or breaks its contract; names it, its distribution and version, and the frames.
+    """
+    with _named("detector", detector, clip):
+        table = detector(clip)
+        if problem := contract_problem(table, clip):
+            raise _BrokenError(problem)
     if clip.roi is not None:
         table = table.copy()
         table["x"] += clip.roi[0]
         table["y"] += clip.roi[1]
     for filter_ in filters:
-        keep = filter_(table, clip)
-        if not isinstance(keep, np.ndarray) or keep.dtype != np.bool_ or keep.shape != table.shape:
-            raise ContractError(
-                f"{describe('filter', filter_)} broke its contract: it must return {table.shape} bool, "
-                f"got {_described(keep)}"
-            )
+        with _named("filter", filter_, clip):
+            keep = filter_(table, clip)
+            if not isinstance(keep, np.ndarray) or keep.dtype != np.bool_ or keep.shape != table.shape:
+                raise _BrokenError(f"it must return {table.shape} bool, got {_described(keep)}")
         table = table[keep]
     return table
 
 
-def _problem(table: Any, clip: Clip) -> str:
-    """What is wrong with a detector's table, or an empty string."""
+class _BrokenError(Exception):
+    """What a plugin returned is not what it must."""
+
+
+@contextmanager
+def _named(kind: str, plugin: Any, clip: Clip) -> Iterator[None]:
+    """Say of an error whose it is and in which frames; what spatterlib's own errors say is said already."""
+    try:
+        yield
+    except SpatterlibError:
+        raise
+    except Exception as error:
+        numbers = clip.numbers[clip.lead :]
+        place = f"in frames {numbers[0]}-{numbers[-1]}" if len(numbers) else "in a clip without frames"
+        what = (
+            f"broke its contract {place}: "
+            if isinstance(error, _BrokenError)
+            else f"failed {place}: {type(error).__name__}: "
+        )
+        said = " ".join(str(error).split())
+        raise ContractError(f"{describe(kind, plugin)} {what}{said}") from error
+
+
+def contract_problem(table: Any, clip: Clip) -> str:
+    """What is wrong with a detector's table, or an empty string.
+
+    Parameters
+    ----------
+    table : object
+        What it returned.
+    clip : Clip
+        What it was given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spatterlib as sp
+    >>> from spatterlib.detection import contract_problem
+    >>> contract_problem([], sp.Clip.of(np.zeros((2, 9, 9, 3), np.uint8)))
+    'it must return an (n,) array of dtype DETECTION, got list'
+    """
     if not isinstance(table, np.ndarray) or table.dtype != DETECTION or table.ndim != 1:
         return f"it must return an (n,) array of dtype DETECTION, got {_described(table)}"
-    _, _, width, height = clip.box
-    right, bottom = table["x"] + table["width"], table["y"] + table["height"]
-    inside = (table["x"] >= 0) & (table["y"] >= 0) & (right <= width) & (bottom <= height)
-    if not (inside & (table["width"] > 0) & (table["height"] > 0)).all():
-        return f"a box lies outside the frame of {width}x{height} px or is empty"
     numbers = clip.numbers
-    if len(table) and (table["frame"].min() < numbers[0] or table["frame"].max() > numbers[-1]):
-        return f"a row is of a frame outside {numbers[0]}-{numbers[-1]}"
+    strange = table["frame"][(table["frame"] < numbers[0]) | (table["frame"] > numbers[-1])]
+    if len(strange):
+        return f"a row is of frame {strange[0]}, a frame outside {numbers[0]}-{numbers[-1]}"
+    _, _, width, height = clip.box
+    right, bottom = table["x"].astype(np.int64) + table["width"], table["y"].astype(np.int64) + table["height"]
+    inside = (table["x"] >= 0) & (table["y"] >= 0) & (right <= width) & (bottom <= height)
+    outside = table[~(inside & (table["width"] > 0) & (table["height"] > 0))]
+    if len(outside):
+        x, y, *size = (int(outside[0][name]) for name in ("x", "y", "width", "height"))
+        return (
+            f"a box lies outside the frame of {width}x{height} px or is empty: "
+            f"{size[0]}x{size[1]} px at ({x}, {y}) in frame {outside[0]['frame']}"
+        )
     return ""
 
 

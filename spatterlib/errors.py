@@ -41,3 +41,7 @@ class ContractError(SpatterlibError, TypeError):
 
 class RowError(SpatterlibError, IndexError):
     """A row number lies outside the store."""
+
+
+class LawError(SpatterlibError, AssertionError):
+    """A plugin does not keep a sentence of its hook's documentation; raised by `spatterlib.testing` only."""

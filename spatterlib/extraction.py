@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,12 +21,13 @@ from spatterlib.crops import encode
 from spatterlib.detection import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
 from spatterlib.errors import ParameterError, VideoError
 from spatterlib.grouping import layers
-from spatterlib.pipeline import Batch, Work, batches
+from spatterlib.pipeline import Batch, Crop, Source, Work, batches, cut, spread
 from spatterlib.plugins import identity
+from spatterlib.resuming import begun, is_begun
 from spatterlib.stores import check_output, create_store
 from spatterlib.terminal import notifier
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Detector, Filter, Store, Video
-from spatterlib.video import open_video, region
+from spatterlib.video import Recording, open_video, region
 
 __all__ = ["Progress", "Report", "extract"]
 
@@ -69,7 +71,9 @@ class Report:
     gap : str
         How the layers were told apart, as a sentence.
     seconds : float
-        S, time that the extraction took.
+        S, time that the extraction took; where it was resumed, since then.
+    resumed : int
+        Frames that were in the store already.
     """
 
     video: str
@@ -82,6 +86,7 @@ class Report:
     layers: int
     gap: str
     seconds: float
+    resumed: int = 0
 
     @property
     def whole(self) -> bool:
@@ -91,6 +96,8 @@ class Report:
     def __str__(self) -> str:
         share = 100 * self.spatter_frames / max(self.decoded, 1)
         missing = f", {self.failed} did not decode" if self.failed else ""
+        if self.resumed:
+            missing += f", {self.resumed} of them were done before"
         layers = f"{self.layers} layer{'s' * (self.layers != 1)}"
         return (
             f"{self.video}: {self.decoded} of {self.expected} frames{missing}; {self.detections} detections in "
@@ -113,6 +120,8 @@ def extract(
     quality: int = 95,
     gap: float | Literal["auto"] = "auto",
     workers: int = 1,
+    executor: Executor | None = None,
+    resume: bool = False,
     overwrite: bool = False,
     progress: bool | Callable[[Progress], None] | None = None,
 ) -> Report:
@@ -147,6 +156,13 @@ def extract(
     workers : int
         How many parts of the video are worked on side by side; the rows are the same for any number. With 1, one
         thread decodes and another detects and encodes.
+    executor : concurrent.futures.Executor, optional
+        Who works on the parts instead of threads: a pool of processes, or ``distributed.Client(...).get_executor()``
+        for many machines, which must find video and store under the same path. Into a ``.zarr`` store, each worker
+        writes its own crops; into others, they come back with the rows.
+    resume : bool
+        Go on with the store that an interrupted or killed run left, behind its last committed frame: in the end it
+        holds what an undisturbed run gives. One that is complete is left as it is; if there is none, begin.
     overwrite : bool
         Replace an existing store.
     progress : bool or callable, optional
@@ -161,7 +177,8 @@ def extract(
     VideoError
         If the recording cannot be opened, none of its frames decodes, or the frame size changes within.
     OutputExistsError
-        If `out` exists and `overwrite` is not set.
+        If `out` exists and neither `overwrite` nor `resume` is set, or if what is to be resumed was made from another
+        recording or with other settings.
     StoreError
         If `out` cannot be written; what was committed before stays readable and is marked as not complete.
 
@@ -181,31 +198,84 @@ def extract(
     began = time.perf_counter()
     chosen, kept = plugins_of(detector, filters)
     _check_options(limit, crop_format, quality, workers)
+    _check_exclusive(resume, overwrite)
     layers([], gap)
-    check_output(os.fspath(out), overwrite=overwrite)
+    earlier = resume and is_begun(out)
+    if not resume:
+        check_output(os.fspath(out), overwrite=overwrite)
     with open_video(video, fps=fps) as source:
         span = frame_span(source, start, stop)
         work = Work(chosen, kept, roi, partial(encode, format=crop_format, quality=quality))
-        found = _some_decoded(batches(source, span, work, workers), source.name, len(span))
-        attrs = _attrs(source, chosen, kept, span, roi, crop_format, quality)
-        store = create_store(os.fspath(out), attrs=attrs, overwrite=overwrite)
-        expected, decoded = _fill(store, found, span, limit, _notifier(progress))
-        times = store.column("time")
-        spatter_frames = len(np.unique(store.column("frame")))
-        store.close()
+        attrs = _attrs(source, chosen, kept, span, roi, crop_format, quality) | {"limit": limit}
+        origin = Source.of(os.fspath(video), fps, source) if isinstance(video, str | os.PathLike) else source
+        crew = _Crew(source, origin, work, workers, executor)
+        make = partial(create_store, os.fspath(out), attrs=attrs, overwrite=overwrite or resume)
+        store = begun(out, attrs) if earlier else None
+        resumed = 0 if store is None else len(store.frame_log)
+        if store is None or not store.attrs.get("complete"):
+            store, found = crew.begin(store, make, range(span.start + resumed, span.stop), limit)
+            _fill(store, found, span, limit, _notifier(progress))
+        with store:
+            return _report(store, source.name, os.fspath(out), gap, began, resumed)
+
+
+def _report(store: Store, video: str, out: str, gap: float | Literal["auto"], began: float, resumed: int) -> Report:
+    frames, times = store.frame_log["decoded"], store.column("time")
     grouped = layers(times, gap)
     return Report(
-        video=source.name,
-        out=os.fspath(out),
-        expected=expected,
-        decoded=decoded,
-        failed=expected - decoded,
-        spatter_frames=spatter_frames,
+        video=video,
+        out=out,
+        expected=len(frames),
+        decoded=int(frames.sum()),
+        failed=int((~frames).sum()),
+        spatter_frames=len(np.unique(store.column("frame"))),
         detections=len(times),
         layers=len(grouped),
         gap=grouped.chosen,
         seconds=time.perf_counter() - began,
+        resumed=resumed,
     )
+
+
+@dataclass(frozen=True)
+class _Crew:
+    """Who works on a recording, and how."""
+
+    video: Recording
+    origin: Source | Video
+    work: Work
+    workers: int
+    executor: Executor | None
+
+    def begin(
+        self, store: Store | None, make: Callable[[], Store], rest: range, limit: int | None
+    ) -> tuple[Store, Iterator[Batch]]:
+        """The store, made now if there is none, and what is to be appended: nothing is made where nothing decodes."""
+        if store is not None and (not rest or (limit is not None and len(store) >= limit)):
+            return store, iter(())
+        known = store is not None and bool(store.frame_log["decoded"].any())
+        try:
+            if self.executor is not None:
+                return self._spread(self.executor, store, make, rest, known=known)
+            found = batches(self.video, rest, self.work, self.workers)
+            found = found if known else _some_decoded(found, self.video.name, len(rest))
+            return make() if store is None else store, found
+        except BaseException:
+            if store is not None:
+                store.close()
+            raise
+
+    def _spread(
+        self, executor: Executor, store: Store | None, make: Callable[[], Store], rest: range, *, known: bool
+    ) -> tuple[Store, Iterator[Batch]]:
+        if self.work.roi:
+            region(self.video, self.work.roi)
+        if not known and all(picture is None for picture in self.video.read(rest.start, rest.stop)):
+            raise _undecodable(self.video.name, len(rest))
+        parts = cut(self.video, rest, self.work.detector.lead)
+        store = make() if store is None else store
+        writer = getattr(store, "part_writer", lambda parts: None)
+        return store, spread(self.origin, parts, self.work, executor, writer(len(parts)))
 
 
 def _some_decoded(found: Iterator[Batch], name: str, expected: int) -> Iterator[Batch]:
@@ -215,7 +285,16 @@ def _some_decoded(found: Iterator[Batch], name: str, expected: int) -> Iterator[
         head.append(batch)
         if batch.frame_log["decoded"].any():
             return itertools.chain(head, found)
-    raise VideoError(f"{name}: none of its {expected} frames could be decoded")
+    raise _undecodable(name, expected)
+
+
+def _undecodable(name: str, expected: int) -> VideoError:
+    return VideoError(f"{name}: none of its {expected} frames could be decoded")
+
+
+def _check_exclusive(resume: bool, overwrite: bool) -> None:
+    if resume and overwrite:
+        raise ParameterError("resume goes on with a store and overwrite replaces it; choose one of the two")
 
 
 def _check_options(limit: int | None, crop_format: str, quality: int, workers: int) -> None:
@@ -262,7 +341,7 @@ class _Pending:
     """What is found but not yet committed."""
 
     table: list[Detections] = field(default_factory=list)
-    crops: list[bytes] = field(default_factory=list)
+    crops: list[Crop] = field(default_factory=list)
     frames: list[NDArray[np.void]] = field(default_factory=list)
     since: float = field(default_factory=time.monotonic)
 
@@ -290,36 +369,45 @@ class _Pending:
         crops = self.crops[:rows]
         # Taken out first: a batch whose writing is interrupted must not be written again.
         self.table, self.crops, self.frames = [table[rows:]], self.crops[rows:], [frames[done:]]
-        store.append(table[:rows], crops, frames[:done])
+        written = bool(crops) and isinstance(crops[0], range)
+        append: Any = store.adopt if written else store.append  # type: ignore[attr-defined]
+        append(table[:rows], crops, frames[:done])
         store.flush()
         self.since = time.monotonic()
 
 
 def _fill(
     store: Store, found: Iterable[Batch], span: range, limit: int | None, notify: Callable[[Progress], None]
-) -> tuple[int, int]:
-    """Append everything to the store; frames expected and decoded. An error leaves what was committed."""
-    pending, done, decoded, rows = _Pending(), 0, 0, 0
+) -> None:
+    """Append everything to the store and say that it is whole; an error leaves what was committed."""
+    pending, done, rows = _Pending(), len(store.frame_log), len(store)
+    first = span.start + done
     try:
         for batch in found:
+            batch = _from(batch, first)
             full = limit is not None and rows + len(batch.table) >= limit
             batch = _cut(batch, limit - rows) if limit is not None and full else batch
             pending.add(batch)
             rows, done = rows + len(batch.table), done + len(batch.frame_log)
-            decoded += int(batch.frame_log["decoded"].sum())
             notify(Progress(done, done if full else len(span), rows, batch.table))
             if full:
                 break
             if pending.full():
                 pending.commit(store, final=False)
         pending.commit(store, final=True)
+        decoded = int(store.frame_log["decoded"].sum())
         counts = {"expected": done, "decoded": decoded, "failed": done - decoded}
         store.set_attrs({"state": "complete", "complete": True} | counts)
         store.flush()
     except BaseException as error:
         _abandon(store, pending, error)
         raise
-    return done, decoded
+
+
+def _from(batch: Batch, first: int) -> Batch:
+    """Without rows of frames before `first`: with `crop_from="first"` they belong to the last frame before."""
+    behind = int(np.searchsorted(batch.table["frame"], first))
+    return Batch(batch.frame_log, batch.table[behind:], batch.crops[behind:]) if behind else batch
 
 
 def _cut(batch: Batch, rows: int) -> Batch:
@@ -331,7 +419,7 @@ def _cut(batch: Batch, rows: int) -> Batch:
 
 def _abandon(store: Store, pending: _Pending, error: BaseException) -> None:
     """Keep what was done and say that it is not all; the first error is the one to report."""
-    interrupted = isinstance(error, KeyboardInterrupt)
+    interrupted = isinstance(error, KeyboardInterrupt | CancelledError)
     state = "interrupted" if interrupted else f"failed: {type(error).__name__}: {error}"
     with suppress(Exception):
         if pending.frames and any(map(len, pending.frames)):

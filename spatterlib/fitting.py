@@ -68,8 +68,13 @@ class Settings(Protocol):
         """How samples are made of prepared crops."""
 
 
-def import_torch() -> Any:
+def import_torch(purpose: str = "training") -> Any:
     """The module `torch`.
+
+    Parameters
+    ----------
+    purpose : str
+        What needs it: the message begins with this.
 
     Raises
     ------
@@ -80,7 +85,7 @@ def import_torch() -> Any:
         import torch
     except ImportError as error:
         raise SpatterlibError(
-            'training needs PyTorch, which is not installed; pip install "spatterlib[torch]"'
+            f'{purpose} needs PyTorch, which is not installed; pip install "spatterlib[torch]"'
         ) from error
     return torch
 
@@ -175,7 +180,8 @@ def fit(
         if checkpoint:
             _save(checkpoint, network, adam, state, settings)
         tell(epoch)
-    return {name: value.cpu().numpy() for name, value in state.best.items()}
+    # In the order of the network: a checkpoint has an order of its own.
+    return {name: state.best[name].cpu().numpy() for name in network.parameters}
 
 
 @contextmanager

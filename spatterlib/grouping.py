@@ -190,42 +190,27 @@ def events(table: Detections, gap: float | None = None) -> Events:
         raise ParameterError(f"gap must be a number of seconds above 0, got {gap!r}")
     order = np.argsort(table["frame"], kind="stable")
     rows = table[order]
-    parent = np.arange(len(rows))
-    start = 0
-    for index in range(len(rows)):
-        while not _near(rows[start], rows[index], gap):
-            start += 1
-        for earlier in range(start, index):
-            if rows["frame"][earlier] < rows["frame"][index] and _overlap(rows[earlier], rows[index]):
-                a, b = sorted((_root(parent, earlier), _root(parent, index)))
-                parent[b] = a
-    roots = np.array([_root(parent, index) for index in range(len(rows))], np.intp)
-    _, number = np.unique(roots, return_inverse=True)
+    _, number = np.unique(_roots(rows, gap), return_inverse=True)
     result = np.empty(len(rows), np.int64)
     result[order] = number + 1
     return Events(result, _event_table(table, result))
 
 
-def _near(earlier: np.void, later: np.void, gap: float | None) -> bool:
-    if gap is None:
-        return bool(later["frame"] - earlier["frame"] <= 1)
-    return bool(later["time"] - earlier["time"] <= gap)
+def _roots(rows: Detections, gap: float | None) -> NDArray[np.int64]:
+    """First row of each row's event; rows in the order of their frames."""
+    from spatterlib.kernels.joining import join_overlapping
 
-
-def _overlap(a: np.void, b: np.void) -> bool:
-    return bool(
-        a["x"] < b["x"] + b["width"]
-        and b["x"] < a["x"] + a["width"]
-        and a["y"] < b["y"] + b["height"]
-        and b["y"] < a["y"] + a["height"]
+    x, y, width, height = (rows[name].astype(np.int64) for name in ("x", "y", "width", "height"))
+    moments = rows["frame"] if gap is None else rows["time"]
+    parent = np.empty(len(rows), np.int64)
+    join_overlapping(
+        np.ascontiguousarray(rows["frame"]),
+        np.ascontiguousarray(moments, np.float64),
+        np.stack([x, y, x + width, y + height], axis=1),
+        1.0 if gap is None else float(gap),
+        parent,
     )
-
-
-def _root(parent: NDArray[np.intp], index: int) -> int:
-    while parent[index] != index:
-        parent[index] = parent[parent[index]]
-        index = int(parent[index])
-    return index
+    return parent
 
 
 def _event_table(table: Detections, number: NDArray[np.int64]) -> NDArray[np.void]:

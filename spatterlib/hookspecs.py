@@ -13,6 +13,8 @@ pickling, the identity ``{"id": "frame-difference", "threshold": 20, ...}`` that
 store, the command-line options and the documentation. The description of a parameter is its field's
 ``metadata={"help": "..."}``, with the unit. Import what is heavy inside the functions that use it:
 plugin modules are loaded for ``spatterlib --help`` too.
+
+What the sentences below say is what `spatterlib.testing` checks, sentence by sentence.
 """
 
 from __future__ import annotations
@@ -41,8 +43,14 @@ def spatter_detectors() -> dict[str, type[Detector]]:  # type: ignore[empty-body
     returns ``(n,)`` `DETECTION` with boxes from the upper left corner of ``clip.frames``. It is a pure
     function: the same table for clips of 1, 7 or 64 frames; no frame modified; rows ordered by
     (frame, y, x), for frames of the clip's own, not of its lead; boxes inside the frame; deterministic; a
-    black video gives an empty table; the instance pickles and survives a JSON round trip. At the start of
-    a recording, and behind a frame that did not decode, a clip has less lead than asked for.
+    black video gives an empty table. The instance pickles and survives a JSON round trip. At the start of
+    a recording, and behind a frame that did not decode, a clip has less lead than asked for. Frames are of
+    any size, odd ones too, and hold any grey level from 0 to 255. ``time`` is the clip's time of the frame;
+    ``red``, ``green``, ``blue`` and ``peak`` are measured in the crop (`spatterlib.boxes.table_of` does this).
+    In the clips on which it is tested a detector finds something: laws about no rows say nothing.
+    It may have ``explain(clip) -> dict``, which the demo shows: pictures by name of how it sees the last frame, each
+    ``(h, w)`` or ``(h, w, 3)`` uint8, such as "difference" and "mask". A field's ``metadata`` may have ``"range"``,
+    (least, most), and ``"step"``, for a slider.
     """
 
 
@@ -51,8 +59,10 @@ def spatter_filters() -> dict[str, type[Filter]]:  # type: ignore[empty-body]
     """Filters by id.
 
     An instance is called with ``(n,)`` `DETECTION`, boxes in full-frame coordinates, and the clip that
-    they were found in; it returns ``(n,)`` bool, True = keep. ``clip.crops(detections)`` gives the crops.
-    It decides row by row: the answer for a row does not depend on the other rows.
+    they were found in; it returns ``(n,)`` bool, True = keep, for an empty table too. ``clip.crops(detections)``
+    gives the crops. It decides row by row: the answer for a row does not depend on the other rows. It is a pure
+    function: neither table nor clip is modified, and the same rows get the same answer. The instance pickles and
+    survives a JSON round trip.
     """
 
 
@@ -65,8 +75,15 @@ def spatter_stores() -> dict[str, type[StoreKind]]:  # type: ignore[empty-body]
     the class whose ``recognises(path)`` says yes and created by the class that has its suffix; ``create``
     replaces what is there, in one step. Appends are whole batches: a row exists only once its crop and all its
     columns are on disk, so a killed process leaves a store that opens and holds everything up to the last
-    flush. A store opened for reading pickles as its path. A class whose stores cannot be appended to may have
-    ``export(store, path)`` instead, which `spatterlib.convert` uses.
+    flush. A store opened for reading pickles as its path, and reads in another process. A class whose stores
+    cannot be appended to may have ``export(store, path)`` instead, which `spatterlib.convert` uses.
+
+    A store behaves as plain lists do: it gives back every table row, crop and frame as it was appended, rows in
+    any order and more than once; ``read`` gives the crops decoded. A batch that is not whole is refused with
+    `ParameterError`, a row that is not there with `RowError`, and neither changes anything. Further columns hold
+    bool, int, float or text, a value for each row; rows appended later get False, -1, NaN or no text. ``attrs``
+    are JSON and merged. Any number of readers may have a store open beside its writer, and see what is committed.
+    After ``close`` everything is there when it is opened again.
     """
 
 
@@ -77,7 +94,14 @@ def spatter_classifiers() -> dict[str, type[Classifier]]:  # type: ignore[empty-
     A class of hyper-parameters with ``fit(...) -> Model`` and ``load(path) -> Model``; what passes between it and
     training stands in `spatterlib.learning`. ``instance.preprocessing`` says how it wants its crops; ``fit`` gets
     them prepared, as arrays, in two sets, and returns a model that turns crops into probabilities without it. The
-    same seed gives the same model; given a ``checkpoint`` it goes on where that was left.
+    same seed gives the same model; given a ``checkpoint`` it goes on where that was left. The arrays are not
+    modified, and no row outside ``rows`` is looked at. ``notify`` gets every epoch at its end. A class whose models
+    are made elsewhere may refuse to ``fit``.
+
+    A model's probabilities sum to one over ``classes``, for crops of any size, and for none at all; the answer
+    for a crop does not depend on the other crops. They are `spatterlib.learning.probabilities_of` the ``scores`` of
+    prepared crops. A model that was saved and loaded gives the same probabilities, and so does one that was pickled.
+    The instance pickles and survives a JSON round trip.
     """
 
 
@@ -86,11 +110,17 @@ def spatter_open_video(path: str) -> Video | None:
     """Open a recording, or return None = not mine; the first that opens it wins.
 
     Every frame is accounted for: ``video.times`` has one entry per expected frame, and
-    ``video.read(start, stop)`` gives one item for each number, None where the frame does not decode.
-    A plugin of yours is asked before the built-in readers.
+    ``video.read(start, stop)`` gives one item for each number, None where the frame does not decode. It reads
+    the same frame again whatever was read before. A picture has the size of the video, and ``picture.rgb(box)`` is
+    the whole frame's uint8 RGB cut to the box. Times increase from frame to frame. ``video.identity()`` is JSON, and
+    the same each time. ``video.close()`` may be called twice. A file of another kind gives None, not an error;
+    only the built-in reader of video files, which is asked last, says why a file is none. A plugin of yours is asked before the built-in readers.
     """
 
 
 @hookspec
 def spatter_commands(cli: click.Group) -> None:
-    """Add sub-commands to the command line: ``@cli.command()``."""
+    """Add sub-commands to the command line: ``@cli.command()``.
+
+    It adds commands of its own names; one that is there already stays.
+    """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,20 @@ from numpy.typing import NDArray
 from spatterlib.errors import ParameterError
 from spatterlib.types import Image
 
-__all__ = ["Classifier", "Epoch", "Model", "Notify", "Preprocessing", "Samples", "probabilities_of"]
+__all__ = [
+    "Classifier",
+    "Engine",
+    "Epoch",
+    "Exportable",
+    "Model",
+    "Notify",
+    "Preprocessing",
+    "Samples",
+    "probabilities_of",
+]
+
+Engine: TypeAlias = Literal["numba", "torch", "onnx"]
+"""Who computes a model's scores: our kernels, PyTorch or ONNX Runtime."""
 
 Scores: TypeAlias = NDArray[np.float64]
 """``(n, classes)``: log-odds up to a constant per row; `probabilities_of` turns them into probabilities."""
@@ -239,8 +252,26 @@ class Model(Protocol):
 
 
 @runtime_checkable
+class Exportable(Model, Protocol):
+    """What a `Model` has besides, if it can be exported; everything around the network is the exporter's."""
+
+    def onnx_network(self) -> Any:
+        """``onnx.GraphProto``, opset 18.
+
+        Input ``samples``, ``(n, channels, cut, cut)`` float32 in [0, 1]; output ``scores``, ``(n, classes)`` float32,
+        temperature not applied.
+        """
+
+    def torch_network(self) -> Any:
+        """``torch.nn.Module`` from the same input to the same output."""
+
+
+@runtime_checkable
 class Classifier(Protocol):
-    """A frozen dataclass of hyper-parameters; see `spatter_classifiers`."""
+    """A frozen dataclass of hyper-parameters; see `spatter_classifiers`.
+
+    A class may have `suffixes`, a tuple such as ``(".onnx",)``: `spatterlib.load_model` gives it files of these names.
+    """
 
     @property
     def preprocessing(self) -> Preprocessing:

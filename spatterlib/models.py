@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from spatterlib.errors import MissingFileError, SpatterlibError, StoreError
+from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, StoreError
 from spatterlib.files import write_text
-from spatterlib.learning import Model, Preprocessing, Scores
+from spatterlib.learning import Engine, Model, Preprocessing, Scores
 from spatterlib.plugins import catalog
 from spatterlib.types import Image
 
@@ -22,6 +22,7 @@ __all__ = ["Run", "list_runs", "load_model", "mark_current", "read_facts", "run_
 log = logging.getLogger("spatterlib")
 
 RECORD, CURRENT = "model.json", "CURRENT"
+SIMULATED = Path(__file__).parent / "data" / "simulated"
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,18 +80,29 @@ class Run:
         self.model.save(folder)
 
 
-def load_model(path: str | os.PathLike[str], classifier: str = "lenet5", *, classes: Sequence[str] = ()) -> Run:
+def load_model(
+    path: str | os.PathLike[str],
+    classifier: str | None = None,
+    *,
+    classes: Sequence[str] = (),
+    engine: Engine | None = None,
+) -> Run:
     """Load a trained model; needs no PyTorch, except for a state dict of PyTorch's own.
 
     Parameters
     ----------
     path : path
-        A run folder; a folder of runs, of which the one marked as current is taken; or a file of weights
-        (``.safetensors``, or a plain state dict ``.pt``, ``.pth`` as the research system saved it).
-    classifier : str
-        Id of the classifier that the weights of a bare file belong to.
+        A run folder; a folder of runs, of which the one marked as current is taken; "simulated", the model that comes
+        with the package, trained on simulated recordings; or a file of weights
+        (``.safetensors``, or a plain state dict ``.pt``, ``.pth`` as the research system saved it); or an exported
+        model (``.onnx``).
+    classifier : str, optional
+        Id of the classifier that the weights of a bare file belong to; by default the one that claims its suffix, else
+        ``"lenet5"``.
     classes : sequence of str
         Names of the classes that a bare file does not know.
+    engine : {"numba", "torch", "onnx"}, optional
+        Who computes: our kernels, PyTorch or ONNX Runtime; by default the model's own way, kernels for LeNet5.
 
     Returns
     -------
@@ -101,6 +113,8 @@ def load_model(path: str | os.PathLike[str], classifier: str = "lenet5", *, clas
     ------
     MissingFileError
         If nothing is there.
+    ParameterError
+        If the model is not computed by that engine.
     StoreError
         If it is damaged, not finished, of another shape, or holds anything but weights.
 
@@ -119,10 +133,11 @@ def load_model(path: str | os.PathLike[str], classifier: str = "lenet5", *, clas
     >>> model.probabilities([np.zeros((90, 120, 3), np.uint8)]).tolist()
     [[0.5, 0.5]]
     """
-    where = Path(path)
+    where = _shipped(Path(path))
     if where.is_file():
-        class_: Any = catalog().find("classifier", classifier)
-        return Run(class_.load(str(where), classes=classes), str(where))
+        class_: Any = catalog().find("classifier", classifier or _claimant(where.suffix))
+        model = class_.load(str(where), classes=classes)
+        return Run(_computed_by(model, engine), str(where), getattr(model, "facts", {}))
     folder = where if (where / RECORD).exists() else _current(where)
     facts = read_facts(folder)
     if facts.get("state") != "complete":
@@ -130,7 +145,26 @@ def load_model(path: str | os.PathLike[str], classifier: str = "lenet5", *, clas
             f"{folder} holds a training that is not finished; call train with the same settings to go on with it"
         )
     class_ = catalog().find("classifier", facts["classifier"]["id"])
-    return Run(class_.load(str(folder)), str(folder), facts)
+    return Run(_computed_by(class_.load(str(folder)), engine), str(folder), facts)
+
+
+def _claimant(suffix: str) -> str:
+    """Id of the classifier that reads files of a suffix: it has `suffixes`, as stores have."""
+    kinds = catalog().classifiers.items()
+    return next((id_ for id_, class_ in kinds if suffix.lower() in getattr(class_, "suffixes", ())), "lenet5")
+
+
+def _computed_by(model: Any, engine: Engine | None) -> Model:
+    if engine is None:
+        return model  # type: ignore[no-any-return]
+    if not hasattr(model, "with_engine"):
+        raise ParameterError(f"a {type(model).__name__} has one way of computing; leave engine={engine!r} out")
+    return model.with_engine(engine)  # type: ignore[no-any-return]
+
+
+def _shipped(path: Path) -> Path:
+    """The model that comes with the package, where its name is given and nothing of that name is there."""
+    return SIMULATED if str(path) == "simulated" and not path.exists() else path
 
 
 def _current(folder: Path) -> Path:

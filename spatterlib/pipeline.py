@@ -2,30 +2,35 @@
 
 For several workers a video is cut at its key frames. A part has its key frame as context and ends with as many frames
 of the next part as a detector needs for context, so nothing is decoded twice but these few frames, and the rows do not
-depend on how many workers there are.
+depend on how many workers there are. The same parts are what an executor gets: processes, or machines of a farm.
 """
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.detection import Region, found_in
+from spatterlib.errors import VideoError
 from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detections, Detector, Filter, Image, Video
-from spatterlib.video import clips
+from spatterlib.video import Recording, clips, open_video
 
-__all__ = ["Batch", "Work", "batches", "one_opencv_thread"]
+__all__ = ["Batch", "Crop", "Source", "Work", "batches", "cut", "one_opencv_thread", "spread"]
 
 Item = TypeVar("Item")
+
+Crop: TypeAlias = bytes | range
+"""An encoded crop, or where in a store a worker has written it already; both have the length of its bytes."""
 
 # Frames of a part: enough that seeking to its key frame does not count, few enough that workers end together.
 _PART = 500
@@ -41,13 +46,13 @@ class Batch:
         ``(frames,)`` `FRAME_LOG` with `detections` still 0: a row may yet come for its last frame.
     table : ndarray
         ``(n,)`` `DETECTION`.
-    crops : list of bytes
-        ``n`` encoded crops.
+    crops : list of bytes or range
+        ``n`` encoded crops, or their places.
     """
 
     frame_log: NDArray[np.void]
     table: Detections
-    crops: list[bytes]
+    crops: list[Crop]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +95,7 @@ def batches(video: Video, span: range, work: Work, workers: int = 1) -> Iterator
     Batch
         Every frame of the span is in the log of exactly one.
     """
-    parts = _parts(video, span, work.detector.lead) if workers > 1 else [span]
+    parts = cut(video, span, work.detector.lead) if workers > 1 else [span]
     with one_opencv_thread(), ThreadPoolExecutor(workers) as pool:
         if len(parts) == 1:
             yield from _in_order(pool, (partial(_batch, *item, work) for item in _clips(video, span, work)), 3)
@@ -113,7 +118,96 @@ def one_opencv_thread() -> Iterator[None]:
         cv2.setNumThreads(threads)
 
 
-def _parts(video: Video, span: range, lead: int) -> list[range]:
+@dataclass(frozen=True)
+class Source:
+    """A recording as a worker on another machine opens it: once per process, and found to be the same.
+
+    Parameters
+    ----------
+    path : str
+        Where all workers find it.
+    fps : float or None
+        As in `open_video`.
+    identity : tuple
+        What `identity` says there, as sorted pairs.
+    """
+
+    path: str
+    fps: float | None
+    identity: tuple[tuple[str, Any], ...]
+
+    @classmethod
+    def of(cls, path: str, fps: float | None, video: Video) -> Source:
+        """The recording that is opened as `video` here."""
+        return cls(os.path.abspath(path), fps, _pairs(video))  # noqa: PTH100 - it may be a pattern
+
+
+def _pairs(video: Video) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted((name, str(value)) for name, value in video.identity().items()))
+
+
+@lru_cache(maxsize=4)
+def _opened(source: Source) -> Recording:
+    video = open_video(source.path, source.fps)
+    if _pairs(video) != source.identity:
+        video.close()
+        raise VideoError(f"{source.path} is another recording where it is worked on than where the work was given out")
+    return video
+
+
+def spread(
+    source: Source | Video,
+    parts: Sequence[range],
+    work: Work,
+    executor: Executor,
+    write: Callable[[int, list[bytes]], list[range]] | None = None,
+) -> Iterator[Batch]:
+    """As `batches`, each part a task of an executor; a task that is done twice gives the same.
+
+    Parameters
+    ----------
+    source : Source or Video
+        What the workers open, or a video that pickles.
+    parts : sequence of range
+        As `cut` gives them.
+    work : Work
+        Detector, filters, encoding; picklable.
+    executor : Executor
+        Threads, processes, `distributed.Client.get_executor()`.
+    write : callable, optional
+        From the number of a part and its encoded crops to their places: what a worker does with them. Without, they
+        come back with the rows.
+
+    Yields
+    ------
+    Batch
+        In order.
+    """
+    jobs = (partial(_task, source, part, work, write and partial(write, n)) for n, part in enumerate(parts))
+    for done in _in_order(executor, jobs, 2 * _workers_of(executor) + 1):
+        yield from done
+
+
+def _task(
+    source: Source | Video, part: range, work: Work, write: Callable[[list[bytes]], list[range]] | None
+) -> list[Batch]:
+    with one_opencv_thread():
+        done = _part(_opened(source) if isinstance(source, Source) else source, part, work)
+    if write is None:
+        return done
+    places = iter(write([crop for batch in done for crop in batch.crops if isinstance(crop, bytes)]))
+    return [Batch(batch.frame_log, batch.table, [next(places) for _ in batch.crops]) for batch in done]
+
+
+def _workers_of(executor: Executor) -> int:
+    """How many tasks it works on at a time; as many as there are cores here where it does not say."""
+    client: Any = getattr(executor, "_client", None)
+    if hasattr(client, "nthreads"):
+        return max(int(sum(client.nthreads().values())), 1)
+    return int(getattr(executor, "_max_workers", 0)) or os.cpu_count() or 1
+
+
+def cut(video: Video, span: range, lead: int) -> list[range]:
     """Cut a span behind key frames, so far behind that each part finds its lead in the frames that it must decode."""
     cuts = [span.start]
     for start in (int(key) + lead for key in getattr(video, "keyframes", ())):

@@ -35,7 +35,18 @@ BUILTINS = (
     "simulate_command",
     "lenet5",
     "learning_commands",
+    "streak_commands",
+    "onnx_model",
+    "export_command",
+    "new_plugin_command",
+    "demo_command",
 )
+_NEEDED = {
+    "detector": ("__call__",),
+    "filter": ("__call__",),
+    "store": ("suffixes", "recognises", "create", "open"),
+    "classifier": ("fit", "load", "preprocessing"),
+}
 KINDS = {"detector": "detectors", "filter": "filters", "store": "stores", "classifier": "classifiers"}
 
 
@@ -57,6 +68,11 @@ class Source:
     distribution: str = "spatterlib"
     version: str = ""
     error: str = ""
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is somebody else's, not built in."""
+        return not self.module.startswith("spatterlib.builtin.")
 
     def __str__(self) -> str:
         return f"{self.module} of {self.distribution} {self.version}".rstrip()
@@ -86,6 +102,35 @@ class Catalog:
     origins: Mapping[tuple[str, str], Source]
     hook: Any = field(repr=False)
     clashes: Mapping[tuple[str, str], tuple[Source, ...]] = field(default_factory=dict)
+
+    def ask(
+        self, hook: str, *, built_in_first: bool = False, **arguments: Any
+    ) -> Iterator[tuple[Source, Any, Exception | None]]:
+        """Call a hook of one plugin after the other: whose it is, its answer, its error.
+
+        Parameters
+        ----------
+        hook : str
+            ``"spatter_open_video"`` or ``"spatter_commands"``.
+        built_in_first : bool
+            By default the plugins of others are asked first.
+        **arguments
+            Its arguments.
+
+        Yields
+        ------
+        tuple
+            Source, answer, and the error if it raised one.
+        """
+        by_name = {str(source): source for source in self.sources}
+        implementations = getattr(self.hook, hook).get_hookimpls()
+        for implementation in implementations if built_in_first else reversed(implementations):
+            values = [arguments[name] for name in implementation.argnames]
+            try:
+                answer, failure = implementation.function(*values), None
+            except Exception as error:
+                answer, failure = None, error
+            yield by_name[implementation.plugin_name], answer, failure
 
     @property
     def failed(self) -> tuple[Source, ...]:
@@ -151,10 +196,16 @@ def _register(manager: pluggy.PluginManager, source: Source, entry: EntryPoint |
         module = _load(source, entry)
         manager.register(module, name=str(source))
         manager.check_pending()
-    except Exception as error:
-        manager.unregister(name=str(source))
-        return dataclasses.replace(source, error=f"{type(error).__name__}: {error}")
+    except (Exception, SystemExit) as error:
+        if manager.has_plugin(str(source)):
+            manager.unregister(name=str(source))
+        return _failed(source, error)
     return source
+
+
+def _failed(source: Source, error: BaseException) -> Source:
+    said = " ".join(str(error).split())
+    return dataclasses.replace(source, error=f"{type(error).__name__}: {said}")
 
 
 def _merge(
@@ -168,9 +219,9 @@ def _merge(
     for implementation in hook.get_hookimpls():
         index = by_name[implementation.plugin_name]
         try:
-            found = _classes(implementation.function())
+            found = _classes(kind, implementation.function())
         except Exception as error:
-            sources[index] = dataclasses.replace(sources[index], error=f"{type(error).__name__}: {error}")
+            sources[index] = _failed(sources[index], error)
             continue
         for id_, class_ in found.items():
             classes[id_] = class_
@@ -178,9 +229,18 @@ def _merge(
     return classes, origins
 
 
-def _classes(answer: Any) -> dict[str, type]:
+def _classes(kind: str, answer: Any) -> dict[str, type]:
     if not isinstance(answer, Mapping) or not all(isinstance(class_, type) for class_ in answer.values()):
-        raise ContractError(f"the hook must return a dict of classes by id, got {answer!r}")
+        raise ContractError(f"spatter_{KINDS[kind]} must return a dict of classes by id, got {answer!r}")
+    for id_, class_ in answer.items():
+        parameters = getattr(class_, "__dataclass_params__", None)
+        if kind != "store" and not (parameters and parameters.frozen):
+            raise ContractError(f"the class of {id_!r} must be a frozen dataclass, got {class_.__qualname__}")
+        lacking = [name for name in _NEEDED[kind] if not hasattr(class_, name)]
+        if not isinstance(id_, str) or lacking:
+            raise ContractError(
+                f"{kind} {id_!r}: {class_.__qualname__} has no {', '.join(lacking) or 'id that is text'}"
+            )
     return dict(answer)
 
 
@@ -258,7 +318,7 @@ def make(kind: str, spec: Any, /, **parameters: Any) -> Any:
                 f"it has {', '.join(known) or 'none'}"
             )
     try:
-        return class_(**{name: _frozen(value) for name, value in values.items()})
+        return class_(**{name: frozen(value) for name, value in values.items()})
     except (TypeError, ValueError) as error:
         if isinstance(error, ParameterError):
             raise
@@ -271,9 +331,9 @@ def nearest(name: str, known: list[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _frozen(value: Any) -> Any:
+def frozen(value: Any) -> Any:
     """Lists as tuples, all the way down, so that the dataclass stays hashable."""
-    return tuple(_frozen(item) for item in value) if isinstance(value, list | tuple) else value
+    return tuple(frozen(item) for item in value) if isinstance(value, list | tuple) else value
 
 
 def identity(plugin: Any) -> dict[str, Any]:

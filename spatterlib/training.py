@@ -21,6 +21,7 @@ from spatterlib import models, splits
 from spatterlib.callbacks import Curves, bar, default_loggers, lines, logger
 from spatterlib.dataset import Data, Dataset, load_dataset
 from spatterlib.errors import ParameterError
+from spatterlib.familiarity import Familiar
 from spatterlib.files import write_text
 from spatterlib.learning import Classifier, Epoch, Model, Notify, Samples
 from spatterlib.metrics import Metrics, measure, temperature_of
@@ -131,6 +132,7 @@ def train(
         checkpoint = str(folder / CHECKPOINT)
         fitted = fit_split(chosen, dataset, parts, checkpoint=checkpoint, device=device, notify=tell)
         fitted.model.save(folder)
+        Familiar.of(dataset.images, parts.train, np.concatenate([parts.validation, parts.test]), seed).save(folder)
         facts |= fitted.facts() | {"state": "complete", "seconds": time.perf_counter() - began}
         write_text(folder / "MODEL_CARD.md", model_card(folder.name, facts))
         models.write_facts(folder, facts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import itertools
+import logging
 import math
 import operator
 import os
@@ -17,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.builtin.images import IMAGE_SUFFIXES, in_natural_order, is_stack
-from spatterlib.errors import ContractError, MissingFileError, ParameterError, VideoError
-from spatterlib.plugins import catalog
+from spatterlib.errors import ContractError, MissingFileError, ParameterError, SpatterlibError, VideoError
+from spatterlib.plugins import Source, catalog
 from spatterlib.types import Box, Clip, Picture, Video
 
 __all__ = ["Recording", "clips", "expand", "open_video", "position", "region"]
+
+log = logging.getLogger("spatterlib")
 
 _VIDEO_SUFFIXES = (
     ".mp4 .m4v .mov .3gp .avi .mkv .webm .ts .mts .m2ts .mpg .mpeg .m2v .vob .wmv .asf .flv .ogv .mxf .y4m "
@@ -154,16 +157,34 @@ def open_video(path: str | os.PathLike[str] | Video, fps: float | None = None) -
 def _opened(path: str) -> Video:
     if not Path(path).exists() and not glob.has_magic(path):
         raise MissingFileError(f"no video at {path}")
-    video = catalog().hook.spatter_open_video(path=path)
-    if isinstance(video, Video):
-        return video
-    if video is not None:
-        raise ContractError(f"a plugin opened {path} as {type(video).__name__}, which is no Video")
+    failures: list[SpatterlibError] = []
+    for source, video, error in catalog().ask("spatter_open_video", path=path):
+        if isinstance(video, Video):
+            for failure in failures:
+                log.warning("%s", failure)
+            return video
+        if error or video is not None:
+            failures.append(_failure(source, path, video, error))
+        if error and not source.foreign:
+            break
+    # The reader whose file it is says best what is wrong with it; those of others are asked first.
+    if failures:
+        raise failures[0]
     if Path(path).is_dir():
         raise VideoError(f"{path} is a folder without images; name a video in it, or give {path}/*.mp4")
     if not Path(path).exists():
         raise MissingFileError(f"nothing matches {path}")
     raise VideoError(f"{path} is neither a video nor an image nor a stack of images that can be read")
+
+
+def _failure(source: Source, path: str, video: object, error: Exception | None) -> SpatterlibError:
+    """What a reader said, or did wrong."""
+    if isinstance(error, SpatterlibError):
+        return error
+    said = f"it raised {type(error).__name__}: {error}" if error else f"{type(video).__name__} is no Video"
+    wrong = ContractError(f"{source} failed to open {path}: {' '.join(said.split())}")
+    wrong.__cause__ = error
+    return wrong
 
 
 def clips(

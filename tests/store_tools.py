@@ -11,39 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import spatterlib as sp
-from spatterlib.types import FRAME_LOG, Store
+from spatterlib.testing.scenes import frames_of, rows_of
+from spatterlib.testing.stores import crops_of
+from spatterlib.types import Store
 
 KINDS = (".h5", ".zarr")
-
-
-def rows_of(start: int, count: int) -> NDArray[np.void]:
-    """Table rows ``start .. start + count - 1``; every value follows from the row's number."""
-    number = np.arange(start, start + count)
-    table = np.zeros(count, sp.DETECTION)
-    table["frame"], table["time"], table["area"] = number // 3, number / 25, number * 1.5
-    table["x"], table["y"], table["width"], table["height"] = number % 640, number % 360, 20, 30
-    table["red"], table["green"], table["blue"] = number % 256, number % 101, number % 99
-    table["peak"] = number % 251
-    return table
 
 
 def look(store: Store) -> tuple[int, list[bytes], NDArray[np.void]]:
     """Which process this is, two crops and the table; another process can import this function."""
     return os.getpid(), store.encoded([0, 5]), store.table
-
-
-def crops_of(start: int, count: int, size: int = 200) -> list[bytes]:
-    """Bytes of that many rows, `size` on average; they are no pictures, which no store minds."""
-    return [b"%d." % number * (1 + (number * 7919) % (2 * size) // 8) for number in range(start, start + count)]
-
-
-def frames_of(start: int, count: int) -> NDArray[np.void]:
-    frames = np.zeros(count, FRAME_LOG)
-    frames["number"] = np.arange(start, start + count)
-    frames["time"] = frames["number"] / 25
-    frames["detections"], frames["decoded"] = frames["number"] % 4, frames["number"] % 7 > 0
-    return frames
 
 
 def fill(store: Store, start: int, count: int, size: int = 200) -> None:

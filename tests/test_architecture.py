@@ -6,6 +6,7 @@ import ast
 import inspect
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,29 +15,48 @@ import spatterlib as sp
 from spatterlib import hookspecs, plugins
 
 HOUSE = Path(sp.__file__).parent
+PLUGINS = HOUSE.parent / "plugins"
 
 # Floors from the ground up; a module imports only from floors below its own, or from its own where the floor allows.
 FLOORS: list[set[str]] = [
     {"errors", "types", "files"},
-    {"hookspecs", "kernels", "crops", "pictures", "learning", "fitting"},
-    {"difference"},
+    {"hookspecs", "kernels", "crops", "pictures", "learning", "fitting", "engines"},
+    {"difference", "streaks", "camera", "speeds", "gasflow", "descriptors"},
+    {"boxes"},
     {"builtin"},
     {"plugins", "video", "stores"},
     {"grouping", "terminal"},
     {"detection", "report", "simulation"},
-    {"labels", "splits", "metrics", "callbacks", "models", "modelcard", "caching"},
+    {"labels", "splits", "metrics", "callbacks", "models", "modelcard", "caching", "familiarity"},
+    {"calibration", "measurement"},
+    {"verdicts", "outcome", "htmlreport", "provenance"},
     {"dataset"},
-    {"training"},
+    {"training", "exporting"},
     {"evaluation", "probe"},
-    {"pipeline"},
-    {"extraction"},
+    {"pipeline", "resuming"},
+    {"extraction", "sightings", "forecasting"},
+    {"many"},
+    {"prediction", "verification", "live"},
     {"config", "options", "testing"},
-    {"cli"},
+    {"cli", "extract_cli", "predict_cli", "watch_cli"},
     {"__main__"},
 ]
 # Built-in plugins reach the rest as a third party would, by the public face; the face itself is lazy.
 FACE = "__init__"
-HEAVY = ["torch", "torchvision", "gradio", "numba", "cv2", "h5py", "zarr", "av", "fastapi", "matplotlib"]
+HEAVY = [
+    "torch",
+    "torchvision",
+    "gradio",
+    "numba",
+    "cv2",
+    "h5py",
+    "zarr",
+    "av",
+    "fastapi",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+]
 
 
 def floor(module: str) -> int:
@@ -94,10 +114,40 @@ def test_there_are_six_hooks() -> None:
     assert len(hooks()) == 6
 
 
-@pytest.mark.parametrize("hook", [name for name in hooks() if name != "spatter_classifiers"])
+@pytest.mark.parametrize("hook", hooks())
 def test_every_hook_is_used_by_a_built_in(hook: str) -> None:
     implementations = getattr(sp.catalog().hook, hook).get_hookimpls()
     assert any(implementation.plugin_name.startswith("spatterlib.builtin.") for implementation in implementations)
+
+
+def implemented(path: Path) -> set[str]:
+    """Hooks that a module implements: functions marked with `hookimpl`."""
+    return {
+        node.name
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and any("hookimpl" in ast.unparse(mark) for mark in node.decorator_list)
+    }
+
+
+@pytest.mark.parametrize("hook", hooks())
+def test_every_hook_is_used_by_an_example(hook: str) -> None:
+    examples = [path for path in PLUGINS.rglob("*.py") if not path.name.startswith("test_")]
+    assert [path for path in examples if hook in implemented(path)]
+
+
+@pytest.mark.parametrize("folder", sorted(PLUGINS.glob("spatterlib-*")), ids=lambda folder: folder.name)
+def test_every_example_is_a_package_with_a_test_and_a_readme(folder: Path) -> None:
+    project = tomllib.loads((folder / "pyproject.toml").read_text())
+    assert project["project"]["name"] == folder.name
+    assert project["project"]["entry-points"]["spatterlib"]
+    assert folder.name in (folder / "README.md").read_text()
+    assert list(folder.rglob("test_*.py"))
+
+
+def test_the_fixtures_load_nothing_of_the_house() -> None:
+    code = f"import pytest_spatterlib, sys; print(*(m for m in {['spatterlib', 'numpy', *HEAVY]} if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_every_built_in_loads() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -166,14 +165,14 @@ class TestMeasurements:
 
 
 class TestLaws:
-    """Laws of the contract."""
+    """Laws of the contract that the kit does not hold: see test_conformance.py for all others."""
 
     @settings(max_examples=25, deadline=None)
-    @given(seed=st.integers(0, 2**32 - 1), crop_from=st.sampled_from(["current", "first"]))
-    def test_the_table_does_not_depend_on_the_length_of_clips(self, seed: int, crop_from: str) -> None:
+    @given(seed=st.integers(0, 2**32 - 1))
+    def test_the_table_does_not_depend_on_the_length_of_clips_with_crops_from_the_first(self, seed: int) -> None:
         random = np.random.default_rng(seed)
         frames = np.repeat(np.repeat(random.integers(0, 256, (16, 6, 6, 3), dtype=np.uint8), 12, 1), 12, 2)
-        detector = sp.make("detector", "frame-difference", crop_from=crop_from)
+        detector = sp.make("detector", "frame-difference", crop_from="first")
         whole = detector(sp.Clip.of(frames))
         for length in (1, 7, 64):
             parts = []
@@ -182,13 +181,6 @@ class TestLaws:
                 part = frames[start - lead : start + length]
                 parts.append(detector(sp.Clip.of(part, start=start, lead=lead)))
             np.testing.assert_array_equal(np.concatenate(parts), whole)
-
-    def test_rows_come_by_frame_then_y_then_x(self) -> None:
-        random = np.random.default_rng(4)
-        frames = np.repeat(np.repeat(random.integers(0, 256, (5, 9, 9, 3), dtype=np.uint8), 12, 1), 12, 2)
-        _, found = detected(frames, filters=[])
-        order = np.lexsort((found["x"], found["y"], found["frame"]))
-        assert order.tolist() == list(range(len(found)))
 
     def test_more_lead_than_asked_for_yields_no_rows_of_the_lead(self) -> None:
         frames = black(6)
@@ -203,14 +195,13 @@ class TestLaws:
         assert found.shape == (0,)
         assert found.dtype == sp.DETECTION
 
-    def test_detectors_and_filters_pickle_and_survive_json(self) -> None:
+    def test_detectors_and_filters_are_made_anew_from_their_identity(self) -> None:
         plugins = [
             ("detector", sp.make("detector", "frame-difference", threshold=31)),
             ("filter", sp.make("filter", "area", min_area=10)),
             ("filter", sp.make("filter", "region", polygon=[[0, 0], [9, 0], [9, 9]])),
         ]
         for kind, plugin in plugins:
-            assert pickle.loads(pickle.dumps(plugin)) == plugin
             assert sp.make(kind, json.loads(json.dumps(identity(plugin)))) == plugin
             assert hash(plugin) == hash(sp.make(kind, identity(plugin)))
 

@@ -135,3 +135,44 @@ def test_events_do_not_depend_on_the_order_of_rows(boxes: list[tuple[int, int, i
 
 def test_no_rows_are_no_events() -> None:
     assert len(sp.events(rows())) == 0
+
+
+def by_pairs(table: NDArray[np.void], gap: float | None) -> list[int]:
+    """Events the slow way: every pair of rows, then numbers by the first row in the order of frames."""
+    order = np.argsort(table["frame"], kind="stable")
+    rows = table[order]
+    group = list(range(len(rows)))
+    for late in range(len(rows)):
+        for early in range(late):
+            a, b = rows[early], rows[late]
+            near = b["frame"] - a["frame"] <= 1 if gap is None else b["time"] - a["time"] <= gap
+            across = a["x"] < b["x"] + b["width"] and b["x"] < a["x"] + a["width"]
+            down = a["y"] < b["y"] + b["height"] and b["y"] < a["y"] + a["height"]
+            if a["frame"] < b["frame"] and near and across and down and group[early] != group[late]:
+                low, high = sorted((group[early], group[late]))
+                group = [low if item == high else item for item in group]
+    numbers = {item: number for number, item in enumerate(sorted(set(group)), 1)}
+    result = [0] * len(rows)
+    for place, row in enumerate(order):
+        result[row] = numbers[group[place]]
+    return result
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 10_000), count=st.integers(0, 40), gap=st.sampled_from([None, 0.04, 0.1, 0.5]))
+def test_events_are_those_of_all_pairs(seed: int, count: int, gap: float | None) -> None:
+    random = np.random.default_rng(seed)
+    table = np.zeros(count, sp.DETECTION)
+    table["frame"] = random.integers(0, 15, count)
+    table["time"] = table["frame"] / 25
+    for name in ("x", "y"):
+        table[name] = random.integers(0, 60, count)
+    for name in ("width", "height"):
+        table[name] = random.integers(1, 30, count)
+    assert sp.events(table, gap).number.tolist() == by_pairs(table, gap)
+
+
+def test_unknown_times_do_not_break_the_joining() -> None:
+    table = np.zeros(3, sp.DETECTION)
+    table["time"] = np.nan
+    assert len(sp.events(table, gap=1.0)) == 3

@@ -99,6 +99,21 @@ class TestPublishedNetwork:
         cut = 7 if tanh else 5
         torch.testing.assert_close(features, theirs[:cut](plain_input(torch, images)), atol=1e-5, rtol=1e-5)
 
+    @pytest.mark.parametrize("count", [1, 2, 4])
+    @pytest.mark.parametrize("channels", [1, 3])
+    @pytest.mark.parametrize("tanh", [False, True])
+    def test_a_handful_is_reckoned_as_many_are(self, tanh: bool, channels: int, count: int) -> None:
+        from spatterlib.builtin._lenet_stages import few, forward
+
+        random = np.random.default_rng(count)
+        weights = tuple(
+            random.normal(scale=0.2, size=shape).astype(np.float32)
+            for shape in ((6, channels, 5, 5), (6,), (16, 6, 5, 5), (16,))
+        )
+        images = samples(count, channels)
+        expected, _ = forward(images, weights, tanh, threads=1)  # type: ignore[arg-type]
+        np.testing.assert_allclose(few(images, weights, tanh), expected, atol=1e-5)  # type: ignore[arg-type]
+
     @pytest.mark.parametrize("tanh", [False, True])
     def test_gradients_do_not_depend_on_the_number_of_threads(self, torch: Any, tanh: bool) -> None:
         from spatterlib.builtin import _lenet_stages as stages

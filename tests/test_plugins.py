@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ import numpy as np
 import pytest
 
 import spatterlib as sp
-from spatterlib.errors import PluginError
+from spatterlib.cli import main
+from spatterlib.errors import ContractError, PluginError
 from spatterlib.plugins import identity
 
 GOOD = """
@@ -33,28 +33,13 @@ def spatter_detectors():
 """
 
 
+Install = Callable[..., None]
+
+
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+def install(isolated_catalog: Install) -> Install:
     """Put a distribution with one plugin module onto the path, as pip would."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delenv("SPATTERLIB_PLUGINS", raising=False)
-    modules: list[str] = []
-
-    def put(distribution: str, source: str, version: str = "1.2.3") -> None:
-        module = distribution.replace("-", "_")
-        modules.append(module)
-        (tmp_path / f"{module}.py").write_text(source)
-        info = tmp_path / f"{module}-{version}.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
-        (info / "entry_points.txt").write_text(f"[spatterlib]\n{distribution} = {module}\n")
-        sp.catalog.cache_clear()
-
-    sp.catalog.cache_clear()
-    yield put
-    for module in modules:
-        sys.modules.pop(module, None)
-    sp.catalog.cache_clear()
+    return isolated_catalog
 
 
 def test_a_third_party_detector_is_found_made_and_used(install: Callable[..., None]) -> None:
@@ -137,3 +122,159 @@ def test_make_takes_objects_and_overrides_their_parameters() -> None:
     area: Any = sp.make("filter", {"id": "area", "min_area": 5})
     assert sp.make("filter", area) is area
     assert sp.make("filter", area, min_area=7).min_area == 7
+
+
+COMMANDS = """
+import click, spatterlib
+
+@click.command()
+def hello():
+    click.echo("hello from a plugin")
+
+@click.command()
+def convert():
+    click.echo("not the real one")
+
+@spatterlib.hookimpl
+def spatter_commands(cli):
+    cli.add_command(hello)
+    cli.add_command(convert)
+    %s
+"""
+
+
+@pytest.fixture
+def _commands_as_they_were() -> Iterator[None]:
+    from spatterlib.cli import cli
+
+    before = dict(cli.commands)
+    yield
+    cli.commands.clear()
+    cli.commands.update(before)
+
+
+@pytest.mark.usefixtures("_commands_as_they_were")
+class TestCommands:
+    def test_of_a_plugin_stand_beside_our_own_and_replace_none(
+        self, install: Install, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        install("spatterlib-polite", COMMANDS % "")
+        assert main(["hello"]) == 0
+        assert "hello from a plugin" in capsys.readouterr().out
+        assert "spatterlib-polite 1.2.3 has a command 'convert' of its own" in caplog.text
+        assert main(["convert", "--help"]) == 0
+        assert "Copy store A" in capsys.readouterr().out
+
+    def test_of_a_plugin_that_fails_are_named_and_the_rest_goes_on(
+        self, install: Install, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        install("spatterlib-rude", COMMANDS % "raise KeyError('nobody')")
+        assert main(["plugins"]) == 0
+        assert "frame-difference" in capsys.readouterr().out
+        assert "spatterlib-rude 1.2.3 failed to add its commands: KeyError: 'nobody'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"), [("5", "int is no Video"), ("1 / 0", "ZeroDivisionError: division by zero")]
+)
+def test_a_reader_that_fails_is_named_and_the_next_is_asked(
+    install: Install, tmp_path: Path, caplog: pytest.LogCaptureFixture, answer: str, said: str
+) -> None:
+    install(
+        "spatterlib-reader",
+        f"import spatterlib\n@spatterlib.hookimpl\ndef spatter_open_video(path):\n    return {answer}\n",
+    )
+    np.save(tmp_path / "dark.npy", np.zeros((5, 8, 8), np.uint8))
+    with sp.open_video(tmp_path / "dark.npy") as video:
+        assert len(video.times) == 5
+    assert "spatterlib_reader of spatterlib-reader 1.2.3 failed to open" in caplog.text
+    assert said in caplog.text
+    (tmp_path / "notes.txt").write_text("no recording")
+    with pytest.raises(ContractError, match=r"spatterlib-reader 1\.2\.3 failed to open .*notes\.txt"):
+        sp.open_video(tmp_path / "notes.txt")
+
+
+def test_a_plugin_that_ends_the_process_at_import_does_not(install: Install) -> None:
+    install("spatterlib-exit", "raise SystemExit('no licence')")
+    [failed] = sp.catalog().failed
+    assert (failed.distribution, failed.error) == ("spatterlib-exit", "SystemExit: no licence")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("class Own: pass", "must be a frozen dataclass"),
+        ("@dataclass(frozen=True)\nclass Own: pass", "Own has no fit, load, preprocessing"),
+    ],
+)
+def test_a_class_that_cannot_be_a_classifier_is_named(install: Install, body: str, said: str) -> None:
+    source = f"from dataclasses import dataclass\nimport spatterlib\n{body}\n"
+    hook = "@spatterlib.hookimpl\ndef spatter_classifiers():\n    return {'own': Own}\n"
+    install("spatterlib-half", source + hook)
+    [failed] = sp.catalog().failed
+    assert failed.distribution == "spatterlib-half"
+    assert said in failed.error
+
+
+LATE = """
+from dataclasses import dataclass
+import numpy as np
+import spatterlib
+from spatterlib.boxes import table_of
+
+@dataclass(frozen=True)
+class Late:
+    '''Fine, up to frame 500.'''
+    lead = 0
+    def __call__(self, clip):
+        own = range(len(clip.pictures))
+        table = table_of(clip, own, [(0, 0, 4, 4) for _ in own], [16 for _ in own])
+        if clip.numbers[-1] >= 500:
+            %s
+        return table
+
+@spatterlib.hookimpl
+def spatter_detectors():
+    return {"late": Late}
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("raise ValueError('out of tune')", "failed in frames 448-511: ValueError: out of tune"),
+        ("return table['x']", "broke its contract in frames 448-511: it must return an (n,) array of dtype DETECTION"),
+        ("table['x'][52] = 29", "a box lies outside the frame of 32x24 px or is empty: 4x4 px at (29, 0) in frame 500"),
+        ("table['frame'][52] = 7", "a row is of frame 7, a frame outside 448-511"),
+    ],
+)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_contract_broken_in_the_middle_of_a_run_is_told_and_what_was_done_is_kept(
+    install: Install, tmp_path: Path, fault: str, said: str, workers: int
+) -> None:
+    install("spatterlib-late", LATE % fault, version="0.9")
+    np.save(tmp_path / "long.npy", np.zeros((600, 24, 32), np.uint8))
+    with pytest.raises(ContractError) as caught:
+        sp.extract(
+            tmp_path / "long.npy", tmp_path / "long.h5", detector="late", filters=[], workers=workers, progress=False
+        )
+    assert "detector 'late' (spatterlib_late of spatterlib-late 0.9)" in str(caught.value)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with sp.open_store(tmp_path / "long.h5") as store:
+        assert store.attrs["complete"] is False
+        assert store.attrs["state"].startswith("failed: ContractError: detector 'late'")
+        assert len(store) == len(store.frame_log) == 447
+
+
+def test_after_one_recording_failed_the_others_are_worked_on(
+    install: Install, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install("spatterlib-late", LATE % "raise ValueError('out of tune')")
+    np.save(tmp_path / "a.npy", np.zeros((600, 24, 32), np.uint8))
+    np.save(tmp_path / "b.npy", np.zeros((100, 24, 32), np.uint8))
+    videos = [str(tmp_path / name) for name in ("a.npy", "b.npy")]
+    assert main(["extract", *videos, "-o", str(tmp_path / "out"), "--detector", "late"]) == 1
+    assert "spatterlib-late 1.2.3) failed in frames" in capsys.readouterr().err
+    with sp.open_store(tmp_path / "out" / "b.h5") as store:
+        assert store.attrs["complete"] is True

@@ -8,7 +8,6 @@ import os
 import pickle
 import shutil
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,17 +19,7 @@ import h5py
 import numpy as np
 import pytest
 import zarr
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
-from store_tools import KINDS, assert_holds, child, crops_of, fill, frames_of, look, names, one_line, rows_of, same
+from store_tools import assert_holds, child, crops_of, fill, frames_of, look, names, one_line, rows_of, same
 
 import spatterlib as sp
 from spatterlib.crops import encode
@@ -72,15 +61,6 @@ class TestRows:
             store.append(rows_of(0, 0), [], frames_of(0, 50))
         with sp.open_store(path) as store:
             np.testing.assert_array_equal(store.frame_log, frames_of(0, 50))
-
-    def test_any_rows_in_any_order_and_more_than_once(self, path: Path) -> None:
-        with create_store(path) as store:
-            fill(store, 0, 3000)
-        crops = crops_of(0, 3000)
-        random = np.random.default_rng(1)
-        with sp.open_store(path) as store:
-            for rows in (random.integers(0, 3000, 500), random.permutation(3000), [7, 7, 0, 2999, 7], range(9, 3, -2)):
-                assert store.encoded(rows) == [crops[row] for row in rows]
 
     @pytest.mark.parametrize("rows", [[-1], [3], [0, 99], [2**40], [True, False, True], [0.0], [[0]], "ab", None])
     def test_rows_that_are_not_there_are_refused_in_one_line(self, path: Path, rows: Any) -> None:
@@ -209,13 +189,6 @@ class TestColumnsAndAttrs:
         with create_store(path) as store, pytest.raises(ParameterError, match=r"'label'; it has frame, time, x"):
             store.column("label")
 
-    def test_attrs_are_json_and_merged(self, path: Path) -> None:
-        with create_store(path, attrs={"video": {"name": "ä.mp4"}, "roi": (1, 2)}) as store:
-            store.set_attrs({"complete": True, "roi": None})
-            store.attrs["complete"] = False
-        with sp.open_store(path) as store:
-            assert store.attrs == {"video": {"name": "ä.mp4"}, "roi": None, "complete": True}
-
     def test_attrs_may_be_large(self, path: Path) -> None:
         large = {f"key {number}": "x" * 1000 for number in range(300)}
         with create_store(path, attrs=large) as store:
@@ -288,9 +261,9 @@ class TestOpening:
 
     def test_a_newer_format_is_told_apart_from_damage(self, path: Path) -> None:
         create_store(path).close()
-        change_header(path, lambda header: header | {"format": 2, "columns": "laid out anew"})
+        change_header(path, lambda header: header | {"format": 3, "columns": "laid out anew"})
         for mode in ("r", "a"):
-            with pytest.raises(StoreError, match="has store format 2, this spatterlib reads up to 1") as caught:
+            with pytest.raises(StoreError, match="has store format 3, this spatterlib reads up to 2") as caught:
                 sp.open_store(path, mode)
             one_line(caught.value)
 
@@ -765,124 +738,3 @@ class TestProcessesAndThreads:
         for thread in threads:
             thread.join()
         assert wrong == []
-
-
-class StoreMachine(RuleBasedStateMachine):
-    """A store against plain lists, through every call, reopening and kill."""
-
-    suffix = ""
-
-    @initialize()
-    def begin(self) -> None:
-        self.folder = Path(tempfile.mkdtemp())
-        self.path = self.folder / f"0{self.suffix}"
-        self.store = create_store(self.path)
-        self.count = self.frames = self.copies = 0
-        self.further: dict[str, list[Any]] = {}
-        self.attrs: dict[str, Any] = {}
-        self.committed = (0, 0, {}, {})  # type: ignore[var-annotated]
-        self.writable = True
-
-    def commit(self) -> None:
-        further = {name: list(values) for name, values in self.further.items()}
-        self.committed = (self.count, self.frames, further, dict(self.attrs))
-
-    @precondition(lambda self: self.writable)
-    @rule(count=st.integers(0, 40), frames=st.integers(0, 20), size=st.just(200))
-    def append(self, count: int, frames: int, size: int) -> None:
-        self.store.append(rows_of(self.count, count), crops_of(self.count, count, size), frames_of(self.frames, frames))
-        self.count += count
-        self.frames += frames
-        for values in self.further.values():
-            values += [{str: "", float: None, int: -1, bool: False}[type(values[0]) if values else int]] * count
-
-    @precondition(lambda self: self.writable)
-    @rule()
-    def flush(self) -> None:
-        self.store.flush()
-        self.commit()
-
-    @precondition(lambda self: self.writable)
-    @rule(
-        name=st.sampled_from(["label", "p"]),
-        value=st.sampled_from(["ä", "longer", 1.5, 7, True]),
-    )
-    def set_column(self, name: str, value: Any) -> None:
-        if self.count:
-            self.further[name] = [value] * self.count
-            self.store.set_column(name, self.further[name])
-            self.commit()
-
-    @precondition(lambda self: self.writable)
-    @rule(key=st.text(max_size=3), value=st.one_of(st.none(), st.text(max_size=5), st.lists(st.integers())))
-    def set_attrs(self, key: str, value: Any) -> None:
-        self.attrs[key] = value
-        self.store.set_attrs({key: value})
-        self.commit()
-
-    @rule(mode=st.sampled_from("ra"))
-    def reopen(self, mode: str) -> None:
-        self.store.close()
-        self.commit()
-        self.store, self.writable = sp.open_store(self.path, mode), mode == "a"
-
-    @rule(mode=st.sampled_from("ra"))
-    def kill(self, mode: str) -> None:
-        """What is on disk now is what a killed process leaves."""
-        self.copies += 1
-        copy = self.folder / f"{self.copies}{self.suffix}"
-        for path in self.folder.glob(f"{self.path.name}*"):
-            target = copy.with_name(copy.name + path.name.removeprefix(self.path.name))
-            (shutil.copytree if path.is_dir() else shutil.copy)(path, target)  # type: ignore[operator]
-        self.store.close()
-        self.path = copy
-        self.count, self.frames, self.further, self.attrs = self.committed
-        self.commit()
-        self.store, self.writable = sp.open_store(copy, mode), mode == "a"
-
-    @precondition(lambda self: self.count > 0)
-    @rule(data=st.data())
-    def read(self, data: st.DataObject) -> None:
-        rows = data.draw(st.lists(st.integers(0, self.count - 1), max_size=20))
-        assert self.store.encoded(rows) == [crops_of(row, 1)[0] for row in rows]
-        self.commit()
-
-    @rule(row=st.integers())
-    def read_outside(self, row: int) -> None:
-        if not 0 <= row < self.count:
-            with pytest.raises(RowError):
-                self.store.encoded([row])
-            self.commit()
-
-    @rule()
-    def look(self) -> None:
-        np.testing.assert_array_equal(self.store.table, rows_of(0, self.count))
-        np.testing.assert_array_equal(self.store.frame_log, frames_of(0, self.frames))
-        assert self.store.encoded(range(self.count)) == crops_of(0, self.count)
-        assert self.store.attrs == self.attrs
-        assert self.store.columns == (*(sp.DETECTION.names or ()), *self.further)
-        for name, values in self.further.items():
-            expected = [np.nan if value is None else value for value in values]
-            np.testing.assert_array_equal(self.store.column(name), np.array(expected))
-        self.commit()
-
-    @invariant()
-    def others_see_what_is_committed(self) -> None:
-        if hasattr(self, "path"):
-            with sp.open_store(self.path) as reader:
-                assert len(reader) == self.committed[0]
-                assert len(reader.frame_log) == self.committed[1]
-                assert reader.attrs == self.committed[3]
-
-    def teardown(self) -> None:
-        if hasattr(self, "store"):
-            self.store.close()
-            shutil.rmtree(self.folder)
-
-
-@pytest.mark.parametrize("suffix", KINDS)
-def test_a_store_behaves_as_plain_lists_do(suffix: str) -> None:
-    machine = type(f"Machine{suffix[1:]}", (StoreMachine,), {"suffix": suffix})
-    checks = [HealthCheck.too_slow, HealthCheck.filter_too_much]
-    options = settings(max_examples=18, stateful_step_count=25, deadline=None, suppress_health_check=checks)
-    run_state_machine_as_test(machine, settings=options)  # type: ignore[no-untyped-call]

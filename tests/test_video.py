@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 import spatterlib as sp
 from spatterlib import video as module
 from spatterlib.errors import ContractError, MissingFileError, ParameterError, SpatterlibError, VideoError
+from spatterlib.plugins import Source
 from spatterlib.types import Clip, Picture, RgbPicture, Video
 from spatterlib.video import clips, expand, open_video, position
 
@@ -95,18 +96,16 @@ class TestOpening:
             open_video(5)  # type: ignore[arg-type]
 
     def test_asks_for_a_video_and_checks_that_it_is_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        class Hook:
-            def spatter_open_video(self, path: str) -> Any:
-                return {"mine": Memory(), "wrong": 5}.get(Path(path).name)
-
         class Catalog:
-            hook = Hook()
+            def ask(self, hook: str, path: str) -> Any:
+                answer = {"mine": Memory(), "wrong": 5}.get(Path(path).name)
+                return [(Source("theirs", "spatterlib-theirs", "2"), answer, None)]
 
         monkeypatch.setattr(module, "catalog", Catalog)
         for name in ("mine", "wrong", "other"):
             (tmp_path / name).write_text("")
         assert open_video(tmp_path / "mine").name == "memory"
-        with pytest.raises(ContractError, match="as int, which is no Video"):
+        with pytest.raises(ContractError, match=r"theirs of spatterlib-theirs 2 failed to open .*: int is no Video"):
             open_video(tmp_path / "wrong")
         with pytest.raises(VideoError, match="neither a video nor an image"):
             open_video(tmp_path / "other")
@@ -172,7 +171,7 @@ class TestClips:
 
     def test_large_frames_make_short_clips_so_that_memory_stays_bounded(self) -> None:
         memory = Memory()
-        memory.width, memory.height = 3840, 2160  # type: ignore[misc]
+        memory.width, memory.height = 3840, 2160
         picture = RgbPicture(np.zeros((2160, 3840), np.uint8))
         memory.read = lambda start, stop: iter([picture] * (stop - start))  # type: ignore[method-assign]
         lengths = {len(clip.pictures) - clip.lead for clip in clips(memory, lead=1, start=0, stop=40)}

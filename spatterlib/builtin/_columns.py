@@ -3,14 +3,15 @@
 `ColumnStore` knows rows and columns, a `Medium` knows where bytes lie and how several arrays and the header change
 together or not at all. The arrays: ``columns/<name>``, one value a row; ``crops/data``, all encoded crops one behind
 the other; ``crops/ends``, where in it each crop ends; ``frame_log/<name>``, one value a frame. The header says how
-many rows, bytes of crops and frames are committed.
+many rows, bytes of crops and frames are committed. Where several workers write crops, each has a stretch of
+``crops/data`` of its own: then there are gaps, and ``crops/starts`` says where each crop begins.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -20,6 +21,7 @@ from spatterlib.builtin._rows import (
     COLUMN_NAME,
     DATA,
     ENDS,
+    STARTS,
     Header,
     State,
     check_batch,
@@ -100,7 +102,7 @@ class ColumnStore:
         self._closed = False
         self._pending = _Pending()
         self._parsed: tuple[Header | None, State | None] = (None, None)
-        self._ends: NDArray[np.int64] = np.empty(0, np.int64)
+        self._known: NDArray[np.int64] = np.empty((2, 0), np.int64)
 
     def opened(self) -> Self:
         """Itself, opened now and found to be a store that this version reads."""
@@ -238,19 +240,69 @@ class ColumnStore:
         table = np.concatenate([np.empty(0, DETECTION), *pending.tables])
         frames = np.concatenate([np.empty(0, FRAME_LOG), *pending.frames])
         sizes = np.fromiter(map(len, pending.crops), np.int64, len(pending.crops))
+        ends = state.bytes + np.cumsum(sizes)
+        data = {DATA: np.frombuffer(b"".join(pending.crops), np.uint8)}
+        self._add(table, ends - sizes, ends, frames, data, state.bytes + pending.bytes)
+
+    def _add(
+        self,
+        table: Detections,
+        starts: NDArray[np.int64],
+        ends: NDArray[np.int64],
+        frames: NDArray[np.void],
+        data: Mapping[str, NDArray[Any]],
+        count: int,
+    ) -> None:
+        """Commit rows whose crops lie from `starts` to `ends` of `count` bytes, in `data` or written already."""
+        state = self._state()
         appended: dict[str, NDArray[Any]] = {
-            DATA: np.frombuffer(b"".join(pending.crops), np.uint8),
-            ENDS: state.bytes + np.cumsum(sizes),
+            **data,
+            ENDS: ends,
+            **({STARTS: starts} if state.sparse else {}),
             **split("columns", table),
             **{f"columns/{name}": unset(dtype, len(table)) for name, dtype in state.columns.items()},
             **split("frame_log", frames),
         }
-        counts = {
-            "rows": state.rows + len(table),
-            "bytes": state.bytes + pending.bytes,
-            "frames": state.frames + len(frames),
-        }
+        counts = {"rows": state.rows + len(table), "bytes": count, "frames": state.frames + len(frames)}
         self._commit(state.header(**counts), {name: array for name, array in appended.items() if len(array)})
+
+    def part_writer(self, parts: int) -> Callable[[int, list[bytes]], list[range]] | None:
+        """What other processes write crops with, each those of its own part, straight to where they stay.
+
+        Parameters
+        ----------
+        parts : int
+            For how many parts a place is to be kept.
+
+        Returns
+        -------
+        callable or None
+            Picklable: from the number of a part, from 0, and all its encoded crops to the places that `adopt` takes.
+            A part that is written twice lies where it lay before. None if this kind of store cannot do it.
+        """
+        self._check_writable()
+        reserve = getattr(self._ready(), "reserve", None)
+        if reserve is None:
+            return None
+        state = self._state()
+        write, count = reserve(state.bytes, parts)
+        places = {} if state.sparse else {STARTS: self._places(state)[0]}
+        # What a run keeps is never given to another: a worker of a run that was killed may still be writing.
+        self._commit(replace(state, sparse=True).header(bytes=count), {}, places)
+        made: Callable[[int, list[bytes]], list[range]] = write
+        return made
+
+    def adopt(self, table: Detections, places: Sequence[range], frame_log: NDArray[np.void] | None = None) -> None:
+        """Add rows whose crops a `part_writer` has written, at once, and the log of the frames they came from."""
+        self._check_writable()
+        frames = np.empty(0, FRAME_LOG) if frame_log is None else frame_log
+        check_batch(table, [b" "] * len(places), frames)
+        state = self._state()
+        starts = np.array([place.start for place in places], np.int64)
+        ends = np.array([place.stop for place in places], np.int64)
+        if not state.sparse or ((starts < 0) | (ends <= starts) | (ends > state.bytes)).any():
+            raise ParameterError(f"{self._path} kept no such places; take those that its part_writer gave")
+        self._add(table, starts, ends, frames, {}, state.bytes)
 
     def set_column(self, name: str, values: NDArray[Any] | Sequence[Any]) -> None:
         """Write one further column (label, group, probability), or replace it, at once and as a whole.
@@ -372,16 +424,24 @@ class ColumnStore:
 
     def _spans(self, rows: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where in the crops' bytes each of the rows begins and ends."""
-        state, ends = self._state(), self._ends
-        if len(ends) < state.rows:
-            ends = np.concatenate([ends, self._array(ENDS, np.dtype("<i8"), state.rows, len(ends))])
-            if np.any(np.diff(ends, prepend=0) < 0) or ends[-1] > state.bytes:
-                raise StoreError(f"{self._path} is damaged: its crops do not follow each other")
-            self._ends = ends
+        state = self._state()
+        places = self._places(state)
         chosen = row_numbers(rows, state.rows, self._path)
-        stops = ends[chosen]
-        starts = np.where(chosen > 0, ends[np.maximum(chosen, 1) - 1], 0) if len(chosen) else stops
-        return starts, stops
+        return places[0, chosen], places[1, chosen]
+
+    def _places(self, state: State) -> NDArray[np.int64]:
+        """``(2, rows)`` where each crop begins and ends; what is known already is not read again."""
+        known = self._known
+        if (count := known.shape[1]) < state.rows:
+            ends = self._array(ENDS, np.dtype("<i8"), state.rows, count)
+            if state.sparse:
+                starts = self._array(STARTS, np.dtype("<i8"), state.rows, count)
+            else:
+                starts = np.concatenate([known[1, -1:] if count else np.zeros(1, np.int64), ends[:-1]])
+            if starts.min() < 0 or np.any(ends < starts) or ends.max() > state.bytes:
+                raise StoreError(f"{self._path} is damaged: its crops do not follow each other")
+            known = self._known = np.concatenate([known, np.stack([starts, ends])], axis=1)
+        return known
 
 
 def _as_text(values: NDArray[Any], name: str, path: str) -> NDArray[np.str_]:

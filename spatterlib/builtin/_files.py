@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -79,13 +80,14 @@ def sync_folder(path: str | Path) -> None:
         os.close(descriptor)
 
 
-def put(objects: Mapping[str, bytes | memoryview], *, safe: bool = True) -> None:
+def put(objects: Mapping[str, bytes | memoryview], *, safe: bool = True, apart: bool = False) -> None:
     """Write files by path, each beside its place and then renamed: whole or as before, never half.
 
-    With `safe`, all of them outlast a power cut when it returns. What fails leaves nothing beside.
+    With `safe`, all of them outlast a power cut when it returns. With `apart`, two may write the same file at the
+    same time. What fails leaves nothing beside.
     """
     for path, data in objects.items():
-        beside = path + BESIDE
+        beside = f"{path}.{secrets.token_hex(4)}{BESIDE}" if apart else path + BESIDE
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             with Path(beside).open("wb") as file:

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from spatterlib.types import Image
@@ -18,6 +19,9 @@ Array = NDArray[np.float32]
 # Parts of a batch that are summed one after the other, however many threads there are: the same weights with
 # one thread and with eight.
 _PARTS = 8
+
+FEW = 4
+"""Samples that `few` is faster for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +67,26 @@ def forward(
         return passed
 
     return features, _each(work, cuts, threads)
+
+
+def few(samples: Image, weights: tuple[Array, Array, Array, Array], tanh: bool) -> Array:
+    """As `forward`, for a handful of samples: sixteen lanes for one crop are fifteen too many.
+
+    Matrix products over patches instead, which round otherwise in the last places. `FEW` says up to how many it pays.
+    """
+    x = np.ascontiguousarray(samples.transpose(0, 3, 1, 2)).astype(np.float32)
+    x /= np.float32(255)
+    for weight, bias in (weights[:2], weights[2:]):
+        count, channels, side = x.shape[:3]
+        patches = sliding_window_view(x, (side - 4, side - 4), axis=(2, 3))
+        y = weight.reshape(len(weight), -1) @ patches.reshape(count, 25 * channels, (side - 4) ** 2)
+        y += bias[:, None]
+        if tanh:
+            np.tanh(y, out=y)
+        pairs = y.reshape(count, len(weight), (side - 4) // 2, 2, (side - 4) // 2, 2)
+        four = [pairs[:, :, :, i, :, j] for i in (0, 1) for j in (0, 1)]
+        x = sum(four[1:], four[0]) * np.float32(0.25) if tanh else np.maximum.reduce(four)
+    return x.reshape(len(samples), 400)
 
 
 def _cuts(count: int) -> list[slice]:

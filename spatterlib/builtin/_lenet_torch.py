@@ -32,6 +32,19 @@ def plain(outputs: int, *, tanh: bool) -> nn.Sequential:
     )
 
 
+class Scored(nn.Module):
+    """A network whose single output, if it has one only, becomes the scores of two classes: 0 and the output."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """``(n, classes)`` scores of ``(n, channels, 32, 32)`` float in [0, 1]."""
+        raw: Tensor = self.network(samples)
+        return raw if raw.shape[1] > 1 else torch.cat([torch.zeros_like(raw), raw], 1)
+
+
 class _Stages(torch.autograd.Function):
     """Both convolution stages by the Numba kernels, with their gradients."""
 

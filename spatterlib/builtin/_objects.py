@@ -93,8 +93,8 @@ class Folder:
         return found
 
     def put(self, objects: Mapping[str, bytes], *, safe: bool = True) -> None:
-        """Write files, each beside its place and renamed."""
-        put({str(self._root / name): data for name, data in objects.items()}, safe=safe)
+        """Write files, each beside its place and renamed; a task that is done twice may write one twice."""
+        put({str(self._root / name): data for name, data in objects.items()}, safe=safe, apart=True)
 
     def names(self, prefix: str) -> list[str]:
         """Files and folders directly under a prefix."""

@@ -20,7 +20,8 @@ __all__ = [
     "COLUMN_NAME",
     "DATA",
     "ENDS",
-    "FORMAT",
+    "FORMATS",
+    "STARTS",
     "Header",
     "State",
     "blank",
@@ -35,12 +36,12 @@ __all__ = [
     "unset",
 ]
 
-FORMAT = 1
-"""Version of the layout; a store of a newer one is refused."""
+FORMATS = DENSE, SPARSE = 1, 2
+"""Versions of the layout; a store of a newer one is refused. In a sparse store crops need not follow each other."""
 
 COLUMN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
-DATA, ENDS = "crops/data", "crops/ends"
+DATA, STARTS, ENDS = "crops/data", "crops/starts", "crops/ends"
 
 # Crops nearer to each other than _GAP bytes are read in one go, of at most _SPAN bytes.
 _GAP, _SPAN = 16 << 10, 8 << 20
@@ -51,7 +52,7 @@ Header = Mapping[str, Any]
 def blank(attrs: Mapping[str, Any] | None) -> tuple[Header, dict[str, NDArray[Any]]]:
     """Header and arrays of a store without rows."""
     header = {
-        "format": FORMAT,
+        "format": DENSE,
         "id": secrets.token_hex(8),
         "rows": 0,
         "bytes": 0,
@@ -73,11 +74,17 @@ class State:
     frames: int
     columns: dict[str, np.dtype[Any]]
     attrs: str
+    sparse: bool = False
 
     def header(self, **changed: Any) -> Header:
         columns = {name: dtype.str for name, dtype in self.columns.items()}
         kept = {"id": self.id, "rows": self.rows, "bytes": self.bytes, "frames": self.frames}
-        return {"format": FORMAT} | kept | {"columns": columns, "attrs": json.loads(self.attrs)} | changed
+        return (
+            {"format": SPARSE if self.sparse else DENSE}
+            | kept
+            | {"columns": columns, "attrs": json.loads(self.attrs)}
+            | changed
+        )
 
 
 def row_numbers(rows: Any, count: int, path: str) -> NDArray[np.int64]:
@@ -166,21 +173,21 @@ def json_copy(attrs: Mapping[str, Any]) -> dict[str, Any]:
 
 def parsed(header: Header, path: str) -> State:
     version = header.get("format")
-    if isinstance(version, int) and version > FORMAT:
+    if isinstance(version, int) and version > max(FORMATS):
         raise StoreError(
-            f"{path} has store format {version}, this spatterlib reads up to {FORMAT}: "
+            f"{path} has store format {version}, this spatterlib reads up to {max(FORMATS)}: "
             "install a newer spatterlib to open it"
         )
     try:
         columns = {name: np.dtype(text) for name, text in header["columns"].items()}
         counts = [header["rows"], header["bytes"], header["frames"]]
-        sound = all(type(count) is int and count >= 0 for count in counts) and version == FORMAT
+        sound = all(type(count) is int and count >= 0 for count in counts) and version in FORMATS
         sound &= all(COLUMN_NAME.fullmatch(name) is not None for name in columns)
         sound &= all(dtype.kind in "biufS" and dtype.itemsize > 0 for dtype in columns.values())
         sound &= isinstance(header["attrs"], dict)
         if sound:
             rows, data, frames = counts
-            return State(str(header["id"]), rows, data, frames, columns, json.dumps(header["attrs"]))
+            return State(str(header["id"]), rows, data, frames, columns, json.dumps(header["attrs"]), version == SPARSE)
     except (KeyError, TypeError, ValueError, AttributeError):
         pass
     raise StoreError(f"{path} is damaged: its header does not say what it holds")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.builtin._still import decode_still, eight_bits
 from spatterlib.errors import MissingFileError, ParameterError
 from spatterlib.hookspecs import hookimpl
 from spatterlib.types import Clip, Detections, Filter, Image
@@ -76,7 +77,9 @@ class Black:
         Grey levels 0-255; a row stays if the brightest luma in its crop box is at least this.
     """
 
-    min_peak: int = field(default=40, metadata={"help": "grey level (0-255) that the brightest pixel must reach"})
+    min_peak: int = field(
+        default=40, metadata={"help": "grey level (0-255) that the brightest pixel must reach", "range": (0, 255)}
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_peak <= 255:
@@ -157,10 +160,11 @@ def _read_mask(path: str) -> Image:
 
     if not Path(path).is_file():
         raise MissingFileError(f"no mask image at {path}")
-    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE) if Path(path).stat().st_size else None
+    image = decode_still(Path(path).read_bytes())
     if image is None:
         raise ParameterError(f"{path} is no image that can be read; a mask is a grey PNG of the frame's size")
-    return np.asarray(image, np.uint8)
+    image = eight_bits(image)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image, np.uint8)
 
 
 @hookimpl

@@ -8,10 +8,10 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from spatterlib.boxes import in_picture, measured_table
-from spatterlib.difference import nested_outlines, outlines, sum_boxes
+from spatterlib.difference import changed, nested_outlines, outlines, sum_boxes
 from spatterlib.errors import ParameterError
 from spatterlib.hookspecs import hookimpl
-from spatterlib.types import Clip, Detections, Detector
+from spatterlib.types import Clip, Detections, Detector, Image, RgbPicture
 
 _NOTHING = np.empty((0, 4), np.int32), np.empty(0), np.empty((0, 3), np.int64), np.empty(0, np.uint8)
 
@@ -51,9 +51,11 @@ class FrameDifference:
     [(1, 38, 28, 255), (2, 38, 28, 0)]
     """
 
-    threshold: int = field(default=20, metadata={"help": "change in grey levels (0-254) that counts"})
-    blur: int = field(default=5, metadata={"help": "odd size of the Gaussian kernel in px, 1 = none"})
-    dilations: int = field(default=3, metadata={"help": "number of 3x3 dilations"})
+    threshold: int = field(default=20, metadata={"help": "change in grey levels (0-254) that counts", "range": (0, 254)})
+    blur: int = field(
+        default=5, metadata={"help": "odd size of the Gaussian kernel in px, 1 = none", "range": (1, 31), "step": 2}
+    )
+    dilations: int = field(default=3, metadata={"help": "number of 3x3 dilations", "range": (0, 20)})
     inset: tuple[int, int] = field(
         default=(2, 1), metadata={"help": "px cut off the rectangle: left and top, right and bottom"}
     )
@@ -96,6 +98,21 @@ class FrameDifference:
         boxes, areas, sums, peaks = (np.concatenate(part) for part in zip(*found, strict=True))
         ordered = self.crop_from == "current"
         return measured_table(clip, np.array(index, np.intp), boxes, areas, sums, peaks, ordered=ordered)
+
+    def explain(self, clip: Clip) -> dict[str, Image]:
+        """What it sees in the last frame of `clip`: the blurred difference and the mask, ``(h, w)`` uint8 each."""
+        import cv2
+
+        if len(clip.pictures) < 2:
+            return {}
+        first, second = clip.frames[-2:]
+        grey = cv2.cvtColor(cv2.absdiff(first, second), cv2.COLOR_RGB2GRAY)
+        mask = np.zeros_like(grey)
+        settings = {"threshold": self.threshold, "blur": self.blur, "dilations": self.dilations}
+        if found := changed(RgbPicture(first), RgbPicture(second), (0, 0, *grey.shape[::-1]), **settings):
+            part, (x, y) = found
+            mask[y : y + part.shape[0], x : x + part.shape[1]] = part
+        return {"difference": np.asarray(cv2.GaussianBlur(grey, (self.blur, self.blur), 0)), "mask": mask}
 
 
 def _check(holds: bool, message: str) -> None:

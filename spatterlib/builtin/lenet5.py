@@ -6,10 +6,11 @@ import dataclasses
 import json
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
 from spatterlib.files import beside
 from spatterlib.hookspecs import hookimpl
-from spatterlib.learning import Classifier, Notify, Preprocessing, Samples, Scores, probabilities_of
+from spatterlib.learning import Classifier, Engine, Notify, Preprocessing, Samples, Scores, probabilities_of
 from spatterlib.types import Image
 
 Array = NDArray[np.float32]
@@ -42,12 +43,15 @@ class LenetModel:
         float32 arrays by the names of a plain state dict (``model.N.weight``), layer after layer.
     temperature : float
         What scores are divided by.
+    engine : {"numba", "torch", "onnx"}
+        Who computes: our kernels, PyTorch or ONNX Runtime.
     """
 
     classifier: Lenet5
     classes: tuple[str, ...]
     weights: Mapping[str, Array] = field(repr=False)
     temperature: float = 1.0
+    engine: Engine = "numba"
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -63,12 +67,15 @@ class LenetModel:
         return np.concatenate([np.empty((0, len(self.classes))), *parts])
 
     def _scores(self, samples: Image) -> Scores:
-        from spatterlib.builtin._lenet_stages import forward
+        if self.engine != "numba":
+            return self._ask(samples).astype(np.float64)
+        from spatterlib.builtin._lenet_stages import FEW, few, forward
 
         arrays = list(self.weights.values())
         first = arrays[0].sum(axis=1, keepdims=True) if samples.shape[3] == 1 else arrays[0]
         stages = (np.ascontiguousarray(first), arrays[1], arrays[2], arrays[3])
-        hidden, _ = forward(samples, stages, self.classifier.tanh, threads=1)
+        tanh = self.classifier.tanh
+        hidden = few(samples, stages, tanh) if len(samples) <= FEW else forward(samples, stages, tanh, threads=1)[0]
         act: Any = _sigmoid if self.classifier.tanh else _relu
         for weight, bias in zip(arrays[4:8:2], arrays[5:8:2], strict=True):
             hidden = act(hidden @ weight.T + bias)
@@ -84,6 +91,42 @@ class LenetModel:
     def with_temperature(self, temperature: float) -> Self:
         """The same model, calibrated otherwise."""
         return dataclasses.replace(self, temperature=float(temperature))
+
+    def with_engine(self, engine: Engine) -> Self:
+        """The same model, computed by "numba", "torch" or "onnx".
+
+        Raises
+        ------
+        ParameterError, SpatterlibError
+            If the engine is unknown, or not installed.
+        """
+        if engine not in get_args(Engine):
+            raise ParameterError(f"a model is computed by {', '.join(get_args(Engine))}, not by {engine!r}")
+        chosen = dataclasses.replace(self, engine=engine)
+        if engine != "numba":
+            _ = chosen._ask  # says now if it is not installed
+        return chosen
+
+    def onnx_network(self) -> Any:
+        """``onnx.GraphProto``: see `spatterlib.learning.Exportable`."""
+        from spatterlib.builtin._lenet_engines import graph
+
+        return graph(self.weights, tanh=self.classifier.tanh, channels=self.preprocessing.channels)
+
+    def torch_network(self) -> Any:
+        """``torch.nn.Module``: see `spatterlib.learning.Exportable`."""
+        from spatterlib.builtin._lenet_engines import module
+
+        return module(self.weights, tanh=self.classifier.tanh, channels=self.preprocessing.channels)
+
+    @cached_property
+    def _ask(self) -> Callable[[Image], Array]:
+        from spatterlib.engines import scorer
+
+        return scorer(self.engine, self.torch_network() if self.engine == "torch" else self.onnx_network())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_ask"}
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``weights.safetensors`` into a folder: a plain state dict, everything else in its header."""

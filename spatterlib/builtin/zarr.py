@@ -6,6 +6,10 @@ it stays where it was, so a reader may read it at any time. Shards are written a
 compressed, inner chunks follow each other, so a crop is one range of bytes of one object. A column that is replaced,
 and everything when a store is overwritten, goes into new arrays first; ``arrays`` in the root tells which count.
 
+Several processes may write crops at the same time: each has shards of ``crops/data`` of its own, wide apart, so that
+parts are joined by writing down where their crops lie. The shards in between do not exist; a reader takes them for
+zeros and never asks, since ``crops/starts`` and ``crops/ends`` say where crops are.
+
 Format: `Zarr v3 <https://zarr-specs.readthedocs.io/en/latest/v3/core/index.html>`_ with the codec
 ``sharding_indexed``; one thing is added, the attribute ``spatterlib`` of the root.
 """
@@ -17,9 +21,9 @@ import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import accumulate, islice, pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,7 +32,7 @@ from numpy.typing import NDArray
 
 from spatterlib.builtin._columns import ColumnStore, Range
 from spatterlib.builtin._objects import Objects, objects_at
-from spatterlib.builtin._rows import COLUMN_NAME, Header, blank
+from spatterlib.builtin._rows import COLUMN_NAME, DATA, Header, blank
 from spatterlib.errors import MissingFileError, StoreError
 from spatterlib.hookspecs import hookimpl
 from spatterlib.types import Store, StoreKind
@@ -36,6 +40,7 @@ from spatterlib.types import Store, StoreKind
 _ROOT = "zarr.json"
 _GROUPS = ("columns", "crops", "frame_log")
 _TAG = re.compile(r"([0-9a-f]{8})?")
+_PART = 1 << 36  # bytes of crops that a part may have
 _FRESH = 1.0  # s, how long a reader believes what it knows where looking is expensive
 _TYPES = {"u1": "uint8", "b1": "bool"} | {
     f"{kind}{size}": f"{name}{8 * size}"
@@ -263,6 +268,11 @@ class _Group:
             documents[f"{new.path}/{_ROOT}"] = new.metadata()
             shards |= new.objects(old.length - old.length % old.shard, data)
             tails[name] = data[len(data) - new.length % new.shard * new.dtype.itemsize :]
+        if arrays[DATA].length < header["bytes"]:
+            # Kept for parts that others write; the last shard is looked up anew if anybody appends.
+            arrays[DATA] = replace(arrays[DATA], length=header["bytes"])
+            documents[f"{arrays[DATA].path}/{_ROOT}"] = arrays[DATA].metadata()
+            tails.pop(DATA, None)
         root = {**header, "arrays": {a.name: [a.tag, a.dtype.str, a.length] for a in arrays.values()}}
         try:
             self._objects.put(shards)
@@ -281,6 +291,11 @@ class _Group:
         for array in before.values():
             if array.path not in kept:
                 self._objects.remove(array.path)
+
+    def reserve(self, count: int, parts: int) -> tuple[partial[list[range]], int]:
+        """What writes crops of parts behind the first `count` bytes, and how many bytes there are with all parts."""
+        first = -(-count // _PART)
+        return partial(_write_part, self._path, self._arrays[DATA].tag, first), (first + parts) * _PART
 
     def _tail(self, array: _Array, tails: dict[str, bytes]) -> bytes:
         """What the last, unfinished shard of an array holds."""
@@ -303,6 +318,17 @@ class _Group:
     def close(self) -> None:
         """Let go of the lock."""
         self._objects.close()
+
+
+def _write_part(path: str, tag: str, first: int, number: int, crops: list[bytes]) -> list[range]:
+    """Write the crops of a part into shards of its own; where each lies."""
+    array = _Array(DATA, tag, np.dtype("u1"), 0)
+    data, begin = b"".join(crops), (first + number) * _PART
+    if len(data) > _PART:
+        raise StoreError(f"{path}: a part has {len(data)} bytes of crops, more than {_PART}; extract with workers=1")
+    if data:
+        objects_at(path).put(array.objects(begin, data))
+    return [range(*pair) for pair in pairwise(accumulate(map(len, crops), initial=begin))]
 
 
 def _absolute(path: str) -> str:

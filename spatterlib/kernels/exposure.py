@@ -16,66 +16,92 @@ CELL = 4
 """Px, size of the cells in which the smooth glow is computed."""
 
 
-@njit(cache=True, nogil=True, fastmath=True)
-def _shine(x: float, y: float, place: Light, sources: Floats, lobes: Floats, bed: Floats, out: Light) -> None:
-    """Glow of all sources at one point."""
-    red = green = blue = fallen = 0.0
-    for n in range(sources.shape[0]):
-        weight = sources[n, 4]
-        for m in range(lobes.shape[0]):
-            dx = (x - sources[n, 0] - lobes[m, 0]) / lobes[m, 2]
-            dy = (y - sources[n, 1] - lobes[m, 1]) / (lobes[m, 2] * lobes[m, 3])
-            q = 1.0 + dx * dx + dy * dy
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _shine(source: Light, y: float, left: int, lobes: Light, reds: Light, greens: Light, blues: Light) -> None:
+    """Add the glow of one source to a line of cells, of which `left` is the first."""
+    one = np.float32(1)
+    for m in range(lobes.shape[0]):
+        across, along = one / lobes[m, 2], one / (lobes[m, 2] * lobes[m, 3])
+        dy = (np.float32(y) - source[1] - lobes[m, 1]) * along
+        first = (np.float32(CELL * (left + 0.5) - 0.5) - source[0] - lobes[m, 0]) * across
+        step, base = np.float32(CELL) * across, one + dy * dy
+        red, green, blue = source[4] * lobes[m, 4], source[4] * lobes[m, 5], source[4] * lobes[m, 6]
+        steep = m == 0
+        for k in range(reds.shape[0]):
+            dx = first + step * np.float32(k)
+            q = base + dx * dx
             q *= q
-            value = weight / (q * q * q * q) if m == 0 else weight / q
-            red += value * lobes[m, 4]
-            green += value * lobes[m, 5]
-            blue += value * lobes[m, 6]
-        dx, dy = (place[0] - sources[n, 2]) / bed[1], (place[1] - sources[n, 3]) / bed[1]
-        q = 1.0 + dx * dx + dy * dy
-        fallen += weight * bed[0] / (q * np.sqrt(q))
-    out[0], out[1], out[2], out[3] = red, green, blue, fallen
+            value = one / (q * q * q * q if steep else q)
+            reds[k] += red * value
+            greens[k] += green * value
+            blues[k] += blue * value
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _fall(source: Light, px: Light, py: Light, power: np.float32, radius: np.float32, out: Light) -> None:
+    """Add the light of one source that falls on the bed at a line of cells, at `px`, `py` in mm."""
+    one = np.float32(1)
+    for k in range(out.shape[0]):
+        dx, dy = (px[k] - source[2]) / radius, (py[k] - source[3]) / radius
+        q = one + dx * dx + dy * dy
+        out[k] += source[4] * power / (q * np.sqrt(q))
+
+
+@njit(cache=True, nogil=True)
+def _near(sources: Light, reach: tuple[float, float], lit: Image, line: int) -> tuple[int, int]:
+    """First and last tile of a line of tiles that the glow of any source reaches; they are marked in `lit`."""
+    first, last = lit.shape[1], -1
+    for j in range(lit.shape[1]):
+        for n in range(sources.shape[0]):
+            dx = (TILE * (j + 0.5) - sources[n, 0]) / reach[0]
+            dy = (TILE * (line + 0.5) - sources[n, 1]) / reach[1]
+            if dx * dx + dy * dy < 1:
+                lit[line, j] = 2
+                first, last = min(first, j), j
+                break
+    return first, last
+
+
+@njit(cache=True, nogil=True)
 def halo(
-    sources: Floats, lobes: Floats, bed: Floats, ground: Light, reach: tuple[float, float], lit: Image, veil: Light
+    sources: Light, lobes: Light, bed: Light, ground: Light, reach: tuple[float, float], lit: Image, veil: Light
 ) -> None:
     """Glow of plume and lens around the laser, and light that falls on the bed, cell by cell.
 
     Parameters
     ----------
     sources : ndarray
-        ``(n, 5)`` float64: x, y in px, x, y in mm, weight.
+        ``(n, 5)`` float32: x, y in px, x, y in mm, weight.
     lobes : ndarray
-        ``(k, 7)`` float64: offset x, y in px, radius in px, vertical stretch, red, green, blue at the middle;
+        ``(k, 7)`` float32: offset x, y in px, radius in px, vertical stretch, red, green, blue at the middle;
         the first falls as ``(1 + r²) ** -8``, the others as ``(1 + r²) ** -2``.
     bed : ndarray
-        ``(2,)`` float64: light on the bed below the laser, radius in mm; falls as ``(1 + r²) ** -1.5``.
+        ``(2,)`` float32: light on the bed below the laser, radius in mm; falls as ``(1 + r²) ** -1.5``.
     ground : ndarray
-        ``(H, W, 2)`` float32, x and y in mm of the bed at the middle of each cell.
+        ``(2, H, W)`` float32, x and y in mm of the bed at the middle of each cell.
     reach : tuple of float
         Px, half axes of the ellipse around each source beyond which the glow is left out.
     lit : ndarray
         As in `draw`.
     veil : ndarray
-        ``(H, W, 4)`` float32, written: red, green, blue of the glow, light on the bed.
+        ``(4, H, W)`` float32, written: red, green, blue of the glow, light on the bed.
     """
     veil[:] = 0
     each = TILE // CELL
     for i in range(lit.shape[0]):
-        for j in range(lit.shape[1]):
-            near = False
+        first, last = _near(sources, reach, lit, i)
+        left, right = first * each, min((last + 1) * each, veil.shape[2])
+        if right <= left:
+            continue
+        for a in range(i * each, min((i + 1) * each, veil.shape[1])):
+            y = CELL * (a + 0.5) - 0.5
+            red, green, blue = veil[0, a, left:right], veil[1, a, left:right], veil[2, a, left:right]
             for n in range(sources.shape[0]):
-                dx = (TILE * (j + 0.5) - sources[n, 0]) / reach[0]
-                dy = (TILE * (i + 0.5) - sources[n, 1]) / reach[1]
-                near = near or dx * dx + dy * dy < 1
-            if near:
-                lit[i, j] = 2
-                for a in range(i * each, min((i + 1) * each, veil.shape[0])):
-                    for b in range(j * each, min((j + 1) * each, veil.shape[1])):
-                        x, y = CELL * (b + 0.5) - 0.5, CELL * (a + 0.5) - 0.5
-                        _shine(x, y, ground[a, b], sources, lobes, bed, veil[a, b])
+                _shine(sources[n], y, left, lobes, red, green, blue)
+                _fall(
+                    sources[n], ground[0, a, left:right], ground[1, a, left:right], bed[0], bed[1],
+                    veil[3, a, left:right],
+                )  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
@@ -86,81 +112,62 @@ def compose(bed: Image, grain: NDArray[np.int8], out: Image) -> None:
             out[i, j] = min(max(np.int16(bed[i, j]) + np.int16(grain[i, j]), np.int16(0)), np.int16(255))
 
 
-@njit(cache=True, nogil=True, fastmath=True)
-def _spread(veil: Light, y: int, left: int, glow: Light) -> None:
-    """Interpolate the cells along a line of pixels; `left` is a multiple of TILE."""
-    cells, lines = veil.shape[1], veil.shape[0]
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _spread(veil: Light, y: int, left: int, texture: Light, tint: Light, cells: Light, glow: Light) -> None:
+    """Interpolate the cells along a line of pixels from a tile on, and light the bed there."""
     v = (y + 0.5) / CELL - 0.5
-    a = min(max(int(np.floor(v)), 0), lines - 2)
+    a = min(max(int(np.floor(v)), 0), veil.shape[1] - 2)
     s = np.float32(min(max(v - a, 0.0), 1.0))
-    for j in range(glow.shape[0]):
-        u = np.float32((left + j + 0.5) / CELL - 0.5)
-        k = min(max(int(u), 0), cells - 2)
-        r = min(max(u - np.float32(k), np.float32(0)), np.float32(1))
-        for c in range(4):
-            upper = veil[a, k, c] + (veil[a, k + 1, c] - veil[a, k, c]) * r
-            lower = veil[a + 1, k, c] + (veil[a + 1, k + 1, c] - veil[a + 1, k, c]) * r
-            glow[j, c] = upper + (lower - upper) * s
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def _index(
-    light: Light,
-    glow: Light,
-    texture: Light,
-    tints: tuple[np.float32, np.float32, np.float32],
-    top: np.int32,
-    index: NDArray[np.int32],
-) -> None:
-    """Sum all light of a line, as an index into the tone curve; `light` is emptied."""
-    for j in range(light.shape[0]):
-        fallen = glow[j, 3] * texture[j]
+    first = left // CELL - 1
+    for c in range(4):
+        for k in range(texture.shape[0] // CELL + 2):
+            b = min(max(first + k, 0), veil.shape[2] - 1)
+            cells[c, k] = veil[c, a, b] + (veil[c, a + 1, b] - veil[c, a, b]) * s
+    for j in range(texture.shape[0]):
+        u = (j + CELL // 2) // CELL
+        r = np.float32(((j + CELL // 2) % CELL + 0.5) / CELL)
+        fallen = (cells[3, u] + (cells[3, u + 1] - cells[3, u]) * r) * texture[j]
         for c in range(3):
-            value = np.sqrt(light[j, c] + glow[j, c] + fallen * tints[c]) * np.float32(512)
-            index[j, c] = min(np.int32(value), top)
-            light[j, c] = 0
+            glow[3 * j + c] = cells[c, u] + (cells[c, u + 1] - cells[c, u]) * r + fallen * tint[c]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
-def _plain(light: Light, top: np.int32, index: NDArray[np.int32]) -> bool:
-    """As `_index`, where there is no glow; whether there is any light."""
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _index(light: Light, glow: Light, top: np.float32, index: NDArray[np.int32]) -> bool:
+    """Light of a line as an index into the tone curve, and whether there is any; `light` is emptied."""
     some = np.float32(0)
-    for j in range(light.shape[0]):
-        for c in range(3):
-            some += light[j, c]
-    if some == 0:
-        return False
-    for j in range(light.shape[0]):
-        for c in range(3):
-            index[j, c] = min(np.int32(np.sqrt(light[j, c]) * np.float32(512)), top)
-            light[j, c] = 0
-    return True
+    for k in range(light.shape[0]):
+        value = light[k] + glow[k]
+        some += value
+        index[k] = np.int32(min(np.sqrt(value) * np.float32(512), top))
+        light[k] = 0
+    return bool(some > 0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _level(
+    index: NDArray[np.int32], curve: NDArray[np.int32], bed: Image, grain: NDArray[np.int8], out: Image, clean: Image
+) -> None:
+    """Grey levels of a line, with bed and noise, and luma without; `index` becomes the levels."""
+    for k in range(index.shape[0]):
+        index[k] = curve[np.uint32(index[k])]
+    for k in range(index.shape[0]):
+        level = index[k]
+        noise = (np.int32(grain[k]) * (np.int32(128) + level)) >> np.int32(7)
+        out[k] = np.uint8(min(max(level + np.int32(bed[k]) + noise, np.int32(0)), np.int32(255)))
+    for j in range(clean.shape[0]):
+        grey = index[3 * j] * np.int32(38) + index[3 * j + 1] * np.int32(75) + index[3 * j + 2] * np.int32(15)
+        clean[j] = np.uint8((grey + np.int32(64)) >> np.int32(7))
 
 
 @njit(cache=True, nogil=True)
-def _level(
-    index: NDArray[np.int32], curve: Image, bed: Image, grain: NDArray[np.int8], out: Image, clean: Image
-) -> None:
-    """Grey levels of a line, with bed and noise, and luma without."""
-    for j in range(index.shape[0]):
-        grey = np.int32(64)
-        for c in range(3):
-            level = np.int32(curve[index[j, c]])
-            grey += level * np.int32(38 if c == 0 else 75 if c == 1 else 15)
-            noisy = level + np.int32(bed[j, c]) + ((np.int32(grain[j, c]) * (np.int32(128) + level)) >> np.int32(7))
-            out[j, c] = min(max(noisy, np.int32(0)), np.int32(255))
-        clean[j] = np.uint8(grey >> np.int32(7))
-
-
-@njit(cache=True, nogil=True, fastmath=True)
 def develop(
     light: Light,
     veil: Light,
     texture: Light,
-    tint: Floats,
+    tint: Light,
     bed: Image,
     grain: NDArray[np.int8],
-    curve: Image,
+    curve: NDArray[np.int32],
     lit: Image,
     out: Image,
     clean: Image,
@@ -170,47 +177,46 @@ def develop(
     Parameters
     ----------
     light : ndarray
-        ``(h, w, 3)`` float32.
+        ``(h, 3 * w)`` float32, RGB.
     veil : ndarray
         As written by `halo`.
     texture : ndarray
         ``(h, w)`` float32, how much of the light that falls on it the bed sends to the camera.
     tint : ndarray
-        ``(3,)`` float64, colour of that light.
+        ``(3,)`` float32, colour of that light.
     bed : ndarray
-        ``(h, w, 3)`` uint8, the picture without light of the process.
+        ``(h, 3 * w)`` uint8 RGB, the picture without light of the process.
     grain : ndarray
-        ``(h, w, 3)`` int8 noise of a dark pixel; it grows with the level up to threefold.
+        ``(h, 3 * w)`` int8 noise of a dark pixel; it grows with the level up to threefold.
     curve : ndarray
-        ``(k,)`` uint8, level against ``sqrt(light) * 512``.
+        ``(k,)`` int32, level against ``sqrt(light) * 512``.
     lit : ndarray
         As in `draw`.
     out : ndarray
-        ``(h, w, 3)`` uint8 RGB, written where it is lit.
+        ``(h, 3 * w)`` uint8 RGB, written where it is lit.
     clean : ndarray
         ``(h, w)`` uint8, written where it is lit: luma of the process' light, without bed and noise.
     """
-    tints = (np.float32(tint[0]), np.float32(tint[1]), np.float32(tint[2]))
-    top = np.int32(curve.shape[0] - 1)
-    glow, index = np.empty((TILE, 4), np.float32), np.empty((TILE, 3), np.int32)
+    size, top = clean.shape[1], np.float32(curve.shape[0] - 1)
+    cells, index = np.empty((4, size // CELL + 4), np.float32), np.empty(3 * size, np.int32)
+    glow, none = np.empty(3 * size, np.float32), np.zeros(3 * size, np.float32)
     for i in range(lit.shape[0]):
-        for j in range(lit.shape[1]):
-            state, lit[i, j] = lit[i, j], 0
-            if state == 0:
-                continue
-            left, right = j * TILE, min((j + 1) * TILE, out.shape[1])
-            part = right - left
-            for y in range(i * TILE, min((i + 1) * TILE, out.shape[0])):
-                if state == 2:
-                    _spread(veil, y, left, glow[:part])
-                    _index(light[y, left:right], glow, texture[y, left:right], tints, top, index[:part])
-                elif not _plain(light[y, left:right], top, index[:part]):
-                    continue
-                _level(
-                    index[:part],
-                    curve,
-                    bed[y, left:right],
-                    grain[y, left:right],
-                    out[y, left:right],
-                    clean[y, left:right],
-                )
+        j = 0
+        while j < lit.shape[1]:
+            first, shines = j, False
+            while j < lit.shape[1] and lit[i, j]:
+                shines = shines or lit[i, j] == 2
+                lit[i, j] = 0
+                j += 1
+            left, right = first * TILE, min(j * TILE, size)
+            j += 1
+            start, stop = 3 * left, 3 * right
+            for y in range(i * TILE, min((i + 1) * TILE, clean.shape[0])) if right > left else range(0):
+                if shines:
+                    _spread(veil, y, left, texture[y, left:right], tint, cells, glow)
+                extra, levels = glow[: stop - start] if shines else none[: stop - start], index[: stop - start]
+                if _index(light[y, start:stop], extra, top, levels):
+                    _level(
+                        levels, curve, bed[y, start:stop], grain[y, start:stop], out[y, start:stop],
+                        clean[y, left:right],
+                    )  # fmt: skip

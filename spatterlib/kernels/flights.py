@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Light = NDArray[np.float32]
 
-STEP = 0.4e-3
+STEP = 0.8e-3
 """S, time between two points of a flight."""
-POINTS = 250
+POINTS = 125
 """Points of a flight at most: 0.1 s."""
 DRAWS = 10
 """Random numbers, uniform in [0, 1), that a particle needs."""
@@ -28,8 +28,9 @@ _DENSITY, _HEAT, _EMISSIVITY = 7.0e3, 790.0, 0.4
 _VISCOSITY, _GAS_DENSITY, _CONDUCTIVITY, _PRANDTL = 6.1e-5, 0.41, 0.048, 0.67
 _STEFAN, _AMBIENT = 5.67e-8, 330.0
 _COLDEST = 1250.0
-# Light of one step below which a flight cannot be seen: a third of a grey level.
+# Light of 0.4 ms below which a flight cannot be seen: a third of a grey level.
 _DIM = 0.002
+_MOMENT = 0.4e-3
 _RANZ = 0.6 * _PRANDTL ** (1 / 3)
 # Gas near the bed moves more slowly: one-eighth power law up to this height.
 _LAYER_MM = 15.0
@@ -93,8 +94,8 @@ def _launch(draw: Floats, how: Ejection, way_x: float, way_y: float) -> tuple[in
         kind = ENTRAINED
     bell, other = _normal(draw[2], draw[3]), _normal(draw[4], draw[5])
     if kind == HOT:
-        diameter, temperature = 46e-6 * np.exp(0.45 * bell), 2400.0 + 420.0 * draw[6]
-        speed = how.speed * np.exp(0.45 * other)
+        diameter, temperature = 43e-6 * np.exp(0.485 * bell), 2400.0 + 420.0 * draw[6]
+        speed = how.speed * np.exp(0.595 * other)
     elif kind == FINE:
         diameter, temperature = 28e-6 * np.exp(0.25 * bell), 1950.0 + 450.0 * draw[6]
         speed = 0.9 * how.speed * np.exp(0.35 * other)
@@ -112,7 +113,14 @@ def _launch(draw: Floats, how: Ejection, way_x: float, way_y: float) -> tuple[in
     return kind, diameter, temperature, x * norm, y * norm, abs(z) * norm
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy", inline="always")
+def _decay(x: float) -> float:
+    """``exp(-x)`` by Padé's (2, 2), within x⁵ / 720: the finest particles come to x = 1 in a step, most to 0.1."""
+    far, near = 1.0 + x * x / 12.0, 0.5 * x
+    return (far - near) / (far + near)
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _fly(
     x: float,
     y: float,
@@ -142,15 +150,16 @@ def _fly(
         row[2] = way
         for c in range(3):
             row[3 + c] = dose * diameter * diameter * (glow[cell, c] * (1 - part) + glow[cell + 1, c] * part)
-        if temperature < _COLDEST or z < 0 or row[3] * STEP < _DIM:
+        if temperature < _COLDEST or z < 0 or row[3] * _MOMENT < _DIM:
             return k + 1
-        share = np.sqrt(np.sqrt(np.sqrt(min(1.0, max(z, 0.02) / _LAYER_MM))))
+        # The wind half a step ahead.
+        share = np.sqrt(np.sqrt(np.sqrt(min(1.0, max(z + 0.5 * STEP * vz, 0.02) / _LAYER_MM))))
         wind_x, wind_y = gas_x * share, gas_y * share
         rx, ry, rz = vx - wind_x, vy - wind_y, vz
         slip = np.sqrt(rx * rx + ry * ry + rz * rz) / 1000.0
         root = np.sqrt(_GAS_DENSITY * slip * diameter / _VISCOSITY)
         rate = 18 * _VISCOSITY / (_DENSITY * diameter * diameter) * (1 + root / 9.06) ** 2
-        keep = np.exp(-rate * STEP)
+        keep = _decay(rate * STEP)
         # Exact for a drag rate that is constant over the step.
         mean = (1 - keep) / (rate * STEP)
         fall = _GRAVITY / rate
@@ -164,7 +173,7 @@ def _fly(
             temperature**4 - _AMBIENT**4
         )
         cooling = 6 * flux / (_DENSITY * _HEAT * diameter * (temperature - _AMBIENT))
-        temperature = _AMBIENT + (temperature - _AMBIENT) * np.exp(-cooling * STEP)
+        temperature = _AMBIENT + (temperature - _AMBIENT) * _decay(cooling * STEP)
     return POINTS
 
 

@@ -30,20 +30,6 @@ def _mark(lit: Image, x: float, y: float) -> None:
                 lit[i, j] = 1
 
 
-@njit(cache=True, nogil=True, fastmath=True)
-def _splat(light: Light, x: float, y: float, red: float, green: float, blue: float) -> None:
-    j, i = int(np.floor(x)), int(np.floor(y))
-    if i < 0 or j < 0 or i >= light.shape[0] - 1 or j >= light.shape[1] - 1:
-        return
-    a, b = np.float32(x - j), np.float32(y - i)
-    for di in range(2):
-        for dj in range(2):
-            weight = (a if dj else 1 - a) * (b if di else 1 - b)
-            light[i + di, j + dj, 0] += weight * np.float32(red)
-            light[i + di, j + dj, 1] += weight * np.float32(green)
-            light[i + di, j + dj, 2] += weight * np.float32(blue)
-
-
 @njit(cache=True, nogil=True)
 def _at(points: Light, age: float, shift: tuple[float, float]) -> tuple[float, float]:
     """Px, where a flight is, `age` steps behind its first point."""
@@ -57,19 +43,40 @@ def _inside(x: float, y: float, light: Light) -> bool:
     return bool(1 <= x <= light.shape[1] - 2 and 1 <= y <= light.shape[0] - 2)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _stroke(
-    p: Light, q: Light, part: float, time: float, line: tuple[float, float, float, float], gain: Floats, light: Light
+    p: Light,
+    q: Light,
+    part: float,
+    time: float,
+    line: tuple[float, float, float, float],
+    gain: Floats,
+    width: int,
+    light: Light,
 ) -> float:
-    """Add the light of one step, spread evenly along the line; its grey sum."""
+    """Add the light of one step, spread evenly along the line, which lies `_inside`; its grey sum."""
     x0, y0, x1, y1 = line
-    pieces = int(1.4 * np.hypot(x1 - x0, y1 - y0)) + 1
-    red = (p[3] + (q[3] - p[3]) * part) * gain[0] * time / pieces
-    green = (p[4] + (q[4] - p[4]) * part) * gain[1] * time / pieces
-    blue = (p[5] + (q[5] - p[5]) * part) * gain[2] * time / pieces
+    pieces = int(1.2 * np.hypot(x1 - x0, y1 - y0)) + 1
+    share = time / pieces
+    red = np.float32((p[3] + (q[3] - p[3]) * part) * gain[0] * share)
+    green = np.float32((p[4] + (q[4] - p[4]) * part) * gain[1] * share)
+    blue = np.float32((p[5] + (q[5] - p[5]) * part) * gain[2] * share)
+    step_x, step_y = np.float32((x1 - x0) / pieces), np.float32((y1 - y0) / pieces)
+    first_x, first_y = np.float32(x0) + np.float32(0.5) * step_x, np.float32(y0) + np.float32(0.5) * step_y
+    below = np.uint32(3 * width)
     for n in range(pieces):
-        w = (n + 0.5) / pieces
-        _splat(light, x0 + (x1 - x0) * w, y0 + (y1 - y0) * w, red, green, blue)
+        x, y = first_x + step_x * np.float32(n), first_y + step_y * np.float32(n)
+        j, i = np.uint32(x), np.uint32(y)
+        a, b = x - np.float32(j), y - np.float32(i)
+        k = np.uint32(3) * (i * np.uint32(width) + j)
+        one = np.float32(1)
+        for down in range(2):
+            for aside in range(2):
+                weight = (a if aside else one - a) * (b if down else one - b)
+                at = k + (below if down else np.uint32(0)) + np.uint32(3 * aside)
+                light[at] += weight * red
+                light[at + np.uint32(1)] += weight * green
+                light[at + np.uint32(2)] += weight * blue
     return float((0.299 * red + 0.587 * green + 0.114 * blue) * pieces)
 
 
@@ -121,6 +128,7 @@ def draw(
     """
     count = 0
     norm = 1 / (np.sqrt(2 * np.pi) * spread)
+    flat, width = light.reshape(-1), light.shape[1]
     for f in range(flights.shape[0]):
         birth, first, last = flights[f, 0], int(flights[f, 1]), int(flights[f, 2])
         low = max(opened - birth, 0.0) / STEP
@@ -142,7 +150,7 @@ def draw(
                 k += 1
                 continue
             pixels = np.hypot(x1 - x0, y1 - y0)
-            grey = _stroke(p, q, 0.5 * (a + b) - k, (b - a) * STEP, (x0, y0, x1, y1), gain, light)
+            grey = _stroke(p, q, 0.5 * (a + b) - k, (b - a) * STEP, (x0, y0, x1, y1), gain, width, flat)
             grey *= norm / max(pixels, 1.0)
             _mark(lit, x0, y0)
             _mark(lit, x1, y1)
@@ -213,7 +221,7 @@ def contrast(
     shift: tuple[float, float],
     gain: Floats,
     spread: float,
-    curve: Image,
+    curve: NDArray[np.int32],
     linear: Floats,
     clean: Image,
     out: Floats,

@@ -13,10 +13,10 @@ from spatterlib.simulation.settings import Settings
 from spatterlib.types import Image
 
 DISTANCE_MM = 600.0
-ELEVATION = 32.0
+ELEVATION = 25.0
 AZIMUTH = {"left": -32.0, "mid": 0.0, "right": 32.0}
 """Degrees: how far above the bed, and from which side, the camera looks."""
-GAMMA, BLACK = 1.25, 5.0
+GAMMA, BLACK = 1.25, 12.0
 """Tone curve: level = (255 + black) * (1 - exp(-light)) ** (1 / gamma) - black."""
 
 
@@ -113,12 +113,12 @@ def ground(matrix: NDArray[np.float64], x: NDArray[Any], y: NDArray[Any]) -> NDA
     return np.asarray(points[..., :2] / points[..., 2:], np.float32)
 
 
-def tone() -> tuple[Image, NDArray[np.float64]]:
-    """Tone curve: ``(2048,)`` uint8 level against ``sqrt(light) * 512``, and ``(256,)`` light against level."""
+def tone() -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Tone curve: ``(2048,)`` int32 level against ``sqrt(light) * 512``, and ``(256,)`` light against level."""
     light = (np.arange(2048) / 512) ** 2
     levels = (255 + BLACK) * (-np.expm1(-1.6 * light)) ** (1 / GAMMA) - BLACK
     linear = np.interp(np.arange(256), levels, light)
-    return np.clip(np.rint(levels), 0, 255).astype(np.uint8), linear
+    return np.clip(np.rint(levels), 0, 255).astype(np.int32), linear
 
 
 def bed(settings: Settings, matrix: NDArray[np.float64]) -> tuple[NDArray[np.float32], Image, Image]:

@@ -28,9 +28,9 @@ def melt_power(settings: Settings, scale: float, gain: NDArray[np.float64]) -> N
 @lru_cache(maxsize=4)
 def melt_pool(scale: float) -> NDArray[np.float32]:
     """The pool of one moment as the sensor sees it: ``(k, k)`` float32, a few px of white heat, sum 1."""
-    size = 2 * max(int(np.ceil(3 * scale)), 1) + 1
+    size = 2 * max(int(np.ceil(4 * scale)), 1) + 1
     axis = np.arange(size) - size // 2
-    weight = np.exp(-(axis[:, None] ** 2 + axis**2) / (2 * (1.15 * max(scale, 0.4)) ** 2))
+    weight = np.exp(-(axis[:, None] ** 2 + axis**2) / (2 * (1.3 * max(scale, 0.4)) ** 2))
     return np.asarray(weight / weight.sum(), np.float32)
 
 
@@ -43,7 +43,7 @@ def glow(
     gain: NDArray[np.float64],
     sources: NDArray[np.float64],
     number: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Lobes of the glow in one frame and the light on the bed, as `kernels.streaks.halo` takes them.
 
     The dense plume is uneven: `sources` are moved and weighted as clouds beside and above the melt pool.
@@ -79,11 +79,12 @@ def glow(
     lobes = np.array(
         [
             # The dense plume over the pool, and the lens: the white blob.
-            [0.0, -4 * scale, (4 + 26 * left) * scale, 0.85, *(found.dirt * (0.15 + 30 * left * left) * white)],
+            [0.0, -4 * scale, (4 + 34 * left) * scale, 0.85, *(found.dirt * (0.15 + 45 * left * left) * white)],
             # Fume that glows and scatters, drawn away by the gas.
-            [lean, -7 * scale, 15 * scale, 0.8, *(0.04 * warm)],
+            [lean, -7 * scale, 15 * scale, 0.8, *(0.02 * warm)],
             # Veil of the lens.
             [0.0, 0.0, 45 * scale, 1.0, *(found.dirt * 0.02 * left * cold)],
-        ]
+        ],
+        np.float32,
     )
-    return lobes, np.array([share * float(gain[1]) * 3.2 * left * left, 6.5])
+    return lobes, np.array([share * float(gain[1]) * 3.7 * left * left, 6.5], np.float32)

@@ -132,8 +132,8 @@ def _visits(
 def _vigour(seed: int, count: int) -> NDArray[np.float64]:
     """Islands differ: overhangs, thin layers and the state of the plume make spatter livelier."""
     bell = random(seed, Stream.SCHEDULE, 1).standard_normal((count, 2))
-    share = np.clip(0.52 * np.exp(0.22 * bell[:, 0]), 0.3, 1.0)
-    return np.stack([share, 0.96 * np.exp(0.46 * bell[:, 1])], 1)
+    share = np.clip(0.52 * np.exp(0.25 * (0.8 * bell[:, 0] + 0.6 * bell[:, 1])), 0.4, 1.0)
+    return np.stack([share, np.exp(0.40 * bell[:, 1] - 0.025 * bell[:, 1] ** 2)], 1)
 
 
 def gas_speeds(settings: Settings) -> tuple[float, ...]:

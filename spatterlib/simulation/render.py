@@ -98,8 +98,9 @@ def render(scene: Scene, number: int, canvas: Canvas, out: Image) -> tuple[NDArr
     opened = number / settings.fps
     closed = opened + settings.shutter
     view, grain, gain = scene.view(opened), scene.window(number), scene.gain(opened)
-    bed, line = scene.bed(view, opened), settings.width * 3
-    compose(bed.reshape(-1, line), grain.reshape(settings.height, line), out.reshape(-1, line))
+    lines = (settings.height, 3 * settings.width)
+    bed, grain, flat = scene.bed(view, opened).reshape(lines), grain.reshape(lines), out.reshape(lines)
+    compose(bed, grain, flat)
     if not scene.schedule.lit(opened - LONGEST, closed):
         return np.empty(0, EVENT_TRUTH), np.empty(0, STREAK_TRUTH)
     bounds = np.array([settings.width, settings.height, 0, 0])
@@ -110,9 +111,10 @@ def render(scene: Scene, number: int, canvas: Canvas, out: Image) -> tuple[NDArr
         return np.empty(0, EVENT_TRUTH), np.empty(0, STREAK_TRUTH)
     left, top, right, bottom = box
     canvas.clean[top:bottom, left:right] = 0
-    tint = np.array(glow.TINT) * gain / gain.mean()
+    tint = (np.array(glow.TINT) * gain / gain.mean()).astype(np.float32)
     develop(
-        canvas.light, canvas.veil, view.texture, tint, bed, grain, scene.curve, canvas.lit, out, canvas.clean
+        canvas.light.reshape(lines), canvas.veil, view.texture, tint, bed, grain, scene.curve, canvas.lit,
+        flat, canvas.clean,
     )  # fmt: skip
     events = _events(scene, canvas, box, number, track)
     streaks = _streaks(scene, canvas, seen, number, view, gain, events)
@@ -146,7 +148,11 @@ def _alive(scene: Scene, canvas: Canvas, opened: float, closed: float) -> tuple[
     offsets = np.cumsum([0, *(len(points) for points, _ in alive)])
     joined = np.concatenate([flown for _, flown in alive])
     joined[:, 1:3] += np.repeat(offsets[:-1], [len(flown) for _, flown in alive])[:, None]
-    return np.concatenate([points for points, _ in alive]), joined
+    if len(canvas.alive) < offsets[-1]:
+        canvas.alive = np.empty((2 * offsets[-1], canvas.alive.shape[1]), np.float32)
+    points = canvas.alive[: offsets[-1]]
+    np.concatenate([part for part, _ in alive], out=points)
+    return points, joined
 
 
 def _block(scene: Scene, canvas: Canvas, block: int) -> tuple[Any, Any, float]:
@@ -203,14 +209,16 @@ def _light(
     if right <= left or bottom <= top:
         return None
     part = canvas.light[top:bottom, left:right]
-    part[...] = cv2.GaussianBlur(part, (5, 5), scene.nuisance.focus)
+    cv2.GaussianBlur(part, (5, 5) if scene.nuisance.focus > 0.6 else (3, 3), scene.nuisance.focus, part)
     if not len(track):
         return left, top, right, bottom
     sources = canvas.sources[: gather(track, glow.SOURCES, canvas.sources)]
     reach = np.array(glow.REACH) * scale
     low, high = track[:, :2].min(0) - reach, track[:, :2].max(0) + reach
     lobes, bed = glow.glow(settings, scene.nuisance, flow.left, flow.speed, scale, gain, sources, number)
-    halo(sources, lobes, bed, view.ground, (float(reach[0]), float(reach[1])), canvas.lit, canvas.veil)
+    halo(
+        sources.astype(np.float32), lobes, bed, view.ground, (float(reach[0]), float(reach[1])), canvas.lit, canvas.veil
+    )
     return _inside(settings, (*np.minimum(bounds[:2], low), *np.maximum(bounds[2:], high)))
 
 

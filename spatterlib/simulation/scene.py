@@ -52,6 +52,7 @@ class Canvas:
     veil: NDArray[np.float32]
     clean: Image
     points: NDArray[np.float32]
+    alive: NDArray[np.float32]
     flown: NDArray[np.float64]
     traces: NDArray[np.float64]
     track: NDArray[np.float64]
@@ -93,7 +94,8 @@ class Scene:
         moved[:2] += np.outer(shift, moved[2])
         lines, cells = -(-self.settings.height // CELL), -(-self.settings.width // CELL)
         y, x = np.mgrid[0:lines, 0:cells] * CELL + (CELL - 1) / 2
-        return View(shift, *camera.bed(self.settings, moved), camera.ground(moved, x, y))
+        place = np.ascontiguousarray(np.moveaxis(camera.ground(moved, x, y), -1, 0))
+        return View(shift, *camera.bed(self.settings, moved), place)
 
     def _flow(self, speed: float) -> Flow:
         from spatterlib.kernels.flights import Ejection
@@ -108,11 +110,11 @@ class Scene:
             gas_y=1000.0 * speed * float(np.sin(way)),
             tilt=0.36 * speed,
             spread=float(np.deg2rad(64.0 + 8.0 * min(speed, 2.5))),
-            speed=1570.0,
+            speed=1295.0 + 160.0 * min(speed, 2.5),
             fine=0.55,
             entrained=0.06 * left,
         )
-        rate = settings.spatter_rate * (0.82 + 1.3 * physics.plume_left(speed, 1.0))
+        rate = settings.spatter_rate * (0.70 + 1.5 * left)
         return Flow(speed, left, rate, ejection)
 
     def flow(self, time: float) -> Flow:
@@ -175,9 +177,10 @@ class Scene:
         return Canvas(
             light=np.zeros((height, width, 3), np.float32),
             lit=np.zeros((-(-height // TILE), -(-width // TILE)), np.uint8),
-            veil=np.zeros((-(-height // CELL), -(-width // CELL), 4), np.float32),
+            veil=np.zeros((4, -(-height // CELL), -(-width // CELL)), np.float32),
             clean=np.zeros((height, width), np.uint8),
             points=np.empty((most * POINTS, 6), np.float32),
+            alive=np.empty((most * POINTS, 6), np.float32),
             flown=np.empty((most, 6)),
             traces=np.empty((most, 13)),
             track=np.empty((MOMENTS, 6)),

@@ -15,7 +15,7 @@ FLOWS = {"low": 0.5, "high": 2.0}
 
 PRESETS: dict[str, dict[str, float]] = {
     "easy": {"contrast": 1.0, "nuisance": 0.3, "gas_spread": 0.05},
-    "standard": {"contrast": 0.4, "nuisance": 1.0, "gas_spread": 0.1},
+    "standard": {"contrast": 0.3, "nuisance": 1.0, "gas_spread": 0.1},
     "hard": {"contrast": 0.2, "nuisance": 1.5, "gas_spread": 0.3},
 }
 """What each preset sets where nothing else is said."""
@@ -110,7 +110,7 @@ class Settings:
     gain: float = _number(1.0, "gain of the sensor; 10 to 50 suit exposures under 1 ms", 0.01, 1000)
     spatter_rate: float = _number(7500.0, "particles per s of laser time", 0, 20_000)
     layer_seconds: float = _number(6.8, "s, scanning of a layer", 0.2, 3600)
-    recoat_seconds: float = _number(11.0, "s, recoating", 0.2, 3600)
+    recoat_seconds: float = _number(10.4, "s, recoating", 0.2, 3600)
     island_mm: float = _number(10.0, "mm, edge of an island", 1, 100)
     drift: float = _number(0.03, "slow drift of the light, share", 0, 0.5)
     bump_at: float | None = _number(None, "s, when the camera is bumped; never if not given", 0, 1e6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,23 +41,32 @@ def lit_regions(clean: Image, box: tuple[int, int, int, int], track: NDArray[np.
     grown = cv2.dilate(bright, np.ones((7, 7), np.uint8))
     outlines = cv2.findContours(grown, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
     large = [(outline, area) for outline in outlines if (area := cv2.contourArea(outline)) >= _SMALLEST]
-    rows = np.zeros(len(large), EVENT_TRUTH)
-    for row, (outline, area) in zip(rows, large, strict=True):
-        x, y, width, height = cv2.boundingRect(outline)
-        # Back from the grown outline and its margin to the pixels themselves.
-        row["x"], row["y"], row["width"], row["height"] = left + x - 1, top + y - 1, width - 6, height - 6
-        own = part[y - 1 : y + height - 7, x - 1 : x + width - 7]
-        row["area"], row["lit"], row["peak"] = area, np.count_nonzero(own > LEVEL), own.max(initial=0)
-        inside = _within(track, left + x - 4, top + y - 4, width, height)
-        row["laser"] = track[inside, 4].sum()
-        row["source_x"], row["source_y"] = track[inside, :2].mean(0) if inside.any() else (np.nan, np.nan)
-    return rows[np.lexsort((rows["x"], rows["y"]))]
+    rows = [_region(part, cv2.boundingRect(outline), area, (left, top), track) for outline, area in large]
+    rows.sort(key=lambda row: (row[3], row[2]))
+    return np.array(rows, EVENT_TRUTH)
 
 
-def _within(track: NDArray[np.float64], x: int, y: int, width: int, height: int) -> NDArray[np.bool_]:
-    px, py = track[:, 0], track[:, 1]
-    inside: NDArray[np.bool_] = (px >= x) & (px < x + width) & (py >= y) & (py < y + height)
-    return inside
+def _region(
+    part: Image, box: Sequence[int], area: float, corner: tuple[int, int], track: NDArray[np.float64]
+) -> tuple[float, ...]:
+    """One row of `EVENT_TRUTH`; frame, time and what belongs to the build are filled in later."""
+    # Back from the grown outline and its margin to the pixels themselves.
+    x, y, width, height = box[0] - 1, box[1] - 1, box[2] - 6, box[3] - 6
+    own = part[y : y + height, x : x + width]
+    left, top = corner[0] + x - 3, corner[1] + y - 3
+    inside = track[
+        (track[:, 0] >= left) & (track[:, 0] < left + box[2]) & (track[:, 1] >= top) & (track[:, 1] < top + box[3])
+    ]
+    laser, source_x, source_y = 0.0, np.nan, np.nan
+    if len(inside):
+        source_x, source_y, _, _, laser, _ = inside.sum(0)
+        source_x, source_y = source_x / len(inside), source_y / len(inside)
+    known = {
+        "x": corner[0] + x, "y": corner[1] + y, "width": width, "height": height, "area": area,
+        "lit": np.count_nonzero(own > LEVEL), "peak": own.max(initial=0),
+        "laser": laser, "source_x": source_x, "source_y": source_y,
+    }  # fmt: skip
+    return tuple(known.get(name, 0) for name in EVENT_TRUTH.names or ())
 
 
 def streak_rows(

@@ -13,7 +13,6 @@ from threading import local
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, StoreError
 from spatterlib.simulation import camera
@@ -221,22 +220,29 @@ class _Video:
             # ITU-R BT.601, limited range: what cv2 computes.
             stream.codec_context.color_range, stream.codec_context.colorspace = 1, 6
         self._stream = stream
-        self._planes: NDArray[np.uint8] | None = (
-            None if settings.lossless else np.empty((settings.height * 3 // 2, settings.width), np.uint8)
-        )
+        self._planes = np.empty((settings.height * 3 // 2, settings.width), np.uint8)
+        self._frame = av.VideoFrame(settings.width, settings.height, "rgb24" if settings.lossless else "yuv420p")
 
     def add(self, number: int, rgb: Image) -> None:
         """Encode one frame."""
-        import av
-        import cv2
-
-        if self._planes is None:
-            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
-        else:
-            cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420, self._planes)
-            frame = av.VideoFrame.from_ndarray(self._planes, format="yuv420p")
+        frame = self._frame
+        # One frame for all: pages of a fresh one cost as much as the conversion.
+        frame.make_writable()
+        for plane, part in zip(frame.planes, self._parts(rgb), strict=True):
+            np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:, : part.shape[1]] = part
         frame.pts = number
         self._container.mux(self._stream.encode(frame))
+
+    def _parts(self, rgb: Image) -> list[Image]:
+        """The planes as ``(lines, bytes)``."""
+        if self._stream.pix_fmt == "rgb24":
+            return [rgb.reshape(len(rgb), -1)]
+        import cv2
+
+        lines, half = len(rgb), rgb.shape[1] // 2
+        cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420, self._planes)
+        quarters = self._planes[lines:].reshape(2, lines // 2, half)
+        return [self._planes[:lines], quarters[0], quarters[1]]
 
     def finish(self) -> None:
         """Encode what is held back, and close the container."""

@@ -1,0 +1,233 @@
+"""The experiments behind ``docs/prediction.md``, and the simulated model that comes with the package.
+
+Run ``python benchmarks/verdict_study.py FOLDER``. It simulates recordings of both flows, trains on them, predicts on
+builds that the model never saw (other seeds, so other light, viewpoint, focus, noise and spatter; steady ones and ones
+that change flow in the middle), compares each layer with the truth and writes the table into the documentation.
+Whatever is in FOLDER already is not made again. ``--ship`` also puts the model into the package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import spatterlib as sp
+from spatterlib.files import write_text
+from spatterlib.modelcard import model_card
+from spatterlib.models import SIMULATED, write_facts
+from spatterlib.simulation import Truth
+
+FLOWS = ("low", "high")
+CAMERAS = ("left", "mid", "right")
+# Shorter recoating than on a machine: more layers in less video, nothing else changes.
+RECOAT_SECONDS, LAYER_SECONDS = 2.5, 6.8
+TRAINING, BUILDS = 16, 12
+TRAINING_SECONDS, BUILD_SECONDS = 70.0, 74.0
+DOCUMENT = Path(__file__).parents[1] / "docs" / "prediction.md"
+BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"
+
+
+def say(text: str) -> None:
+    """A line of progress."""
+    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+    sys.stdout.flush()
+
+
+def simulate(path: Path, **parameters: Any) -> Path:
+    """A recording at the standard difficulty, unless it is there."""
+    if not path.exists():
+        sp.simulate(
+            path, recoat_seconds=RECOAT_SECONDS, layer_seconds=LAYER_SECONDS, overwrite=True, workers=1, **parameters
+        )
+        say(f"simulated {path.name}")
+    return path
+
+
+def training_stores(folder: Path) -> dict[str, str]:
+    """``{store: flow}`` of the training recordings: seeds from 3000 on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stores = {}
+    for number in range(TRAINING):
+        for index, flow in enumerate(FLOWS):
+            store = folder / f"{flow}_{number}.h5"
+            stores[str(store)] = flow
+            if not store.exists():
+                seed, camera = 3000 + 100 * index + number, CAMERAS[number % 3]
+                video = simulate(
+                    folder / f"{flow}_{number}.mp4", gas_flow=flow, seconds=TRAINING_SECONDS, seed=seed, camera=camera
+                )
+                sp.extract(video, store)
+                video.unlink()
+    return stores
+
+
+def trained(folder: Path) -> sp.models.Run:
+    """The model, trained with whole recordings held back, unless it is there."""
+    stores = training_stores(folder / "training")
+    runs = folder / "runs"
+    if not runs.is_dir():
+        say("training ...")
+        sp.train(stores, "lenet5", out=runs, split="grouped", progress=False)
+    return sp.load_model(runs)
+
+
+def ship(run: sp.models.Run) -> None:
+    """Put the model into the package, without the paths of the machine that it was trained on."""
+    SIMULATED.mkdir(parents=True, exist_ok=True)
+    facts = json.loads(json.dumps(run.facts))
+    facts["data"] = None
+    for source in facts["sources"]:
+        source["path"] = Path(source["path"]).name
+    run.save(SIMULATED)
+    write_text(SIMULATED / "MODEL_CARD.md", model_card("simulated", facts))
+    write_facts(SIMULATED, facts)
+    shutil.copy(Path(run.path) / "familiar.json", SIMULATED)
+
+
+def builds() -> list[tuple[str, dict[str, Any]]]:
+    """(name, parameters) of recordings that have no part in the training: seeds from 9000 on."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    for number in range(BUILDS):
+        for index, flow in enumerate(FLOWS):
+            found.append((f"{flow}_{number}", {"gas_flow": flow, "seed": 9000 + 100 * index + number}))
+        flow = ("low>high", "high>low")[number % 2]
+        change = {"gas_flow": flow, "seed": 9200 + number, "change_at": 28.0 + 1.7 * number}
+        found.append((f"change_{number}", change))
+    return [(name, one | {"camera": CAMERAS[len(name) % 3], "seconds": BUILD_SECONDS}) for name, one in found]
+
+
+def flows_of(settings: Any, start: float, stop: float) -> set[str]:
+    """Flows that a layer truly had."""
+    names = settings.gas_flow.split(">")
+    if len(names) == 1 or stop < settings.change_at:
+        return {names[0]}
+    return {names[1]} if start >= settings.change_at else set(names)
+
+
+def measured(
+    folder: Path, run: sp.models.Run, preset: str, chosen: list[tuple[str, dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """A row per build: layers right, wrong, left open; change found how far off."""
+    own = folder / preset
+    own.mkdir(exist_ok=True)
+    rows = []
+    for name, parameters in chosen:
+        kind = name.split("_")[0]
+        video = simulate(own / f"{name}.mp4", preset=preset, **parameters)
+        verdict = sp.predict(video, run, progress=False)
+        rows.append({"name": name, "kind": kind} | compared(verdict, Truth.load(video)))
+        say(f"{preset} {name}: {rows[-1]}")
+    return rows
+
+
+def compared(verdict: sp.Verdict, truth: Truth) -> dict[str, Any]:
+    """Verdict against truth, layer by layer; a layer within which the flow changes is counted for itself."""
+    found = {"layers": 0, "right": 0, "wrong": 0, "open": 0, "far": 0, "missed": 0, "changing": []}
+    for layer in truth.layers:
+        flows = flows_of(truth.settings, layer["start"], layer["stop"])
+        own = [span for span in verdict.layers if span.start <= layer["stop"] and span.stop >= layer["start"]]
+        if len(flows) > 1:
+            found["changing"] += [span.label or span.state for span in own]
+            continue
+        found["layers"] += 1
+        labels = {span.label for span in own}
+        if not own:
+            found["missed"] += 1
+        elif labels == flows:
+            found["right"] += 1
+        elif labels == {None}:
+            found["open"] += 1
+            found["far"] += "unlike" in own[0].reason
+        else:
+            found["wrong"] += 1
+    found["changes"] = len(verdict.changes)
+    if truth.settings.change_at is not None and verdict.changes:
+        change = verdict.changes[0]
+        at = truth.settings.change_at
+        true = int(np.searchsorted(truth.layers["start"], at, side="right"))
+        # Between two layers nothing can be seen: the next one is the first that shows it.
+        true += int(at > truth.layers["stop"][true - 1])
+        found |= {"layers_off": abs(change.layer - true), "seconds_off": round(abs(change.time - at), 2)}
+    return found
+
+
+def table(rows: dict[str, list[dict[str, Any]]], run: sp.models.Run) -> str:
+    """What the document shows."""
+    lines = ["| difficulty | builds | layers | right | wrong | left open | of these: unlike training | missed |"]
+    lines += ["|---|---|---|---|---|---|---|---|"]
+    titles = {"low": "steady low", "high": "steady high", "change": "changing, layers before and behind"}
+    for preset, own in rows.items():
+        for kind, title in titles.items():
+            part = [row for row in own if row["kind"] == kind]
+            if part:
+                lines.append(_line(preset, f"{len(part)} {title}", part))
+        lines.append(_line(preset, f"**all {len(own)}**", own))
+    test = run.facts["metrics"]["test"]
+    low, high = test["accuracy_interval"]
+    split = run.facts["split"]
+    changing = [row for row in rows["standard"] if row["kind"] == "change"]
+    steady = [row for row in rows["standard"] if row["kind"] != "change"]
+    off = [row.get("layers_off") for row in changing]
+    seconds = [row["seconds_off"] for row in changing if "seconds_off" in row]
+    within = sum(value is not None and value <= 1 for value in off)
+    exact, median = sum(value == 0 for value in off), np.median(seconds)
+    second, false = sum(row["changes"] > 1 for row in changing), sum(row["changes"] > 0 for row in steady)
+    crops, epochs = sum(run.facts["counts"].values()), run.facts["classifier"]["epochs"]
+    lines += [
+        "",
+        f"Changes of flow at the standard difficulty: {within} of {len(changing)} builds have it found within one "
+        f"layer ({exact} in the very layer; median {median:.1f} s, at most {max(seconds):.1f} s off); {second} of them "
+        f"show a second change that is none, and {false} of {len(steady)} steady builds show one.",
+        "",
+        f"The model, `lenet5`, grey, {epochs} epochs: {test['accuracy']:.1%} of single crops right (95 % over "
+        f"recordings: {low:.1%} to {high:.1%}), {split['name']} split by {split['by']}, "
+        f"{2 * TRAINING} simulated recordings of "
+        f"{TRAINING_SECONDS:.0f} s, {crops:,} crops.",
+    ]
+    return "\n".join(lines)
+
+
+def _line(preset: str, title: str, rows: list[dict[str, Any]]) -> str:
+    total = sum(row["layers"] for row in rows)
+    counts = [sum(row[name] for row in rows) for name in ("right", "wrong", "open", "far", "missed")]
+    cells = [f"{counts[0]} ({counts[0] / total:.1%})", *map(str, counts[1:])]
+    return f"| {preset} | {title} | {total} | {' | '.join(cells)} |"
+
+
+def write(text: str) -> None:
+    """Put the tables between the marks in the document."""
+    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
+    _, _, behind = rest.partition(END)
+    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{behind}")
+
+
+def main() -> None:
+    """Everything that is not there yet, then the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--ship", action="store_true", help="put the model into the package")
+    parser.add_argument("--dry", action="store_true", help="print the tables, leave the document alone")
+    options = parser.parse_args()
+    run = trained(options.folder)
+    if options.ship:
+        ship(run)
+    rows = {
+        "standard": measured(options.folder, run, "standard", builds()),
+        "hard": measured(options.folder, run, "hard", [one for one in builds()[:18] if one[0].startswith(FLOWS)]),
+    }
+    (options.folder / "rows.json").write_text(json.dumps(rows))
+    text = table(rows, run)
+    sys.stdout.write(text + "\n")
+    if not options.dry:
+        write(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from spatterlib_mraw import spatter_open_video
+
+import spatterlib as sp
+from spatterlib.cli import main
+from spatterlib.errors import MissingFileError, VideoError
+from spatterlib.testing import Check, video_checks
+
+
+def write(folder: Path, frames: int = 12, bits: int = 8, depth: int = 8, side: str = "Lower", **other: str) -> Path:
+    """A made-up recording of 16x9 px: frame n is a ramp that begins with n."""
+    header = {
+        "Record Rate(fps)": "10000",
+        "Total Frame": str(frames),
+        "Image Width": "16",
+        "Image Height": "9",
+        "File Format": "MRaw",
+        "Color Type": "Mono",
+        "Color Bit": str(bits),
+        "EffectiveBit Depth": str(depth),
+        "EffectiveBit Side": side,
+    } | other
+    ramp = np.arange(9 * 16).reshape(9, 16)
+    grey = np.stack([(ramp + number) % 256 for number in range(frames)])
+    raw = grey << (depth - 8 if side == "Lower" else 8) if bits == 16 else grey
+    (folder / "shot.cih").write_text("\n".join(["#Camera Information Header", *map(" : ".join, header.items())]))
+    (folder / "shot.mraw").write_bytes(raw.astype("<u2" if bits == 16 else np.uint8).tobytes())
+    return folder / "shot.cih"
+
+
+@pytest.mark.parametrize("check", video_checks(spatter_open_video, write))
+def test_it_conforms(check: Check) -> None:
+    check()
+
+
+@pytest.mark.parametrize(("bits", "depth", "side"), [(8, 8, "Lower"), (16, 12, "Lower"), (16, 12, "Higher")])
+def test_grey_levels_are_the_upper_bits(
+    isolated_catalog: Callable[..., None], tmp_path: Path, bits: int, depth: int, side: str
+) -> None:
+    isolated_catalog("spatterlib-mraw")
+    path = write(tmp_path, bits=bits, depth=depth, side=side)
+    with sp.open_video(path.with_suffix(".mraw")) as video:
+        frames = [picture.rgb((0, 0, 16, 9)) for picture in video.read(0, 12) if picture]
+        assert video.times[1] == 1e-4
+    assert [frame[0, 3].tolist() for frame in frames[:2]] == [[3, 3, 3], [4, 4, 4]]
+
+
+def test_what_was_cut_off_is_accounted_for(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    data = path.with_suffix(".mraw").read_bytes()
+    path.with_suffix(".mraw").write_bytes(data[: 9 * 16 * 7 + 5])
+    video = spatter_open_video(str(path))
+    assert video is not None
+    assert [picture is None for picture in video.read(0, 12)] == [False] * 7 + [True] * 5
+
+
+def test_what_it_cannot_read_is_told(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="monochrome frames of 8 or 16 bits"):
+        spatter_open_video(str(write(tmp_path, **{"Color Bit": "12"})))
+    with pytest.raises(VideoError, match="no header that can be read"):
+        spatter_open_video(str(write(tmp_path, **{"Image Width": "wide"})))
+    write(tmp_path).with_suffix(".mraw").unlink()
+    with pytest.raises(MissingFileError, match=r"shot\.mraw"):
+        spatter_open_video(str(tmp_path / "shot.cih"))
+
+
+def test_the_command_prints_the_header(
+    isolated_catalog: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    isolated_catalog("spatterlib-mraw")
+    assert main(["photron", str(write(tmp_path))]) == 0
+    assert json.loads(capsys.readouterr().out)["Record Rate(fps)"] == "10000"
+    assert main(["photron", "nowhere.cih"]) == 1

@@ -1,0 +1,37 @@
+"""Command `export`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from spatterlib.hookspecs import hookimpl
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["onnx", "torch"]),
+    help="ONNX with the preprocessing inside, or a torch.export program.  [default: by the suffix of -o, else onnx]",
+)
+@click.option(
+    "-o", "--out", metavar="FILE", help="File .onnx or .pt2.  [default: model.onnx or .pt2 in the run folder]"
+)
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+def export(run: str, format_: Any, out: str | None, overwrite: bool) -> None:
+    """Write a trained model for other programs, and compare it on 1,000 crops before it is there.
+
+    RUN is a run folder, a folder of runs with a current one, or a file of weights.
+    """
+    import spatterlib as sp
+
+    click.echo(str(sp.export(run, out, format=format_, overwrite=overwrite)))
+
+
+@hookimpl
+def spatter_commands(cli: click.Group) -> None:
+    """The command of this module."""
+    cli.add_command(export)

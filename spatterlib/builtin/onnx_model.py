@@ -1,0 +1,200 @@
+"""Classifier `onnx`: an exported ``.onnx`` file as a model, computed by ONNX Runtime."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from spatterlib.engines import import_onnx, session_of
+from spatterlib.errors import MissingFileError, ParameterError, StoreError
+from spatterlib.files import beside
+from spatterlib.hookspecs import hookimpl
+from spatterlib.learning import Classifier, Notify, Preprocessing, Samples, Scores, probabilities_of
+from spatterlib.types import Image
+
+FILE = "model.onnx"
+
+_CHUNK = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxModel:
+    """A model that ONNX Runtime computes; pickles as its bytes.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+    classes : tuple of str
+        In the order of the columns.
+    preprocessing : Preprocessing
+        How crops are prepared.
+    temperature : float
+        What scores are divided by.
+    facts : dict
+        What the file says about itself.
+    """
+
+    data: bytes = field(repr=False)
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    temperature: float
+    facts: Mapping[str, Any] = field(repr=False)
+
+    @cached_property
+    def _session(self) -> Any:
+        return session_of(self.data)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_session"}
+
+    def scores(self, images: Image) -> Scores:
+        """``(n, classes)`` float64 of ``(n, size, size, channels)`` uint8 prepared crops, temperature not applied."""
+        # A prepared crop passes the preprocessing inside unchanged: grey of grey, and nothing to resize.
+        return np.concatenate([np.empty((0, len(self.classes))), *map(self._scores, _chunks(images))])
+
+    def _scores(self, images: Image) -> Scores:
+        crops = np.repeat(images, 3 // images.shape[3], axis=3)
+        return np.asarray(self._session.run(["scores"], {"crops": crops})[0], np.float64)
+
+    def probabilities(self, crops: Sequence[Image]) -> Scores:
+        """``(n, classes)`` float64, calibrated, of ``(h, w, 3)`` uint8 RGB crops of any size."""
+        return probabilities_of(self.scores(self.preprocessing.prepare(crops)), self.temperature)
+
+    def with_temperature(self, temperature: float) -> Self:
+        """The same model, calibrated otherwise."""
+        return dataclasses.replace(self, temperature=float(temperature))
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``model.onnx`` into a folder."""
+        with beside(Path(folder) / FILE) as part:
+            part.write_bytes(self._calibrated())
+
+    def _calibrated(self) -> bytes:
+        """The file, with the temperature that the model has now."""
+        if self.temperature == self.facts["temperature"]:
+            return self.data
+        onnx = import_onnx()
+        model = onnx.load_from_string(self.data)
+        [kept] = [value for value in model.graph.initializer if value.name == "temperature"]
+        kept.CopyFrom(onnx.numpy_helper.from_array(np.float32(self.temperature), "temperature"))
+        facts = {**self.facts, "temperature": self.temperature}
+        onnx.helper.set_model_props(model, {"spatterlib": json.dumps(facts, sort_keys=True)})
+        return bytes(model.SerializeToString(deterministic=True))
+
+
+def _chunks(images: Image) -> list[Image]:
+    return [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]
+
+
+@dataclass(frozen=True)
+class Onnx:
+    """A model that was exported: it is loaded, it does not learn.
+
+    Examples
+    --------
+    >>> import spatterlib as sp
+    >>> sp.make("classifier", "onnx").suffixes
+    ('.onnx',)
+    """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Of a loaded model, the model's own; this is the default."""
+        return Preprocessing()
+
+    def fit(
+        self,
+        train: Samples,
+        validation: Samples,
+        *,
+        classes: Sequence[str],
+        checkpoint: str | None = None,
+        device: str = "auto",
+        notify: Notify | None = None,
+    ) -> OnnxModel:
+        """Refuse.
+
+        Raises
+        ------
+        ParameterError
+            Always.
+        """
+        raise ParameterError("an ONNX model does not learn; train 'lenet5' and export it, then load the .onnx file")
+
+    @classmethod
+    def load(cls, path: str, *, classes: Sequence[str] = ()) -> OnnxModel:
+        """Read a file that `spatterlib.export` wrote, or ``model.onnx`` in a folder.
+
+        Parameters
+        ----------
+        path : str
+            File or folder.
+        classes : sequence of str
+            Other names for the classes, as many; by default those in the file.
+
+        Raises
+        ------
+        MissingFileError
+            If nothing is there.
+        StoreError
+            If it is damaged, or not of spatterlib's making.
+        """
+        file = Path(path) / FILE if Path(path).is_dir() else Path(path)
+        if not file.is_file():
+            raise MissingFileError(f"no ONNX model at {file}")
+        data = file.read_bytes()
+        facts = _facts(_opened(data, file), file)
+        names = tuple(classes) or tuple(facts["classes"])
+        if len(names) != len(facts["classes"]):
+            raise StoreError(
+                f"{file} tells {len(facts['classes'])} classes apart, but {len(names)} were named: {names}"
+            )
+        return OnnxModel(data, names, Preprocessing(**facts["preprocessing"]), facts["temperature"], facts)
+
+
+def _opened(data: bytes, file: Path) -> Any:
+    import_onnx("onnxruntime")
+    try:
+        return session_of(data)
+    except Exception as error:  # its errors have no common base but this
+        raise StoreError(f"{file} is no ONNX model that can be read: {' '.join(str(error).split())}") from error
+
+
+def _facts(session: Any, file: Path) -> dict[str, Any]:
+    """What the file says about itself; refused if it is another program's."""
+    given = [f"{value.name} {value.type} {value.shape}" for value in session.get_inputs()]
+    outputs = [value.name for value in session.get_outputs()]
+    try:
+        facts = json.loads(session.get_modelmeta().custom_metadata_map["spatterlib"])
+        Preprocessing(**facts["preprocessing"])
+        known = all(facts["classes"]) and facts["temperature"] > 0
+    except (KeyError, TypeError, ValueError):
+        known = False
+    if not known or not {"probability", "scores"} <= set(outputs) or not _takes_crops(session):
+        raise StoreError(
+            f"{file} is no model that spatterlib exported: expected the input crops tensor(uint8) (n, h, w, 3), the "
+            f"outputs probability and scores, and metadata 'spatterlib'; got {', '.join(given)} to {', '.join(outputs)}"
+        )
+    return dict(facts)
+
+
+def _takes_crops(session: Any) -> bool:
+    inputs = [(value.name, value.type, len(value.shape), value.shape[-1:]) for value in session.get_inputs()]
+    return inputs == [("crops", "tensor(uint8)", 4, [3])]
+
+
+@hookimpl
+def spatter_classifiers() -> dict[str, type[Classifier]]:
+    """Exported models."""
+    return {"onnx": Onnx}

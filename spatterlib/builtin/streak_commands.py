@@ -1,0 +1,122 @@
+"""Commands `check-camera`, `calibrate-camera` and `streaks`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from spatterlib.errors import OutputExistsError
+from spatterlib.files import write_csv
+from spatterlib.hookspecs import hookimpl
+
+
+@click.command("check-camera")
+@click.argument("profile", metavar="PROFILE")
+def check_camera(profile: str) -> None:
+    """Say which quantities a camera can measure and which not, with the reason.
+
+    PROFILE is a TOML file with a table [camera]: frame_rate, exposure (s), mm_per_px or homography, gas_direction
+    (degrees as seen, 0 = right, 90 = up), machine, build, material, name.
+    """
+    import spatterlib as sp
+
+    found = sp.camera.check_camera(sp.camera.load_camera(profile))
+    width = max(len(item.name) for item in found)
+    for item in found:
+        click.echo(f"{'yes' if item.measurable else 'no ':<3}  {item.name:<{width}}  {item.reason}")
+
+
+@click.command("calibrate-camera")
+@click.argument("profile", metavar="PROFILE")
+@click.option("-o", "--out", required=True, metavar="FILE", help="Calibration to write (.npz).")
+@click.option("--recordings", type=click.IntRange(8), default=28, show_default=True, help="Simulated recordings.")
+@click.option("--crops", type=click.IntRange(5), default=40, show_default=True, help="Crops of each.")
+@click.option("--seed", type=int, default=1000, show_default=True, help="Of the first recording.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+def calibrate_camera(profile: str, out: str, recordings: int, crops: int, seed: int, overwrite: bool) -> None:
+    """Simulate recordings of a camera at gas speeds of 0.2 to 3 m/s and learn what their streaks look like.
+
+    Speeds of whole flights and the gas-flow index need it. It is a simulation: confirm it on the machine.
+    """
+    import spatterlib as sp
+
+    if Path(out).exists() and not overwrite:
+        raise OutputExistsError(f"{out} is there already; give another name or --overwrite")
+    camera = sp.camera.load_camera(profile)
+    found = sp.calibration.calibrate(camera, recordings, crops, seed)
+    found.save(out)
+    flights = "speeds of whole flights" if found.flights else "speeds by exposure"
+    index = f"gas-flow index, error {np.expm1(float(found.gas.error)):.0%}" if found.gas else "no gas-flow index"
+    click.echo(f"{out}: calibrated by simulation, {flights}, {index}")
+
+
+@click.command()
+@click.argument("store", metavar="STORE")
+@click.option("--camera", "profile", required=True, metavar="PROFILE", help="Camera profile (TOML).")
+@click.option("--calibration", metavar="FILE", help="From `calibrate-camera`.")
+@click.option("-o", "--out", metavar="FILE", help="Table to write.  [default: STORE.streaks.npz]")
+@click.option("--by", type=click.Choice(["layer", "event", "window"]), default="layer", show_default=True)
+@click.option("--window", "seconds", type=float, default=10.0, show_default=True, help="Length of a window in s.")
+@click.option("--describe", "sheet", metavar="CSV", help="Write the descriptors as CSV too.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing table.")
+def streaks(
+    store: str,
+    profile: str,
+    calibration: str | None,
+    out: str | None,
+    by: str,
+    seconds: float,
+    sheet: str | None,
+    overwrite: bool,
+) -> None:
+    """Find and measure the streaks in the crops of a store; describe layers, events or windows.
+
+    The table is written beside the store; the store itself is only read.
+    """
+    import spatterlib as sp
+
+    house = sp.measurement
+    target = Path(out) if out else house.streaks_path(store)
+    if target.exists() and not overwrite:
+        raise OutputExistsError(f"{target} is there already; give another name or --overwrite")
+    camera = sp.camera.load_camera(profile)
+    learned = sp.calibration.Calibration.load(calibration) if calibration else None
+    with sp.open_store(store) as opened:
+        found = house.measure_store(opened, camera, learned)
+        table = opened.table
+    found.save(target)
+    rows = house.describe_by(found, table, by, seconds, learned)
+    click.echo(f"{target}: {len(found.streaks)} streaks in {found.rows} crops{_mark(found)}")
+    for name, reason in found.about["not measurable"].items():
+        click.echo(f"not measured: {name}: {reason}")
+    for row in rows[:20]:
+        click.echo(_line(by, row))
+    if len(rows) > 20:
+        click.echo(f"... {len(rows) - 20} more; --describe CSV writes all")
+    if sheet:
+        write_csv(sheet, list(rows.dtype.names or ()), [row.tolist() for row in rows])
+
+
+def _mark(found: Any) -> str:
+    return ", simulated recording" if found.about["simulated"] else ""
+
+
+def _line(by: str, row: np.void) -> str:
+    text = f"{by} {row['group']}: {row['streaks']} streaks, {row['rate']:.1f} per crop"
+    if np.isfinite(row["speed_50"]):
+        text += f", {row['speed_50']:.2f} m/s (80 % in {row['speed_10']:.2f}-{row['speed_90']:.2f})"
+    if np.isfinite(row["drift"]):
+        text += f", drift {row['drift']:+.2f}"
+    if np.isfinite(row["gas_speed"]):
+        text += f", gas {row['gas_speed']:.2f} m/s ({row['gas_low']:.2f}-{row['gas_high']:.2f})"
+    return text
+
+
+@hookimpl
+def spatter_commands(cli: click.Group) -> None:
+    """The commands of this module."""
+    for command in (check_camera, calibrate_camera, streaks):
+        cli.add_command(command)

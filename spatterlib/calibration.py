@@ -1,0 +1,235 @@
+"""What a camera would make of known flights: simulated recordings of the same geometry, found and matched.
+
+A calibration holds what the simulator's physics says (docs/simulator.md), not what a machine does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib.camera import FLIGHT_S, Camera
+from spatterlib.errors import MissingFileError, ParameterError, StoreError
+from spatterlib.files import beside
+from spatterlib.gasflow import FEWEST, GasModel, fit_gas, gas_features
+from spatterlib.simulation import Settings, simulate_frames
+from spatterlib.speeds import FlightModel, fit_flights, flight_features, whole_flights
+from spatterlib.streaks import STREAK, find_streaks
+
+__all__ = ["Calibration", "calibrate", "match_streaks", "observe", "simulated_camera", "streak_points"]
+
+GAS_RANGE = (0.2, 3.0)
+"""M/s, gas speeds over which a camera is calibrated."""
+_NEAR_PX = 1.5
+_MARGIN_PX = 6
+_FEWEST_FLIGHTS, _FEWEST_RECORDINGS = 200, 8
+_ELEVATION = np.deg2rad(32.0)
+# Light that a short exposure needs so that the melt pool still saturates.
+_DOSE = 5.4e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What simulated recordings of one camera taught.
+
+    Parameters
+    ----------
+    flights : FlightModel, optional
+        Speeds of whole flights; none where the exposure cuts them.
+    foreshortening : tuple of float
+        True speed over that across the line of sight: 5, 50 and 95 %.
+    gas : GasModel, optional
+        The gas-flow index.
+    camera : dict
+        Identity of the camera that it was made for.
+    """
+
+    flights: FlightModel | None = None
+    foreshortening: tuple[float, float, float] = (1.0, 1.0, np.inf)
+    gas: GasModel | None = None
+    camera: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write an ``.npz`` file, beside first, then renamed."""
+        about = {"simulated": True, "camera": self.camera, "foreshortening": list(self.foreshortening)}
+        arrays = {f"gas_{name}": value for name, value in (vars(self.gas) if self.gas else {}).items()}
+        arrays |= {f"flight_{name}": value for name, value in (vars(self.flights) if self.flights else {}).items()}
+        with beside(path) as part, part.open("wb") as file:
+            np.savez(file, about=np.array(json.dumps(about)), **arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        MissingFileError
+            If it is not there.
+        StoreError
+            If it is no calibration.
+        """
+        if not Path(path).is_file():
+            raise MissingFileError(f"no calibration at {path}; `spatterlib calibrate-camera` makes one")
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                about = json.loads(str(file["about"]))
+                flights = FlightModel(**_part(file, "flight_")) if "flight_weights" in file else None
+                gas = GasModel(**_part(file, "gas_")) if "gas_weights" in file else None
+                low, middle, high = about["foreshortening"]
+                return cls(flights, (low, middle, high), gas, about["camera"])
+        except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+            raise StoreError(f"{path} is no calibration of a camera: {error}") from error
+
+
+def _part(file: Any, prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix): file[name] for name in file if name.startswith(prefix)}
+
+
+def simulated_camera(camera: Camera, gas_speed: float, seed: int, seconds: float) -> Settings:
+    """Settings of a recording that this camera would make.
+
+    Raises
+    ------
+    ParameterError
+        If scale or gas direction are not known.
+    """
+    if camera.scale(0.0, 0.0) is None or camera.gas_direction is None:
+        raise ParameterError(
+            "a camera is calibrated by its mm_per_px (or homography) and gas_direction; give them in the profile"
+        )
+    seen = np.deg2rad(camera.gas_direction)
+    above = np.rad2deg(np.arctan2(np.sin(seen) / np.sin(_ELEVATION), np.cos(seen)))
+    return Settings(
+        gas_speed=gas_speed,
+        gas_direction=float(above),
+        seconds=seconds,
+        seed=seed,
+        fps=camera.frame_rate,
+        exposure=min(camera.exposure, 1 / camera.frame_rate),
+        mm_per_px=camera.middle_scale(),
+        gain=float(np.clip(_DOSE / camera.exposure, 1, 50)),
+    )
+
+
+def streak_points(row: np.void) -> NDArray[np.float64]:
+    """``(n, 2)`` px along the arc of a row of `STREAK` or of the simulator's `STREAK_TRUTH`, two to the px."""
+    a = np.array([row["start_x"], row["start_y"]], np.float64)
+    way = np.array([row["end_x"], row["end_y"]], np.float64) - a
+    chord = float(np.hypot(*way))
+    t = np.linspace(0, 1, max(int(2 * chord), 2))
+    bulge = float(row["curvature"]) * chord / 8 * np.array([-way[1], way[0]])
+    return np.asarray(a + t[:, None] * way + (4 * t * (1 - t))[:, None] * bulge)
+
+
+def match_streaks(found: NDArray[np.void], truth: NDArray[np.void]) -> NDArray[np.int64]:
+    """Row of the truth that each found streak lies on, one to one, -1 = none.
+
+    A streak lies on a truth where four fifths of it are within 1.5 px of its arc; the pairs that cover each other
+    best go first.
+    """
+    if not len(found) or not len(truth):
+        return np.full(len(found), -1, np.int64)
+    paths = [streak_points(row) for row in truth]
+    every, own = np.concatenate(paths), np.repeat(np.arange(len(paths)), [len(path) for path in paths])
+    pairs = []
+    for f, row in enumerate(found):
+        points = streak_points(row)
+        middle = points[len(points) // 2]
+        for t in np.unique(own[np.abs(every - middle).max(1) <= 2 * _NEAR_PX]):
+            far = np.hypot(*(points[:, None] - paths[t][None]).transpose(2, 0, 1))
+            share = (far.min(1) <= _NEAR_PX).mean()
+            if share >= 0.8:
+                pairs.append((share * (far.min(0) <= _NEAR_PX).mean(), f, int(t)))
+    partner, taken = np.full(len(found), -1, np.int64), set()
+    for _, f, t in sorted(pairs, reverse=True):
+        if partner[f] < 0 and t not in taken:
+            partner[f] = t
+            taken.add(t)
+    return partner
+
+
+def observe(
+    settings: Settings, most: int, every: int = 2, match: bool = True
+) -> Iterator[tuple[NDArray[np.void], NDArray[np.void], NDArray[np.int64]]]:
+    """Streaks found in the crops of lit frames, in full-frame px, the frame's truth, and the row that each lies on."""
+    done = 0
+    for frame in simulate_frames(settings, copy=False):
+        if frame.number % every or not len(frame.events) or not frame.events["laser"].max() > 0:
+            continue
+        event = frame.events[np.argmax(frame.events["area"])]
+        x, y = max(int(event["x"]) - _MARGIN_PX, 0), max(int(event["y"]) - _MARGIN_PX, 0)
+        right, bottom = event["x"] + event["width"] + _MARGIN_PX, event["y"] + event["height"] + _MARGIN_PX
+        found = find_streaks(frame.rgb[y:bottom, x:right])
+        for name, shift in (
+            ("start_x", x),
+            ("end_x", x),
+            ("source_x", x),
+            ("start_y", y),
+            ("end_y", y),
+            ("source_y", y),
+        ):
+            found[name] += shift
+        partner = match_streaks(found, frame.streaks) if match else np.full(len(found), -1)
+        yield found, frame.streaks, partner
+        done += 1
+        if done == most:
+            return
+
+
+def calibrate(camera: Camera, recordings: int = 28, crops: int = 40, seed: int = 1000) -> Calibration:
+    """Simulate recordings of this camera at gas speeds of 0.2 to 3 m/s and learn from what is found in them.
+
+    Parameters
+    ----------
+    camera : Camera
+        With scale and gas direction.
+    recordings, crops : int
+        How many recordings, and crops of each.
+    seed : int
+        Of the first recording.
+
+    Returns
+    -------
+    Calibration
+    """
+    whole = camera.exposure >= FLIGHT_S
+    flights, ratios, windows = [np.empty((0, 10))], [np.empty(0)], []
+    for index, speed in enumerate(np.geomspace(*GAS_RANGE, recordings)):
+        seen = list(observe(simulated_camera(camera, float(speed), seed + index, _seconds(camera, crops)), crops))
+        for found, truth, partner in seen:
+            known = (partner >= 0) & (whole_flights(found, camera) if whole else found["cut"] == 0)
+            rows, true = found[known], truth[partner[known]]
+            ratios.append(_ratio(rows, true, camera))
+            flights.append(np.column_stack([flight_features(rows, camera), true["speed"]]))
+        everything = np.concatenate([found for found, _, _ in seen]) if seen else np.empty(0, STREAK)
+        if whole and len(everything) >= 2 * FEWEST:
+            half = len(everything) // 2
+            parts = everything[:half], everything[half:]
+            windows += [np.append(gas_features(part, camera), np.log(speed)) for part in parts]
+    bank, shares = np.concatenate(flights), np.concatenate(ratios)
+    low, middle, high = np.quantile(shares, [0.05, 0.5, 0.95]) if len(shares) and not whole else (1.0, 1.0, np.inf)
+    return Calibration(
+        fit_flights(bank[:, :-1], bank[:, -1]) if whole and len(bank) >= _FEWEST_FLIGHTS else None,
+        (float(low), float(middle), float(high)),
+        fit_gas(np.array(windows)) if len(windows) >= 2 * _FEWEST_RECORDINGS else None,
+        camera.identity(),
+    )
+
+
+def _seconds(camera: Camera, crops: int) -> float:
+    """S that hold so many lit frames: the first layer begins after 0.4 s and lasts some 6.8 s."""
+    return 0.6 + 2.5 * crops * 2 / camera.frame_rate if camera.frame_rate > 200 else 0.6 + 7.0 * (1 + crops / 60)
+
+
+def _ratio(rows: NDArray[np.void], truth: NDArray[np.void], camera: Camera) -> NDArray[np.float64]:
+    """True speed over measured way per exposure."""
+    scale = np.broadcast_to(camera.scale(rows["start_x"], rows["start_y"]), rows.shape)
+    return np.asarray(truth["speed"] / np.maximum(rows["length"] * scale / 1e3 / camera.exposure, 1e-6), np.float64)

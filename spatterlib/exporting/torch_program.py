@@ -1,0 +1,74 @@
+"""A model as a program of ``torch.export``: uint8 RGB crops in, probabilities out, preprocessing inside."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from spatterlib.learning import Exportable, Preprocessing
+
+__all__ = ["build"]
+
+_PARTS = float(1 << 22)
+
+
+class _Whole(nn.Module):
+    """What `spatterlib.exporting.onnx_graph` builds, in PyTorch's words; resized there as here."""
+
+    def __init__(self, network: nn.Module, how: Preprocessing, temperature: float) -> None:
+        super().__init__()
+        self.network, self.how, self.temperature = network, how, temperature
+        self.grey: Tensor
+        self.register_buffer("grey", torch.tensor([19595.0, 38470.0, 7471.0], dtype=torch.float64))
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """``(n, classes)`` float32 probabilities and scores of ``(n, h, w, 3)`` uint8."""
+        pixels = crops.double()
+        if self.how.colour == "grey":
+            pixels = (((pixels * self.grey).sum(3, keepdim=True) + 32768) / 65536).floor()
+        # Sizes as tensors: numbers would make it a program for these sizes only.
+        height, width = (torch.ones(crops.shape[axis], dtype=torch.float64).sum() for axis in (1, 2))
+        scale = self.how.size / torch.maximum(height, width)
+        rows = _weights(crops.shape[1], height, scale, self.how)
+        columns = _weights(crops.shape[2], width, scale, self.how)
+        low = ((rows @ pixels.permute(0, 3, 1, 2) + _PARTS / 2) / _PARTS).floor()
+        levels = ((low @ columns.T + _PARTS / 2) / _PARTS).floor()
+        scores = self.network(levels.float() / 255)
+        return torch.softmax(scores / self.temperature, 1), scores
+
+
+def _weights(length: int, side: Tensor, scale: Tensor, how: Preprocessing) -> Tensor:
+    """``(cut, length)`` whole numbers in float64: parts of 2^22 that each source pixel has in each target pixel."""
+    line = (torch.arange(how.cut, dtype=torch.float64) + round((how.size - how.cut) / 2))[:, None]
+    target = torch.full_like(side, how.size)
+    if how.letterbox:
+        target = (side * scale).round().clamp(min=1)
+        line = line - ((how.size - target) / 2).floor()
+    step = side / target
+    support = step.clamp(min=1)
+    centre = (line + 0.5) * step
+    low, high = (centre - support + 0.5).floor().clamp(min=0), (centre + support + 0.5).floor()
+    k = torch.arange(length, dtype=torch.float64)
+    taps = (1 - ((k - centre + 0.5) / support).abs()).clamp(min=0)
+    taps = torch.where((k >= low) & (k < high), taps, 0.0)
+    inside = (line >= 0) & (line < target)
+    total = torch.where(inside, taps.cumsum(1)[:, -1:], 1.0)
+    return torch.where(inside, (taps / total * _PARTS + 0.5).floor(), 0.0)
+
+
+def build(model: Exportable) -> torch.export.ExportedProgram:
+    """The model with everything around it.
+
+    Parameters
+    ----------
+    model : Exportable
+        What is exported.
+
+    Returns
+    -------
+    torch.export.ExportedProgram
+        ``(n, h, w, 3)`` uint8 to ``(n, classes)`` float32 probabilities and scores, any n, h and w.
+    """
+    whole = _Whole(model.torch_network(), model.preprocessing, model.temperature).eval()
+    sizes = {0: torch.export.Dim("n"), 1: torch.export.Dim("h"), 2: torch.export.Dim("w")}
+    return torch.export.export(whole, (torch.zeros((3, 51, 67, 3), dtype=torch.uint8),), dynamic_shapes=(sizes,))

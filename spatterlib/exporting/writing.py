@@ -1,0 +1,229 @@
+"""`export`: a trained model as a file that other programs run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, SpatterlibError, StoreError
+from spatterlib.exporting.comparing import Ask, check, in_batches, references, sample_crops
+from spatterlib.files import beside
+from spatterlib.learning import Exportable, Model
+from spatterlib.models import SIMULATED, Run, load_model
+from spatterlib.plugins import identity
+from spatterlib.types import Image
+
+__all__ = ["FORMATS", "Exported", "export"]
+
+Format: TypeAlias = Literal["onnx", "torch"]
+
+FORMATS: dict[str, str] = {"onnx": ".onnx", "torch": ".pt2"}
+"""Suffix by format."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how far it was from what it was made of.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    format : str
+        ``"onnx"`` or ``"torch"``.
+    crops : int
+        How many crops it was tried on.
+    differences : dict
+        Largest difference of a probability by what it was compared with.
+    """
+
+    path: str
+    format: str
+    crops: int
+    differences: Mapping[str, float]
+
+    def __str__(self) -> str:
+        found = ", ".join(f"{value:.1g} from {name}" for name, value in self.differences.items())
+        return f"{self.path}: probabilities of {self.crops} crops within {found}; all decided the same"
+
+
+def export(
+    run: Run | Model | str | os.PathLike[str],
+    path: str | os.PathLike[str] | None = None,
+    *,
+    format: Format | None = None,  # noqa: A002
+    crops: Sequence[Image] | None = None,
+    overwrite: bool = False,
+) -> Exported:
+    """Write a model for other programs, preprocessing inside, and compare it before it is there.
+
+    The file takes ``crops``, ``(n, h, w, 3)`` uint8 RGB of any number and any one size, and gives ``probability`` and
+    ``scores``, ``(n, classes)`` float32. It is written beside its place, loaded back, and tried on 1,000 crops against
+    the model itself and, where it is installed, PyTorch: probabilities within 1e-4 and every decision the same.
+
+    Parameters
+    ----------
+    run : Run, Model or path
+        What is exported; a path as for `load_model`.
+    path : path, optional
+        The file, ``.onnx`` or ``.pt2``; by default ``model.onnx`` (or ``model.pt2``) in the run folder, and
+        ``simulated.onnx`` here for the model that comes with the package.
+    format : {"onnx", "torch"}, optional
+        An ONNX model (opset 18), or a program of ``torch.export``; by default what the suffix of `path` says, else the
+        first.
+    crops : sequence of ndarray, optional
+        ``(h, w, 3)`` uint8 RGB each, to compare on; by default 1,000, from the stores that the model learned from where
+        they are still there, made-up ones for the rest.
+    overwrite : bool
+        Replace an existing file.
+
+    Returns
+    -------
+    Exported
+        Where it is, and how far it differed.
+
+    Raises
+    ------
+    MissingFileError, StoreError
+        If there is no such run, it is not finished or damaged, or the file cannot be written.
+    OutputExistsError
+        If the file is there already.
+    ParameterError
+        If the format is unknown or not that of the suffix, there are no crops, or the classifier cannot be exported.
+    ContractError
+        If what was written differs; nothing is left behind.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from safetensors.numpy import save_file
+    >>> import spatterlib as sp
+    >>> shapes = {0: (6, 3, 5, 5), 2: (16, 6, 5, 5), 5: (120, 400), 7: (84, 120), 9: (1, 84)}
+    >>> arrays = {f"model.{n}.weight": np.zeros(shape, np.float32) for n, shape in shapes.items()}
+    >>> arrays |= {f"model.{n}.bias": np.zeros(shape[0], np.float32) for n, shape in shapes.items()}
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "weights.safetensors"
+    >>> save_file(arrays, file)
+    >>> done = sp.export(file)
+    >>> pathlib.Path(done.path).name, done.crops, max(done.differences.values())
+    ('weights.onnx', 1000, 0.0)
+    """
+    kind = _format(path, format)
+    run = run if hasattr(run, "probabilities") else load_model(run)
+    facts: Mapping[str, Any] = getattr(run, "facts", {})
+    model: Any = getattr(run, "model", run)
+    if not isinstance(model, Exportable):
+        raise ParameterError(
+            f"a {type(model).__name__} cannot be exported: it has no onnx_network and torch_network; "
+            "export the run that it was made of"
+        )
+    target = _target(path, getattr(run, "path", ""), kind, overwrite=overwrite)
+    tried = list(crops) if crops is not None else sample_crops(facts)
+    if not tried:
+        raise ParameterError("an exported model is compared on at least one crop, got none; leave crops out for 1,000")
+    described = _facts(model, facts)
+    write = _write_onnx if kind == "onnx" else _write_torch
+    try:
+        with beside(target) as part:
+            answers = in_batches(write(model, described, part), tried)
+            differences = check(answers, references(model, tried), f"the {kind} model")
+    except OSError as error:
+        if isinstance(error, SpatterlibError):
+            raise
+        raise StoreError(f"{target} cannot be written: {error.strerror or error}") from error
+    return Exported(str(target), kind, len(tried), differences)
+
+
+def _format(path: str | os.PathLike[str] | None, format_: str | None) -> Format:
+    suffix = Path(path).suffix.lower() if path is not None else ""
+    by_suffix: dict[str, Any] = {known: name for name, known in FORMATS.items()}
+    chosen: Any = format_ or by_suffix.get(suffix, "onnx" if path is None else None)
+    if chosen is None or (chosen in FORMATS and path is not None and suffix != FORMATS[chosen]):
+        wanted = FORMATS.get(chosen, " or ".join(by_suffix))
+        raise ParameterError(f"an exported model is a file {wanted}, got {os.fspath(path or '')!r}; name it so")
+    if chosen not in get_args(Format):
+        raise ParameterError(f"models are exported as 'onnx' or 'torch', not {chosen!r}")
+    return chosen  # type: ignore[no-any-return]
+
+
+def _target(path: str | os.PathLike[str] | None, home: str, kind: str, *, overwrite: bool) -> Path:
+    if path is None and not home:
+        raise ParameterError("a model without a run folder needs a path to be exported to, such as 'model.onnx'")
+    target = Path(path) if path is not None else _default(Path(home), FORMATS[kind])
+    if target.is_dir() or (target.exists() and not overwrite):
+        raise OutputExistsError(f"{target} exists already; name another file, or allow overwriting")
+    if not target.absolute().parent.is_dir():
+        raise MissingFileError(f"{target} cannot be written: there is no folder {target.absolute().parent}")
+    return target
+
+
+def _default(home: Path, suffix: str) -> Path:
+    """In the run folder, beside bare weights, or here for the model that comes with the package."""
+    if home == SIMULATED:
+        return Path(f"simulated{suffix}")
+    return home.with_suffix(suffix) if home.is_file() else home / f"model{suffix}"
+
+
+def _facts(model: Model, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What goes into the file beside the network; the same for the same model."""
+    test = facts.get("metrics", {}).get("test", {})
+    return {
+        "format": 1,
+        "classifier": facts.get("classifier") or identity(getattr(model, "classifier", model)),
+        "classes": list(model.classes),
+        "preprocessing": asdict(model.preprocessing),
+        "temperature": model.temperature,
+        "weights": _digest(model),
+        "simulated": facts.get("simulated"),
+        "created": facts.get("created"),
+        "split": facts.get("split"),
+        "test": {key: test.get(key) for key in ("accuracy", "accuracy_interval")} if facts.get("split") else None,
+        "versions": {**facts.get("versions", {}), "exported by": f"spatterlib {_version('spatterlib')}"},
+    }
+
+
+def _digest(model: Model) -> str:
+    """SHA-256 of what the model saves; of one file, its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(folder)
+        saved = b"".join(file.read_bytes() for file in sorted(Path(folder).iterdir()))
+    return hashlib.sha256(saved).hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _write_onnx(model: Exportable, facts: Mapping[str, Any], part: Path) -> Ask:
+    from spatterlib.engines import import_onnx, session_of
+    from spatterlib.exporting.onnx_graph import build
+
+    onnx = import_onnx()
+    built = build(model, facts)
+    onnx.checker.check_model(built, full_check=True)
+    part.write_bytes(built.SerializeToString(deterministic=True))
+    session = session_of(part.read_bytes())
+    return lambda crops: np.asarray(session.run(["probability"], {"crops": crops})[0])
+
+
+def _write_torch(model: Exportable, facts: Mapping[str, Any], part: Path) -> Ask:
+    from spatterlib.fitting import import_torch
+
+    torch = import_torch("exporting to torch")
+    from spatterlib.exporting.torch_program import build
+
+    torch.export.save(build(model), part, extra_files={"spatterlib.json": json.dumps(facts, sort_keys=True)})
+    program = torch.export.load(part).module()
+    return lambda crops: program(torch.from_numpy(crops))[0].numpy()

@@ -1,0 +1,242 @@
+"""Commands `extract` and `forecast`: one recording or many, here or on a farm."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from spatterlib.cli import _NOTHING, _RUN_OPTIONS, _filters, _one_line, _run_options, _settings, common
+from spatterlib.errors import OutputExistsError, ParameterError, SpatterlibError
+from spatterlib.options import PluginCommand
+from spatterlib.plugins import catalog
+
+if TYPE_CHECKING:
+    from spatterlib.extraction import Report
+    from spatterlib.forecasting import Forecast, Range
+    from spatterlib.many import Outcome
+
+__all__ = ["add_to"]
+
+
+@click.command(cls=PluginCommand)
+@click.argument("videos", metavar="VIDEO...", nargs=-1, required=True)
+@click.option("-o", "--out", required=True, metavar="OUT", help="Store to make (.h5, .zarr), or a folder for several.")
+@_filters
+@_run_options
+@click.option("--plot", metavar="FILE", help="Also plot the timeline (PNG, PDF or SVG).")
+@click.option("--live", is_flag=True, help="Show a running graph of detections in the terminal.")
+@click.option("--resume", is_flag=True, help="Go on with a store that was cut off; in a folder this is always done.")
+@click.option("--overwrite", is_flag=True, help="Replace existing stores.")
+@click.option("--suffix", metavar="SUFFIX", help="Kind of the stores in a folder.  [default: .h5; .zarr with --dask]")
+@click.option("--dask", metavar="URL", help="Work on the machines of a Dask cluster, such as tcp://scheduler:8786.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@common
+@click.pass_context
+def extract(
+    ctx: click.Context,
+    /,
+    videos: tuple[str, ...],
+    out: str,
+    plot: str | None,
+    live: bool,
+    resume: bool,
+    overwrite: bool,
+    suffix: str | None,
+    dask: str | None,
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Turn recordings into stores of spatter crops with measurements.
+
+    VIDEO is a video file, a folder or pattern of images, a multi-page TIFF or an .npy stack. With a folder for OUT,
+    a broken video does not stop the rest, and a second call does only what is missing.
+    """
+    from spatterlib.terminal import notifier
+    from spatterlib.video import expand
+
+    options = _settings(ctx, values) | {"overwrite": overwrite}
+    names = expand(videos)
+    single = _is_store(out, names)
+    if plot and (len(names) > 1 or not single):
+        raise click.UsageError("--plot takes one video and one store; use it with each on its own")
+    with _executor(dask) as executor:
+        options |= {"executor": executor, "progress": notifier(live=live)}
+        if single:
+            outcomes = [_one(names[0], out, options | {"resume": resume}, plot, quiet=as_json)]
+        else:
+            outcomes = _all(names, out, suffix or (".zarr" if dask else ".h5"), options, quiet=as_json)
+    if as_json:
+        click.echo(json.dumps([outcome.row() for outcome in outcomes], indent=2))
+    elif not single:
+        click.echo(_table(outcomes))
+    if code := max(outcome.code for outcome in outcomes):
+        ctx.exit(code)
+
+
+def _is_store(out: str, videos: Sequence[str]) -> bool:
+    """Whether OUT names a store, not a folder of stores."""
+    suffixes = {suffix for class_ in catalog().stores.values() for suffix in class_.suffixes}
+    if Path(out.rstrip("/")).suffix.lower() in suffixes:
+        if len(videos) > 1:
+            raise click.UsageError(f"{len(videos)} videos need a folder for OUT, got {out}; leave out its suffix")
+        return True
+    if len(videos) == 1 and Path(out).suffix:
+        raise click.UsageError(f"OUT must end in {', '.join(sorted(suffixes))}, or be a folder, got {out}")
+    return False
+
+
+@contextlib.contextmanager
+def _executor(dask: str | None) -> Iterator[Executor | None]:
+    if dask is None:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ParameterError("--dask needs the extra: pip install 'spatterlib[dask]'") from error
+    try:
+        client: Any = Client(dask, timeout=10)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise ParameterError(f"no Dask scheduler answers at {dask}: {_one_line(error)}") from error
+    with client:
+        yield client.get_executor()
+
+
+def _one(video: str, out: str, options: Mapping[str, Any], plot: str | None, *, quiet: bool) -> Outcome:
+    from spatterlib.extraction import extract as run
+    from spatterlib.many import outcome_of
+
+    try:
+        report = run(video, out, **options)
+    except OutputExistsError as error:
+        hint = "add --overwrite to replace it" + ("" if options["resume"] else " or --resume to go on with it")
+        raise OutputExistsError(f"{error}; {hint}") from error
+    if not quiet:
+        click.echo(str(report))
+        if report.resumed == report.expected:
+            click.echo("nothing to do: it is complete")
+        click.echo(f"layers: {report.gap}" if report.detections else _NOTHING)
+    if plot:
+        _plot(out, plot, Path(video).name, options.get("gap", "auto"))
+        click.echo(f"timeline: {plot}", err=quiet)
+    _warn(video, report)
+    return outcome_of(video, out, report)
+
+
+def _warn(video: str, report: Report) -> None:
+    if not report.whole:
+        click.echo(f"warning: only {report.decoded} of {report.expected} frames of {video} were decoded", err=True)
+
+
+def _all(videos: Sequence[str], out: str, suffix: str, options: Mapping[str, Any], *, quiet: bool) -> list[Outcome]:
+    from spatterlib.many import extract_all
+
+    def tell(outcome: Outcome) -> None:
+        if outcome.report is None:
+            click.echo(f"error: {outcome.error}", err=True)
+            return
+        if not quiet:
+            click.echo(str(outcome.report))
+        _warn(outcome.video, outcome.report)
+
+    return extract_all(videos, out, suffix=suffix, done=tell, **options)
+
+
+_SUMMARY = ("video", "frames", "decoded", "detections", "layers", "seconds", "state")
+
+
+def _table(outcomes: Sequence[Outcome]) -> str:
+    return _columns(_SUMMARY, [[_cell(outcome.row()[name]) for name in _SUMMARY] for outcome in outcomes])
+
+
+def _columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lines with the first column to the left and the others to the right."""
+    lines = [list(header), *map(list, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+
+    def aligned(line: Sequence[str]) -> str:
+        return "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+
+    return "\n".join(map(aligned, lines))
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+@click.command(cls=PluginCommand)
+@click.argument("videos", metavar="VIDEO...", nargs=-1, required=True)
+@click.option(
+    "--sample", type=float, default=60.0, show_default=True, metavar="SECONDS", help="How much of each is looked at."
+)
+@_filters
+@_RUN_OPTIONS[1]
+@_RUN_OPTIONS[2]
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@common
+@click.pass_context
+def forecast(ctx: click.Context, /, videos: tuple[str, ...], sample: float, as_json: bool, **values: Any) -> None:
+    """Say from a minute of each recording how long extracting it will take, and how large the store will be.
+
+    Times are those of one worker on this machine, as it is loaded now. Bounds hold the truth in 90 % of all cases, if
+    the places that were looked at are like the rest.
+    """
+    from spatterlib.forecasting import forecast as run
+    from spatterlib.video import expand
+
+    options = _settings(ctx, values)
+    told: list[Forecast] = []
+    code = 0
+    for video in expand(videos):
+        try:
+            told.append(run(video, sample=sample, **options))
+        except (SpatterlibError, OSError) as error:
+            click.echo(f"error: {_one_line(error)}", err=True)
+            code = getattr(error, "exit_code", 1)
+    _show(told, as_json=as_json)
+    if code:
+        ctx.exit(code)
+
+
+def _show(told: Sequence[Forecast], *, as_json: bool) -> None:
+    from spatterlib.forecasting import clock, size, total
+
+    together = total(told)
+    if as_json:
+        videos = [item.row() for item in told]
+        click.echo(json.dumps({"videos": videos, "total": together.row()}, indent=2))
+        return
+
+    def line(item: Forecast) -> list[str]:
+        return [item.video, str(item.frames), str(item.sampled), _range(item.seconds, clock), _range(item.bytes, size)]
+
+    rows = [*map(line, told), *([line(together)] if len(told) > 1 else [])]
+    click.echo(_columns(("video", "frames", "looked at", "time, one worker", "store"), rows))
+
+
+def _range(range_: Range, text: Any) -> str:
+    return f"{text(range_.value)} ({text(range_.low)} to {text(range_.high)})"
+
+
+def _plot(store: str, path: str, title: str, gap: Any) -> None:
+    from spatterlib.grouping import layers
+    from spatterlib.report import timeline
+    from spatterlib.stores import is_simulated, open_store
+
+    with open_store(store) as opened:
+        table = opened.table
+        if is_simulated(opened.attrs):
+            title = f"{title} (simulated)"
+        timeline(table, opened.frame_log, layers(table["time"], gap), path, title)
+
+
+def add_to(cli: click.Group) -> None:
+    """Add the commands of this module."""
+    for command in (extract, forecast):
+        cli.add_command(command)

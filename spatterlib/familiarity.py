@@ -1,0 +1,151 @@
+"""How far crops lie from those that a model learned from: a few plain features, a mean, a covariance.
+
+A classifier answers whatever it is shown. Crops from another camera, lamp or process get a sure answer too, so a
+training leaves beside its weights what its crops looked like, and a verdict abstains where too many lie far from that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib.errors import StoreError
+from spatterlib.files import write_text
+from spatterlib.types import Image
+
+__all__ = ["Familiar", "features"]
+
+FILE = "familiar.json"
+QUANTILE = 0.995
+"""Share of held-back crops that lie within the limit."""
+
+_GRID = 4
+_CROPS = 20_000
+_RIDGE = 1e-3
+
+
+@dataclass(frozen=True)
+class Familiar:
+    """What the crops of a training looked like.
+
+    Parameters
+    ----------
+    mean : tuple of float
+        ``(k,)``, of the features of the training crops.
+    whitening : tuple of tuple
+        ``(k, k)``, square root of their inverse covariance over k: the Mahalanobis distance (Mahalanobis 1936) is the
+        length of ``(features - mean) @ whitening``.
+    limit : float
+        Distance within which `QUANTILE` of the crops lie that were held back from training.
+    crops : int
+        How many crops it was made from.
+    """
+
+    mean: tuple[float, ...]
+    whitening: tuple[tuple[float, ...], ...]
+    limit: float
+    crops: int
+
+    @classmethod
+    def of(cls, images: Image, train: NDArray[np.int64], held_back: NDArray[np.int64], seed: int = 1234) -> Self:
+        """From prepared crops.
+
+        Parameters
+        ----------
+        images : ndarray
+            ``(n, size, size, channels)`` uint8.
+        train, held_back : ndarray
+            Rows that were learned from, and rows of what was not; at most 20,000 of each are looked at.
+        seed : int
+            Of the choice.
+        """
+        known, other = (features(images, _some(rows, seed)) for rows in (train, held_back))
+        mean, covariance = known.mean(0), np.atleast_2d(np.cov(known.T))
+        size = len(covariance)
+        values, vectors = np.linalg.eigh(covariance + _RIDGE * np.trace(covariance) / size * np.eye(size))
+        whitening = vectors / np.sqrt(np.maximum(values, 1e-12) * size)
+        limit = max(float(np.quantile(_lengths(part, mean, whitening), QUANTILE)) for part in (known, other))
+        rounded = np.round(whitening, 9)
+        return cls(tuple(np.round(mean, 9).tolist()), tuple(map(tuple, rounded.tolist())), limit, len(known))
+
+    def distances(self, images: Image) -> NDArray[np.float32]:
+        """``(n,)`` float32: distance of prepared crops in units of the limit; above 1 is far."""
+        if not len(images):
+            return np.empty(0, np.float32)
+        found = _lengths(features(images), np.array(self.mean), np.array(self.whitening)) / max(self.limit, 1e-12)
+        return found.astype(np.float32)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``familiar.json`` into a run folder."""
+        write_text(Path(folder) / FILE, json.dumps(asdict(self)) + "\n")
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self | None:
+        """Read it from a run folder; None for a model that has none.
+
+        Raises
+        ------
+        StoreError
+            If the file is damaged.
+        """
+        file = Path(folder) / FILE
+        if not file.is_file():
+            return None
+        try:
+            facts = json.loads(file.read_text(encoding="utf-8"))
+            whitening = np.array(facts["whitening"], np.float64)
+            if whitening.shape != (len(facts["mean"]),) * 2:
+                raise ValueError(f"a whitening of shape {whitening.shape}")
+            return cls(
+                tuple(facts["mean"]),
+                tuple(map(tuple, facts["whitening"])),
+                float(facts["limit"]),
+                int(facts["crops"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{file} is damaged: {error}; train again, or remove it to predict without it") from error
+
+
+def features(images: Image, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+    """What a prepared crop looks like, without saying what it shows.
+
+    Parameters
+    ----------
+    images : ndarray
+        ``(n, size, size, channels)`` uint8.
+    rows : ndarray, optional
+        Which of them.
+
+    Returns
+    -------
+    ndarray
+        ``(n, 19)`` float64, square roots of: the mean in each cell of a 4x4 grid, the spread, and the mean step from
+        pixel to pixel, across and down. Channels are averaged.
+    """
+    from spatterlib.kernels.looks import measure_looks
+
+    chosen = np.arange(len(images)) if rows is None else rows
+    found = np.empty((len(chosen), _GRID * _GRID + 3))
+    for start in range(0, len(chosen), 1024):
+        part = images if rows is None and len(images) <= 1024 else images[chosen[start : start + 1024]]
+        measure_looks(np.ascontiguousarray(part), _GRID, found[start : start + 1024])
+    return np.sqrt(found)
+
+
+def _lengths(
+    found: NDArray[np.float64], mean: NDArray[np.float64], whitening: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    lengths: NDArray[np.float64] = np.linalg.norm((found - mean) @ whitening, axis=1)
+    return lengths
+
+
+def _some(rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    if len(rows) <= _CROPS:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, _CROPS, replace=False))

@@ -1,0 +1,59 @@
+"""Boxes that overlap in frames near each other, joined by union-find."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+
+@njit(cache=True, nogil=True)
+def _root(parent, index):  # type: ignore[no-untyped-def]
+    while parent[index] != index:
+        parent[index] = parent[parent[index]]
+        index = parent[index]
+    return index
+
+
+@njit(cache=True, nogil=True)
+def join_overlapping(
+    frames: NDArray[np.int64],
+    moments: NDArray[np.float64],
+    boxes: NDArray[np.int64],
+    reach: float,
+    parent: NDArray[np.int64],
+) -> None:
+    """Join rows whose boxes overlap, of different frames at most `reach` apart.
+
+    Parameters
+    ----------
+    frames : ndarray
+        ``(n,)`` int64, ascending.
+    moments : ndarray
+        ``(n,)`` float64, what `reach` is measured in: frame numbers or s.
+    boxes : ndarray
+        ``(n, 4)`` int64: left, top, right, bottom, half-open.
+    reach : float
+        How far apart two rows may lie.
+    parent : ndarray
+        ``(n,)`` int64, written: the first row of each row's group.
+    """
+    n = len(frames)
+    for index in range(n):
+        parent[index] = index
+    start = 0
+    for index in range(n):
+        while start < index and not moments[index] - moments[start] <= reach:
+            start += 1
+        for earlier in range(start, index):
+            if (
+                frames[earlier] < frames[index]
+                and boxes[earlier, 0] < boxes[index, 2]
+                and boxes[index, 0] < boxes[earlier, 2]
+                and boxes[earlier, 1] < boxes[index, 3]
+                and boxes[index, 1] < boxes[earlier, 3]
+            ):
+                a, b = _root(parent, earlier), _root(parent, index)
+                parent[max(a, b)] = min(a, b)
+    for index in range(n):
+        parent[index] = _root(parent, index)

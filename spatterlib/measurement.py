@@ -1,0 +1,215 @@
+"""Streaks of a whole store: a pass over its crops, and the second table beside it.
+
+The table lies in a file of its own, ``<store>.streaks.npz``: a store holds one value per detection, and a detection
+has any number of streaks; a file beside it leaves every kind of store, third parties' too, as it is, can be made anew
+at any time without touching crops, and is whole or not there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib.calibration import Calibration
+from spatterlib.camera import Camera, check_camera
+from spatterlib.descriptors import describe, windows
+from spatterlib.errors import MissingFileError, StoreError
+from spatterlib.files import beside
+from spatterlib.grouping import events, layers
+from spatterlib.speeds import ESTIMATORS, measure_speeds
+from spatterlib.stores import is_simulated
+from spatterlib.streaks import STREAK, Finder, find_streaks
+from spatterlib.types import Detections, Image, Store
+
+__all__ = ["Measured", "crop_streaks", "describe_by", "measure_store", "streaks_path"]
+
+_BATCH = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The second table of a store.
+
+    Parameters
+    ----------
+    streaks : ndarray
+        ``(n,)`` `STREAK`, by row of the store; places in full-frame px.
+    rows : int
+        How many rows the store had.
+    camera : Camera
+        The profile that it was measured with.
+    about : dict
+        JSON-able: finder, what the camera cannot measure and why, whether the recording is simulated.
+    """
+
+    streaks: NDArray[np.void]
+    rows: int
+    camera: Camera
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one array per column, beside first, then renamed."""
+        facts = {"rows": self.rows, "camera": self.camera.identity(), "about": self.about, "format": 1}
+        columns: dict[str, Any] = {f"streak_{name}": self.streaks[name] for name in STREAK.names or ()}
+        with beside(path) as part, part.open("wb") as file:
+            np.savez(file, facts=np.array(json.dumps(facts)), **columns)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], rows: int | None = None) -> Self:
+        """Read what `save` wrote.
+
+        Parameters
+        ----------
+        path : path
+            A ``.streaks.npz`` file, or the store that it lies beside.
+        rows : int, optional
+            How many rows the store has now; a table made when it had another number is refused.
+
+        Raises
+        ------
+        MissingFileError
+            If it is not there.
+        StoreError
+            If it is no table of streaks, or one of another state of the store.
+        """
+        file = Path(path) if str(path).endswith(".streaks.npz") else streaks_path(path)
+        if not file.is_file():
+            raise MissingFileError(f"no streaks at {file}; `spatterlib streaks STORE --camera PROFILE` measures them")
+        try:
+            with np.load(file, allow_pickle=False) as columns:
+                facts = json.loads(str(columns["facts"]))
+                table = np.empty(len(columns["streak_row"]), STREAK)
+                for name in STREAK.names or ():
+                    table[name] = columns[f"streak_{name}"]
+        except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+            raise StoreError(f"{file} is no table of streaks: {error}") from error
+        if rows is not None and rows != facts["rows"]:
+            raise StoreError(
+                f"{file} was measured when the store had {facts['rows']} rows, now {rows}; measure it anew"
+            )
+        return cls(table, facts["rows"], Camera(**facts["camera"]), facts["about"])
+
+
+def streaks_path(store: str | os.PathLike[str]) -> Path:
+    """Where the streaks of a store lie: ``low.h5`` -> ``low.h5.streaks.npz``."""
+    path = Path(str(store).rstrip("/"))
+    return path.with_name(path.name + ".streaks.npz")
+
+
+def crop_streaks(crops: list[Image], table: Detections, first: int, finder: Finder) -> NDArray[np.void]:
+    """Streaks of crops, in full-frame px, with the number of their row.
+
+    Parameters
+    ----------
+    crops : list of ndarray
+        ``(h, w, 3)`` uint8 RGB each, at native resolution.
+    table : ndarray
+        ``(n,)`` `DETECTION` of these crops.
+    first : int
+        Number of the first row.
+    finder : Finder
+        How streaks are looked for.
+
+    Returns
+    -------
+    ndarray
+        ``(m,)`` `STREAK`, speeds NaN.
+    """
+    parts = []
+    for index, (crop, row) in enumerate(zip(crops, table, strict=True)):
+        found = find_streaks(crop, finder)
+        found["row"] = first + index
+        for name in ("start", "end", "source"):
+            found[f"{name}_x"] += row["x"]
+            found[f"{name}_y"] += row["y"]
+        parts.append(found)
+    return np.concatenate(parts) if parts else np.empty(0, STREAK)
+
+
+def measure_store(
+    store: Store,
+    camera: Camera,
+    calibration: Calibration | None = None,
+    *,
+    finder: Finder | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Measured:
+    """Find and measure the streaks in all crops of a store.
+
+    Parameters
+    ----------
+    store : Store
+        Opened; only read.
+    camera : Camera
+        Its profile.
+    calibration : Calibration, optional
+        Of this camera; what needs one is NaN without.
+    finder : Finder, optional
+        How streaks are looked for.
+    progress : callable, optional
+        Called with rows done and rows in all.
+
+    Returns
+    -------
+    Measured
+    """
+    finder, table = finder or Finder(), store.table
+    parts = [np.empty(0, STREAK)]
+    for first in range(0, len(table), _BATCH):
+        rows = range(first, min(first + _BATCH, len(table)))
+        parts.append(crop_streaks(store.read(rows), table[rows.start : rows.stop], first, finder))
+        if progress:
+            progress(rows.stop, len(table))
+    found = measure_speeds(np.concatenate(parts), camera, calibration)
+    about = {
+        "finder": asdict(finder),
+        "estimators": list(ESTIMATORS),
+        "not measurable": {item.name: item.reason for item in check_camera(camera) if not item.measurable},
+        "calibrated": calibration is not None,
+        "simulated": is_simulated(store.attrs),
+    }
+    return Measured(found, len(table), camera, about)
+
+
+def describe_by(
+    measured: Measured,
+    table: Detections,
+    by: Literal["layer", "event", "window"] = "layer",
+    seconds: float = 10.0,
+    calibration: Calibration | None = None,
+) -> NDArray[np.void]:
+    """Descriptors of layers, events or windows of a store.
+
+    Parameters
+    ----------
+    measured : Measured
+        Its second table.
+    table : ndarray
+        ``(n,)`` `DETECTION`, its first.
+    by : {"layer", "event", "window"}
+        What is described.
+    seconds : float
+        Length of a window.
+    calibration : Calibration, optional
+        Of the camera; the gas-flow index is NaN without.
+
+    Returns
+    -------
+    ndarray
+        ``(groups,)`` `spatterlib.descriptors.DESCRIPTOR`.
+    """
+    event = events(table).number
+    if by == "layer":
+        group = layers(table["time"]).number
+    else:
+        group = event if by == "event" else windows(table["time"], seconds)
+    gas = calibration.gas if calibration else None
+    return describe(measured.streaks, table, group, measured.camera, gas, event=event)

@@ -1,0 +1,238 @@
+"""The verdict on a build as an object, and as CSV, JSON, Parquet and HTML files."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib.errors import OutputExistsError, ParameterError, PluginError, StoreError
+from spatterlib.files import beside, write_csv, write_text
+from spatterlib.types import DETECTION
+from spatterlib.verdicts import Change, Span
+
+__all__ = ["SUFFIXES", "Evidence", "Verdict", "check_outputs", "row_dtype"]
+
+SUFFIXES = (".html", ".json", ".csv", ".parquet")
+FORMAT = 1
+
+
+def row_dtype(classes: int) -> np.dtype[np.void]:
+    """Of `Verdict.rows`: `DETECTION` and what `predict` adds.
+
+    ``event``, ``layer``: from 1; 0 without a known time. ``distance``: of the crop from those of the training, above 1
+    is far, NaN if not known. ``probabilities``: ``(classes,)`` float64, calibrated; NaN for a crop without a vote,
+    which is too dark or damaged.
+    """
+    further: list[Any] = [("event", "<i8"), ("layer", "<i8"), ("distance", "<f4"), ("probabilities", "<f8", (classes,))]
+    return np.dtype(DETECTION.descr + further)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One crop that shows what the verdict rests on.
+
+    Parameters
+    ----------
+    kind : str
+        "surely CLASS" or "least certain".
+    row : int
+        Of `Verdict.rows`.
+    frame : int
+        Number of the frame.
+    time : float
+        S.
+    layer : int
+        From 1.
+    label : str
+        Its most probable class.
+    probability : float
+        Of that class.
+    encoded : bytes
+        The crop, JPEG or PNG.
+    """
+
+    kind: str
+    row: int
+    frame: int
+    time: float
+    layer: int
+    label: str
+    probability: float
+    encoded: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What `predict` found.
+
+    Parameters
+    ----------
+    rows : ndarray
+        ``(n,)``, a row per crop; see `row_dtype`.
+    layers, windows : tuple of Span
+        The verdict on each.
+    changes : tuple of Change
+        Where the build goes over from one class to another.
+    summary : dict
+        On the whole build: ``label`` (None unless all decided layers agree), ``state`` (the worst of the layers'),
+        ``text`` (a sentence), counts.
+    classes : tuple of str
+        In the order of the columns of ``rows["probabilities"]``.
+    settings : dict
+        What it was made with: video and its digest, detector, filters, model and its digest, rules, versions.
+    evidence : tuple of Evidence
+        Crops.
+    """
+
+    rows: NDArray[np.void]
+    layers: tuple[Span, ...]
+    windows: tuple[Span, ...]
+    changes: tuple[Change, ...]
+    summary: dict[str, Any]
+    classes: tuple[str, ...]
+    settings: Mapping[str, Any]
+    evidence: tuple[Evidence, ...] = field(default=(), repr=False)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether recording or model is simulated."""
+        return bool(self.settings.get("simulated"))
+
+    def __str__(self) -> str:
+        name = (self.settings.get("source") or {}).get("name", "")
+        return f"{name}: {self.summary['text']}{' (simulated)' if self.simulated else ''}"
+
+    def to_dict(self, *, rows: bool = True, evidence: bool = True) -> dict[str, Any]:
+        """JSON-able; what is not a number is None, crops are base64.
+
+        Parameters
+        ----------
+        rows, evidence : bool
+            Whether to put them in.
+        """
+        found: dict[str, Any] = {
+            "format": FORMAT,
+            "kind": "spatterlib verdict",
+            "simulated": self.simulated,
+            "summary": self.summary,
+            "classes": list(self.classes),
+            "layers": [span.facts() for span in self.layers],
+            "windows": [span.facts() for span in self.windows],
+            "changes": [asdict(item) for item in self.changes],
+            "settings": dict(self.settings),
+        }
+        if rows:
+            found["rows"] = {name: values.tolist() for name, values in self._columns().items()}
+        if evidence:
+            found["evidence"] = [
+                asdict(item) | {"encoded": base64.b64encode(item.encoded).decode()} for item in self.evidence
+            ]
+        plain: dict[str, Any] = _plain(found)
+        return plain
+
+    def _columns(self) -> dict[str, NDArray[Any]]:
+        """Columns of the rows, one per class for the probabilities."""
+        names = [name for name in self.rows.dtype.names or () if name != "probabilities"]
+        columns = {name: self.rows[name] for name in names}
+        for number, name in enumerate(self.classes):
+            columns[f"probability_{name}"] = self.rows["probabilities"][:, number]
+        return columns
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write it, as the suffix says; whole or not at all.
+
+        Parameters
+        ----------
+        path : path
+            ``.html`` (a page that holds all it shows), ``.json`` (everything), ``.csv`` or ``.parquet`` (the rows).
+        overwrite : bool
+            Replace what is there.
+
+        Raises
+        ------
+        ParameterError
+            If the suffix is another.
+        OutputExistsError
+            If it exists and `overwrite` is not set.
+        PluginError
+            If ``.parquet`` is asked for and pyarrow is not installed.
+        StoreError
+            If it cannot be written.
+        """
+        check_outputs([path], overwrite=overwrite)
+        write = {".html": self._html, ".json": self._json, ".csv": self._csv, ".parquet": self._parquet}
+        try:
+            write[Path(path).suffix.lower()](Path(path))
+        except OSError as error:
+            raise StoreError(f"{path} cannot be written: {error.strerror or error}") from error
+
+    def _json(self, path: Path) -> None:
+        write_text(path, json.dumps(self.to_dict(), allow_nan=False) + "\n")
+
+    def _html(self, path: Path) -> None:
+        from spatterlib.htmlreport import page
+
+        write_text(path, page(self))
+
+    def _csv(self, path: Path) -> None:
+        columns = self._columns()
+        values = [["" if value != value else value for value in column.tolist()] for column in columns.values()]
+        write_csv(path, list(columns), zip(*values, strict=True))
+
+    def _parquet(self, path: Path) -> None:
+        pyarrow = _pyarrow()
+        from pyarrow import parquet
+
+        facts = json.dumps(self.to_dict(rows=False, evidence=False), allow_nan=False)
+        table = pyarrow.table({name: pyarrow.array(column) for name, column in self._columns().items()})
+        with beside(path) as part:
+            parquet.write_table(table.replace_schema_metadata({"spatterlib": facts}), part)
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow as pa
+    except ImportError as error:
+        raise PluginError(
+            "a .parquet file needs pyarrow; install it with: pip install 'spatterlib[parquet]'"
+        ) from error
+    return pa
+
+
+def _plain(value: Any) -> Any:
+    """Without NaN, infinity, NumPy scalars and tuples."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def check_outputs(paths: Sequence[str | os.PathLike[str]], *, overwrite: bool = False) -> None:
+    """Refuse early what `Verdict.save` would refuse: before the work, not behind it.
+
+    Raises
+    ------
+    ParameterError, OutputExistsError, PluginError, StoreError
+        As `Verdict.save`.
+    """
+    for path in paths:
+        target = Path(path)
+        if target.suffix.lower() not in SUFFIXES:
+            raise ParameterError(f"a verdict is saved as {', '.join(SUFFIXES)}, got {os.fspath(path)!r}")
+        if target.suffix.lower() == ".parquet":
+            _pyarrow()
+        if target.exists() and (not overwrite or target.is_dir()):
+            raise OutputExistsError(f"{path} exists already")
+        if not target.absolute().parent.is_dir():
+            raise StoreError(f"{path} cannot be written: there is no folder {target.absolute().parent}")

@@ -1,0 +1,158 @@
+"""Commands `predict` and `verify`: beside `cli`, because their options are those of the detector, as for `extract`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import click
+
+from spatterlib.cli import _RUN_OPTIONS, INCOMPLETE, Command, _filters, _settings, common
+from spatterlib.errors import OutputExistsError
+from spatterlib.options import PluginCommand
+
+__all__ = ["add_to"]
+
+FALSE = 4
+_LINES = 60
+_COLOURS = {"OK": "green", "attention": "yellow", "critical": "red", "decided": "blue"}
+_KEYS = ("detector", "filters", "start", "stop", "roi", "fps", "gap", "workers", "crop_format", "quality")
+_WHOLE = 0.999
+
+
+def _extraction(command: Command) -> Command:
+    """Options of `extract` but for --limit: a verdict is on all that was seen."""
+    kept: list[Callable[[Command], Command]] = list(_RUN_OPTIONS[1:])
+    for option in reversed(kept):
+        command = option(command)
+    return command
+
+
+@click.command(cls=PluginCommand)
+@click.argument("source", metavar="VIDEO")
+@click.option(
+    "--model", required=True, metavar="RUN", help='Run folder, folder of runs, file of weights, or "simulated".'
+)
+@click.option(
+    "-o", "--out", multiple=True, metavar="FILE", help="Report to write: .html .json .csv .parquet; repeat for several."
+)
+@click.option("--expected", metavar="CLASS", help="The class that a good build has: others are critical then.")
+@click.option("--window", type=float, default=60.0, show_default=True, metavar="S", help="Length of the windows.")
+@click.option("--min-votes", type=int, metavar="N", help="Fewer give no verdict.  [default: 6]")
+@click.option(
+    "--max-far", type=float, metavar="SHARE", help="Crops unlike the training's that are put up with.  [default: 0.25]"
+)
+@click.option(
+    "--crops", type=int, default=6, show_default=True, metavar="N", help="Crops of each kind shown as evidence."
+)
+@click.option("--store", metavar="STORE", help="Also keep what was extracted (.h5, .zarr).")
+@click.option("--overwrite", is_flag=True, help="Replace existing files.")
+@_filters
+@_extraction
+@common
+@click.pass_context
+def predict(
+    ctx: click.Context,
+    /,
+    source: str,
+    model: str,
+    out: tuple[str, ...],
+    min_votes: int | None,
+    max_far: float | None,
+    **values: Any,
+) -> None:
+    """Give a verdict on each layer of a recording.
+
+    VIDEO is a recording as for `extract`, or a store that was extracted already.
+    """
+    import spatterlib as sp
+    from spatterlib.terminal import notifier
+    from spatterlib.verdicts import Rules
+
+    merged = _settings(ctx, values)
+    options = {key: merged[key] for key in _KEYS if key in merged}
+    usual = Rules()
+    rules = Rules(
+        min_votes=usual.min_votes if min_votes is None else min_votes,
+        max_far=usual.max_far if max_far is None else max_far,
+    )
+    further = {key: values[key] for key in ("expected", "window", "crops", "store", "overwrite")}
+    with _hint():
+        verdict = sp.predict(source, model, out, rules=rules, progress=notifier(), **further, **options)
+    for line in table(verdict):
+        click.echo(line)
+    for path in out:
+        click.echo(f"report: {path}")
+    summary = verdict.summary
+    if summary["decoded"] < _WHOLE * summary["frames"]:
+        click.echo(f"warning: only {summary['decoded']} of {summary['frames']} frames were decoded", err=True)
+        ctx.exit(INCOMPLETE)
+
+
+@contextlib.contextmanager
+def _hint() -> Iterator[None]:
+    try:
+        yield
+    except OutputExistsError as error:
+        raise OutputExistsError(f"{error}; add --overwrite to replace it") from error
+
+
+def table(verdict: Any) -> Iterator[str]:
+    """Lines for the terminal: the layers, then the whole."""
+    head = ("layer", "from s", "to s", "class", "probability", "95 %", "votes", "crops", "state", "why")
+    shown = verdict.layers[:_LINES]
+    cells = [head, *(_cells(span) for span in shown)]
+    widths = [max(len(row[number]) for row in cells) for number in range(len(head))]
+    for number, row in enumerate(cells):
+        words = [_aligned(word, width, column) for column, (word, width) in enumerate(zip(row, widths, strict=True))]
+        if number:
+            words[8] = click.style(words[8], fg=_COLOURS.get(shown[number - 1].state))
+        yield "  ".join(words).rstrip() if shown else ""
+    if len(verdict.layers) > _LINES:
+        yield f"... and {len(verdict.layers) - _LINES} more layers; write a report with -o to see all"
+    yield str(verdict)
+    model: Mapping[str, Any] = verdict.settings["model"]
+    split, accuracy = model["split"], model["accuracy"]
+    if split and accuracy is not None:
+        yield f"model {model['name']}: {accuracy:.1%} of crops right in its {split['name']} split by {split['by']}"
+
+
+def _aligned(word: str, width: int, column: int) -> str:
+    return word.ljust(width) if column in (3, 8, 9) else word.rjust(width)
+
+
+def _cells(span: Any) -> Sequence[str]:
+    within = f"{span.low:.2f}-{span.high:.2f}" if span.low == span.low else ""
+    share = f"{span.probability:.2f}" if span.probability == span.probability else ""
+    label = span.label or (f"({span.leading})" if span.leading else "-")
+    times = (f"{span.start:.1f}", f"{span.stop:.1f}")
+    return (str(span.number), *times, label, share, within, str(span.votes), str(span.crops), span.state, span.reason)
+
+
+@click.command()
+@click.argument("report", metavar="REPORT")
+@click.option("--video", "source", metavar="VIDEO", help="The recording or store.  [default: the one it names]")
+@click.option("--model", metavar="RUN", help="The model.  [default: the one it names]")
+@click.option("--sample", default=5, show_default=True, metavar="N", help="Layers to compute again; 0: all.")
+@common
+@click.pass_context
+def verify(ctx: click.Context, /, report: str, source: str | None, model: str | None, sample: int) -> None:
+    """Compute a sample of the layers of a report (.html, .json) again, and say whether it holds.
+
+    Exit code 0: it holds; 4: it does not; 1: it could not be looked at.
+    """
+    import spatterlib as sp
+
+    found = sp.verify(report, source=source, model=model, sample=sample)
+    for text in (*found.faults, *(f"note: {remark}" for remark in found.remarks)):
+        click.echo(text, err=True)
+    click.echo(str(found))
+    if not found.holds:
+        ctx.exit(FALSE)
+
+
+def add_to(cli: click.Group) -> None:
+    """Add the commands of this module."""
+    for command in (predict, verify):
+        cli.add_command(command)

@@ -1,0 +1,409 @@
+"""From a video or a store and a model to a verdict on each layer and window of a build."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib.detection import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
+from spatterlib.errors import ParameterError, VideoError
+from spatterlib.extraction import Progress, extract
+from spatterlib.grouping import Layers, events, layers
+from spatterlib.learning import Model
+from spatterlib.models import Run, load_model
+from spatterlib.outcome import Evidence, Verdict, check_outputs, row_dtype
+from spatterlib.plugins import identity
+from spatterlib.provenance import code_digest, model_facts, versions
+from spatterlib.sightings import Look, Scorer, Sightings, evidence_rows, from_store, from_video
+from spatterlib.stores import find_store, is_simulated, open_store
+from spatterlib.terminal import notifier
+from spatterlib.types import Detections, Detector, Filter, Video
+from spatterlib.verdicts import Change, Rules, Span, State, changes, judge
+from spatterlib.video import open_video, region
+
+__all__ = ["predict"]
+
+log = logging.getLogger("spatterlib")
+
+_WORST: tuple[State, ...] = ("critical", "attention", "OK", "decided", "no verdict")
+
+
+def predict(
+    source: str | os.PathLike[str] | Video,
+    model: str | os.PathLike[str] | Run | Model,
+    out: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+    *,
+    detector: str | Mapping[str, Any] | Detector = DETECTOR,
+    filters: Sequence[str | Mapping[str, Any] | Filter] = FILTERS,
+    start: Position = None,
+    stop: Position = None,
+    roi: Region = None,
+    fps: float | None = None,
+    crop_format: Literal["jpeg", "png"] = "jpeg",
+    quality: int = 95,
+    gap: float | Literal["auto"] = "auto",
+    window: float = 60.0,
+    expected: str | None = None,
+    rules: Rules | None = None,
+    crops: int = 6,
+    workers: int = 1,
+    store: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    progress: bool | Callable[[Progress], None] | None = None,
+) -> Verdict:
+    """Classify the spatter of a recording and give a verdict per layer and per window of time.
+
+    Parameters
+    ----------
+    source : path or Video
+        A recording, as for `extract`, or a store.
+    model : path, Run or Model
+        A run folder, a folder of runs, a file of weights, "simulated" (the model that comes with the package), or
+        what `train` or `load_model` gave.
+    out : path or sequence of paths, optional
+        Where to save the verdict: ``.html``, ``.json``, ``.csv``, ``.parquet``.
+    detector, filters, start, stop, roi, fps, crop_format, quality
+        As in `extract`; a store was extracted with its own, and takes none of them. Crops of a video are encoded and
+        decoded again, so that the video and its store give the same probabilities.
+    gap : float or "auto"
+        S, pause that separates layers; see `layers`.
+    window : float
+        S, length of the windows, 1 or more.
+    expected : str, optional
+        The class that a good build has: other layers are critical then. Wins over `rules`.
+    rules : Rules, optional
+        When to abstain.
+    crops : int
+        How many crops of each kind to keep as evidence: surest of each class, least sure.
+    workers : int
+        As in `extract`.
+    store : path, optional
+        Also keep what was extracted, as a store.
+    overwrite : bool
+        Replace existing files.
+    progress : bool or callable, optional
+        As in `extract`.
+
+    Returns
+    -------
+    Verdict
+        Rows, layers, windows, summary.
+
+    Raises
+    ------
+    MissingFileError
+        If the source or the model is not there.
+    StoreError
+        If the model is not finished, or the source is a damaged store.
+    ParameterError
+        If the model does not know the class that is expected, or an option does not suit the source.
+    VideoError, OutputExistsError
+        As `extract`.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import spatterlib as sp
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = sp.simulate(folder / "build.mp4", gas_flow="high", seconds=4, seed=5)
+    >>> verdict = sp.predict(folder / "build.mp4", "simulated", expected="high")
+    >>> len(verdict.layers), verdict.classes, verdict.simulated
+    (1, ('high', 'low'), True)
+    """
+    began = time.perf_counter()
+    run = _run(model)
+    rules = rules or Rules()
+    rules = rules if expected is None else dataclasses.replace(rules, expected=expected)
+    rules.check(run.classes)
+    _check(window, crops, workers)
+    layers([], gap)
+    outs = [out] if isinstance(out, str | os.PathLike) else list(out or ())
+    check_outputs(outs, overwrite=overwrite)
+    options: dict[str, Any] = {"detector": detector, "filters": filters, "start": start, "stop": stop, "roi": roi}
+    options |= {"fps": fps, "crop_format": crop_format, "quality": quality}
+    if store is not None:
+        if isinstance(source, str | os.PathLike) and find_store(source):
+            raise ParameterError(f"{os.fspath(source)} is a store already; leave out store={os.fspath(store)!r}")
+        extract(source, store, **options, workers=workers, overwrite=overwrite, progress=progress)
+        source, options, progress = store, {}, False
+    found, settings = sightings(source, run, options, keep=_remembered(crops), workers=workers, progress=progress)
+    settings |= {"gap": gap, "window": window, "rules": dataclasses.asdict(rules)}
+    verdict = _verdict(found, settings, gap, window, rules, crops)
+    verdict.summary["seconds"] = round(time.perf_counter() - began, 3)
+    for path in outs:
+        verdict.save(path, overwrite=overwrite)
+    return verdict
+
+
+def _run(model: Any) -> Run:
+    if isinstance(model, str | os.PathLike):
+        return load_model(model)
+    return model if isinstance(model, Run) else Run(model)
+
+
+def _check(window: float, crops: int, workers: int) -> None:
+    if not 1 <= window < float("inf"):
+        raise ParameterError(f"window must be 1 s or longer, got {window!r}")
+    if crops < 0:
+        raise ParameterError(f"crops must be 0 or more, got {crops}")
+    if workers < 1:
+        raise ParameterError(f"workers must be 1 or more, got {workers}")
+
+
+def _remembered(crops: int) -> int:
+    """More than are shown: at most one of an event is, and events are known at the end only."""
+    return 16 * crops
+
+
+def sightings(
+    source: Any,
+    run: Run,
+    options: Mapping[str, Any],
+    *,
+    keep: int,
+    workers: int = 1,
+    progress: bool | Callable[[Progress], None] | None = False,
+    rows: range | None = None,
+) -> tuple[Sightings, dict[str, Any]]:
+    """Rows with probabilities of a video or store (of a store: of `rows` only), and what they were made with."""
+    found = Sightings(Scorer.of(run), keep)
+    notify = _notifier(progress)
+    is_store = isinstance(source, str | os.PathLike) and find_store(source)
+    collect = _of_store if is_store else _of_video
+    settings = collect(source, found, options, notify, workers, rows)
+    settings["model"] = model_facts(run, familiarity=found.scorer.familiar is not None)
+    settings |= {"versions": versions(), "code": code_digest()}
+    settings["created"] = datetime.now(UTC).isoformat(timespec="seconds")
+    return found, settings
+
+
+def _of_video(source: Any, found: Sightings, options: Mapping[str, Any], notify: Any, workers: int, _: Any) -> Any:
+    chosen, kept = plugins_of(options.get("detector", DETECTOR), options.get("filters", FILTERS))
+    roi, fps = options.get("roi"), options.get("fps")
+    look = Look(found.scorer.run.preprocessing, options.get("crop_format", "jpeg"), options.get("quality", 95))
+    with open_video(source, fps=fps) as video:
+        span = frame_span(video, options.get("start"), options.get("stop"))
+        tell = _Told(notify, len(span))
+        found.look_at(from_video(video, span, (chosen, kept), look, roi=roi, workers=workers, notify=tell))
+        if not found.decoded:
+            raise VideoError(f"{video.name}: none of its {len(span)} frames could be decoded")
+        facts = video.identity()
+        box = list(region(video, roi)) if roi else None
+    return {
+        "source": {"kind": "video", "path": _path(source), "name": facts.get("name", "")},
+        "video": facts,
+        "simulated": is_simulated({"video": facts}),
+        "detector": identity(chosen),
+        "filters": [identity(filter_) for filter_ in kept],
+        "start": span.start,
+        "stop": span.stop,
+        "roi": box,
+        "fps": fps,
+        "crops": {"format": look.format, "quality": look.quality},
+    }
+
+
+def _of_store(
+    source: Any, found: Sightings, options: Mapping[str, Any], notify: Any, workers: int, rows: range | None
+) -> Any:
+    defaults = {"detector": DETECTOR, "filters": FILTERS, "crop_format": "jpeg", "quality": 95}
+    for name, value in options.items():
+        if value != defaults.get(name) and not (name == "filters" and tuple(value) == FILTERS):
+            raise ParameterError(
+                f"{name} belongs to extraction, and {os.fspath(source)} is a store that was extracted already; "
+                f"predict on the video, or extract it with this {name}"
+            )
+    with open_store(source) as store:
+        attrs, chosen = store.attrs, range(len(store)) if rows is None else rows
+        if attrs.get("complete") is False:
+            log.warning("%s is not complete (%s): the verdict is on what it holds", source, attrs.get("state"))
+        tell = _Told(notify, len(store.frame_log))
+        look = Look(found.scorer.run.preprocessing)
+        found.look_at(from_store(store, chosen, look, workers=workers, notify=tell))
+    kept = ("video", "detector", "filters", "start", "stop", "roi", "crops")
+    name = (attrs.get("video") or {}).get("name") or Path(os.fspath(source)).name
+    return {
+        "source": {"kind": "store", "path": _path(source), "name": name, "complete": attrs.get("complete")},
+        "simulated": is_simulated(attrs),
+    } | {key: attrs.get(key) for key in kept}
+
+
+class _Told:
+    """Frames and rows so far, as a `Progress`."""
+
+    def __init__(self, notify: Callable[[Progress], None], expected: int) -> None:
+        self.notify, self.expected, self.done, self.rows = notify, expected, 0, 0
+
+    def __call__(self, frames: int, table: Detections) -> None:
+        self.done, self.rows = self.done + frames, self.rows + len(table)
+        if not frames and len(table):
+            self.done = max(self.done, min(int(table["frame"][-1]) + 1, self.expected))
+        self.notify(Progress(self.done, self.expected, self.rows, table))
+
+
+def _notifier(progress: bool | Callable[[Progress], None] | None) -> Callable[[Progress], None]:
+    if callable(progress):
+        return progress
+    return notifier() if progress or (progress is None and sys.stderr.isatty()) else lambda _: None
+
+
+def _path(source: Any) -> str:
+    if not isinstance(source, str | os.PathLike):
+        return ""
+    text = os.fspath(source)
+    return text if "://" in text else str(Path(text).absolute())
+
+
+def _verdict(found: Sightings, settings: dict[str, Any], gap: Any, window: float, rules: Rules, crops: int) -> Verdict:
+    run = found.scorer.run
+    rows, grouped = _rows(found, gap)
+    by_layer = _spans(rows, rows["layer"], len(grouped), run.classes, rules, None)
+    begin, end = _extent(found, rows)
+    number, count = _windows(rows, begin, end, window)
+    edges = [(begin + k * window, min(begin + (k + 1) * window, end)) for k in range(count)]
+    by_window = _spans(rows, number, count, run.classes, rules, edges)
+    moved = changes(by_layer, rows["time"], rows["layer"], rows["probabilities"], run.classes)
+    settings["simulated"] = bool(settings["simulated"]) or run.simulated
+    return Verdict(
+        rows=rows,
+        layers=by_layer,
+        windows=by_window,
+        changes=tuple(moved),
+        summary=_summary(found, rows, by_layer, moved, grouped, rules),
+        classes=tuple(run.classes),
+        settings=settings,
+        evidence=_evidence(found, rows, run.classes, crops),
+    )
+
+
+def _rows(found: Sightings, gap: Any) -> tuple[NDArray[np.void], Layers]:
+    """Rows with event and layer; both are 0 where the store never knew frame and time."""
+    table = found.table
+    rows = np.zeros(len(table), row_dtype(len(found.scorer.run.classes)))
+    for name in table.dtype.names or ():
+        rows[name] = table[name]
+    rows["probabilities"], rows["distance"] = found.probabilities, found.distances
+    timed = np.isfinite(table["time"]) & (table["frame"] >= 0)
+    grouped = layers(table["time"][timed], gap)
+    rows["layer"][timed] = grouped.number
+    rows["event"][timed] = events(table[timed]).number
+    return rows, grouped
+
+
+def _extent(found: Sightings, rows: NDArray[np.void]) -> tuple[float, float]:
+    times = rows["time"][rows["layer"] > 0]
+    begin, end = found.first_time, found.last_time
+    if len(times):
+        begin, end = min(begin, float(times.min())), max(end, float(times.max()))
+    return (begin, end) if np.isfinite([begin, end]).all() else (0.0, 0.0)
+
+
+def _windows(rows: NDArray[np.void], begin: float, end: float, window: float) -> tuple[NDArray[np.int64], int]:
+    """Window of each row, from 1, 0 without a time; and how many there are."""
+    count = int((end - begin) / window) + 1
+    number = np.zeros(len(rows), np.int64)
+    timed = rows["layer"] > 0
+    number[timed] = ((rows["time"][timed] - begin) / window).astype(np.int64) + 1
+    return number, count
+
+
+def _spans(
+    rows: NDArray[np.void],
+    number: NDArray[np.int64],
+    count: int,
+    classes: Sequence[str],
+    rules: Rules,
+    edges: Sequence[tuple[float, float]] | None,
+) -> tuple[Span, ...]:
+    order = np.argsort(number, kind="stable")
+    cuts = np.searchsorted(number[order], np.arange(1, count + 2))
+    found = []
+    for index in range(count):
+        own = rows[order[cuts[index] : cuts[index + 1]]]
+        times = own["time"]
+        span = edges[index] if edges else (float(times.min()), float(times.max()))
+        found.append(
+            judge(
+                times,
+                own["event"],
+                own["probabilities"],
+                classes,
+                rules,
+                distances=own["distance"],
+                frames=own["frame"],
+                number=index + 1,
+                span=span,
+            )
+        )
+    return tuple(found)
+
+
+def _summary(
+    found: Sightings,
+    rows: NDArray[np.void],
+    spans: Sequence[Span],
+    moved: Sequence[Change],
+    grouped: Layers,
+    rules: Rules,
+) -> dict[str, Any]:
+    voted = np.isfinite(rows["probabilities"]).all(axis=1)
+    checked = rows["distance"][voted]
+    states = Counter(span.state for span in spans)
+    labels = Counter(span.label for span in spans if span.label)
+    label = next(iter(labels)) if len(labels) == 1 else None
+    return {
+        "label": label,
+        "state": next((state for state in _WORST if states[state]), "no verdict"),
+        "text": _text(spans, labels, moved),
+        "expected": rules.expected,
+        "layers": len(spans),
+        "states": dict(states),
+        "labels": dict(labels),
+        "gap": grouped.chosen,
+        "frames": found.frames,
+        "decoded": found.decoded,
+        "crops": len(rows),
+        "without_vote": int((~voted).sum()),
+        "without_time": int((rows["layer"] == 0).sum()),
+        "events": len(np.unique(rows["event"][rows["event"] > 0])),
+        "far": float((checked > 1).mean()) if len(checked) and np.isfinite(checked).all() else None,
+        "familiarity": "checked" if found.scorer.familiar else "not checked",
+    }
+
+
+def _text(spans: Sequence[Span], labels: Mapping[str, int], moved: Sequence[Change]) -> str:
+    if not spans:
+        return "no verdict: no spatter was seen at a known time"
+    if not labels:
+        return f"no verdict on any of {len(spans)} layers"
+    parts = [f"{name} in {count}" for name, count in sorted(labels.items(), key=lambda item: -item[1])]
+    open_ = len(spans) - sum(labels.values())
+    text = f"{', '.join(parts)} of {len(spans)} layers" + (f"; {open_} undecided" if open_ else "")
+    return text + "".join(
+        f"; changes from {item.before} to {item.after} in layer {item.layer} (at {item.time:.1f} s)" for item in moved
+    )
+
+
+def _evidence(found: Sightings, rows: NDArray[np.void], classes: Sequence[str], count: int) -> tuple[Evidence, ...]:
+    known = np.array(sorted(found.evidence), np.int64)
+    result = []
+    kinds = [f"surely {name}" for name in classes] + ["least certain"]
+    chosen = evidence_rows(rows["probabilities"], rows["event"], known, count)
+    for kind, picked in zip(kinds, chosen, strict=True):
+        for row in picked:
+            own = rows["probabilities"][row]
+            best = int(own.argmax())
+            facts = (int(rows["frame"][row]), float(rows["time"][row]), int(rows["layer"][row]))
+            result.append(Evidence(kind, row, *facts, classes[best], float(own[best]), found.evidence[row]))
+    return tuple(result)

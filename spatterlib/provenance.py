@@ -1,0 +1,61 @@
+"""What a report says of the model and the code that it was made with: names, digests, versions."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from spatterlib.models import Run
+
+__all__ = ["code_digest", "model_digest", "model_facts", "versions"]
+
+
+def model_facts(run: Run, *, familiarity: bool) -> dict[str, Any]:
+    """What a report says of a model: where it is, its digest, what it learned from and how good it was then."""
+    facts = run.facts
+    test = (facts.get("metrics") or {}).get("test") or {}
+    return {
+        "path": run.path,
+        "name": Path(run.path).name if run.path else "",
+        "digest": model_digest(run),
+        "classes": list(run.classes),
+        "temperature": run.temperature,
+        "simulated": run.simulated,
+        "classifier": facts.get("classifier"),
+        "created": facts.get("created"),
+        "split": facts.get("split"),
+        "accuracy": test.get("accuracy"),
+        "accuracy_interval": test.get("accuracy_interval"),
+        "recordings": len(facts.get("sources") or ()),
+        "familiarity": familiarity,
+    }
+
+
+def model_digest(run: Run) -> str:
+    """SHA-256 over what `save` writes: the same weights give the same, wherever they lie."""
+    digest = hashlib.sha256()
+    with tempfile.TemporaryDirectory() as folder:
+        run.save(folder)
+        for file in sorted(Path(folder).rglob("*")):
+            if file.is_file():
+                digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 over the package's own Python files."""
+    digest, house = hashlib.sha256(), Path(__file__).parent
+    for file in sorted(house.rglob("*.py")):
+        digest.update(file.relative_to(house).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that a verdict depends on."""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("spatterlib", "numpy", "numba", "opencv-python-headless", "av")}

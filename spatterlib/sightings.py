@@ -1,0 +1,238 @@
+"""From a video or a store to rows with probabilities, in one pass.
+
+Nothing is kept of a crop but its row, and a few crops as evidence. Both ways see the same pixels: crops of a video are
+encoded and decoded as in a store.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib.crops import decode, encode
+from spatterlib.errors import StoreError
+from spatterlib.familiarity import Familiar
+from spatterlib.learning import Preprocessing, probabilities_of
+from spatterlib.models import Run
+from spatterlib.pipeline import Work, batches
+from spatterlib.types import DETECTION, Detections, Detector, Filter, Image, Store
+
+__all__ = ["Look", "Scorer", "Seen", "Sightings", "from_store", "from_video"]
+
+# Crops that are classified at a time: always the same ones together, so that the same rows give the same floats.
+CHUNK = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One crop, encoded and prepared; one that does not decode is black, with peak -1."""
+
+    encoded: bytes
+    image: Image
+    peak: int
+
+
+@dataclass(frozen=True)
+class Look:
+    """Encode, decode and prepare a crop: what it is in a store, so that a video and its store give the same.
+
+    Parameters
+    ----------
+    preprocessing : Preprocessing
+        Of the model.
+    format, quality : str, int
+        How crops are encoded, as in `spatterlib.extract`.
+    """
+
+    preprocessing: Preprocessing
+    format: str = "jpeg"
+    quality: int = 95
+
+    def __call__(self, crop: Image) -> Seen:
+        """Of ``(h, w, 3)`` uint8 RGB."""
+        return self.read(encode(crop, self.format, self.quality))
+
+    def read(self, encoded: bytes) -> Seen:
+        """Of an encoded crop."""
+        image = np.zeros(self.preprocessing.shape, np.uint8)
+        try:
+            peak = self.preprocessing.prepare_into(decode(encoded), image)
+        except StoreError:
+            return Seen(encoded, image, -1)
+        return Seen(encoded, image, peak)
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """Calibrated probabilities of prepared crops, and how far these lie from the training's.
+
+    Parameters
+    ----------
+    run : Run
+        The model.
+    familiar : Familiar or None
+        What it learned from looked like; None: not known.
+    black : int
+        Grey levels; a crop whose brightest pixel is darker has no vote, as it had no part in the training.
+    """
+
+    run: Run
+    familiar: Familiar | None
+    black: int = 40
+
+    @classmethod
+    def of(cls, run: Run) -> Scorer:
+        """With what the run folder says."""
+        folder = run.path if os.path.isdir(run.path) else ""  # noqa: PTH112
+        black = (run.facts.get("options") or {}).get("black", 40)
+        return cls(run, Familiar.load(folder) if folder else None, int(black))
+
+    def __call__(self, seen: Sequence[Seen]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """``(n, classes)`` probabilities, NaN for crops without a vote, and ``(n,)`` distances, NaN if not known."""
+        if not seen:
+            return np.empty((0, len(self.run.classes))), np.empty(0, np.float32)
+        images = np.stack([item.image for item in seen])
+        found = probabilities_of(self.run.scores(images), self.run.temperature)
+        dark = np.array([item.peak < self.black for item in seen])
+        found[dark] = np.nan
+        far = self.familiar.distances(images) if self.familiar else np.full(len(seen), np.nan, np.float32)
+        return found, np.where(dark, np.float32(np.nan), far)
+
+
+@dataclass
+class Sightings:
+    """Rows, probabilities and distances, collected; and the crops that may be shown as evidence.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        What classifies.
+    keep : int
+        How many crops of each kind (surely each class; least sure) are remembered.
+    """
+
+    scorer: Scorer
+    keep: int = 64
+    frames: int = 0
+    decoded: int = 0
+    first_time: float = float("inf")
+    last_time: float = float("-inf")
+    evidence: dict[int, bytes] = field(default_factory=dict)
+    _tables: list[Detections] = field(default_factory=list)
+    _probabilities: list[NDArray[np.float64]] = field(default_factory=list)
+    _distances: list[NDArray[np.float32]] = field(default_factory=list)
+    _waiting: list[Seen] = field(default_factory=list)
+    _rows: int = 0
+
+    def look_at(self, parts: Iterable[tuple[NDArray[np.void], Detections, Sequence[Seen]]]) -> Sightings:
+        """Take (frame log, rows, crops) one after the other."""
+        for frame_log, table, seen in parts:
+            self._count(frame_log)
+            self._tables.append(table)
+            self._waiting.extend(seen)
+            while len(self._waiting) >= CHUNK:
+                self._classify()
+        if self._waiting:
+            self._classify()
+        return self
+
+    def _count(self, frame_log: NDArray[np.void]) -> None:
+        self.frames += len(frame_log)
+        self.decoded += int(frame_log["decoded"].sum())
+        times = frame_log["time"][np.isfinite(frame_log["time"])]
+        if len(times):
+            self.first_time = min(self.first_time, float(times.min()))
+            self.last_time = max(self.last_time, float(times.max()))
+
+    def _classify(self) -> None:
+        seen, self._waiting = self._waiting[:CHUNK], self._waiting[CHUNK:]
+        probabilities, distances = self.scorer(seen)
+        self._probabilities.append(probabilities)
+        self._distances.append(distances)
+        self.evidence |= {self._rows + index: item.encoded for index, item in enumerate(seen)}
+        self._rows += len(seen)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Keep only crops that may be shown."""
+        rows = np.array(sorted(self.evidence))
+        chunks = {number: self._probabilities[number] for number in np.unique(rows // CHUNK)}
+        known = np.array([chunks[row // CHUNK][row % CHUNK] for row in rows])
+        keep: set[int] = set()
+        for order in _by_interest(known):
+            keep |= set(rows[order[: self.keep]].tolist())
+        self.evidence = {row: data for row, data in self.evidence.items() if row in keep}
+
+    @property
+    def table(self) -> Detections:
+        """``(n,)`` `DETECTION`."""
+        return np.concatenate([np.empty(0, DETECTION), *self._tables])
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """``(n, classes)``."""
+        return np.concatenate([np.empty((0, len(self.scorer.run.classes))), *self._probabilities])
+
+    @property
+    def distances(self) -> NDArray[np.float32]:
+        """``(n,)``."""
+        return np.concatenate([np.empty(0, np.float32), *self._distances])
+
+
+def _by_interest(probabilities: NDArray[np.float64]) -> Iterator[NDArray[np.intp]]:
+    """Orders: surest of each class first, for each class; then the least sure first. Crops without a vote are out."""
+    known = np.flatnonzero(np.isfinite(probabilities).all(axis=1))
+    found = probabilities[known]
+    for number in range(probabilities.shape[1]):
+        own = found.argmax(1) == number
+        yield known[own][np.argsort(-found[own, number], kind="stable")]
+    yield known[np.argsort(found.max(1, initial=0), kind="stable")]
+
+
+def evidence_rows(
+    probabilities: NDArray[np.float64], events: NDArray[np.int64], rows: NDArray[np.int64], count: int
+) -> list[list[int]]:
+    """For each class the rows of its surest crops, then those of the least sure: at most one of an event."""
+    found = []
+    for order in _by_interest(probabilities[rows]):
+        _, first = np.unique(events[rows[order]], return_index=True)
+        found.append([int(row) for row in rows[order][np.sort(first)][:count]])
+    return found
+
+
+def from_video(
+    video: Any,
+    span: range,
+    plugins: tuple[Detector, Sequence[Filter]],
+    look: Look,
+    *,
+    roi: Any,
+    workers: int,
+    notify: Callable[[int, Detections], None],
+) -> Iterator[tuple[NDArray[np.void], Detections, Sequence[Seen]]]:
+    """(frame log, rows, crops) of an opened video; `notify` gets the number of frames and the rows of each part."""
+    encode_: Any = look
+    for batch in batches(video, span, Work(plugins[0], plugins[1], roi, encode_), workers):
+        seen: Any = batch.crops
+        yield batch.frame_log, batch.table, seen
+        notify(len(batch.frame_log), batch.table)
+
+
+def from_store(
+    store: Store, rows: range, look: Look, *, workers: int, notify: Callable[[int, Detections], None]
+) -> Iterator[tuple[NDArray[np.void], Detections, Sequence[Seen]]]:
+    """The same of some rows of a store; the whole frame log comes first."""
+    table = store.table
+    yield store.frame_log, table[:0], []
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(rows.start, rows.stop, CHUNK):
+            part = range(start, min(start + CHUNK, rows.stop))
+            seen = list(pool.map(look.read, store.encoded(part)))
+            yield store.frame_log[:0], table[part.start : part.stop], seen
+            notify(0, table[part.start : part.stop])

@@ -1,0 +1,187 @@
+"""Speeds from streaks, by the estimator that the exposure allows, each with a 90 % interval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib.camera import Camera, check_camera
+from spatterlib.streaks import BORDER, JOINED, ZONE
+
+if TYPE_CHECKING:
+    from spatterlib.calibration import Calibration
+
+__all__ = ["ESTIMATORS", "FlightModel", "fit_flights", "flight_features", "measure_speeds", "whole_flights"]
+
+ESTIMATORS = ("none", "exposure", "flight")
+"""How a speed was estimated."""
+
+END_PX = 0.6
+"""Px, standard deviation of a measured length: two ends."""
+_AT_SOURCE_MM = 4.0
+_CLASSES = 6
+_PENALTY = 2e-3
+
+
+def measure_speeds(
+    streaks: NDArray[np.void], camera: Camera, calibration: Calibration | None = None
+) -> NDArray[np.void]:
+    """Fill in speed, interval and estimator where the camera allows.
+
+    Parameters
+    ----------
+    streaks : ndarray
+        ``(n,)`` `STREAK`, places in full-frame px.
+    camera : Camera
+        Its profile.
+    calibration : Calibration, optional
+        Of this camera; without it whole flights have no speed, and speeds by exposure are those across the line of
+        sight, their upper limit infinite: the way along it is unseen.
+
+    Returns
+    -------
+    ndarray
+        ``(n,)`` `STREAK`, a copy.
+    """
+    rows = streaks.copy()
+    able = {quantity.name: quantity.measurable for quantity in check_camera(camera)}
+    rows["speed"] = rows["speed_low"] = rows["speed_high"] = np.nan
+    rows["estimator"] = 0
+    if able["speed, exposure"]:
+        _by_exposure(rows, camera, calibration)
+    elif able["speed, flight"] and calibration is not None and calibration.flights is not None:
+        _by_flight(rows, camera, calibration.flights)
+    return rows
+
+
+def _by_exposure(rows: NDArray[np.void], camera: Camera, calibration: Calibration | None) -> None:
+    """Length over exposure, for streaks of which both ends are seen."""
+    whole = (rows["cut"] & (BORDER | ZONE | JOINED)) == 0
+    scale = np.broadcast_to(camera.scale(rows["start_x"], rows["start_y"]), rows.shape)
+    seen = rows["length"] * scale / 1e3 / camera.exposure
+    error = 1.645 * END_PX / np.maximum(rows["length"], END_PX)
+    low, middle, high = (1.0, 1.0, np.inf) if calibration is None else calibration.foreshortening
+    # The two causes are independent: their logarithmic half widths add as squares.
+    down = np.hypot(np.log(middle / low), np.log1p(error))
+    up = np.hypot(np.log(high / middle), np.log1p(error))
+    rows["speed"] = np.where(whole, seen * middle, np.nan)
+    rows["speed_low"], rows["speed_high"] = rows["speed"] * np.exp(-down), rows["speed"] * np.exp(up)
+    rows["estimator"] = np.where(whole, 1, 0)
+
+
+def whole_flights(streaks: NDArray[np.void], camera: Camera) -> NDArray[np.bool_]:
+    """``(n,)`` bool: begins at the melt pool, and ends by itself, not at a border or in another streak."""
+    whole: NDArray[np.bool_] = ((streaks["cut"] & ZONE) > 0) | (_from_source(streaks, camera) < _AT_SOURCE_MM)
+    whole &= (streaks["cut"] & (BORDER | JOINED)) == 0
+    return whole
+
+
+def _from_source(streaks: NDArray[np.void], camera: Camera) -> NDArray[np.float64]:
+    """Mm from the source to the start of each streak, infinite where there is no source."""
+    far = np.hypot(streaks["start_x"] - streaks["source_x"], streaks["start_y"] - streaks["source_y"])
+    scale = camera.scale(streaks["start_x"], streaks["start_y"])
+    return np.asarray(np.nan_to_num(far.astype(np.float64) * scale, nan=np.inf), np.float64)
+
+
+def flight_features(streaks: NDArray[np.void], camera: Camera) -> NDArray[np.float64]:
+    """``(n, 9)`` what a whole flight tells about its speed.
+
+    Logarithm of its length in mm: cooling bounds the time, so it grows with the speed. Turn in rad, and turn
+    towards the gas: for given gravity and drag they fall with the speed. Direction along the gas and across it, fading
+    from first to last third, whether it comes out of the saturated zone, distance of its start from the source in mm,
+    logarithm of its brightness.
+    """
+    scale = np.broadcast_to(camera.scale(streaks["start_x"], streaks["start_y"]), streaks.shape)
+    away = np.deg2rad(streaks["angle"].astype(np.float64) - (camera.gas_direction or 0.0))
+    turn = np.clip(streaks["curvature"].astype(np.float64) * streaks["length"], -2, 2)
+    fading = np.clip(streaks["last_brightness"] / np.maximum(streaks["first_brightness"], 1), 0.05, 2)
+    return np.column_stack(
+        [
+            np.log(np.maximum(streaks["length"] * scale, 0.1)),
+            np.abs(turn),
+            np.cos(away),
+            np.sin(away),
+            np.log(fading),
+            (streaks["cut"] & ZONE) > 0,
+            np.minimum(_from_source(streaks, camera), 100.0),
+            -turn * np.sin(away),
+            np.log(np.maximum(streaks["brightness"], 1)),
+        ]
+    ).astype(np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class FlightModel:
+    """Speed of whole flights: a polynomial of second degree of their features, learned from simulated flights.
+
+    Parameters
+    ----------
+    mean, scale : ndarray
+        ``(9,)`` float64, of the features.
+    weights : ndarray
+        ``(55,)`` float64.
+    edges, low, high : ndarray
+        Logarithms of speeds that bound classes of the estimate, and 5 and 95 % of the residuals in each class.
+    """
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    edges: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+    def predict(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """``(n, 3)`` m/s: estimate, 5 %, 95 %."""
+        middle = _square((features - self.mean) / self.scale) @ self.weights
+        part = np.searchsorted(self.edges, middle)
+        return np.exp(np.column_stack([middle, middle + self.low[part], middle + self.high[part]]))
+
+
+def _square(features: NDArray[np.float64]) -> NDArray[np.float64]:
+    bounded = np.clip(features, -3, 3)
+    i, j = np.triu_indices(features.shape[1])
+    return np.column_stack([np.ones(len(features)), bounded, bounded[:, i] * bounded[:, j]])
+
+
+def fit_flights(features: NDArray[np.float64], speeds: NDArray[np.float64]) -> FlightModel:
+    """Fit to flights of known speed, least absolute error of the logarithm (iteratively reweighted least squares).
+
+    Parameters
+    ----------
+    features : ndarray
+        ``(n, 9)`` as `flight_features` gives them.
+    speeds : ndarray
+        ``(n,)`` m/s.
+    """
+    target, mean, scale = np.log(speeds), features.mean(0), features.std(0) + 1e-9
+    design = _square((features - mean) / scale)
+    middle = _weighted(design, target, np.ones(len(target)))
+    for _ in range(8):
+        middle = _weighted(design, target, 1 / np.maximum(np.abs(target - design @ middle), 0.05))
+    guess = design @ middle
+    residual = target - guess
+    edges = np.quantile(guess, np.linspace(0, 1, _CLASSES + 1)[1:-1])
+    classes = [residual[np.searchsorted(edges, guess) == part] for part in range(_CLASSES)]
+    low, high = (np.array([np.quantile(part, share) for part in classes]) for share in (0.05, 0.95))
+    return FlightModel(mean, scale, middle, edges, low, high)
+
+
+def _weighted(
+    design: NDArray[np.float64], target: NDArray[np.float64], weight: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    left = (design * weight[:, None]).T
+    penalty = _PENALTY * weight.sum() * np.eye(design.shape[1])
+    return np.asarray(np.linalg.solve(left @ design + penalty, left @ target))
+
+
+def _by_flight(rows: NDArray[np.void], camera: Camera, model: FlightModel) -> None:
+    whole = whole_flights(rows, camera)
+    if whole.any():
+        found = model.predict(flight_features(rows[whole], camera))
+        for column, name in enumerate(("speed", "speed_low", "speed_high")):
+            rows[name][whole] = found[:, column]
+        rows["estimator"][whole] = 2

@@ -1,0 +1,266 @@
+"""Checks of classifiers and their models: `spatterlib.hookspecs.spatter_classifiers`, sentence by sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, wraps
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib.learning import Classifier, Epoch, Model, Samples, probabilities_of
+from spatterlib.testing.laws import DATACLASS, Check, checks, must, one_line, steady
+from spatterlib.types import Image
+
+__all__ = ["Subject", "classifier_checks"]
+
+CLASSES = ("low", "high")
+_NEAR = 1e-5
+
+
+def classifier_checks(classifier: Classifier, model: Callable[[], Model] | None = None) -> tuple[Check, ...]:
+    """The laws of a classifier and of its models as checks.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        An instance; one of few epochs, two or three, is checked as well as one of many, and sooner.
+    model : callable, optional
+        Gives a model of it; for a class that refuses to ``fit`` because its models are made elsewhere. Then the laws
+        of learning are left out.
+
+    Returns
+    -------
+    tuple of callable
+        Checks, named as the laws; each raises `spatterlib.errors.LawError` if its law is broken.
+
+    Examples
+    --------
+    >>> import spatterlib as sp
+    >>> from spatterlib.testing import classifier_checks
+    >>> [check.__name__ for check in classifier_checks(sp.make("classifier", "lenet5"))][:2]
+    ['it_learns_a_model', 'the_same_seed_gives_the_same_model']
+    """
+    subject = Subject(classifier, model)
+    return checks((*(() if model else LEARNING), *MODEL, *(_of_the_classifier(law) for law in DATACLASS)), subject)
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A classifier with crops to learn from, and one model of it that all checks share.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        An instance.
+    given : callable, optional
+        Gives the model, if it is not to be learned.
+    """
+
+    classifier: Classifier
+    given: Callable[[], Model] | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return str(self.classifier)
+
+    @cached_property
+    def model(self) -> Model:
+        """Learned from `samples`, or given."""
+        return self.given() if self.given else self.fit(self.samples())
+
+    def samples(self, count: int = 48) -> Samples:
+        """Glows of two widths; every fourth is for validation."""
+        images = self.classifier.preprocessing.prepare([_glow(number) for number in range(count)])
+        return Samples(images, np.arange(count) % 2, np.flatnonzero(np.arange(count) % 4 < 3))
+
+    def fit(self, train: Samples, **options: Any) -> Model:
+        """A model that learned from those samples, on the CPU."""
+        rows = np.setdiff1d(np.arange(len(train.images) // 4 * 4), train.rows)
+        validation = dataclasses.replace(train, rows=rows[rows < 48])
+        return self.classifier.fit(train, validation, classes=CLASSES, device="cpu", **options)
+
+    @property
+    def prepared(self) -> Image:
+        """``(7, size, size, channels)`` uint8."""
+        return self.model.preprocessing.prepare([_glow(number) for number in range(100, 107)])
+
+
+def _glow(number: int) -> Image:
+    """A crop of any size: wide glow for odd numbers, narrow for even ones."""
+    random = np.random.default_rng(number)
+    height, width = random.integers(40, 90, 2)
+    y, x = np.mgrid[:height, :width]
+    distance = (x - width / 2) ** 2 + (y - height / 2) ** 2
+    light = random.normal(20, 4, (height, width)) + 200 * np.exp(-distance / (600 if number % 2 else 60))
+    return np.asarray(np.clip(light[..., None] * [1.0, 0.8, 0.5], 0, 255), np.uint8)
+
+
+def _of_the_classifier(law: Callable[..., None]) -> Callable[..., None]:
+    @wraps(law)
+    def run(subject: Subject) -> None:
+        law(subject.classifier)
+
+    return run
+
+
+def _must_agree(one: NDArray[Any], other: NDArray[Any], whose: str) -> None:
+    one, other = np.asarray(one), np.asarray(other)
+    must(one.shape == other.shape, f"{whose}: {one.shape} instead of {other.shape}")
+    off = float(np.abs(one - other).max(initial=0))
+    must(off <= _NEAR, f"{whose}: off by {off:.2g}")
+
+
+def it_learns_a_model(subject: Subject) -> None:
+    """Learning ends: "returns a model that turns crops into probabilities without it"."""
+    must(isinstance(subject.model, Model), f"fit returned {one_line(subject.model)}, which is no Model")
+    classes = subject.model.classes
+    must(tuple(classes) == CLASSES, f"its classes are {classes} instead of {CLASSES}")
+
+
+def the_same_seed_gives_the_same_model(subject: Subject) -> None:
+    """Whatever was done before: "The same seed gives the same model"."""
+    np.random.default_rng().random()
+    again = subject.fit(subject.samples())
+    _must_agree(again.scores(subject.prepared), subject.model.scores(subject.prepared), "a second training")
+
+
+class _Stop(Exception):  # noqa: N818 - no error
+    """What interrupts a training."""
+
+
+def _stop_behind_the_first(epoch: Epoch) -> None:
+    if epoch.ended:
+        raise _Stop
+
+
+def a_training_goes_on(subject: Subject) -> None:
+    """An interruption costs nothing: "given a ``checkpoint`` it goes on where that was left"."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = str(Path(folder) / "checkpoint")
+        seen: list[Epoch] = []
+        try:
+            subject.fit(subject.samples(), checkpoint=checkpoint, notify=_stop_behind_the_first)
+        except _Stop:
+            must(Path(checkpoint).exists(), "an epoch has ended and there is no checkpoint")
+        resumed = subject.fit(subject.samples(), checkpoint=checkpoint, notify=seen.append)
+    _must_agree(resumed.scores(subject.prepared), subject.model.scores(subject.prepared), "a resumed training")
+    begun = {epoch.number for epoch in seen if not epoch.ended}
+    must(1 not in begun, "it began anew with the first epoch, though there was a checkpoint behind it")
+
+
+def its_arrays_stay_as_they_are(subject: Subject) -> None:
+    """Samples may be a memory map that others read: "The arrays are not modified"."""
+    samples = subject.samples()
+    images, labels, rows = samples.images.copy(), samples.labels.copy(), samples.rows.copy()
+    subject.fit(samples)
+    for name, before in (("images", images), ("labels", labels), ("rows", rows)):
+        must(np.array_equal(getattr(samples, name), before), f"it modified {name}")
+
+
+def other_rows_are_not_looked_at(subject: Subject) -> None:
+    """They may be those that judge it later: "no row outside ``rows`` is looked at"."""
+    samples = subject.samples()
+    more = np.concatenate([samples.images, 255 - samples.images])
+    labels = np.concatenate([samples.labels, 1 - samples.labels])
+    other = subject.fit(Samples(more, labels, samples.rows))
+    _must_agree(other.scores(subject.prepared), subject.model.scores(subject.prepared), "with other rows beside")
+
+
+def epochs_are_told(subject: Subject) -> None:
+    """Whoever waits sees how far it is: "``notify`` gets every epoch at its end"."""
+    seen: list[Epoch] = []
+    subject.fit(subject.samples(), notify=seen.append)
+    ended = [epoch for epoch in seen if epoch.ended]
+    numbers = [epoch.number for epoch in ended]
+    must(ended and numbers == list(range(1, ended[-1].of + 1)), f"the epochs that ended are {numbers}")
+
+
+def _crops_of_any_size() -> list[Image]:
+    sizes = [(1, 1), (3, 200), (200, 3), (31, 47), (40, 40)]
+    return [np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8) for height, width in sizes]
+
+
+def probabilities_sum_to_one(subject: Subject) -> None:
+    """Every crop is of one class: "A model's probabilities sum to one over ``classes``"."""
+    found = subject.model.probabilities(_crops_of_any_size())
+    must(found.shape == (5, len(subject.model.classes)), f"of five crops they have the shape {found.shape}")
+    must(bool((found >= 0).all()), "one is negative")
+    _must_agree(found.sum(axis=1), np.ones(5), "the sums")
+
+
+def crops_may_have_any_size(subject: Subject) -> None:
+    """Preparing is the model's work: "for crops of any size, and for none at all"."""
+    from hypothesis import given
+
+    from spatterlib.testing.strategies import crops
+
+    @steady(25)  # type: ignore[untyped-decorator]
+    @given(crops())
+    def look(crop: Image) -> None:
+        found = subject.model.probabilities([crop])
+        right = found.shape == (1, len(subject.model.classes)) and bool(np.isfinite(found).all())
+        must(right, f"a crop of {crop.shape[1]}x{crop.shape[0]} px gives {one_line(found)}")
+
+    look()
+    found = subject.model.probabilities([])
+    must(found.shape == (0, len(subject.model.classes)), f"no crops give an array of the shape {found.shape}")
+
+
+def other_crops_do_not_matter(subject: Subject) -> None:
+    """Batches are for speed: "the answer for a crop does not depend on the other crops"."""
+    crops = _crops_of_any_size()
+    together = subject.model.probabilities(crops)
+    for number, crop in enumerate(crops):
+        _must_agree(subject.model.probabilities([crop])[0], together[number], f"crop {number} alone")
+
+
+def scores_give_the_probabilities(subject: Subject) -> None:
+    """One can calibrate by the temperature: "`spatterlib.learning.probabilities_of` the ``scores``"."""
+    crops = _crops_of_any_size()
+    for model in (subject.model, subject.model.with_temperature(2.5)):
+        scores = model.scores(model.preprocessing.prepare(crops))
+        expected = probabilities_of(scores, model.temperature)
+        _must_agree(model.probabilities(crops), expected, f"probabilities at temperature {model.temperature}")
+    must(subject.model.with_temperature(2.5).temperature == 2.5, "with_temperature(2.5) has another temperature")
+
+
+def a_saved_model_is_the_same(subject: Subject) -> None:
+    """A run folder keeps it: "A model that was saved and loaded gives the same probabilities"."""
+    crops = _crops_of_any_size()
+    for model in (subject.model, subject.model.with_temperature(1.75)):
+        with tempfile.TemporaryDirectory() as folder:
+            model.save(folder)
+            loaded = type(subject.classifier).load(folder)
+        must(tuple(loaded.classes) == tuple(model.classes), f"its classes are now {loaded.classes}")
+        _must_agree(loaded.probabilities(crops), model.probabilities(crops), "saved and loaded")
+
+
+def a_pickled_model_is_the_same(subject: Subject) -> None:
+    """It is sent to workers: "and so does one that was pickled"."""
+    copy = pickle.loads(pickle.dumps(subject.model))  # noqa: S301 - made here
+    crops = _crops_of_any_size()
+    _must_agree(copy.probabilities(crops), subject.model.probabilities(crops), "pickled and back")
+
+
+LEARNING = (
+    it_learns_a_model,
+    the_same_seed_gives_the_same_model,
+    a_training_goes_on,
+    its_arrays_stay_as_they_are,
+    other_rows_are_not_looked_at,
+    epochs_are_told,
+)
+MODEL = (
+    probabilities_sum_to_one,
+    crops_may_have_any_size,
+    other_crops_do_not_matter,
+    scores_give_the_probabilities,
+    a_saved_model_is_the_same,
+    a_pickled_model_is_the_same,
+)

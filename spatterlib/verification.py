@@ -1,0 +1,261 @@
+"""Whether a report holds: a sample of its layers is computed again from the source."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spatterlib.detection import DETECTOR, FILTERS
+from spatterlib.errors import MissingFileError, ParameterError, StoreError
+from spatterlib.grouping import events
+from spatterlib.htmlreport import differs, parse, read_page
+from spatterlib.models import Run, load_model
+from spatterlib.prediction import sightings
+from spatterlib.provenance import code_digest, model_digest
+from spatterlib.stores import find_store, open_store
+from spatterlib.verdicts import Rules, Span, judge
+from spatterlib.video import open_video
+
+__all__ = ["Verification", "verify"]
+
+# Sums of float32 differ a little between processors, and between batches.
+_TOLERANCE = 1e-3
+_COUNTS = ("label", "leading", "state", "votes", "events", "crops", "first_frame", "last_frame")
+_NUMBERS = ("start", "stop", "probability", "low", "high", "far")
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found.
+
+    Parameters
+    ----------
+    report : str
+        Which report.
+    checked : tuple of int
+        Layers that were computed again.
+    layers : int
+        How many the report has.
+    faults : tuple of str
+        What does not hold; empty if all does.
+    remarks : tuple of str
+        What differs without being a fault: another version of the code.
+    """
+
+    report: str
+    checked: tuple[int, ...]
+    layers: int
+    faults: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing was found that does not hold."""
+        return not self.faults
+
+    def __str__(self) -> str:
+        said = "holds" if self.holds else "does NOT hold"
+        return f"{self.report} {said}: {len(self.checked)} of {self.layers} layers computed again"
+
+
+def verify(
+    report: str | os.PathLike[str],
+    *,
+    source: str | os.PathLike[str] | None = None,
+    model: str | os.PathLike[str] | Run | None = None,
+    sample: int = 5,
+    seed: int | None = None,
+) -> Verification:
+    """Compute some layers of a report again, and compare.
+
+    Parameters
+    ----------
+    report : path
+        ``.html`` or ``.json``, from `Verdict.save`.
+    source, model : path, optional
+        The recording or store, and the model; by default those that the report names.
+    sample : int
+        How many layers, drawn at random; 0 for all.
+    seed : int, optional
+        Of the draw; by default another one each time, so that nobody knows which layers will be looked at.
+
+    Returns
+    -------
+    Verification
+        It is true if `holds`: video and model are the same by digest, the page shows what its JSON says, the summary
+        follows from the layers, and the sampled layers come out again.
+
+    Raises
+    ------
+    MissingFileError
+        If report, source or model is not there.
+    StoreError
+        If it is no report.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import spatterlib as sp
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = sp.simulate(folder / "build.mp4", seconds=4, seed=5)
+    >>> _ = sp.predict(folder / "build.mp4", "simulated", folder / "build.html")
+    >>> sp.verify(folder / "build.html").holds
+    True
+    """
+    if sample < 0:
+        raise ParameterError(f"sample must be 0 (all) or more layers, got {sample}")
+    text, facts = _read(Path(report))
+    settings = facts["settings"]
+    run = model if isinstance(model, Run) else load_model(_model_path(model, settings))
+    where = os.fspath(source) if source is not None else settings["source"]["path"]
+    if not where:
+        raise MissingFileError("the report was made from an object and names no source; give one with --video")
+    faults = [*_shown(text, facts), *_digests(where, run, settings), *_sums(facts)]
+    spans = [_span(item) for item in facts["layers"]]
+    chosen = _chosen(len(spans), sample, seed)
+    if not any(fault.startswith("the video is another") for fault in faults):
+        faults += [fault for index in chosen for fault in _again(where, run, facts, spans[index])]
+    remarks = [] if settings["code"] == code_digest() else ["the report was made by another version of the code"]
+    numbers = tuple(spans[index].number for index in chosen)
+    return Verification(os.fspath(report), numbers, len(spans), tuple(faults), tuple(remarks))
+
+
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    """The text of a page (empty for JSON) and the facts in it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise MissingFileError(f"no report at {path}") from error
+    except (UnicodeDecodeError, IsADirectoryError) as error:
+        raise StoreError(f"{path} is no report: expected a .html or .json file of `predict`") from error
+    try:
+        if path.suffix.lower() == ".json":
+            return "", parse(text)
+        return text, read_page(text)
+    except StoreError as error:
+        raise StoreError(f"{path}: {error}") from error
+
+
+def _model_path(model: Any, settings: Mapping[str, Any]) -> str:
+    if model is not None:
+        return str(os.fspath(model))
+    named = settings["model"]
+    if not named["path"]:
+        raise MissingFileError("the report names no model; give one with --model")
+    # The shipped model lies elsewhere on every machine.
+    moved = named["name"] == "simulated" and not Path(named["path"]).exists()
+    return "simulated" if moved else str(named["path"])
+
+
+def _shown(text: str, facts: Mapping[str, Any]) -> list[str]:
+    """What a page shows that its JSON does not say."""
+    parts = differs(text, facts, [_span(item) for item in facts["layers"]], [_span(item) for item in facts["windows"]])
+    return [f"the page shows another {part} than its JSON" for part in parts] if text else []
+
+
+def _digests(where: str, run: Run, settings: Mapping[str, Any]) -> list[str]:
+    faults = []
+    if model_digest(run) != settings["model"]["digest"]:
+        faults.append(f"the model is another than the report's (sha256:{settings['model']['digest'][:12]}...)")
+    known = (settings.get("video") or {}).get("digest")
+    found = _video_digest(where, settings.get("fps"))
+    if known != found:
+        faults.append(f"the video is another than the report's: expected {known}, got {found}")
+    return faults
+
+
+def _video_digest(where: str, fps: float | None) -> Any:
+    if find_store(where):
+        with open_store(where) as store:
+            return (store.attrs.get("video") or {}).get("digest")
+    with open_video(where, fps=fps) as video:
+        return video.identity().get("digest")
+
+
+def _sums(facts: Mapping[str, Any]) -> list[str]:
+    """Whether the summary follows from the layers."""
+    summary, layers = facts["summary"], facts["layers"]
+    states = Counter(item["state"] for item in layers)
+    labels = Counter(item["label"] for item in layers if item["label"])
+    same = summary["states"] == dict(states) and summary["labels"] == dict(labels) and summary["layers"] == len(layers)
+    return [] if same else ["the summary does not follow from the layers"]
+
+
+def _chosen(count: int, sample: int, seed: int | None) -> list[int]:
+    if sample == 0 or sample >= count:
+        return list(range(count))
+    drawn = np.random.default_rng(seed).choice(count, sample, replace=False)
+    return sorted(int(index) for index in drawn)
+
+
+def _span(item: Mapping[str, Any]) -> Span:
+    values: dict[str, Any] = {
+        name: math.nan if value is None and name in _NUMBERS else value for name, value in item.items()
+    }
+    try:
+        return Span(**values)
+    except TypeError as error:
+        raise StoreError(f"a layer of the report is damaged: {error}") from error
+
+
+def _again(where: str, run: Run, facts: Mapping[str, Any], span: Span) -> list[str]:
+    """What differs when one layer is computed again."""
+    if span.first_frame < 0:
+        return []
+    settings = facts["settings"]
+    if find_store(where):
+        found, _ = sightings(where, run, {}, keep=0, rows=_rows(where, span))
+    else:
+        found, _ = sightings(where, run, _options(settings, span), keep=0)
+    table = found.table
+    again = judge(
+        table["time"],
+        events(table).number,
+        found.probabilities,
+        facts["classes"],
+        Rules(**settings["rules"]),
+        distances=found.distances,
+        frames=table["frame"],
+        number=span.number,
+    )
+    return [
+        f"layer {span.number}: {name} was {getattr(span, name)}, is {getattr(again, name)}"
+        for name in (*_COUNTS, *_NUMBERS)
+        if not _same(name, getattr(span, name), getattr(again, name))
+    ]
+
+
+def _same(name: str, old: Any, new: Any) -> bool:
+    if name in _COUNTS:
+        return bool(old == new)
+    return bool(np.isclose(old, new, rtol=0, atol=_TOLERANCE, equal_nan=True))
+
+
+def _rows(where: str, span: Span) -> range:
+    with open_store(where) as store:
+        frames = store.column("frame")
+    first, last = np.searchsorted(frames, [span.first_frame, span.last_frame + 1])
+    return range(int(first), int(last))
+
+
+def _options(settings: Mapping[str, Any], span: Span) -> dict[str, Any]:
+    """How the report's rows were found, for the frames of one layer."""
+    box: Sequence[int] | None = settings.get("roi")
+    crops = settings.get("crops") or {}
+    return {
+        "detector": settings.get("detector") or DETECTOR,
+        "filters": FILTERS if settings.get("filters") is None else settings["filters"],
+        "start": span.first_frame,
+        "stop": span.last_frame + 1,
+        "roi": (box[0], box[1], box[0] + box[2], box[1] + box[3]) if box else None,
+        "fps": settings.get("fps"),
+        "crop_format": crops.get("format", "jpeg"),
+        "quality": crops.get("quality", 95),
+    }

@@ -1,0 +1,174 @@
+"""Command `watch`: beside `cli`, because its options are those of the detector, as for `extract`."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from spatterlib.cli import Command, _filters, _settings, common
+from spatterlib.errors import OutputExistsError, ParameterError, SpatterlibError
+from spatterlib.options import PluginCommand
+
+__all__ = ["add_to"]
+
+_KEYS = ("detector", "filters", "roi", "crop_format", "quality", "gap")
+# Of `extract`, without meaning for a stream.
+_APART = ("start", "stop", "fps", "limit", "workers")
+
+
+def _looking(command: Command) -> Command:
+    """Options of the detector and the filters, those aside that need a recording."""
+    command = _filters(command)
+    kept: Any = command
+    hidden: list[click.Parameter] = kept.__click_params__
+    for option in hidden:
+        if option.name in _APART and isinstance(option, click.Option):
+            option.hidden = True
+    return command
+
+
+@click.command(cls=PluginCommand)
+@click.argument("source", metavar="SOURCE")
+@click.option("--model", required=True, metavar="RUN", help='Run folder, folder of runs, or "simulated".')
+@click.option("--expected", metavar="CLASS", help="The class that a good build has: others are critical then.")
+@click.option("--gap", metavar="S", help="Pause that separates layers.  [default: 2]")
+@click.option(
+    "--window", type=float, default=60.0, show_default=True, metavar="S", help="Also judge the last S seconds."
+)
+@click.option("--min-votes", type=int, metavar="N", help="Fewer give no verdict.  [default: 6]")
+@click.option(
+    "--max-far", type=float, metavar="SHARE", help="Crops unlike the training's, put up with.  [default: 0.25]"
+)
+@click.option(
+    "--alarm", type=click.Choice(["layer", "window"]), default="layer", show_default=True, help="Which verdict alarms."
+)
+@click.option("--hold", type=float, default=2.0, show_default=True, metavar="S", help="So long before it alarms.")
+@click.option("--remind", type=float, default=60.0, show_default=True, metavar="S", help="Tell again what goes on.")
+@click.option(
+    "--every", type=float, default=1.0, show_default=True, metavar="S", help="Between two verdicts on stdout."
+)
+@click.option("--status", type=float, default=10.0, show_default=True, metavar="S", help="Between two status lines.")
+@click.option("--idle", type=float, default=10.0, show_default=True, metavar="S", help="A file that rests has ended.")
+@click.option("--timeout", type=float, default=10.0, show_default=True, metavar="S", help="A stream that rests is cut.")
+@click.option("--give-up", type=float, metavar="S", help="End without a connection for so long.  [default: never]")
+@click.option("--metrics", "metrics_at", metavar="[HOST:]PORT", help="Serve metrics for Prometheus.")
+@click.option("--webhook", metavar="URL", help="POST every alarm as JSON.")
+@click.option("--webhook-header", "headers", multiple=True, metavar="'NAME: VALUE'", help="For the webhook.")
+@click.option("--mqtt", metavar="URL", help="Publish every alarm: mqtt://[user:password@]host[:port]/topic.")
+@click.option("--store", metavar="STORE", help="Keep what is found (.h5, .zarr).")
+@click.option("--overwrite", is_flag=True, help="Replace an existing store.")
+@click.option("--crop-format", type=click.Choice(["jpeg", "png"]), help="How crops are encoded.  [default: jpeg]")
+@click.option("--quality", type=int, help="JPEG quality, 1-100.  [default: 95]")
+@_looking
+@common
+@click.pass_context
+def watch(
+    ctx: click.Context,
+    /,
+    source: str,
+    model: str,
+    min_votes: int | None,
+    max_far: float | None,
+    give_up: float | None,
+    headers: tuple[str, ...],
+    **values: Any,
+) -> None:
+    """Give a verdict on each layer while it is built.
+
+    SOURCE is the number of a camera, a URL (rtsp, http, tcp, udp, srt, rtmp), or a file that grows (.mkv, .ts).
+    JSON lines go to stdout, lines for people to stderr. Ends at Ctrl-C or SIGTERM with a summary.
+    """
+    import spatterlib as sp
+    from spatterlib.live.messages import human, line
+    from spatterlib.live.senders import headers_of
+    from spatterlib.verdicts import Rules
+
+    for name in _APART:
+        if values.get(name) is not None:
+            raise ParameterError(f"--{name.replace('_', '-')} belongs to recordings; a stream has no such")
+    if values["gap"] == "auto":
+        raise ParameterError("--gap needs seconds: 'auto' needs the whole build; take what `spatterlib predict` found")
+    merged = _settings(ctx, values)
+    options = {key: merged[key] for key in _KEYS if merged.get(key) not in (None, "auto")}
+    given = {"min_votes": min_votes, "max_far": max_far}
+    rules = Rules(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    apart = {"gap", "crop_format", "quality"}
+    own = {key: values[key] for key in _OWN if key not in apart}
+
+    def notify(found: dict[str, Any]) -> None:
+        click.echo(line(found))
+        if text := human(found):
+            click.echo(text, err=True)
+
+    with _until_told() as told, _hint():
+        found = sp.watch(
+            source,
+            model,
+            rules=rules,
+            give_up=math.inf if give_up is None else give_up,
+            headers=headers_of(headers),
+            notify=notify,
+            stopped=told.is_set,
+            **own,
+            **options,
+        )
+    facts = found.facts
+    if facts["store"] not in (None, "ok"):
+        raise SpatterlibError(f"{values['store']} does not hold everything: {facts['store']}")
+    if not told.is_set() and not facts["connected"]:
+        raise SpatterlibError(f"gave up after {give_up:g} s without a connection: {facts['reason']}")
+
+
+_OWN = [
+    "expected",
+    "window",
+    "alarm",
+    "hold",
+    "remind",
+    "every",
+    "status",
+    "idle",
+    "timeout",
+    "metrics_at",
+    "webhook",
+    "mqtt",
+    "store",
+    "overwrite",
+]
+
+
+@contextmanager
+def _until_told() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set; a second signal ends at once."""
+    told, before = threading.Event(), {}
+
+    def tell(number: int, _: Any) -> None:
+        told.set()
+        signal.signal(number, before[number])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, tell)
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _hint() -> Iterator[None]:
+    try:
+        yield
+    except OutputExistsError as error:
+        raise OutputExistsError(f"{error}; add --overwrite to replace it") from error
+
+
+def add_to(cli: click.Group) -> None:
+    """Add the commands of this module."""
+    cli.add_command(watch)

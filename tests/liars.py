@@ -1,0 +1,682 @@
+"""Plugins that are wrong on purpose: for every law one that breaks it, and of each kind one that is right."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+import spatterlib as sp
+from spatterlib.boxes import table_of
+from spatterlib.builtin.zarr import Zarr
+from spatterlib.learning import Epoch, Notify, Preprocessing, Samples, probabilities_of
+from spatterlib.types import Box, Clip, Detections, Image, RgbPicture, Store
+
+_calls = itertools.count()
+
+# Detectors ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Spots:
+    """Bright spots; an honest detector."""
+
+    threshold: int = 90
+    lead: ClassVar[int] = 1
+
+    def __call__(self, clip: Clip) -> Detections:
+        return self.table(clip, self.threshold)
+
+    def table(self, clip: Clip, threshold: float, first: int | None = None) -> Detections:
+        import cv2
+
+        index, boxes = [], []
+        for number in range(clip.lead if first is None else first, len(clip.pictures)):
+            grey = cv2.cvtColor(clip.rgb(number).copy(), cv2.COLOR_RGB2GRAY)
+            _, _, found, _ = cv2.connectedComponentsWithStats((grey > threshold).astype(np.uint8))
+            boxes += [tuple(row[:4]) for row in found[1:]]
+            index += [number] * (len(found) - 1)
+        return table_of(clip, index, boxes, [width * height for _, _, width, height in boxes])
+
+
+class NoNumberAsLead(Spots):
+    lead: ClassVar[Any] = 0.5
+
+
+class ReturnsRectangles(Spots):
+    def __call__(self, clip: Clip) -> Any:
+        return super().__call__(clip)[["x", "y", "width", "height"]]
+
+
+class FindsNothing(Spots):
+    def __call__(self, clip: Clip) -> Detections:
+        return np.empty(0, sp.DETECTION)
+
+
+class AdaptsToTheClip(Spots):
+    """Its threshold depends on what else is in the clip."""
+
+    def __call__(self, clip: Clip) -> Detections:
+        return self.table(clip, max(float(clip.luma.mean() * 5), 30))
+
+
+class DrawsOnFrames(Spots):
+    def __call__(self, clip: Clip) -> Detections:
+        found = super().__call__(clip)
+        for picture in clip.pictures:
+            if isinstance(picture, RgbPicture) and picture.array.flags.writeable:
+                picture.array[:3, :3] = 255
+        return found
+
+
+class TurnsTheOrder(Spots):
+    def __call__(self, clip: Clip) -> Detections:
+        return super().__call__(clip)[::-1]
+
+
+class LooksAtItsLead(Spots):
+    def __call__(self, clip: Clip) -> Detections:
+        return self.table(clip, self.threshold, first=0)
+
+
+class AddsAMargin(Spots):
+    def __call__(self, clip: Clip) -> Detections:
+        found = super().__call__(clip)
+        found["x"] -= 5
+        found["width"] += 10
+        return found
+
+
+class MeansTheFullFrame(Spots):
+    def __call__(self, clip: Clip) -> Detections:
+        found = super().__call__(clip)
+        found["x"] += clip.box[0]
+        found["y"] += clip.box[1]
+        return found
+
+
+class KeepsAState(Spots):
+    def __call__(self, clip: Clip) -> Detections:
+        return super().__call__(clip)[next(_calls) % 7 :]
+
+
+class SeesLightInTheDark(Spots):
+    def __call__(self, clip: Clip) -> Detections:
+        own = range(clip.lead, len(clip.pictures))
+        return table_of(clip, list(own), [(0, 0, 1, 1) for _ in own], [1] * len(own))
+
+
+class NeedsAllItsLead(Spots):
+    def __call__(self, clip: Clip) -> Detections:
+        assert clip.lead == self.lead, "no frame to compare with"
+        return super().__call__(clip)
+
+
+class WantsEvenSizes(Spots):
+    def __call__(self, clip: Clip) -> Detections:
+        assert clip.box[2] % 2 == 0, "the width must be even"
+        return super().__call__(clip)
+
+
+class ComputesTimes(Spots):
+    def __call__(self, clip: Clip) -> Detections:
+        found = super().__call__(clip)
+        found["time"] = found["frame"] / 25
+        return found
+
+
+class MixesUpColours(Spots):
+    def __call__(self, clip: Clip) -> Detections:
+        found = super().__call__(clip)
+        found["red"], found["blue"] = found["blue"].copy(), found["red"].copy()
+        return found
+
+
+@dataclass
+class CanBeChanged:
+    threshold: int = 90
+    lead: ClassVar[int] = 0
+
+
+@dataclass(frozen=True)
+class HasNoDefault:
+    threshold: int
+
+
+@dataclass(frozen=True)
+class ForgetsWhenPickled:
+    threshold: int = 90
+
+    def __reduce__(self) -> Any:
+        return type(self), ()
+
+
+@dataclass(frozen=True)
+class HoldsNoJson:
+    names: frozenset[str] = frozenset({"a", "b"})
+
+
+DATACLASSES: dict[str, Any] = {
+    "is_a_frozen_dataclass": CanBeChanged(),
+    "parameters_have_defaults": HasNoDefault(5),
+    "pickles": ForgetsWhenPickled(5),
+    "survives_json": HoldsNoJson(),
+}
+
+DETECTORS: dict[str, Any] = {
+    "lead_is_a_number_of_frames": NoNumberAsLead(),
+    "it_returns_detections": ReturnsRectangles(),
+    "it_finds_something": FindsNothing(),
+    "the_length_of_clips_does_not_matter": AdaptsToTheClip(),
+    "no_frame_is_modified": DrawsOnFrames(),
+    "rows_are_in_order": TurnsTheOrder(),
+    "rows_are_of_the_clips_own_frames": LooksAtItsLead(),
+    "boxes_are_inside": AddsAMargin(),
+    "boxes_begin_at_the_clips_corner": MeansTheFullFrame(),
+    "the_same_clip_gives_the_same_table": KeepsAState(),
+    "black_gives_nothing": SeesLightInTheDark(),
+    "less_lead_is_enough": NeedsAllItsLead(),
+    "any_size_and_level_will_do": WantsEvenSizes(),
+    "times_are_the_clips": ComputesTimes(),
+    "colours_are_those_of_the_crop": MixesUpColours(),
+    **DATACLASSES,
+}
+
+# Filters --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Large:
+    """Keep what is large; an honest filter."""
+
+    min_area: float = 50
+
+    def __call__(self, detections: Detections, clip: Clip) -> Any:
+        return detections["area"] >= self.min_area
+
+
+class ReturnsNumbers(Large):
+    def __call__(self, detections: Detections, clip: Clip) -> Any:
+        return np.flatnonzero(super().__call__(detections, clip))
+
+
+class FailsWithoutRows(Large):
+    def __call__(self, detections: Detections, clip: Clip) -> Any:
+        return detections["area"] >= detections["area"].min()
+
+
+class ComparesRows(Large):
+    def __call__(self, detections: Detections, clip: Clip) -> Any:
+        return detections["area"] >= detections["area"].max(initial=0)
+
+
+class RoundsAreas(Large):
+    def __call__(self, detections: Detections, clip: Clip) -> Any:
+        detections["area"] = np.floor(detections["area"]) + 1
+        return super().__call__(detections, clip)
+
+
+class ChangesItsMind(Large):
+    def __call__(self, detections: Detections, clip: Clip) -> Any:
+        return super().__call__(detections, clip) ^ (next(_calls) % 3 == 0)
+
+
+FILTERS: dict[str, Any] = {
+    "it_returns_a_bool_per_row": ReturnsNumbers(),
+    "no_rows_are_rows_too": FailsWithoutRows(),
+    "other_rows_do_not_matter": ComparesRows(),
+    "nothing_is_modified": RoundsAreas(),
+    "the_same_rows_get_the_same_answer": ChangesItsMind(),
+    **DATACLASSES,
+}
+
+# Stores ---------------------------------------------------------------------------------------------------------------
+
+
+class Honest:
+    """A store that hands everything on to one that is right."""
+
+    suffixes: ClassVar[Any] = (".lie",)
+
+    def __init__(self, store: Store, path: str) -> None:
+        self.inner, self.path = store, path
+
+    @classmethod
+    def recognises(cls, path: str) -> bool:
+        return Zarr.recognises(path)
+
+    @classmethod
+    def create(cls, path: str, *, attrs: Mapping[str, Any] | None = None) -> Any:
+        return cls(Zarr.create(path, attrs=attrs), path)
+
+    @classmethod
+    def open(cls, path: str, mode: str = "r") -> Any:
+        return cls(Zarr.open(path, mode), path)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> Any:
+        return type(self).open, (self.path,)
+
+
+class ShoutsItsSuffix(Honest):
+    suffixes: ClassVar[Any] = (".LIE",)
+
+
+class GoesByTheName(Honest):
+    @classmethod
+    def recognises(cls, path: str) -> bool:
+        return path.endswith(".lie")
+
+
+class SortsRows(Honest):
+    def encoded(self, rows: Sequence[int]) -> list[bytes]:
+        return self.inner.encoded(sorted(rows))
+
+
+class DecodesToBgr(Honest):
+    def read(self, rows: Sequence[int]) -> list[Image]:
+        return [crop[..., ::-1] for crop in self.inner.read(rows)]
+
+
+class CountsFromTheEnd(Honest):
+    def encoded(self, rows: Sequence[int]) -> list[bytes]:
+        return self.inner.encoded([row % len(self) for row in rows])
+
+
+class TakesItsRowsAlong(Honest):
+    def __reduce__(self) -> Any:
+        return type(self), (self.inner, self.path), {"rows": self.inner.table}
+
+
+class AppendsToTheOld(Honest):
+    @classmethod
+    def create(cls, path: str, *, attrs: Mapping[str, Any] | None = None) -> Any:
+        if not Path(path).exists():
+            return super().create(path, attrs=attrs)
+        store = cls.open(path, "a")
+        store.set_attrs(attrs or {})
+        return store
+
+
+class TakesWhatFits(Honest):
+    def append(self, table: Any, crops: Any, frames: Any = None) -> None:
+        self.inner.append(table[: len(crops)], crops[: len(table)], frames)
+
+
+class WritesEverythingAsText(Honest):
+    def set_column(self, name: str, values: Any) -> None:
+        self.inner.set_column(name, np.array([str(value) for value in values]))
+
+
+class FillsWithZeros(Honest):
+    def column(self, name: str) -> Any:
+        found = self.inner.column(name)
+        return np.nan_to_num(found) if found.dtype.kind == "f" else found
+
+
+class KeepsFirstAttrs(Honest):
+    def set_attrs(self, attrs: Mapping[str, Any]) -> None:
+        self.inner.set_attrs({key: value for key, value in attrs.items() if key not in self.inner.attrs})
+
+
+class LosesTheLastBatch(Honest):
+    """It writes a batch when the next one comes, and at a flush."""
+
+    batch: Any = None
+
+    def append(self, *batch: Any) -> None:
+        self.flush()
+        self.batch = batch
+
+    def flush(self) -> None:
+        if self.batch:
+            self.inner.append(*self.batch)
+            self.inner.flush()
+        self.batch = None
+
+
+class LooksOnce(Honest):
+    seen: Any = None
+
+    @property
+    def table(self) -> Detections:
+        self.seen = self.inner.table if self.seen is None else self.seen
+        return np.asarray(self.seen)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
+class FlushesWhenItCloses(Honest):
+    def __init__(self, store: Store, path: str) -> None:
+        super().__init__(store, path)
+        self.batches: list[Any] = []
+
+    def append(self, *batch: Any) -> None:
+        self.batches.append(batch)
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        for batch in self.batches:
+            self.inner.append(*batch)
+        self.inner.close()
+
+
+class ForgetsToLengthenColumns(Honest):
+    def column(self, name: str) -> Any:
+        found = self.inner.column(name)
+        return found[:0] if name == "label" else found
+
+
+class MissesARow(Honest):
+    def encoded(self, rows: Sequence[int]) -> list[bytes]:
+        return self.inner.encoded([row - (row == 29) for row in rows])
+
+
+STORES: dict[str, Any] = {
+    "suffixes_are_told": ShoutsItsSuffix,
+    "it_recognises_its_own": GoesByTheName,
+    "rows_are_read_in_any_order": SortsRows,
+    "crops_are_decoded": DecodesToBgr,
+    "missing_rows_are_refused": CountsFromTheEnd,
+    "a_reader_goes_to_other_processes": TakesItsRowsAlong,
+    "what_is_there_is_replaced": AppendsToTheOld,
+    "a_broken_batch_is_refused": TakesWhatFits,
+    "further_columns_are_kept": WritesEverythingAsText,
+    "later_rows_have_no_values_yet": FillsWithZeros,
+    "attrs_are_merged": KeepsFirstAttrs,
+    "everything_is_there_again": LosesTheLastBatch,
+    "readers_see_what_is_committed": LooksOnce,
+    "a_kill_costs_what_was_not_flushed": FlushesWhenItCloses,
+    "a_kill_leaves_whole_rows": ForgetsToLengthenColumns,
+    "it_behaves_as_lists_do": MissesARow,
+}
+
+# Classifiers ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Mean:
+    """A model that knows the mean picture of each class."""
+
+    classes: tuple[str, ...]
+    means: NDArray[np.float64] = field(repr=False)
+    temperature: float = 1.0
+    preprocessing: ClassVar[Preprocessing] = Preprocessing(size=12, cut=12, rotation=0)
+
+    def scores(self, images: Image) -> NDArray[np.float64]:
+        pixels = images.reshape(len(images), 1, self.means.shape[1]) / 255
+        return np.asarray(-((pixels - self.means) ** 2).sum(axis=2))
+
+    def probabilities(self, crops: Sequence[Image]) -> NDArray[np.float64]:
+        return probabilities_of(self.scores(self.preprocessing.prepare(crops)), self.temperature)
+
+    def with_temperature(self, temperature: float) -> Self:
+        return replace(self, temperature=temperature)
+
+    def save(self, folder: Any) -> None:
+        np.savez(Path(folder) / "means.npz", means=self.means, classes=self.classes, temperature=self.temperature)
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The class whose mean picture is nearest; an honest classifier."""
+
+    seed: int = 0
+    model: ClassVar[type[Mean]] = Mean
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return Mean.preprocessing
+
+    def fit(
+        self,
+        train: Samples,
+        validation: Samples,
+        *,
+        classes: Sequence[str],
+        checkpoint: str | None = None,
+        device: str = "auto",
+        notify: Notify | None = None,
+    ) -> Any:
+        file = Path(checkpoint) if checkpoint else None
+        means = np.load(file) if file and file.exists() else self.means(train, len(classes))
+        if file:
+            with file.open("wb") as opened:
+                np.save(opened, means)
+        self.tell(notify)
+        return self.model(tuple(classes), means)
+
+    def means(self, train: Samples, classes: int) -> NDArray[np.float64]:
+        pixels, labels = train.images[train.rows] / 255, train.labels[train.rows]
+        return np.stack([pixels[labels == label].mean(axis=0).ravel() for label in range(classes)])
+
+    def tell(self, notify: Notify | None) -> None:
+        if notify:
+            notify(Epoch(1, 1, 10, 10, 0.0, 1.0, 0.0, 1.0))
+
+    @classmethod
+    def load(cls, path: str, *, classes: Sequence[str] = ()) -> Any:
+        with np.load(Path(path) / "means.npz") as file:
+            return cls.model(tuple(file["classes"].tolist()), file["means"], float(file["temperature"]))
+
+
+class ReturnsWeights(Nearest):
+    def fit(self, *samples: Any, **options: Any) -> Any:
+        return super().fit(*samples, **options).means
+
+
+class ThrowsDice(Nearest):
+    def means(self, train: Samples, classes: int) -> NDArray[np.float64]:
+        return super().means(train, classes) + np.random.default_rng().normal(0, 0.1, (classes, 1))
+
+
+class BeginsAnew(Nearest):
+    def fit(self, *samples: Any, checkpoint: str | None = None, **options: Any) -> Any:
+        return super().fit(*samples, **options)
+
+
+class ScalesInPlace(Nearest):
+    def means(self, train: Samples, classes: int) -> NDArray[np.float64]:
+        train.images[...] = train.images // 2
+        return super().means(train, classes)
+
+
+class LearnsFromAll(Nearest):
+    def means(self, train: Samples, classes: int) -> NDArray[np.float64]:
+        return super().means(replace(train, rows=np.arange(len(train.images))), classes)
+
+
+class SaysNothing(Nearest):
+    def tell(self, notify: Notify | None) -> None:
+        pass
+
+
+class Sigmoids(Mean):
+    def probabilities(self, crops: Sequence[Image]) -> NDArray[np.float64]:
+        return 1 / (1 + np.exp(-self.scores(self.preprocessing.prepare(crops))))
+
+
+class WantsLargeCrops(Mean):
+    def probabilities(self, crops: Sequence[Image]) -> NDArray[np.float64]:
+        return super().probabilities([crop for crop in crops if min(crop.shape[:2]) > 12])
+
+
+class ComparesCrops(Mean):
+    def scores(self, images: Image) -> NDArray[np.float64]:
+        found = super().scores(images)
+        return np.asarray(found - found.mean(axis=0))
+
+
+class IgnoresTemperature(Mean):
+    def probabilities(self, crops: Sequence[Image]) -> NDArray[np.float64]:
+        return probabilities_of(self.scores(self.preprocessing.prepare(crops)))
+
+
+class SavesNoTemperature(Mean):
+    def save(self, folder: Any) -> None:
+        replace(self, temperature=1.0)  # and what comes of it is forgotten
+        np.savez(Path(folder) / "means.npz", means=self.means, classes=self.classes, temperature=1.0)
+
+
+class LosesWeightsOnTheWay(Mean):
+    def __reduce__(self) -> Any:
+        return type(self), (self.classes, self.means * 0)
+
+
+def _with(model: type[Mean]) -> Any:
+    return type(f"Of{model.__name__}", (Nearest,), {"model": model})()
+
+
+CLASSIFIERS: dict[str, Any] = {
+    "it_learns_a_model": ReturnsWeights(),
+    "the_same_seed_gives_the_same_model": ThrowsDice(),
+    "a_training_goes_on": BeginsAnew(),
+    "its_arrays_stay_as_they_are": ScalesInPlace(),
+    "other_rows_are_not_looked_at": LearnsFromAll(),
+    "epochs_are_told": SaysNothing(),
+    "probabilities_sum_to_one": _with(Sigmoids),
+    "crops_may_have_any_size": _with(WantsLargeCrops),
+    "other_crops_do_not_matter": _with(ComparesCrops),
+    "scores_give_the_probabilities": _with(IgnoresTemperature),
+    "a_saved_model_is_the_same": _with(SavesNoTemperature),
+    "a_pickled_model_is_the_same": _with(LosesWeightsOnTheWay),
+    **DATACLASSES,
+}
+
+# Recordings -----------------------------------------------------------------------------------------------------------
+
+
+def write_stack(folder: Path) -> Path:
+    frames = np.random.default_rng(0).integers(0, 256, (12, 9, 16, 3), np.uint8)
+    np.save(folder / "recording.npy", frames)
+    return folder / "recording.npy"
+
+
+class Stack:
+    """Frames of an ``.npy`` file, of which number 4 does not decode; an honest reader."""
+
+    width, height, name = 16, 9, "recording.npy"
+
+    def __init__(self, path: str) -> None:
+        self.frames = np.load(path)
+
+    @classmethod
+    def opener(cls, path: str) -> Any:
+        return cls(path) if path.endswith(".npy") else None
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        return np.arange(len(self.frames)) / 25
+
+    def identity(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+    def picture(self, number: int) -> Any:
+        return RgbPicture(self.frames[number])
+
+    def read(self, start: int, stop: int) -> Iterator[Any]:
+        for number in range(start, stop):
+            yield None if number == 4 else self.picture(number)
+
+    def close(self) -> None:
+        pass
+
+
+class OpensAPath(Stack):
+    @classmethod
+    def opener(cls, path: str) -> Any:
+        return Path(path)
+
+
+class CountsWhatDecodes(Stack):
+    @property
+    def times(self) -> NDArray[np.float64]:
+        return np.arange(len(self.frames) - 3) / 25
+
+
+class CountsBackwards(Stack):
+    @property
+    def times(self) -> NDArray[np.float64]:
+        return super().times[::-1]
+
+
+class StopsSilently(Stack):
+    def read(self, start: int, stop: int) -> Iterator[Any]:
+        return itertools.takewhile(lambda picture: picture is not None, super().read(start, stop))
+
+
+class GoesOnReading(Stack):
+    """It reads on from where the last reading ended."""
+
+    place = 0
+
+    def read(self, start: int, stop: int) -> Iterator[Any]:
+        for _ in range(start, stop):
+            self.place = (self.place + 1) % len(self.frames)
+            yield self.picture(self.place)
+
+
+class CutsTheEdge(Stack):
+    def picture(self, number: int) -> Any:
+        return RgbPicture(self.frames[number][:-1])
+
+
+class Swapped(RgbPicture):
+    def rgb(self, box: Box, out: Image | None = None) -> Image:
+        x, y, width, height = box
+        return super().rgb((x and x - 1, y, width, height), out)
+
+
+class ShiftsBoxes(Stack):
+    def picture(self, number: int) -> Any:
+        return Swapped(self.frames[number])
+
+
+class NamesTheHour(Stack):
+    def identity(self) -> dict[str, Any]:
+        return {"opened": time.perf_counter_ns()}
+
+
+class ClosesOnce(Stack):
+    def close(self) -> None:
+        del self.frames
+
+
+class TakesEverything(Stack):
+    @classmethod
+    def opener(cls, path: str) -> Any:
+        return cls(path)
+
+
+VIDEOS: dict[str, Any] = {
+    "it_opens_a_recording": OpensAPath.opener,
+    "every_frame_has_a_time": CountsWhatDecodes.opener,
+    "times_increase": CountsBackwards.opener,
+    "every_number_gives_an_item": StopsSilently.opener,
+    "any_frame_can_be_read_first": GoesOnReading.opener,
+    "pictures_have_the_videos_size": CutsTheEdge.opener,
+    "a_box_is_part_of_the_frame": ShiftsBoxes.opener,
+    "identity_is_json": NamesTheHour.opener,
+    "it_closes_twice": ClosesOnce.opener,
+    "other_files_are_not_its_own": TakesEverything.opener,
+}

@@ -1,0 +1,479 @@
+"""Exported models: the same samples bit by bit, the same probabilities, and nothing written that differs."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from learning_data import make_store, state_dict
+
+import spatterlib as sp
+from spatterlib.builtin.lenet5 import LenetModel
+from spatterlib.cli import main
+from spatterlib.errors import (
+    ContractError,
+    MissingFileError,
+    OutputExistsError,
+    ParameterError,
+    SpatterlibError,
+    StoreError,
+)
+from spatterlib.exporting import comparing
+from spatterlib.learning import Exportable, Preprocessing
+from spatterlib.models import Run
+
+onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+runtime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+
+KINDS = [
+    ("lenet5", {}, 1),
+    ("lenet5", {"colour": "rgb", "size": 33}, 3),
+    ("lenet5-classic", {"letterbox": True}, 1),
+    ("lenet5-classic", {"colour": "rgb", "letterbox": True, "size": 51}, 4),
+]
+
+
+FEW = comparing.made_up(4)
+
+
+def model_of(id_: str = "lenet5", parameters: Any = None, outputs: int = 1, temperature: float = 1.7) -> LenetModel:
+    classifier = sp.make("classifier", id_, **(parameters or {}))
+    weights = state_dict(classifier.tanh, outputs)
+    return LenetModel(classifier, tuple("abcd"[: max(outputs, 2)]), weights, temperature)
+
+
+def run_folder(path: Path, model: LenetModel | None = None, **facts: Any) -> Path:
+    """A finished run without a training."""
+    model = model or model_of()
+    path.mkdir()
+    model.save(path)
+    record = {
+        "state": "complete",
+        "classifier": {"id": "lenet5"},
+        "simulated": True,
+        "created": "2026-01-02",
+        "split": {"name": "grouped"},
+        "metrics": {"test": {"accuracy": 0.91, "accuracy_interval": [0.8, 0.95]}},
+    }
+    (path / "model.json").write_text(json.dumps(record | facts))
+    return path
+
+
+def opened(path: Any) -> Any:
+    """As another program opens it: no options, no spatterlib."""
+    return runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: f"{kind[0]}-{'-'.join(map(str, kind[1].values()))}")
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[LenetModel, Any]:
+    model = model_of(*request.param)
+    done = sp.export(model, tmp_path_factory.mktemp("exported") / "model.onnx", crops=comparing.made_up(40))
+    return model, done
+
+
+class TestOnnx:
+    """A file that ONNX Runtime alone turns into probabilities."""
+
+    @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(n=st.integers(0, 5), height=st.integers(1, 300), width=st.integers(1, 300), seed=st.integers(0, 2**32 - 1))
+    def test_any_number_of_crops_of_any_size(
+        self, exported: tuple[LenetModel, Any], n: int, height: int, width: int, seed: int
+    ) -> None:
+        model, done = exported
+        crops = np.random.default_rng(seed).integers(0, 256, (n, height, width, 3), dtype=np.uint8)
+        found, scores = _session(done.path).run(["probability", "scores"], {"crops": crops})
+        expected = model.probabilities(list(crops))
+        assert found.dtype == np.float32
+        assert found.shape == expected.shape
+        np.testing.assert_allclose(found, expected, atol=2e-6)
+        np.testing.assert_allclose(scores, model.scores(model.preprocessing.prepare(list(crops))), atol=1e-5)
+
+    def test_the_samples_inside_are_ours_bit_by_bit(self, exported: tuple[LenetModel, Any]) -> None:
+        model, done = exported
+        graph = onnx.load(done.path)
+        graph.graph.output.append(onnx.helper.make_tensor_value_info("samples", onnx.TensorProto.FLOAT, [None] * 4))
+        session = runtime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+        for crop in comparing.made_up(60, seed=5):
+            [inside] = session.run(["samples"], {"crops": crop[None]})
+            images = model.preprocessing.samples(model.preprocessing.prepare([crop]), np.array([0]))
+            np.testing.assert_array_equal(inside, images.transpose(0, 3, 1, 2) / np.float32(255))
+
+    def test_it_passes_the_checker_and_needs_no_unusual_operators(self, exported: tuple[LenetModel, Any]) -> None:
+        graph = onnx.load(exported[1].path)
+        onnx.checker.check_model(graph, full_check=True)
+        assert [(entry.domain, entry.version) for entry in graph.opset_import] == [("", 18)]
+        asked = {name for node in graph.graph.node for name in node.input}
+        assert {value.name for value in graph.graph.initializer} <= asked
+
+    def test_other_runtimes_agree(self, exported: tuple[LenetModel, Any]) -> None:
+        from onnx.reference import ReferenceEvaluator
+
+        crops = np.stack(comparing.made_up(4, seed=3))
+        reference: Any = ReferenceEvaluator(onnx.load(exported[1].path))
+        [found] = reference.run(["probability"], {"crops": crops})
+        np.testing.assert_allclose(found, exported[0].probabilities(list(crops)), atol=2e-6)
+
+    def test_the_same_model_gives_the_same_bytes(self, tmp_path: Path) -> None:
+        files = [tmp_path / "a.onnx", tmp_path / "b.onnx"]
+        for file in files:
+            sp.export(model_of(), file, crops=FEW)
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+    def test_it_says_what_it_is(self, tmp_path: Path) -> None:
+        import hashlib
+
+        folder = run_folder(tmp_path / "run")
+        done = sp.export(folder, crops=FEW)
+        assert done.path == str(folder / "model.onnx")
+        graph = onnx.load(done.path)
+        [entry] = graph.metadata_props
+        facts = json.loads(entry.value)
+        assert entry.key == "spatterlib"
+        assert facts["classes"] == ["a", "b"]
+        assert facts["weights"] == hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+        assert facts["simulated"] is True
+        assert (facts["split"]["name"], facts["test"]["accuracy"]) == ("grouped", 0.91)
+        assert facts["versions"]["exported by"] == f"spatterlib {sp.__version__}"
+        assert "simulated recordings" in graph.doc_string
+
+    def test_nothing_is_written_into_the_package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("spatterlib.models.SIMULATED", run_folder(tmp_path / "package"))
+        monkeypatch.setattr("spatterlib.exporting.writing.SIMULATED", tmp_path / "package")
+        assert sp.export("simulated", crops=FEW).path == "simulated.onnx"
+
+    def test_weights_of_unknown_origin_claim_nothing(self, tmp_path: Path) -> None:
+        graph = onnx.load(sp.export(model_of(), tmp_path / "model.onnx", crops=FEW).path)
+        facts = json.loads(graph.metadata_props[0].value)
+        assert (facts["simulated"], facts["split"], facts["test"]) == (None, None, None)
+        assert "simulated" not in graph.doc_string
+
+
+def _session(path: str, known: dict[str, Any] = {}) -> Any:  # noqa: B006
+    return known.setdefault(path, None) or known.update({path: opened(path)}) or known[path]
+
+
+class TestComparison:
+    """What differs is not written."""
+
+    def test_it_is_tried_on_a_thousand_crops_of_what_was_learned_from(self, tmp_path: Path) -> None:
+        store = make_store(tmp_path / "low.h5", crops=30)
+        gone = str(tmp_path / "gone.h5")
+        crops = comparing.sample_crops({"sources": [{"path": str(store)}, {"path": gone}]})
+        assert len(crops) == 1000
+        with sp.open_store(store) as opened_store:
+            np.testing.assert_array_equal(crops[29], opened_store.read([29])[0])
+
+    def test_made_up_crops_are_of_many_sizes_and_lead_to_many_probabilities(self) -> None:
+        crops = comparing.made_up(1000)
+        assert len({crop.shape for crop in crops}) > 200
+        peaks = {int(crop.max()) for crop in crops}
+        assert len(peaks) > 50
+
+    @pytest.mark.parametrize("format_", ["onnx", pytest.param("torch", marks=pytest.mark.torch)])
+    def test_a_network_that_differs_is_refused_and_leaves_nothing(self, tmp_path: Path, format_: Any) -> None:
+        if format_ == "torch":
+            pytest.importorskip("torch")
+        other = model_of(parameters={"colour": "rgb"}).weights
+        other = dict(other) | {list(other)[-1]: other[list(other)[-1]] + np.float32(0.01)}
+
+        class Wrong(LenetModel):
+            def onnx_network(self) -> Any:
+                return LenetModel(self.classifier, self.classes, other).onnx_network()
+
+            def torch_network(self) -> Any:
+                return LenetModel(self.classifier, self.classes, other).torch_network()
+
+        right = model_of()
+        wrong = Wrong(right.classifier, right.classes, right.weights, right.temperature)
+        with pytest.raises(ContractError, match=r"differs from the model itself by up to 0\.00\d+ in probability"):
+            sp.export(
+                wrong,
+                crops=comparing.made_up(100),
+                format=format_,
+                path=tmp_path / f"m{'.onnx' if format_ == 'onnx' else '.pt2'}",
+            )
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_decision_that_differs_is_refused_however_near(self) -> None:
+        near = np.array([[0.500001, 0.499999]])
+        with pytest.raises(ContractError, match="decides 1 of 1 crops otherwise"):
+            comparing.check(near, {"PyTorch": near[:, ::-1]}, "it")
+
+    def test_what_is_no_number_is_no_match(self) -> None:
+        with pytest.raises(ContractError):
+            comparing.check(np.full((1, 2), np.nan), {"PyTorch": np.full((1, 2), 0.5)}, "it")
+
+    @pytest.mark.torch
+    def test_where_pytorch_is_installed_it_is_asked_too(self, tmp_path: Path) -> None:
+        pytest.importorskip("torch").set_num_threads(1)
+        done = sp.export(model_of(), tmp_path / "model.onnx")
+        assert set(done.differences) == {"the model itself", "PyTorch"}
+        assert done.crops == 1000
+        assert max(done.differences.values()) < 1e-5
+
+    def test_without_pytorch_onnx_is_exported_all_the_same(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "torch", None)
+        done = sp.export(model_of(), tmp_path / "model.onnx", crops=comparing.made_up(8))
+        assert set(done.differences) == {"the model itself"}
+
+
+@pytest.mark.torch
+class TestTorchProgram:
+    """A program of torch.export, preprocessing inside."""
+
+    @pytest.mark.parametrize("kind", [KINDS[0], KINDS[3]], ids=["grey", "rgb-letterbox"])
+    def test_it_takes_any_number_of_crops_of_any_size(self, tmp_path: Path, kind: Any) -> None:
+        torch = pytest.importorskip("torch")
+        torch.set_num_threads(1)
+        model = model_of(*kind)
+        done = sp.export(model, tmp_path / "model.pt2", crops=comparing.made_up(40))
+        assert done.format == "torch"
+        extra = {"spatterlib.json": ""}
+        program = torch.export.load(done.path, extra_files=extra).module()
+        assert json.loads(extra["spatterlib.json"])["classes"] == list(model.classes)
+        for shape in [(0, 5, 5), (1, 1, 1), (1, 300, 7), (3, 40, 40), (2, 96, 124)]:
+            crops = np.random.default_rng(sum(shape)).integers(0, 256, (*shape, 3), dtype=np.uint8)
+            found = program(torch.from_numpy(crops))[0].numpy()
+            np.testing.assert_allclose(found, model.probabilities(list(crops)), atol=2e-6)
+
+
+class TestLoadedBack:
+    """An exported model is a model."""
+
+    def test_it_predicts_as_it_did(self, exported: tuple[LenetModel, Any]) -> None:
+        model, done = exported
+        back = sp.load_model(done.path)
+        crops = comparing.made_up(50, seed=9)
+        assert (back.classes, back.preprocessing.shape) == (model.classes, model.preprocessing.shape)
+        assert back.temperature == model.temperature
+        np.testing.assert_allclose(back.probabilities(crops), model.probabilities(crops), atol=2e-6)
+        assert back.probabilities([]).shape == (0, len(model.classes))
+
+    def test_what_the_run_said_is_kept(self, tmp_path: Path) -> None:
+        back = sp.load_model(sp.export(run_folder(tmp_path / "run"), tmp_path / "model.onnx", crops=FEW).path)
+        assert back.simulated
+        assert back.facts["classifier"]["id"] == "lenet5"
+
+    def test_it_pickles_and_is_saved_with_its_calibration(self, tmp_path: Path) -> None:
+        back = sp.load_model(sp.export(model_of(), tmp_path / "model.onnx", crops=FEW).path)
+        crops = comparing.made_up(6)
+        back.probabilities(crops)
+        again = pickle.loads(pickle.dumps(back))
+        np.testing.assert_array_equal(again.probabilities(crops), back.probabilities(crops))
+        (tmp_path / "other").mkdir()
+        cooler = back.with_temperature(0.5)
+        cooler.save(tmp_path / "other")
+        saved = sp.load_model(tmp_path / "other" / "model.onnx")
+        np.testing.assert_array_equal(saved.probabilities(crops), cooler.probabilities(crops))
+        [direct] = opened(tmp_path / "other" / "model.onnx").run(["probability"], {"crops": crops[0][None]})
+        np.testing.assert_allclose(direct, cooler.probabilities(crops[:1]), atol=2e-6)
+
+    def test_it_does_not_learn(self) -> None:
+        nothing: Any = None
+        with pytest.raises(ParameterError, match="does not learn"):
+            sp.make("classifier", "onnx").fit(nothing, nothing, classes=("a", "b"))
+
+    def test_it_is_not_exported_again(self, tmp_path: Path) -> None:
+        back = sp.load_model(sp.export(model_of(), tmp_path / "model.onnx", crops=FEW).path)
+        with pytest.raises(ParameterError, match="cannot be exported"):
+            sp.export(back, tmp_path / "again.onnx")
+
+    def test_classes_may_be_renamed_but_not_lost(self, tmp_path: Path) -> None:
+        path = sp.export(model_of(), tmp_path / "model.onnx", crops=FEW).path
+        assert sp.load_model(path, classes=("low", "high")).classes == ("low", "high")
+        with pytest.raises(StoreError, match="2 classes apart, but 3"):
+            sp.load_model(path, classes=("a", "b", "c"))
+
+
+class TestForeignFiles:
+    """What is not ours says so in one line."""
+
+    @pytest.mark.parametrize("content", [b"", b"<html>", b"\x08\x08" * 40])
+    def test_damaged(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "model.onnx").write_bytes(content)
+        with pytest.raises(StoreError, match=r"model\.onnx is no (ONNX )?model that") as caught:
+            sp.load_model(tmp_path / "model.onnx")
+        assert "\n" not in str(caught.value)
+
+    def test_cut_short(self, tmp_path: Path) -> None:
+        path = Path(sp.export(model_of(), tmp_path / "model.onnx", crops=FEW).path)
+        path.write_bytes(path.read_bytes()[:-1000])
+        with pytest.raises(StoreError, match=r"no ONNX model that can be read"):
+            sp.load_model(path)
+
+    @pytest.mark.parametrize(
+        ("signature", "facts"),
+        [
+            ("float[n, 3, 224, 224] image", None),
+            ("float[n, 3, 224, 224] image", "{}"),
+            ("uint8[n, h, w, 3] crops", None),
+            ("uint8[n, h, w, 3] crops", "[]"),
+            ("uint8[n, h, w, 3] crops", '{"classes": ["a", "b"], "temperature": 1, "preprocessing": {"size": 0}}'),
+            ("uint8[n, h, w, 1] crops", '{"classes": ["a", "b"], "temperature": 1, "preprocessing": {}}'),
+        ],
+    )
+    def test_of_another_program(self, tmp_path: Path, signature: str, facts: str | None) -> None:
+        name = signature.split()[-1]
+        text = f"""<ir_version: 8, opset_import: ["" : 18]>
+        foreign ({signature}) => (float[n, d] probability, float[n, d] scores)
+        {{ a = Cast <to = 1> ({name}) probability = Flatten (a) scores = Identity (probability) }}"""
+        foreign = onnx.parser.parse_model(text)
+        if facts is not None:
+            onnx.helper.set_model_props(foreign, {"spatterlib": facts})
+        onnx.save(foreign, tmp_path / "foreign.onnx")
+        with pytest.raises(StoreError, match=r"expected the input crops .* got (image|crops) tensor") as caught:
+            sp.load_model(tmp_path / "foreign.onnx")
+        assert "\n" not in str(caught.value)
+
+    def test_not_there(self, tmp_path: Path) -> None:
+        with pytest.raises(MissingFileError):
+            sp.load_model(tmp_path / "model.onnx")
+
+    def test_without_onnx_runtime_it_says_how_to_get_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = sp.export(model_of(), tmp_path / "model.onnx", crops=FEW).path
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+        with pytest.raises(SpatterlibError, match=r'pip install "spatterlib\[onnx\]"'):
+            sp.load_model(path)
+
+
+class TestRefused:
+    """Bad input, and what it leaves behind."""
+
+    def test_not_a_run(self, tmp_path: Path) -> None:
+        with pytest.raises(MissingFileError, match="no model at"):
+            sp.export(tmp_path / "nothing")
+        with pytest.raises(MissingFileError, match="no finished run"):
+            sp.export(tmp_path)
+
+    def test_a_run_that_is_not_finished(self, tmp_path: Path) -> None:
+        with pytest.raises(StoreError, match="not finished"):
+            sp.export(run_folder(tmp_path / "run", state="running"))
+
+    @pytest.mark.parametrize(
+        ("path", "format_", "message"),
+        [
+            ("model.onnx", "tflite", r"'onnx' or 'torch', not 'tflite'"),
+            ("model.pt2", "onnx", r"a file \.onnx, got .*model\.pt2"),
+            ("model.bin", None, r"a file \.onnx or \.pt2, got"),
+            ("model", "torch", r"a file \.pt2, got"),
+        ],
+    )
+    def test_formats_and_names(self, tmp_path: Path, path: str, format_: Any, message: str) -> None:
+        with pytest.raises(ParameterError, match=message):
+            sp.export(model_of(), tmp_path / path, format=format_)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_what_exists_is_kept_unless_overwriting_is_asked_for(self, tmp_path: Path) -> None:
+        target = tmp_path / "model.onnx"
+        target.write_text("mine")
+        with pytest.raises(OutputExistsError, match="exists already"):
+            sp.export(model_of(), target)
+        assert target.read_text() == "mine"
+        sp.export(model_of(), target, crops=FEW, overwrite=True)
+        assert sp.load_model(target).classes == ("a", "b")
+
+    def test_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
+        with pytest.raises(MissingFileError, match="no folder"):
+            sp.export(model_of(), tmp_path / "no" / "model.onnx")
+
+    def test_no_crops_to_compare_on(self, tmp_path: Path) -> None:
+        with pytest.raises(ParameterError, match="at least one crop"):
+            sp.export(model_of(), tmp_path / "model.onnx", crops=[])
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_bare_model_needs_a_path(self) -> None:
+        with pytest.raises(ParameterError, match="needs a path"):
+            sp.export(Run(model_of()))
+
+    def test_a_classifier_without_networks(self, tmp_path: Path) -> None:
+        class Plain:
+            classes, preprocessing, temperature = ("a", "b"), Preprocessing(), 1.0
+
+            def probabilities(self, crops: Any) -> Any: ...
+
+        plain: Any = Plain()
+        assert not isinstance(plain, Exportable)
+        with pytest.raises(ParameterError, match="Plain cannot be exported"):
+            sp.export(plain, tmp_path / "model.onnx")
+
+
+class TestEngines:
+    """The same model by our kernels, PyTorch and ONNX Runtime."""
+
+    @pytest.mark.parametrize("engine", ["numba", "onnx", pytest.param("torch", marks=pytest.mark.torch)])
+    @pytest.mark.parametrize("kind", KINDS, ids=str)
+    def test_probabilities_are_the_same(self, tmp_path: Path, engine: Any, kind: Any) -> None:
+        if engine == "torch":
+            pytest.importorskip("torch").set_num_threads(1)
+        model = model_of(*kind)
+        folder = run_folder(tmp_path / "run", model, classifier={"id": kind[0]})
+        crops = comparing.made_up(40)
+        run = sp.load_model(folder, engine=engine)
+        np.testing.assert_allclose(run.probabilities(crops), model.probabilities(crops), atol=1e-5)
+        again = pickle.loads(pickle.dumps(run.model))
+        np.testing.assert_array_equal(again.probabilities(crops), run.probabilities(crops))
+
+    def test_unknown(self, tmp_path: Path) -> None:
+        unknown: Any = "tensorflow"
+        with pytest.raises(ParameterError, match="numba, torch, onnx, not by 'tensorflow'"):
+            sp.load_model(run_folder(tmp_path / "run"), engine=unknown)
+
+    @pytest.mark.parametrize(("engine", "package"), [("torch", "torch"), ("onnx", "onnxruntime"), ("onnx", "onnx")])
+    def test_not_installed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Any, package: str) -> None:
+        folder = run_folder(tmp_path / "run")
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(SpatterlibError, match="not installed; pip install"):
+            sp.load_model(folder, engine=engine)
+
+    def test_an_exported_model_has_one_way(self, tmp_path: Path) -> None:
+        path = sp.export(model_of(), tmp_path / "model.onnx", crops=FEW).path
+        with pytest.raises(ParameterError, match="one way of computing"):
+            sp.load_model(path, engine="numba")
+
+
+class TestGuide:
+    """What docs/export.md shows."""
+
+    def test_the_file_is_used_as_it_says(self, tmp_path: Path) -> None:
+        import re
+        import subprocess
+
+        guide = (Path(__file__).parents[1] / "docs" / "export.md").read_text(encoding="utf-8")
+        [code] = re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+        model = model_of()
+        sp.export(model, tmp_path / "model.onnx", crops=FEW)
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+        expected = model.probabilities([np.zeros((96, 124, 3), np.uint8)])[0]
+        line = str({name: round(float(value), 3) for name, value in zip("ab", expected, strict=True)})
+        # Nothing else is printed: no warning of a runtime either.
+        assert (done.stdout.splitlines(), done.stderr) == ([line, line], "")
+
+
+class TestCommand:
+    """`spatterlib export`."""
+
+    def test_it_says_what_was_written_and_how_near(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        folder = run_folder(tmp_path / "run")
+        assert main(["export", str(folder)]) == 0
+        said = capsys.readouterr().out
+        assert said.startswith(f"{folder / 'model.onnx'}: probabilities of 1000 crops within ")
+        assert main(["export", str(folder)]) == 1
+        assert "exists already" in capsys.readouterr().err
+        assert main(["export", str(folder), "--overwrite", "-o", str(folder / "model.onnx")]) == 0
+
+    def test_bad_input(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["export", str(tmp_path / "nothing")]) == 1
+        assert main(["export", str(tmp_path), "--format", "tflite"]) == 2
+        said = capsys.readouterr().err
+        assert "no model at" in said
+        assert "tflite" in said
