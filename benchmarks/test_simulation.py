@@ -48,17 +48,21 @@ def test_writing(benchmark: BenchmarkFixture, flow: str, span: str, measuring: b
 def test_detection_against_truth(
     benchmark: BenchmarkFixture, flow: str, noise: float, measuring: bool, tmp_path: Path
 ) -> None:
-    """Default settings on the standard preset: recall and precision of at least 0.95 at every level of noise."""
-    path = tmp_path / "a.mp4"
-    seconds = 45 if measuring else 7.2
-    truth = sp.simulate(path, gas_flow=flow, seconds=seconds, seed=11, noise=noise)
+    """Default settings on the standard preset: recall and precision at least 0.95 over three builds."""
+    seconds, scores = (45, []) if measuring else (7.2, [])
     benchmark.group = "simulate: detection against truth"
-    report = sp.extract(path, tmp_path / "a.h5", progress=False)
-    with sp.open_store(tmp_path / "a.h5") as store:
-        score = benchmark.pedantic(lambda: sp.score(store, truth), rounds=1)
+    for seed in (11, 12, 13) if measuring else (11,):
+        path = tmp_path / f"{seed}.mp4"
+        truth = sp.simulate(path, gas_flow=flow, seconds=seconds, seed=seed, noise=noise)
+        assert sp.extract(path, path.with_suffix(".h5"), progress=False).detections > 0
+        with sp.open_store(path.with_suffix(".h5")) as store:
+            table = store.table[:]
+        scores.append(sp.score(table, truth))
+    benchmark.pedantic(lambda: sp.score(table, truth), rounds=1)
+    recall = sum(score.matched for score in scores) / sum(score.events for score in scores)
+    precision = 1 - sum(score.false for score in scores) / sum(score.found for score in scores)
     benchmark.extra_info.update(
-        noise=noise, recall=round(score.recall, 4), precision=round(score.precision, 4), said=str(score)
+        noise=noise, recall=round(recall, 4), precision=round(precision, 4), said=[str(score) for score in scores]
     )
-    assert report.detections > 0
-    assert score.precision >= 0.95
-    assert score.recall >= (0.95 if measuring else 0.9)
+    assert precision >= 0.95
+    assert recall >= (0.95 if measuring else 0.9)
