@@ -58,7 +58,18 @@ _HOMES = {
     "verification": ("verify",),
     "video": ("open_video",),
 }
-_MODULES = ("calibration", "camera", "errors", "labels", "measurement", "models", "simulation", "testing")
+_MODULES = (
+    "calibration",
+    "camera",
+    "errors",
+    "labels",
+    "measurement",
+    "models",
+    "monitoring",
+    "simulation",
+    "synchrony",
+    "testing",
+)
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [*_HOME, "errors", "hookimpl"]

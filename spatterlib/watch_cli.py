@@ -18,6 +18,8 @@ from spatterlib.options import PluginCommand
 __all__ = ["add_to"]
 
 _KEYS = ("detector", "filters", "roi", "crop_format", "quality", "gap")
+_SECONDS = ("window", "hold", "remind", "every", "status", "idle", "timeout")
+_OWN = ("expected", "alarm", "metrics_at", "webhook", "mqtt", "store", "overwrite", *_SECONDS)
 # Of `extract`, without meaning for a stream.
 _APART = ("start", "stop", "fps", "limit", "workers")
 
@@ -125,35 +127,18 @@ def watch(
         raise SpatterlibError(f"gave up after {give_up:g} s without a connection: {facts['reason']}")
 
 
-_OWN = [
-    "expected",
-    "window",
-    "alarm",
-    "hold",
-    "remind",
-    "every",
-    "status",
-    "idle",
-    "timeout",
-    "metrics_at",
-    "webhook",
-    "mqtt",
-    "store",
-    "overwrite",
-]
-
-
 @contextmanager
 def _until_told() -> Iterator[threading.Event]:
     """An event that SIGINT and SIGTERM set; a second signal ends at once."""
-    told, before = threading.Event(), {}
+    told = threading.Event()
+    before: dict[int, Any] = {}
 
     def tell(number: int, _: Any) -> None:
         told.set()
         signal.signal(number, before[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, tell)
+    for which in (signal.SIGINT, signal.SIGTERM):
+        before[which] = signal.signal(which, tell)
     try:
         yield told
     finally:

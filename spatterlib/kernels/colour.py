@@ -178,10 +178,10 @@ def _chroma_at(
     for k in range(count):
         a = np.int32(np.int32(u[row, first + k]) - np.int32(128))
         b = np.int32(np.int32(v[row, first + k]) - np.int32(128))
-        for j in range(start + (k << np.uint64(shift)), start + ((k + green) << np.uint64(shift))):
-            many[red, j] = np.int32(v_red * b)
-            many[green, j] = np.int32(np.int32(v_green * b) + np.int32(u_green * a))
-            many[blue, j] = np.int32(u_blue * a)
+        for n in range(start + (k << np.uint64(shift)), start + ((k + green) << np.uint64(shift))):
+            many[red, n] = np.int32(v_red * b)
+            many[green, n] = np.int32(np.int32(v_green * b) + np.int32(u_green * a))
+            many[blue, n] = np.int32(u_blue * a)
 
 
 @njit(cache=True, nogil=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 @njit(cache=True, nogil=True)
 def _to_grey(image, grey):  # type: ignore[no-untyped-def]
     """Sums over the channels, and their total and sum of squares."""
-    total, squares = 0, 0
+    total, squares = np.int64(0), np.int64(0)
     for i in range(image.shape[0]):
         for j in range(image.shape[1]):
             value = np.int64(0)

@@ -1,0 +1,245 @@
+"""A thread that reads a source into a bounded queue, connects again where it breaks, and counts what it must drop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from spatterlib.errors import SpatterlibError
+from spatterlib.live.clock import Clock, tick
+from spatterlib.live.source import Opened, Seen, said
+from spatterlib.types import Picture
+
+__all__ = ["Counts", "Feed", "Frame", "Lost"]
+
+log = logging.getLogger("spatterlib")
+
+# What waiting frames may take at most, and how many there may be at least and at most.
+_BYTES, _FEWEST, _MOST = 128 << 20, 16, 240
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A frame that came.
+
+    Parameters
+    ----------
+    number : int
+        Counted from 0; frames that were dropped have numbers too.
+    time : float
+        S, of the stream, always increasing.
+    arrived : float
+        S, when its packet came, monotonic clock.
+    picture : Picture or None
+        None: it did not decode.
+    joins : bool
+        Whether it follows the frame before directly, and has its size.
+    """
+
+    number: int
+    time: float
+    arrived: float
+    picture: Picture | None
+    joins: bool
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The stream broke.
+
+    Parameters
+    ----------
+    time : float
+        S, of the last frame before.
+    reason : str
+        In words.
+    """
+
+    time: float
+    reason: str
+
+
+Item: TypeAlias = Frame | Lost
+
+
+@dataclass
+class Counts:
+    """What a feed has seen: frames that came, of these that did not decode, and were dropped; connections."""
+
+    received: int = 0
+    undecoded: int = 0
+    dropped: int = 0
+    connections: int = 1
+    connected: bool = True
+
+
+class Feed:
+    """Frames of a source, in order.
+
+    Parameters
+    ----------
+    opened : Opened
+        The source, open already, so that what is wrong with it is said at once.
+    connect : callable or None
+        Opens it again where it breaks; None: its end is the end.
+    live : bool
+        Whether the source goes on when nobody reads: frames are dropped then when the queue is full. A file waits.
+    clock : Clock
+        Where its time begins.
+    give_up : float
+        S without connection after which it ends.
+    pause : float
+        S, the first pause before a connection is tried again; each next is twice as long, up to 30 s.
+    """
+
+    def __init__(
+        self,
+        opened: Opened,
+        connect: Callable[[], Opened] | None,
+        *,
+        live: bool,
+        clock: Clock,
+        give_up: float = float("inf"),
+        pause: float = _FIRST_PAUSE,
+    ) -> None:
+        self._opened, self._connect, self._live, self._clock = opened, connect, live, clock
+        self._give_up, self._pause = give_up, pause
+        self.counts = Counts()
+        self._queue: deque[Item] = deque()
+        self._ready = threading.Condition()
+        self._stop = threading.Event()
+        self._ended, self._error = False, ""
+        self._dropping = False
+        # Of the frame before; None where the next one has no neighbour.
+        self._shape: tuple[int, int] | None = None
+        self._thread = threading.Thread(target=self._run, name="spatterlib-feed", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many frames wait."""
+        return len(self._queue)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will come any more."""
+        return self._ended and not self._queue
+
+    @property
+    def reason(self) -> str:
+        """Why it ended, in words."""
+        return self._error
+
+    def take(self, most: int, seconds: float) -> list[Item]:
+        """What has come, oldest first: at most so many, after waiting at most so many seconds for the first."""
+        with self._ready:
+            if not self._queue and not self._ended:
+                self._ready.wait(seconds)
+            found = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
+            self._ready.notify_all()
+        return found
+
+    def stop(self, seconds: float = 2.0) -> None:
+        """Read no further; what was read can still be taken."""
+        self._stop.set()
+        with self._ready:
+            self._ready.notify_all()
+        # A read that hangs in the network ends with its own time-out: nobody need wait for it.
+        self._thread.join(seconds)
+        self._ended = True
+
+    def stopped(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stop.is_set()
+
+    def _run(self) -> None:
+        try:
+            self._read()
+        except Exception as error:
+            log.debug("the feed stopped", exc_info=error)
+            self._error = f"{type(error).__name__}: {error}"
+        finally:
+            with self._ready:
+                self._ended = True
+                self._ready.notify_all()
+
+    def _read(self) -> None:
+        opened: Opened | None = self._opened
+        while opened is not None:
+            self._error = self._drain(opened)
+            opened.close()
+            if self._connect is None or self._stop.is_set():
+                return
+            self.counts.connected = False
+            self._put(Lost(self._clock.last or 0.0, self._error))
+            opened = self._again()
+
+    def _drain(self, opened: Opened) -> str:
+        """Read all that comes; why it ended."""
+        fresh = True
+        try:
+            for seen in opened.frames:
+                self._take_in(seen, fresh=fresh)
+                fresh = False
+                if self._stop.is_set():
+                    return "stopped"
+        except (SpatterlibError, OSError) as error:
+            return said(error)
+        return "it ended"
+
+    def _again(self) -> Opened | None:
+        """Connect again, with pauses that grow."""
+        pause, since = self._pause, time.monotonic()
+        while not self._stop.wait(pause):
+            try:
+                opened = self._connect() if self._connect else None
+            except (SpatterlibError, OSError) as error:
+                log.debug("no connection: %s", error)
+                self._error = str(error)
+                if time.monotonic() - since >= self._give_up:
+                    return None
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                continue
+            self.counts.connections += 1
+            self.counts.connected = True
+            return opened
+        return None
+
+    def _take_in(self, seen: Seen, *, fresh: bool) -> None:
+        stamp, arrived, picture = seen
+        self._clock, moment = tick(self._clock, stamp, arrived, fresh=fresh and self.counts.received > 0)
+        number = self.counts.received
+        self.counts.received += 1
+        if picture is None:
+            self.counts.undecoded += 1
+        elif self._live and self._full(picture):
+            self.counts.dropped += 1
+            self._shape = None
+            return
+        shape = None if picture is None else picture.shape
+        joins = not fresh and shape is not None and shape == self._shape
+        self._put(Frame(number, moment, arrived, picture, joins))
+        self._shape = shape
+
+    def _full(self, picture: Picture) -> bool:
+        """Whether to drop: until half the queue is free again, so that the frames that stay have neighbours."""
+        room = self._room(picture)
+        self._dropping = self.waiting >= (room // 2 if self._dropping else room)
+        return self._dropping
+
+    def _room(self, picture: Picture) -> int:
+        height, width = picture.shape
+        return min(max(_BYTES // max(3 * height * width, 1), _FEWEST), _MOST)
+
+    def _put(self, item: Item) -> None:
+        with self._ready:
+            while not self._live and len(self._queue) >= _FEWEST and not self._stop.is_set():
+                self._ready.wait(0.5)
+            self._queue.append(item)
+            self._ready.notify_all()

@@ -1,0 +1,131 @@
+"""What Prometheus reads: the tally of a watch, as it is when it asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from spatterlib.errors import ParameterError, PluginError, SpatterlibError
+from spatterlib.live.latency import Latencies
+from spatterlib.verdicts import STATES, Span
+
+__all__ = ["address_of", "serve"]
+
+_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_COUNTERS = {
+    "received": "frames that came",
+    "decoded": "frames looked at",
+    "undecoded": "frames that did not decode",
+    "dropped": "frames dropped because the machine did not keep up",
+    "connections": "times that the stream was connected",
+    "gaps": "times that the stream broke and came back",
+    "gap_seconds": "seconds without stream",
+    "crops": "crops found",
+    "events": "spatter events",
+    "layers": "layers begun",
+}
+_GAUGES = {
+    "waiting": "frames in the queue",
+    "connected": "1 while the stream is there",
+    "undelivered": "messages that could not be handed over",
+}
+
+
+def address_of(text: str) -> tuple[str, int]:
+    """Host and port of ``PORT`` or ``HOST:PORT``; a port alone is for this machine only.
+
+    Examples
+    --------
+    >>> from spatterlib.live.metrics import address_of
+    >>> address_of("9105"), address_of("0.0.0.0:9105")
+    (('127.0.0.1', 9105), ('0.0.0.0', 9105))
+    """
+    host, _, port = text.rpartition(":")
+    if not port.isdigit() or not 0 < int(port) < 65536:
+        raise ParameterError(f"metrics are served at PORT or HOST:PORT, such as 9105 or 0.0.0.0:9105, got {text!r}")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def serve(text: str, tally: Callable[[], dict[str, Any]]) -> Callable[[], None]:
+    """Serve the metrics of a watch; gives what ends it.
+
+    Parameters
+    ----------
+    text : str
+        See `address_of`.
+    tally : callable
+        Fields of `status`, and ``latencies``, ``spans`` (by scope), ``alarm`` (whether an event is open).
+
+    Raises
+    ------
+    PluginError
+        If prometheus-client is not installed.
+    SpatterlibError
+        If the port is taken.
+    """
+    host, port = address_of(text)
+    try:
+        from prometheus_client import CollectorRegistry, start_http_server
+    except ImportError as error:
+        raise PluginError("metrics need prometheus-client; install it with: pip install 'spatterlib[live]'") from error
+
+    class _Collector:
+        def collect(self) -> Iterator[Any]:
+            return collect(tally())
+
+    registry = CollectorRegistry()
+    registry.register(_Collector())
+    try:
+        server, thread = start_http_server(port, host, registry)
+    except OSError as error:
+        raise SpatterlibError(f"metrics cannot be served at {host}:{port}: {error.strerror}; choose another") from error
+
+    def end() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return end
+
+
+def collect(tally: dict[str, Any]) -> Iterator[Any]:
+    """Families of metrics, named ``spatterlib_watch_...``."""
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    for name, text in _COUNTERS.items():
+        yield CounterMetricFamily(f"spatterlib_watch_{name}", text, value=float(tally[name]))
+    for name, text in _GAUGES.items():
+        yield GaugeMetricFamily(f"spatterlib_watch_{name}", text, value=float(tally[name]))
+    yield GaugeMetricFamily("spatterlib_watch_alarm", "1 while an event is open", value=float(tally["alarm"]))
+    yield GaugeMetricFamily("spatterlib_watch_simulated", "1: stream or model is simulated", value=tally["simulated"])
+    yield from _spans(tally["spans"])
+    yield _latency(tally["latencies"])
+
+
+def _spans(spans: dict[str, Span]) -> Iterator[Any]:
+    from prometheus_client.core import GaugeMetricFamily
+
+    state = GaugeMetricFamily("spatterlib_watch_state", "1 for the state of the verdict", labels=["scope", "state"])
+    share = GaugeMetricFamily(
+        "spatterlib_watch_probability", "calibrated, of the leading class", labels=["scope", "label"]
+    )
+    number = GaugeMetricFamily("spatterlib_watch_votes", "votes in the verdict", labels=["scope"])
+    for scope, span in spans.items():
+        for name in STATES:
+            state.add_metric([scope, name], float(span.state == name))
+        if span.leading is not None:
+            share.add_metric([scope, span.leading], span.probability)
+        number.add_metric([scope], span.votes)
+    yield from (state, share, number)
+
+
+def _latency(found: Latencies) -> Any:
+    from prometheus_client.core import HistogramMetricFamily
+
+    buckets = [(str(edge), float(found.within(edge))) for edge in _BUCKETS]
+    return HistogramMetricFamily(
+        "spatterlib_watch_latency_seconds",
+        "from the arrival of a frame to its verdict",
+        buckets=[*buckets, ("+Inf", float(found.count))],
+        sum_value=found.total,
+    )

@@ -1,0 +1,144 @@
+"""Rows of a stream as they come: joined into events, cut into layers, forgotten when nothing needs them any more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib.grouping import events
+from spatterlib.outcome import row_dtype
+from spatterlib.types import Detections
+from spatterlib.verdicts import Rules, Span, judge
+
+__all__ = ["Rolling", "add", "finished", "forget", "span_of"]
+
+# Fields that joining looks at.
+_SEEN = ("frame", "time", "x", "y", "width", "height", "area", "peak")
+
+
+@dataclass(frozen=True, eq=False)
+class Rolling:
+    """What is remembered of a stream.
+
+    Parameters
+    ----------
+    rows : ndarray
+        ``(n,)`` of `spatterlib.outcome.row_dtype`: crops of layers without a final verdict, and of the last window.
+    layer : int
+        Number of the newest layer, from 1; 0 before the first spatter.
+    last : float
+        S, time of the last spatter.
+    events : int
+        How many events there were, those that turned out to be one counted once.
+    done : int
+        Number of the last layer that has its final verdict.
+    numbered : int
+        Last number that an event got.
+    """
+
+    rows: NDArray[np.void]
+    layer: int = 0
+    last: float = float("-inf")
+    events: int = 0
+    done: int = 0
+    numbered: int = 0
+
+    @classmethod
+    def empty(cls, classes: int) -> Rolling:
+        """Before the first frame."""
+        return cls(np.empty(0, row_dtype(classes)))
+
+
+def add(
+    state: Rolling,
+    table: Detections,
+    probabilities: NDArray[np.float64],
+    distances: NDArray[np.float32],
+    gap: float,
+) -> Rolling:
+    """Take rows of the next frames; layers and events come out as `layers` and `events` find them afterwards.
+
+    Parameters
+    ----------
+    state : Rolling
+        What is remembered.
+    table : ndarray
+        ``(n,)`` `DETECTION`, in the order of frames.
+    probabilities, distances : ndarray
+        ``(n, classes)`` and ``(n,)``, as a `Scorer` gives them.
+    gap : float
+        S, a longer pause without spatter begins a layer.
+    """
+    if not len(table):
+        return state
+    rows = np.zeros(len(table), state.rows.dtype)
+    for name in table.dtype.names or ():
+        rows[name] = table[name]
+    rows["probabilities"], rows["distance"] = probabilities, distances
+    pauses = np.diff(rows["time"], prepend=state.last)
+    rows["layer"] = state.layer + np.cumsum(pauses > gap)
+    joined, count, numbered = _joined(state, rows)
+    last = max(state.last, float(rows["time"][-1]))
+    return replace(state, rows=joined, layer=int(rows["layer"][-1]), last=last, events=count, numbered=numbered)
+
+
+def _joined(state: Rolling, rows: NDArray[np.void]) -> tuple[NDArray[np.void], int, int]:
+    """Old and new rows with their events, how many events there were, and the last number given."""
+    first = int(rows["frame"][0])
+    before = np.flatnonzero(state.rows["frame"] >= first - 1)
+    both = np.concatenate([state.rows[before], rows])
+    group = events(both[list(_SEEN)]).number
+    known = both["event"].copy()
+    old, count, numbered = state.rows, state.events, state.numbered
+    for number in np.unique(group):
+        own = group == number
+        earlier = np.unique(known[own & (known > 0)])
+        if not len(earlier):
+            numbered, count = numbered + 1, count + 1
+            known[own] = numbered
+            continue
+        known[own] = earlier[0]
+        if len(earlier) > 1:
+            old, count = old.copy() if old is state.rows else old, count - (len(earlier) - 1)
+            merged = np.isin(old["event"], earlier[1:])
+            old["event"][merged] = earlier[0]
+            known[np.isin(known, earlier[1:])] = earlier[0]
+    rows["event"] = known[len(before) :]
+    return np.concatenate([old, rows]), count, numbered
+
+
+def finished(state: Rolling, now: float, gap: float) -> range:
+    """Numbers of layers that have ended and have no final verdict yet: nothing can come to them any more."""
+    ended = state.layer if now - state.last > gap else state.layer - 1
+    return range(state.done + 1, ended + 1)
+
+
+def forget(state: Rolling, done: int, since: float) -> Rolling:
+    """Keep rows of layers behind `done`, those not before `since` (s), and those of the last frame."""
+    rows = state.rows
+    keep = (rows["layer"] > done) | (rows["time"] >= since)
+    return replace(state, rows=rows if keep.all() else rows[keep], done=max(done, state.done))
+
+
+def span_of(
+    rows: NDArray[np.void],
+    classes: Sequence[str],
+    rules: Rules,
+    number: int,
+    span: tuple[float, float] | None = None,
+) -> Span:
+    """Verdict on some rows."""
+    return judge(
+        rows["time"],
+        rows["event"],
+        rows["probabilities"],
+        classes,
+        rules,
+        distances=rows["distance"],
+        frames=rows["frame"],
+        number=number,
+        span=span or ((float(rows["time"].min()), float(rows["time"].max())) if len(rows) else None),
+    )
