@@ -22,6 +22,8 @@ COPY --from=build /opt/spatterlib /opt/spatterlib
 # Compiled kernels are kept in /data: the first job compiles, the others after it do not.
 ENV PATH=/opt/spatterlib/bin:$PATH \
     PYTHONUNBUFFERED=1 \
+    SPATTERLIB_SERVE_DATA=/data/jobs \
+    SPATTERLIB_SERVE_MODELS=/models \
     NUMBA_CACHE_DIR=/data/.kernels \
     MPLCONFIGDIR=/data/.matplotlib
 USER 10001

@@ -27,13 +27,14 @@ run: $(VENV)/installed
 
 # The examples that need nothing besides spatterlib; the others are tested with what they need.
 EXAMPLES := background mog2 npz mraw
-$(VENV)/examples: $(VENV)/tested $(foreach name,$(EXAMPLES),plugins/spatterlib-$(name)/pyproject.toml)
+$(VENV)/examples: $(VENV)/tested $(foreach name,$(EXAMPLES) serve,plugins/spatterlib-$(name)/pyproject.toml)
 	@$(BIN)/python -m pip install --quiet --no-deps $(foreach name,$(EXAMPLES),--editable plugins/spatterlib-$(name))
+	@$(BIN)/python -m pip install --quiet --editable 'plugins/spatterlib-serve[test]'
 	@touch $@
 
 test: $(VENV)/examples
 	$(BIN)/python -m pytest -n 2 --dist worksteal
-	$(BIN)/python -m pytest -n 2 $(foreach name,$(EXAMPLES),plugins/spatterlib-$(name))
+	$(BIN)/python -m pytest -n 2 $(foreach name,$(EXAMPLES) serve,plugins/spatterlib-$(name))
 
 # PyTorch is several GB; nothing else needs it.
 $(VENV)/torch: $(VENV)/tested

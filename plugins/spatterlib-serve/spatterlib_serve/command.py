@@ -1,0 +1,82 @@
+"""The command `serve`; everything heavy is imported when it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spatterlib_serve.settings import PREFIX, Settings, read_keys
+
+__all__ = ["serve"]
+
+log = logging.getLogger("spatterlib")
+
+_GRACE = 10  # S that running requests have when the service ends.
+
+
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """An option and a variable for each setting."""
+    for item in reversed([item for item in dataclasses.fields(Settings) if item.name != "keys"]):
+        kind: Any = click.Path(path_type=Path) if isinstance(item.default, Path) else type(item.default)
+        command = click.option(
+            f"--{item.name.replace('_', '-')}",
+            envvar=PREFIX + item.name.upper(),
+            type=kind,
+            default=item.default,
+            show_default=True,
+            show_envvar=True,
+            help=item.metadata["help"],
+        )(command)
+    return command
+
+
+@click.command()
+@click.option("--host", envvar=PREFIX + "HOST", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", envvar=PREFIX + "PORT", type=click.IntRange(1, 65535), default=8000, show_default=True)
+@click.option(
+    "--key-file",
+    envvar=PREFIX + "KEY_FILE",
+    metavar="FILE",
+    help=f"API keys, one a line; or one in {PREFIX}KEY. Without: anybody may ask.",
+)
+@_options
+def serve(host: str, port: int, key_file: str | None, **values: Any) -> None:
+    """Answer over HTTP: verdicts on videos, probabilities of crops.
+
+    Every option can be set by a variable too.
+    """
+    import uvicorn
+
+    from spatterlib_serve.app import create_app
+
+    settings = Settings(**values, keys=read_keys(key_file))
+    if not settings.keys and not _only_here(host):
+        log.warning("%s is open to other machines and no API key is set: anybody who reaches it may use it", host)
+    app = create_app(settings)
+    uvicorn.run(app, host=host, port=port, timeout_graceful_shutdown=_GRACE, server_header=False, log_config=_logging())
+
+
+def _only_here(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _logging() -> dict[str, Any]:
+    """Uvicorn's own, with the time in front and without colours."""
+    import copy
+
+    from uvicorn.config import LOGGING_CONFIG
+
+    found: dict[str, Any] = copy.deepcopy(LOGGING_CONFIG)
+    for formatter in found["formatters"].values():
+        formatter["fmt"] = "%(asctime)s " + formatter["fmt"]
+        formatter["use_colors"] = False
+    return found

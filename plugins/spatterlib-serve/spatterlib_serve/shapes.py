@@ -1,0 +1,178 @@
+"""What goes in and comes out, as the OpenAPI description shows it."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from spatterlib.errors import ParameterError, PluginError
+from spatterlib_serve.problems import ProblemError
+
+__all__ = [
+    "Classified",
+    "ClassifyOptions",
+    "Crop",
+    "Health",
+    "JobView",
+    "Model",
+    "Plugins",
+    "PredictOptions",
+    "Progress",
+]
+
+Name = Annotated[str | None, Field(max_length=200)]
+_IDENTITY = 'an id, or a JSON object with its parameters, such as {"id": "area", "min_area": 500}'
+
+
+class ClassifyOptions(BaseModel):
+    """Query of `POST /classify`."""
+
+    model_config = ConfigDict(extra="forbid")
+    model: Name = Field(None, description="Name of a model, from /models; by default the one marked as current")
+    name: Name = Field(None, description="What a crop is called that comes without a form")
+
+
+class PredictOptions(BaseModel):
+    """Query of `POST /predict`: what `spatterlib.predict` knows too."""
+
+    model_config = ConfigDict(extra="forbid")
+    model: Name = Field(None, description="Name of a model, from /models; by default the one marked as current")
+    name: Name = Field(None, description="What the video is called; by default the name that the form gives")
+    expected: Name = Field(None, description="The class that a good build has: other layers are critical then")
+    window: float = Field(60.0, ge=1, le=86400, description="S, length of the windows")
+    gap: Annotated[float, Field(gt=0, le=86400)] | Literal["auto"] = Field(
+        "auto", description="S, pause that separates layers"
+    )
+    fps: float | None = Field(None, gt=0, le=1e6, description="The camera's frames per second, if the file's are not")
+    min_votes: int | None = Field(None, ge=3, le=10**6, description="Fewer give no verdict; by default 6")
+    max_far: float | None = Field(None, ge=0, le=1, description="Crops unlike the training's that are put up with")
+    crops: int = Field(6, ge=0, le=24, description="Crops of each kind shown as evidence")
+    detector: str | None = Field(None, max_length=2000, description=f"Instead of the usual detector: {_IDENTITY}")
+    filters: list[Annotated[str, Field(max_length=2000)]] | None = Field(
+        None, max_length=20, description=f"Instead of the usual filters; each {_IDENTITY}"
+    )
+
+    def arguments(self, classes: tuple[str, ...]) -> dict[str, Any]:
+        """For `spatterlib.predict`, as JSON.
+
+        Raises
+        ------
+        ProblemError
+            422 if the model does not know the class that is expected, or a plugin is not there.
+        """
+        from spatterlib.plugins import identity, make
+        from spatterlib.verdicts import Rules
+
+        found: dict[str, Any] = {"expected": self.expected, "window": self.window, "gap": self.gap, "fps": self.fps}
+        found |= {"crops": self.crops}
+        try:
+            Rules(expected=self.expected).check(classes)
+            if self.detector is not None:
+                found["detector"] = identity(make("detector", _spec(self.detector)))
+            if self.filters is not None:
+                found["filters"] = [identity(make("filter", _spec(text))) for text in self.filters]
+        except (ParameterError, PluginError, TypeError, ValueError) as error:
+            raise ProblemError(422, "parameter", " ".join(str(error).split())) from error
+        limits = {"min_votes": self.min_votes, "max_far": self.max_far}
+        return found | {"rules": {name: value for name, value in limits.items() if value is not None}}
+
+
+def _spec(text: str) -> Any:
+    """An id, or an identity in JSON."""
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        found = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise ParameterError(f"a plugin is {_IDENTITY}; this is no JSON: {error}") from error
+    if not isinstance(found.get("id"), str):
+        raise ParameterError(f"a plugin is {_IDENTITY}; got no id that is text")
+    return found
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number")
+
+
+class Progress(BaseModel):
+    """How far a job is."""
+
+    done: int = Field(description="Frames looked at")
+    expected: int = Field(description="Frames to look at")
+    crops: int = Field(description="Crops so far")
+
+
+class JobView(BaseModel):
+    """A job."""
+
+    id: str
+    state: Literal["queued", "running", "done", "failed"]
+    name: str
+    model: str
+    video: dict[str, Any] = Field(description="Seconds, frames, width and height in px, bytes")
+    created: str = Field(description="When it came, UTC", json_schema_extra={"format": "date-time"})
+    started: str | None = Field(description="When it began, the last time")
+    finished: str | None
+    waiting: int | None = Field(description="How many are before it in the queue")
+    progress: Progress
+    error: str | None = Field(description="Why it failed")
+    result: dict[str, Any] | None = Field(description="The verdict, without rows and crops")
+    links: dict[str, str]
+
+
+class Crop(BaseModel):
+    """What a model says of one crop."""
+
+    name: str
+    width: int
+    height: int
+    label: str | None = Field(description="The most probable class; none for a crop that is too dark")
+    probabilities: dict[str, float] | None = Field(description="Of each class, calibrated")
+    reason: str | None = Field(description="Why there is no label")
+    distance: float | None = Field(description="From the crops of the training; above 1 is far; none: not known")
+    far: bool | None
+
+
+class Classified(BaseModel):
+    """Answer of `POST /classify`, in the order of the request."""
+
+    model: str
+    simulated: bool = Field(description="Whether the model learned from simulated recordings")
+    classes: list[str]
+    crops: list[Crop]
+
+
+class Model(BaseModel):
+    """A model that may be asked for."""
+
+    name: str
+    current: bool = Field(description="Whether it is taken when no model is named")
+    usable: bool
+    error: str | None
+    classifier: str | None
+    classes: list[str] | None
+    simulated: bool | None = Field(description="Whether it learned from simulated recordings")
+    created: str | None
+    accuracy: float | None = Field(
+        description="Share of test crops that were right, in `split`; says nothing without it"
+    )
+    split: dict[str, Any] | None = Field(description="How test crops were held back from training")
+
+
+class Plugins(BaseModel):
+    """What is installed."""
+
+    detectors: list[str]
+    filters: list[str]
+    stores: list[str]
+    classifiers: list[str]
+    failed: list[str]
+
+
+class Health(BaseModel):
+    """The service answers."""
+
+    status: Literal["ok"] = "ok"
+    version: str

@@ -1,0 +1,133 @@
+"""What befalls jobs when the service, or what does the work, is ended."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from spatterlib_serve.jobs import ATTEMPTS, Jobs
+
+import spatterlib as sp
+
+
+def send(client: Any, video: Path, query: str = "") -> str:
+    with video.open("rb") as file:
+        answer = client.post(f"/predict?model=simulated{query}", files={"video": (video.name, file)})
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
+def at_work(client: Any, id_: str) -> None:
+    until = time.monotonic() + 60
+    while not client.get(f"/jobs/{id_}").json()["progress"]["done"]:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def working() -> list[str]:
+    """Processes that do the work of a service."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes()
+        except OSError:
+            continue
+        if b"spatterlib_serve.work" in command:
+            found.append(path.parent.name)
+    return found
+
+
+@pytest.mark.slow
+def test_a_job_of_a_service_that_was_killed_ends_right_in_the_next(
+    start: Callable[..., Any], long_build: Path, build: Path
+) -> None:
+    first, before = start(), working()
+    running, waiting = send(first.client, long_build), send(first.client, build)
+    at_work(first.client, running)
+    first.process.send_signal(signal.SIGKILL)
+    first.process.wait()
+    upload = first.data / "incoming" / ("0" * 32)
+    upload.mkdir()
+    (upload / "video").write_bytes(b"half an upload")
+
+    second = start()
+    done = second.wait(running)
+    own = sp.predict(long_build, "simulated", progress=False).to_dict(rows=False)
+    assert done["result"]["layers"] == own["layers"]
+    assert {**done["result"]["summary"], "seconds": 0} == {**own["summary"], "seconds": 0}
+    second.wait(waiting)
+    assert not set(working()) - set(before)
+    for id_ in (running, waiting):
+        assert second.client.delete(f"/jobs/{id_}").status_code == 204
+    assert second.left() == []
+
+
+@pytest.mark.slow
+def test_a_service_that_is_asked_to_end_ends_and_its_job_waits(start: Callable[..., Any], long_build: Path) -> None:
+    first, before = start(), working()
+    id_ = send(first.client, long_build)
+    at_work(first.client, id_)
+    first.process.send_signal(signal.SIGTERM)
+    assert first.process.wait(30) in (0, -signal.SIGTERM)
+    assert not set(working()) - set(before)
+    assert "Traceback" not in first.log.read_text()
+    assert first.left() == [f"jobs/{id_}/video"]
+    with Jobs(first.data) as jobs:
+        assert (jobs[id_].state, jobs[id_].attempts) == ("queued", 0)
+
+
+def test_a_job_that_is_removed_at_work_is_killed(serve: Callable[..., Any], long_build: Path, build: Path) -> None:
+    near, before = serve(), working()
+    running, waiting = send(near.client, long_build), send(near.client, build)
+    at_work(near.client, running)
+    assert near.client.delete(f"/jobs/{running}").status_code == 204
+    assert near.client.get(f"/jobs/{running}").status_code == 404
+    near.wait(waiting)
+    assert [name for name in near.left() if running in name] == []
+    assert not set(working()) - set(before)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [({"job_seconds": 0.3}, "took longer than 0.3 s"), ({"job_mb": 120}, "memory")],
+    ids=["time", "memory"],
+)
+def test_a_job_that_takes_more_than_it_may_fails_and_the_service_goes_on(
+    serve: Callable[..., Any], long_build: Path, settings: dict[str, Any], said: str
+) -> None:
+    near = serve(**settings | {"job_mb": 0})
+    near.service.settings = type(near.service.settings)(**vars(near.service.settings) | settings)
+    id_ = send(near.client, long_build)
+    job = near.wait(id_, "failed")
+    assert said in job["error"]
+    assert near.left() == []
+    answer = near.client.get(f"/jobs/{id_}/report")
+    assert (answer.status_code, answer.headers["content-type"]) == (409, "application/problem+json")
+    assert job["error"] in answer.json()["detail"]
+    assert near.client.get("/readyz").status_code == 200
+
+
+def test_a_video_that_ends_the_service_each_time_is_given_up(tmp_path: Path) -> None:
+    for _ in range(ATTEMPTS):
+        with Jobs(tmp_path) as jobs:
+            if jobs.count("queued") == 0:
+                (jobs.incoming / "a").mkdir()
+                (jobs.incoming / "a" / "video").write_bytes(b"video")
+                job = jobs.add(jobs.incoming / "a", "a.mp4", {"model": "simulated"}, {})
+            assert jobs.take() is not None
+    with Jobs(tmp_path) as jobs:
+        assert jobs[job.id].state == "failed"
+        assert f"ended {ATTEMPTS} times" in str(jobs[job.id].error)
+        assert list((tmp_path / "jobs").glob("*/*")) == []
+
+
+def test_files_without_a_job_are_removed_at_the_start(tmp_path: Path) -> None:
+    Jobs(tmp_path).close()
+    (tmp_path / "jobs" / "stray").mkdir()
+    (tmp_path / "jobs" / "stray" / "video").write_bytes(b"video")
+    with Jobs(tmp_path):
+        assert list((tmp_path / "jobs").glob("*/*")) == []
