@@ -36,6 +36,7 @@ BUILTINS = (
     "lenet5",
     "learning_commands",
     "streak_commands",
+    "monitor_commands",
     "onnx_model",
     "export_command",
     "new_plugin_command",
@@ -306,8 +307,8 @@ def make(kind: str, spec: Any, /, **parameters: Any) -> Any:
         spec = {"id": spec}
     if not isinstance(spec, Mapping):
         return dataclasses.replace(spec, **parameters) if parameters else spec
-    if "id" not in spec:
-        raise ParameterError(f"a {kind} needs an 'id', got {dict(spec)!r}")
+    if not isinstance(spec.get("id"), str):
+        raise ParameterError(f"a {kind} needs an 'id', a text, got {dict(spec)!r}")
     values = {key: value for key, value in {**spec, **parameters}.items() if key != "id"}
     class_ = catalog().find(kind, spec["id"])
     known = [parameter.name for parameter in dataclasses.fields(class_) if parameter.init]
@@ -322,7 +323,9 @@ def make(kind: str, spec: Any, /, **parameters: Any) -> Any:
     except (TypeError, ValueError) as error:
         if isinstance(error, ParameterError):
             raise
-        raise ParameterError(f"{kind} {spec['id']!r}: {error}") from error
+        got = ", ".join(f"{name}={value!r}" for name, value in values.items())
+        kinds = f"; got {got}, expected values such as {class_()!r}" if isinstance(error, TypeError) else ""
+        raise ParameterError(f"{kind} {spec['id']!r}: {error}{kinds}") from error
 
 
 def nearest(name: str, known: list[str]) -> str:
