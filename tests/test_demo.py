@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def test_a_sample_gives_its_verdict_and_says_that_it_is_simulated(page: Watched,
     assert page.page.locator("table.layers tbody tr").count() >= 6
     page.page.locator("#rejected .crop").first.wait_for()
     assert "Rejected by filter “area”" in page.page.locator("#rejected").inner_text()
-    assert page.page.locator("#evidence h3").all_inner_texts() == ["Surely high", "Surely low", "Least certain"]
+    assert page.page.locator("#evidence h2").all_inner_texts() == ["Surely high", "Surely low", "Least certain"]
 
 
 def test_a_click_on_the_timeline_and_on_a_crop_shows_that_frame_with_boxes(page: Watched) -> None:
@@ -64,7 +65,9 @@ def test_a_click_on_the_timeline_and_on_a_crop_shows_that_frame_with_boxes(page:
     assert page.page.locator("#verdict-frame rect.box").count() >= 1
     crop = page.page.locator("#evidence .crop").last
     crop.click()
-    page.page.locator("#verdict-frame figcaption").filter(has_text=f"Frame {crop.get_attribute('data-pick')},").wait_for()
+    page.page.locator("#verdict-frame figcaption").filter(
+        has_text=f"Frame {crop.get_attribute('data-pick')},"
+    ).wait_for()
 
 
 def test_the_timeline_zooms_by_button_drag_and_keyboard(page: Watched) -> None:
@@ -208,18 +211,27 @@ def test_no_large_frame_and_no_path_of_anybody_travels(server: Server, chromium:
     own.page.on("response", lambda response: received.append(response))
     big = own_video(tmp_path, "secret_stranger.mp4", seconds=4, width=1920, height=1080, mm_per_px=0.13)
     stranger.page.locator("#own-video input[type=file]").set_input_files(big)
-    own.page.locator("#own-video input[type=file]").set_input_files(own_video(tmp_path, "mine.mp4", width=1920, height=1080, mm_per_px=0.13))
+    own.page.locator("#own-video input[type=file]").set_input_files(
+        own_video(tmp_path, "mine.mp4", width=1920, height=1080, mm_per_px=0.13)
+    )
     for page_, name in ((stranger, "secret_stranger.mp4"), (own, "mine.mp4")):
         page_.page.locator(".headline").filter(has_text=name).wait_for()
     own.page.locator(".timeline .bar").first.click()
     image = own.page.locator("#verdict-frame image")
     image.wait_for()
     data = image.get_attribute("href") or ""
-    size = own.page.evaluate("u => { const i = new Image(); i.src = u; return i.decode().then(() => [i.naturalWidth, i.naturalHeight]) }", data)
+    size = own.page.evaluate(
+        "u => { const i = new Image(); i.src = u; return i.decode().then(() => [i.naturalWidth, i.naturalHeight]) }",
+        data,
+    )
     assert max(size) <= 960
     html = own.page.content()
     assert "secret_stranger" not in html
     assert str(server.folder) not in own.page.locator("main").inner_text()
+    videos = [path for path in server.folder.rglob("secret_stranger.mp4") if path.is_file()]
+    assert videos
+    for path in (*videos, server.log):
+        assert not own.page.request.get(f"{server.url}/gradio_api/file={path}").ok
     with own.page.expect_download() as waiting:
         own.page.locator("#get-report").click()
     waiting.value.save_as(tmp_path / "report.html")
@@ -229,3 +241,33 @@ def test_no_large_frame_and_no_path_of_anybody_travels(server: Server, chromium:
             assert "secret_stranger" not in json.dumps(response.json())
     stranger.close()
     own.close()
+
+
+@pytest.mark.torture
+def test_memory_after_fifty_runs_is_that_after_five(server: Server, chromium: Any) -> None:
+    own = Watched(chromium, server.url)
+    names = ("Low gas flow", "High gas flow", "Flow changes half-way")
+    held = []
+    for run in range(50):
+        own.sample(names[run % 3])
+        own.page.locator("#rejected .crop").first.wait_for()
+        own.page.locator(".timeline .bar").nth(run % 9).click()
+        own.page.locator("#verdict-frame svg").wait_for()
+        held.append(server.memory())
+    assert held[-1] - held[4] < 200e6, [round(size / 1e6) for size in held]
+    assert own.errors == []
+    own.close()
+
+
+@pytest.mark.torture
+def test_a_closed_page_leaves_no_files(server: Server, chromium: Any) -> None:
+    own = Watched(chromium, server.url)
+    own.sample("Low gas flow")
+    place = next(server.folder.glob("spatterlib-demo-*"))
+    before = {path for path in place.iterdir() if path.is_dir() and path.name != "uploads"}
+    own.close()
+    for _ in range(300):
+        if len([path for path in before if path.exists()]) < len(before):
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"still there: {before}")

@@ -51,7 +51,9 @@ class FrameDifference:
     [(1, 38, 28, 255), (2, 38, 28, 0)]
     """
 
-    threshold: int = field(default=20, metadata={"help": "change in grey levels (0-254) that counts", "range": (0, 254)})
+    threshold: int = field(
+        default=20, metadata={"help": "change in grey levels (0-254) that counts", "range": (0, 254)}
+    )
     blur: int = field(
         default=5, metadata={"help": "odd size of the Gaussian kernel in px, 1 = none", "range": (1, 31), "step": 2}
     )

@@ -1,0 +1,81 @@
+"""The app: one page, five tabs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+# Nothing is sent to anybody: no telemetry, no fonts or scripts from elsewhere.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+import gradio as gr
+
+from spatterlib_demo import dataset_tab, model_tab, samples, sessions, train_tab, tune_tab, verdict_tab, words
+from spatterlib_demo.look import head, style, theme
+
+__all__ = ["build", "launch"]
+
+_TITLE = (
+    '<header class="title"><div><h1>spatterlib</h1><p>See spatter in the browser: from video of laser powder-bed '
+    "fusion to a verdict on the gas flow.</p></div></header>"
+)
+
+
+def build() -> gr.Blocks:
+    """The page, not yet served."""
+    with gr.Blocks(
+        title="spatterlib: see spatter", analytics_enabled=False, fill_width=True, delete_cache=(600, 7200)
+    ) as page:
+        gr.HTML(_TITLE, elem_id="title")
+        with gr.Tab("Verdict", id="verdict") as at_verdict:
+            verdict = verdict_tab.tab()
+        with gr.Tab("Tune", id="tune") as at_tune:
+            tune = tune_tab.tab()
+        with gr.Tab("Dataset", id="dataset") as at_dataset:
+            dataset = dataset_tab.tab()
+        with gr.Tab("Train", id="train") as at_train:
+            train = train_tab.tab()
+        with gr.Tab("Model", id="model") as at_model:
+            model = model_tab.tab()
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        at_verdict.select(train_tab.models, None, verdict["model"], **quiet)
+        at_tune.select(*tune, **quiet)
+        at_dataset.select(dataset_tab.refreshed, dataset["choice"], [dataset["choice"], dataset["note"]], **quiet)
+        at_train.select(train_tab.refreshed, train["stores"], [train["stores"], train["note"]], **quiet)
+        inside = [model["model"], model["store"]]
+        at_model.select(model_tab.refreshed, inside, [*inside, model["note"]], **quiet)
+        gr.HTML(words.glossary(), elem_id="glossary")
+        page.unload(sessions.close)
+    made: gr.Blocks = page
+    return made
+
+
+def launch(host: str, port: int, *, browser: bool = True, max_size: str = "2gb") -> None:
+    """Serve the page until interrupted; see `spatterlib_demo.launch`."""
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(sessions.root() / "uploads"))
+    samples.prepare()
+    page = build()
+    page.queue(default_concurrency_limit=4)
+    page.launch(
+        server_name=host,
+        server_port=port,
+        inbrowser=browser,
+        max_file_size=max_size,
+        quiet=True,
+        prevent_thread_lock=True,
+        theme=theme(),
+        css=style(),
+        head=head(),
+        footer_links=[],
+        ssr_mode=False,
+        share=False,
+        favicon_path=Path(__file__).parent / "assets" / "icon.svg",
+    )
+    print(f"spatterlib demo: http://{host}:{port}", flush=True)  # noqa: T201
+    # Files of the sessions go at the end of the process, however it is asked to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    threading.Event().wait()

@@ -1,0 +1,165 @@
+"""The tab Train: labelled stores in, a model out, with the random and the grouped result side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+import spatterlib as sp
+from spatterlib_demo import charts, labels, sessions, verdict_tab, words
+from spatterlib_demo.controls import Controls
+from spatterlib_demo.jobs import Job, Stopped
+
+__all__ = ["refreshed", "tab"]
+
+
+def tab() -> dict[str, Any]:
+    """Build it; returns what other tabs need."""
+    ids = [id_ for id_, class_ in sp.catalog().classifiers.items() if not getattr(class_, "suffixes", ())]
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=1, min_width=270, elem_classes="side"):
+            stores = gr.CheckboxGroup([], label="Labelled stores", elem_id="train-stores")
+            network = gr.Dropdown(ids, value=ids[0], label="Network", elem_id="network")
+            compare = gr.Checkbox(True, label="Also train with random crops held back, to compare")
+            go = gr.Button("Train", variant="primary", elem_id="train")
+            cancel = gr.Button("Cancel", size="sm", elem_id="train-cancel")
+            with gr.Accordion("Settings of the network", open=False, elem_id="train-settings"):
+                controls = Controls("classifier", "c", ids, ids[0])
+        with gr.Column(scale=3, min_width=320):
+            note = gr.HTML(elem_id="train-note")
+            curves = gr.HTML(elem_id="curves")
+            result = gr.HTML(elem_id="train-result")
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    network.change(controls.shown, network, controls.groups, **quiet)
+    go.click(
+        _train(controls),
+        [stores, network, compare, *controls.components],
+        [note, curves, result],
+        concurrency_id="train",
+        concurrency_limit=1,
+        **quiet,
+    )
+    cancel.click(_cancel, None, note, queue=False, **quiet)
+    return {"stores": stores, "note": note, "done": result}
+
+
+def _cancel(request: gr.Request) -> str:
+    sessions.of(request).stop.set()
+    return words.note("Cancelling after this step …", "wait")
+
+
+def refreshed(chosen: Sequence[str], request: gr.Request) -> tuple[Any, Any]:
+    """Stores with labels, as they are when the tab is opened."""
+    session = sessions.of(request)
+    counts = {name: labels.counts_of(path) for name, path in session.stores.items()}
+    choices = [
+        (f"{name}: " + ", ".join(f"{count} {label}" for label, count in found.items()), name)
+        for name, found in counts.items()
+        if found
+    ]
+    names = [name for _, name in choices]
+    empty = "No labelled store yet: label crops in the tab Dataset, or make the practice recordings there."
+    said = "" if names else words.note(empty)
+    return gr.update(choices=choices, value=[name for name in chosen if name in names] or names), said
+
+
+def _train(controls: Controls) -> Any:
+    def train(
+        request: gr.Request, stores: list[str], network: str, compare: bool, *values: Any
+    ) -> Iterator[tuple[Any, Any, Any]]:
+        session = sessions.of(request)
+        if not stores:
+            yield words.note("Choose labelled stores first; the tab Dataset makes some.", "wait"), gr.skip(), gr.skip()
+            return
+        try:
+            chosen = controls.identity(network, values)
+            yield words.note("Reading crops …", "wait"), "", ""
+            job = Job(lambda tell: _work(session, stores, chosen, compare, tell), session.stop)
+            for said, epochs in job.follow(0.4):
+                yield words.note(escape(said), "wait"), _curves(epochs, _simulated(session, stores)), gr.skip()
+            run, evaluation, epochs = job.result()
+            name = session.add("runs", f"{network} {len(session.runs) + 1}", Path(run.path))
+            said = f"Trained. “{name}” is in the list of models now: use it in the tabs Verdict and Model."
+            yield words.note(escape(said)), _curves(epochs, run.simulated), _result(evaluation)
+        except (Stopped, Exception) as error:
+            yield words.problem(error), gr.skip(), gr.skip()
+
+    return train
+
+
+def _simulated(session: sessions.Session, stores: Sequence[str]) -> bool:
+    for name in stores:
+        with sp.open_store(session.stores[name]) as store:
+            if str((store.attrs.get("video") or {}).get("comment", "")).startswith("simulated"):
+                return True
+    return False
+
+
+def _work(
+    session: sessions.Session, stores: Sequence[str], network: Mapping[str, Any], compare: bool, tell: Any
+) -> tuple[Any, Any, list[Any]]:
+    """Train, then measure; the model that is kept holds whole recordings back where the data allow."""
+    epochs: list[Any] = []
+    title = ["Training"]
+
+    def follow(epoch: Any) -> None:
+        if epoch.ended and title[0] == "Training":
+            epochs.append(epoch)
+        done = f"epoch {epoch.number} of {epoch.of}, {epoch.done:,} of {epoch.samples:,} crops"
+        tell((f"{title[0]}: {done}, loss {epoch.loss:.3f}", list(epochs)))
+
+    tell(("Reading crops …", []))
+    paths = [str(session.stores[name]) for name in stores]
+    chosen = sp.make("classifier", network)
+    run = sp.train(paths, chosen, out=session.folder / "runs", resume=False, callbacks=[follow], progress=False)
+    title[0] = "Measuring, random crops held back"
+    splits: Any = ("original", "grouped") if compare else (run.facts["split"]["name"],)
+    return run, sp.evaluate(run, splits=splits, probes=False, notify=follow), epochs
+
+
+def _curves(epochs: Sequence[Any], simulated: bool) -> str:
+    if not epochs:
+        return ""
+    mark = " " + words.simulated_mark("") if simulated else ""
+    loss = {"training": [e.loss for e in epochs], "validation": [e.validation_loss for e in epochs]}
+    share = {"training": [e.accuracy for e in epochs], "validation": [e.validation_accuracy for e in epochs]}
+    both = charts.curves(words.term("loss") + mark, loss) + charts.curves(
+        words.term("accuracy") + mark, share, share=True
+    )
+    return f'<div class="pair">{both}</div>'
+
+
+def _result(found: Any) -> str:
+    """The splits side by side, and what the figures do not show."""
+    names = {"original": words.term("random split"), "grouped": words.term("grouped split"), "time": "blocks of time"}
+    lines = "".join(_line(outcome, names.get(outcome.split, escape(outcome.split))) for outcome in found.outcomes)
+    remarks = "".join(f"<li>{escape(remark)}</li>" for remark in found.remarks)
+    mark = words.simulated_mark("recordings") if found.simulated else ""
+    return (
+        f"<h2>How good it is {mark}</h2>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="results"><table><thead><tr><th>held back for the '
+        f'test</th><th class="n">{words.term("accuracy")}</th><th>95 % {words.term("interval")}</th>'
+        f'<th class="n">{words.term("calibration error")}</th><th class="n">tested on</th></tr></thead>'
+        f'<tbody>{lines}</tbody></table></div><ul class="warnings">{remarks}</ul>'
+    )
+
+
+def _line(outcome: Any, name: str) -> str:
+    metrics = outcome.metrics
+    if metrics is None:
+        return f'<tr><td>{name}</td><td colspan="4" class="soft">{escape(outcome.reason)}</td></tr>'
+    low, high = metrics.accuracy_interval
+    interval = f"{low:.0%} to {high:.0%}" if low == low else "too few recordings to say"
+    return (
+        f'<tr><td>{name}</td><td class="n"><b>{metrics.accuracy:.1%}</b></td><td>{interval}</td>'
+        f'<td class="n">{metrics.calibrated.error:.3f}</td><td class="n">{metrics.crops:,} crops</td></tr>'
+    )
+
+
+def models(request: gr.Request) -> Any:
+    """The list of models, for the other tabs."""
+    return gr.update(choices=verdict_tab.model_names(sessions.of(request)))

@@ -1,0 +1,30 @@
+"""Command `demo`: the app of the package `spatterlib_demo`, which comes with spatterlib and needs Gradio."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import click
+
+from spatterlib.errors import PluginError
+from spatterlib.hookspecs import hookimpl
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for the network.")
+@click.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True, help="Port.")
+@click.option("--browser/--no-browser", default=True, help="Open it in this machine's browser.  [default: browser]")
+@click.option("--max-size", default="2gb", show_default=True, help="Largest upload, such as 500mb.")
+def demo(host: str, port: int, browser: bool, max_size: str) -> None:
+    """See spatter in the browser: verdict, tuning, labels, training."""
+    if find_spec("gradio") is None:
+        raise PluginError("the demo needs Gradio, which is not installed; pip install 'spatterlib[demo]'")
+    from spatterlib_demo import launch
+
+    launch(host, port, browser=browser, max_size=max_size)
+
+
+@hookimpl
+def spatter_commands(cli: click.Group) -> None:
+    """The command of this module."""
+    cli.add_command(demo)
