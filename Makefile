@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out
 VIDEO ?=
-LEARNING := $(wildcard $(foreach name,augment classifiers dataset evaluation labels lenet5 training,tests/test_$(name).py) benchmarks/test_train.py)
+LEARNING := $(wildcard $(foreach name,augment classifiers dataset evaluation export labels lenet5 training,tests/test_$(name).py) benchmarks/test_train.py)
 
 .PHONY: run test test-torch lint bench torture clean
 
