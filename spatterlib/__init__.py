@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from spatterlib.forecasting import forecast as forecast
     from spatterlib.grouping import events as events
     from spatterlib.grouping import layers as layers
+    from spatterlib.live import watch as watch
     from spatterlib.many import extract_all as extract_all
     from spatterlib.models import load_model as load_model
     from spatterlib.outcome import Verdict as Verdict
     from spatterlib.plugins import catalog as catalog
     from spatterlib.plugins import make as make
-    from spatterlib.live import watch as watch
     from spatterlib.prediction import predict as predict
     from spatterlib.simulation import score as score
     from spatterlib.simulation import simulate as simulate
@@ -61,6 +61,7 @@ _HOMES = {
 _MODULES = (
     "calibration",
     "camera",
+    "charts",
     "errors",
     "labels",
     "measurement",

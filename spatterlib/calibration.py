@@ -28,6 +28,7 @@ __all__ = ["Calibration", "calibrate", "match_streaks", "observe", "simulated_ca
 
 GAS_RANGE = (0.2, 3.0)
 """M/s, gas speeds over which a camera is calibrated."""
+_GEOMETRY = ("frame_rate", "exposure", "mm_per_px", "homography", "gas_direction")
 _NEAR_PX = 1.5
 _MARGIN_PX = 6
 _FEWEST_FLIGHTS, _FEWEST_RECORDINGS = 200, 8
@@ -64,6 +65,22 @@ class Calibration:
         arrays |= {f"flight_{name}": value for name, value in (vars(self.flights) if self.flights else {}).items()}
         with beside(path) as part, part.open("wb") as file:
             np.savez(file, about=np.array(json.dumps(about)), **arrays)
+
+    def check(self, camera: Camera) -> None:
+        """Refuse a camera that it was not made for; machine, build, material and name may differ.
+
+        Raises
+        ------
+        ParameterError
+            If a quantity that the calibration rests on is another.
+        """
+        for name in _GEOMETRY if self.camera else ():
+            ours, theirs = (json.dumps(facts.get(name)) for facts in (self.camera, camera.identity()))
+            if ours != theirs:
+                raise ParameterError(
+                    f"the calibration was made for a camera of {name} {ours}, this one has {theirs}; "
+                    "make one with `spatterlib calibrate-camera`"
+                )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

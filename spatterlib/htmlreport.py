@@ -60,6 +60,7 @@ def page(verdict: Verdict) -> str:
         _head(facts, name),
         _section("Timeline", _timeline(verdict.layers, verdict.windows, verdict.changes, verdict.classes)),
         _section("Layers", _table(verdict.layers, "layer"), f"Layers are told apart: {facts['summary']['gap']}."),
+        *(_section(item.title, item.body) for item in verdict.sections),
         _section("Evidence", _evidence(verdict.evidence)),
         _section(f"Windows of {facts['settings'].get('window', 0):g} s", _table(verdict.windows, "window")),
         _section("What the label can and cannot mean", _meaning(facts)),

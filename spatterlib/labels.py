@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,7 +197,7 @@ def _whole_number(text: str, path: Any, line: int) -> int:
 def _of_file(index: str | os.PathLike[str], file: str, places: Mapping[tuple[str, int], str]) -> Labelled:
     path = Path(index).parent / file
     if not path.exists():
-        raise MissingFileError(f"{index} has labels for {file}, which is not beside it at {path}; put it there")
+        raise MissingFileError(f"{index} has labels for {file!r}, which is not beside it; put it into {path.parent}")
     with open_store(path) as store:
         rows = rows_of(store, str(path), list(places))
     order = np.argsort(rows, kind="stable")
@@ -293,8 +294,8 @@ def edit_labels(path: str | os.PathLike[str], changes: str | os.PathLike[str], c
 
 def _changes(path: str | os.PathLike[str], store: Store) -> Iterable[tuple[int, NDArray[np.int64], str]]:
     """(line, rows, label) of a CSV of changes."""
-    with Path(path).open(encoding="utf-8-sig") if Path(path).is_file() else _missing(path) as file:
-        spans = "start" in file.readline().split(",")
+    with Path(path).open("rb") if Path(path).is_file() else _missing(path) as file:
+        spans = b"start" in file.readline().removeprefix(BOM_UTF8).strip().split(b",")
     times = store.table["time"] if spans else None
     for number, line in _lines(path, ("start", "stop", "label") if spans else ("row", "label")):
         if times is not None:

@@ -160,7 +160,14 @@ def measure_store(
     Returns
     -------
     Measured
+
+    Raises
+    ------
+    ParameterError
+        If the calibration belongs to another camera.
     """
+    if calibration:
+        calibration.check(camera)
     finder, table = finder or Finder(), store.table
     parts = [np.empty(0, STREAK)]
     for first in range(0, len(table), _BATCH):
@@ -205,7 +212,14 @@ def describe_by(
     -------
     ndarray
         ``(groups,)`` `spatterlib.descriptors.DESCRIPTOR`.
+
+    Raises
+    ------
+    ParameterError
+        If the calibration belongs to another camera.
     """
+    if calibration:
+        calibration.check(measured.camera)
     event = events(table).number
     if by == "layer":
         group = layers(table["time"]).number

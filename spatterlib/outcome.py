@@ -18,7 +18,7 @@ from spatterlib.files import beside, write_csv, write_text
 from spatterlib.types import DETECTION
 from spatterlib.verdicts import Change, Span
 
-__all__ = ["SUFFIXES", "Evidence", "Verdict", "check_outputs", "row_dtype"]
+__all__ = ["SUFFIXES", "Evidence", "Section", "Verdict", "check_outputs", "row_dtype"]
 
 SUFFIXES = (".html", ".json", ".csv", ".parquet")
 FORMAT = 1
@@ -69,6 +69,14 @@ class Evidence:
     encoded: bytes = field(repr=False)
 
 
+@dataclass(frozen=True)
+class Section:
+    """A further section of the page of a verdict: its title, and its body as HTML."""
+
+    title: str
+    body: str = field(repr=False)
+
+
 @dataclass(frozen=True, eq=False)
 class Verdict:
     """What `predict` found.
@@ -90,6 +98,8 @@ class Verdict:
         What it was made with: video and its digest, detector, filters, model and its digest, rules, versions.
     evidence : tuple of Evidence
         Crops.
+    sections : tuple of Section
+        What its page shows besides; see `spatterlib.agreement`.
     """
 
     rows: NDArray[np.void]
@@ -100,6 +110,7 @@ class Verdict:
     classes: tuple[str, ...]
     settings: Mapping[str, Any]
     evidence: tuple[Evidence, ...] = field(default=(), repr=False)
+    sections: tuple[Section, ...] = field(default=(), repr=False)
 
     @property
     def simulated(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from spatterlib.cli import _RUN_OPTIONS, INCOMPLETE, Command, _filters, _settings, common
-from spatterlib.errors import OutputExistsError
+from spatterlib.errors import OutputExistsError, ParameterError
 from spatterlib.options import PluginCommand
 
 __all__ = ["add_to"]
@@ -47,6 +47,11 @@ def _extraction(command: Command) -> Command:
     "--crops", type=int, default=6, show_default=True, metavar="N", help="Crops of each kind shown as evidence."
 )
 @click.option("--store", metavar="STORE", help="Also keep what was extracted (.h5, .zarr).")
+@click.option(
+    "--camera", "profile", metavar="PROFILE", help="Measure streaks too: the gas-flow index beside the verdict."
+)
+@click.option("--calibration", metavar="FILE", help="Of the camera, from `calibrate-camera`.")
+@click.option("--reference", metavar="FILE", help="Control charts too; from `monitor --save-reference`.")
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
 @_filters
 @_extraction
@@ -60,6 +65,9 @@ def predict(
     out: tuple[str, ...],
     min_votes: int | None,
     max_far: float | None,
+    profile: str | None,
+    calibration: str | None,
+    reference: str | None,
     **values: Any,
 ) -> None:
     """Give a verdict on each layer of a recording.
@@ -78,8 +86,15 @@ def predict(
         max_far=usual.max_far if max_far is None else max_far,
     )
     further = {key: values[key] for key in ("expected", "window", "crops", "store", "overwrite")}
+    measured = _measuring(source, values["store"], profile, calibration, reference)
     with _hint():
-        verdict = sp.predict(source, model, out, rules=rules, progress=notifier(), **further, **options)
+        verdict = sp.predict(
+            source, model, () if measured else out, rules=rules, progress=notifier(), **further, **options
+        )
+        if measured:
+            verdict = measured(verdict)
+            for path in out:
+                verdict.save(path, overwrite=values["overwrite"])
     for line in table(verdict):
         click.echo(line)
     for path in out:
@@ -88,6 +103,46 @@ def predict(
     if summary["decoded"] < _WHOLE * summary["frames"]:
         click.echo(f"warning: only {summary['decoded']} of {summary['frames']} frames were decoded", err=True)
         ctx.exit(INCOMPLETE)
+
+
+def _measuring(
+    source: str, store: str | None, profile: str | None, calibration: str | None, reference: str | None
+) -> Callable[[Any], Any] | None:
+    """What adds the measurement to a verdict; its files are read before the work, not behind it."""
+    if profile is None:
+        if calibration or reference:
+            raise ParameterError("--calibration and --reference need --camera PROFILE")
+        return None
+    import spatterlib as sp
+    from spatterlib.stores import find_store
+
+    path = store or source
+    if store is None and not find_store(source):
+        raise ParameterError(
+            "--camera measures the crops of a store; add --store FILE, or give a store instead of a video"
+        )
+    camera = sp.camera.load_camera(profile)
+    learned = sp.calibration.Calibration.load(calibration) if calibration else None
+    base = sp.monitoring.Reference.load(reference) if reference else None
+    if learned:
+        learned.check(camera)
+    return lambda verdict: _measured(verdict, path, camera, learned, base)
+
+
+def _measured(verdict: Any, path: str, camera: Any, learned: Any, base: Any) -> Any:
+    import spatterlib as sp
+    from spatterlib import agreement
+
+    with sp.open_store(path) as opened:
+        found = sp.measurement.measure_store(opened, camera, learned)
+    if learned:
+        verdict = agreement.with_index(verdict, found, learned)
+        witnesses = [agreement.Witness(**item) for item in verdict.settings["measurement"]["layers"]]
+        for line in agreement.warnings(witnesses):
+            click.echo(f"warning: {line}", err=True)
+    if base:
+        verdict = agreement.with_charts(verdict, found, base)
+    return verdict
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import numpy as np
 
@@ -247,7 +246,11 @@ def _counts(entry: Path) -> bool:
 def _name(path: AnyPath) -> str:
     """A path or URL as text; a file URL as its path."""
     name = os.fspath(path)
-    return url2pathname(urlsplit(name).path) if name.startswith("file://") else name
+    if not name.startswith("file://"):
+        return name
+    from urllib.request import url2pathname  # loads http, ssl, socket
+
+    return url2pathname(urlsplit(name).path)
 
 
 def _is_url(path: str) -> bool:

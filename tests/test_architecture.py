@@ -79,7 +79,7 @@ def imports(path: Path) -> set[str]:
     for node in ast.walk(tree):
         if id(node) in typing_only:
             continue
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("spatterlib"):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "spatterlib":
             parts = (node.module or "").split(".")
             found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
         elif isinstance(node, ast.Import):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -11,7 +12,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from spatterlib.builtin._files import BESIDE, claim, put, read_at
 from spatterlib.errors import StoreError
@@ -61,6 +61,8 @@ def objects_at(path: str) -> Objects:
         return Folder(path)
     parts = urlsplit(path)
     if parts.scheme == "file":
+        from urllib.request import url2pathname  # loads http, ssl, socket
+
         return Folder(url2pathname(parts.path))
     return Bucket(path)
 
@@ -115,6 +117,8 @@ class Folder:
         """Make the folder if there is none, lock it, remove what a killed writer left unfinished."""
         try:
             self._root.mkdir(exist_ok=True)
+            if not os.access(self._root, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "the folder may not be written")
             descriptor = os.open(self._root, os.O_RDONLY)
         except OSError as error:
             raise StoreError(f"{self._root} cannot be written: {error.strerror}") from error

@@ -254,8 +254,11 @@ def _open(path: Path, threads: int) -> InputContainer:
     import av
 
     # The prefix keeps FFmpeg from reading a protocol into a name such as "layer 1:30.mp4".
-    source = av.open(f"file:{path}", metadata_errors="ignore")
-    stream = _stream(source)
+    try:
+        source = av.open(f"file:{path}", metadata_errors="ignore")
+        stream = _stream(source)
+    except (av.FFmpegError, IndexError) as error:
+        raise VideoError(f"{path} can no longer be read; was it moved, cut or replaced meanwhile?") from error
     stream.thread_type = "AUTO"
     stream.codec_context.thread_count = threads
     return source

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -32,6 +33,8 @@ log = logging.getLogger("spatterlib")
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 IMAGE_SUFFIXES = TIFF_SUFFIXES | {".png", ".jpg", ".jpeg", ".bmp"}
 FPS = 25.0
+# NumPy reads the head of a file as a Python literal.
+_NO_HEADER = (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError)
 _DARK = 4096  # What 12 bits hold: a 16-bit frame below that may come from a camera that leaves the upper bits empty.
 
 
@@ -119,7 +122,7 @@ class NpyFrames:
                 major = np.lib.format.read_magic(file)[0]
                 head = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
                 shape, fortran, dtype = head(file)
-            except ValueError as error:
+            except _NO_HEADER as error:
                 raise VideoError(f"{path} is no .npy file that can be read: {_one_line(error)}") from error
             offset = file.tell()
         got = f"{dtype} {shape}"
@@ -224,7 +227,7 @@ class Series:
 
     def read(self, start: int, stop: int) -> Iterator[Picture | None]:
         """Frames ``start .. stop - 1``, one item each, in order; None where one does not decode."""
-        for number, still in enumerate(self.stills.frames(start, stop), start):
+        for number, still in enumerate(_still_there(self.path, self.stills.frames(start, stop)), start):
             if still is not None and still.dtype not in (np.uint8, np.uint16, np.bool_):
                 raise VideoError(f"{self.name}: frame {number} holds {still.dtype}; convert it to 8 or 16 bits")
             yield None if still is None else RgbPicture(eight_bits(still))
@@ -237,6 +240,13 @@ class Series:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _still_there(path: str, frames: Iterator[Still | None]) -> Iterator[Still | None]:
+    try:
+        yield from frames
+    except OSError as error:
+        raise VideoError(f"{path} can no longer be read: {error.strerror}; was it moved meanwhile?") from error
 
 
 @hookimpl

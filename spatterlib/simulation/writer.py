@@ -108,6 +108,8 @@ def _check(video: Path, truth: Path, workers: int, *, overwrite: bool) -> None:
         raise ParameterError(f"a simulated recording is .mp4, .mkv or .npy, got {video.name}")
     if not video.parent.is_dir():
         raise MissingFileError(f"no folder {video.parent} to write {video.name} to; make it first")
+    if not os.access(video.parent, os.W_OK | os.X_OK):
+        raise StoreError(f"{video} cannot be written: the folder {video.parent} may not be written")
     for file in (video, truth):
         if file.exists() and not overwrite:
             raise OutputExistsError(f"{file} is there already; overwrite=True replaces it")

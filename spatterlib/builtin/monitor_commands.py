@@ -1,0 +1,209 @@
+"""Commands `monitor` and `synchronize`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from spatterlib.errors import OutputExistsError, ParameterError
+from spatterlib.files import write_csv, write_text
+from spatterlib.hookspecs import hookimpl
+
+ALARM = 5
+_SUFFIXES = (".json", ".csv", ".png", ".svg", ".pdf")
+_LINES = 40
+
+
+@click.command()
+@click.argument("stores", metavar="STORE...", nargs=-1, required=True)
+@click.option(
+    "--reference",
+    multiple=True,
+    required=True,
+    metavar="WHAT",
+    help="Good layers: a store, a file of --save-reference, or a number: the first so many of each STORE.",
+)
+@click.option("--camera", "profile", metavar="PROFILE", help="Camera profile; for stores without measured streaks.")
+@click.option("--descriptor", multiple=True, metavar="NAME", help="What is charted; repeat.  [default: six usual ones]")
+@click.option(
+    "--chart",
+    multiple=True,
+    type=click.Choice(["shewhart", "ewma", "cusum", "t2"]),
+    default=("ewma", "t2"),
+    show_default=True,
+    help="Charts that raise alarms; repeat.",
+)
+@click.option("--arl", type=float, default=370.0, show_default=True, help="Layers from one false alarm to the next.")
+@click.option("--scan-turn", type=float, metavar="DEG", help="By how much the hatch turns from layer to layer (67).")
+@click.option("--scan-start", type=float, default=0.0, show_default=True, metavar="DEG", help="Angle of layer 0.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the simulation that sets the limits.")
+@click.option("--save-reference", metavar="FILE", help="Keep what was learned (.json).")
+@click.option("-o", "--out", multiple=True, metavar="FILE", help="Write .json, .csv, or charts as .png .svg .pdf.")
+@click.option("--overwrite", is_flag=True, help="Replace existing files.")
+@click.pass_context
+def monitor(ctx: click.Context, /, stores: tuple[str, ...], reference: tuple[str, ...], **options: Any) -> None:
+    """Compare the layers of a build with reference layers: Shewhart, EWMA, CUSUM and T² charts.
+
+    Exit code 0: no alarm; 5: at least one layer with an alarm.
+    """
+    import spatterlib as sp
+
+    outs, kept = options["out"], options["save_reference"]
+    _check(stores, outs, kept, options["overwrite"])
+    first = int(reference[0]) if len(reference) == 1 and reference[0].isdigit() else 0
+    learned = None if first else _reference(reference, options)
+    if learned and options["scan_turn"] is None:
+        options |= {name: learned.about.get(name) for name in ("scan_turn", "scan_start")}
+    rows = [_rows(path, options) for path in stores]
+    alarms = 0
+    for path, (own, simulated) in zip(stores, rows, strict=True):
+        base = learned or _learn([(own[:first], simulated)], [f"first {first} layers of {path}"], options)
+        found = sp.monitoring.monitor(base, own[first:])
+        alarms += _tell(path, found, mark=simulated)
+        _write(found, Path(path).name, outs)
+        if kept:
+            base.save(kept)
+    if alarms:
+        ctx.exit(ALARM)
+
+
+def _check(stores: Sequence[str], outs: Sequence[str], kept: str | None, overwrite: bool) -> None:
+    for path in outs:
+        if Path(path).suffix.lower() not in _SUFFIXES:
+            raise ParameterError(f"charts are written as {', '.join(_SUFFIXES)}, got {path!r}")
+    if len(stores) > 1 and outs:
+        raise ParameterError(f"--out is for one store, got {len(stores)}; monitor them one by one")
+    for path in (*outs, *([kept] if kept else [])):
+        if Path(path).exists() and not overwrite:
+            raise OutputExistsError(f"{path} is there already; give another name or --overwrite")
+
+
+def _rows(path: str, options: dict[str, Any]) -> tuple[Any, bool]:
+    """Descriptors of a store's layers, from its streaks or after measuring them, and whether it is simulated."""
+    import spatterlib as sp
+
+    house = sp.measurement
+    with sp.open_store(path) as store:
+        table = store.table
+        if options["profile"] and not house.streaks_path(path).is_file():
+            found = house.measure_store(store, sp.camera.load_camera(options["profile"]))
+        else:
+            found = house.Measured.load(path, rows=len(table))
+    rows = house.describe_by(found, table, "layer")
+    if options["scan_turn"] is not None:
+        rows = sp.monitoring.turned(rows, options["scan_turn"], options["scan_start"])
+    return rows, bool(found.about["simulated"])
+
+
+def _reference(reference: Sequence[str], options: dict[str, Any]) -> Any:
+    import spatterlib as sp
+
+    if len(reference) == 1 and reference[0].endswith(".json"):
+        return sp.monitoring.Reference.load(reference[0])
+    return _learn([_rows(path, options) for path in reference], list(reference), options)
+
+
+def _learn(parts: Sequence[tuple[Any, bool]], names: Sequence[str], options: dict[str, Any]) -> Any:
+    import spatterlib as sp
+
+    about: dict[str, Any] = {
+        "recordings": [Path(name).name for name in names],
+        "simulated": any(mark for _, mark in parts),
+    }
+    if options["scan_turn"] is not None:
+        about |= {"scan_turn": options["scan_turn"], "scan_start": options["scan_start"]}
+    return sp.monitoring.learn_reference(
+        np.concatenate([rows for rows, _ in parts]),
+        options["descriptor"] or None,
+        arl=options["arl"],
+        alarms=options["chart"],
+        seed=options["seed"],
+        about=about,
+    )
+
+
+def _tell(path: str, found: Any, *, mark: bool) -> int:
+    import spatterlib as sp
+
+    base, points = found.reference, found.points
+    alarms = int(points["alarm"].sum())
+    spells = sp.monitoring.spells(points["group"].tolist(), found.alarms)
+    for first, last, text in spells[:_LINES]:
+        click.echo(f"layers {first} to {last}, the first: {text}" if last > first else f"layer {first}: {text}")
+    if len(spells) > _LINES:
+        click.echo(f"... and {len(spells) - _LINES} more; -o FILE writes all")
+    removed = base.about["removed"]
+    click.echo(
+        f"{path}: {alarms} of {len(points)} layers with an alarm"
+        f"{' (simulated recording)' if mark else ''}; reference: {base.about['layers']} layers"
+        f"{f', {len(removed)} outlying left out' if removed else ''}; without a fault one alarm in {base.arl:g} layers "
+        f"is to be expected in the mean ({' and '.join(base.alarms)} of {', '.join(base.names)})"
+    )
+    return alarms
+
+
+def _write(found: Any, title: str, outs: Sequence[str]) -> None:
+    for path in outs:
+        suffix = Path(path).suffix.lower()
+        if suffix == ".json":
+            write_text(path, json.dumps(found.to_dict(), allow_nan=False) + "\n")
+        elif suffix == ".csv":
+            lines = [(*row.tolist(), "; ".join(said)) for row, said in zip(found.points, found.alarms, strict=True)]
+            write_csv(path, [*(found.points.dtype.names or ()), "alarms"], lines)
+        else:
+            import spatterlib as sp
+
+            sp.charts.draw_charts(found, path, title)
+        click.echo(f"written: {path}")
+
+
+@click.command()
+@click.argument("stores", metavar="STORE STORE...", nargs=-1, required=True)
+@click.option("--most", type=float, metavar="S", help="Largest offset that is looked at.")
+@click.option("-o", "--out", metavar="JSON", help="Write the offsets as JSON too.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+def synchronize(stores: tuple[str, ...], most: float | None, out: str | None, overwrite: bool) -> None:
+    """Find how much later each camera started than the first, from when they see spatter.
+
+    A moment at t in the first recording is at t less the offset in the other.
+    """
+    import spatterlib as sp
+
+    if out and Path(out).exists() and not overwrite:
+        raise OutputExistsError(f"{out} is there already; give another name or --overwrite")
+    recordings = []
+    for path in stores:
+        with sp.open_store(path) as store:
+            recordings.append((store.table, store.frame_log))
+    found, closing = sp.synchrony.synchronise(recordings, most)
+    for path, item in zip(stores[1:], found, strict=True):
+        click.echo(
+            f"{path}: {item.offset:+.3f} s ({item.frames:+d} frames), correlation {item.correlation:.2f} (next best "
+            f"{item.runner_up:.2f}), agreement {item.agreement:.2f}{'' if item.sure else '; NOT SURE'}"
+        )
+        if abs(item.drift) * 1.5 > abs(item.offset / max(abs(item.frames), 1)) > 0:
+            click.echo(f"{path}: warning: the offset moves by {item.drift:+.3f} s: the clocks run apart", err=True)
+    if np.isfinite(closing):
+        click.echo(f"the offsets of all pairs close within {closing:.3f} s")
+    if out:
+        facts = [
+            {"store": path, "sure": item.sure} | {key: _plain(value) for key, value in item._asdict().items()}
+            for path, item in zip(stores[1:], found, strict=True)
+        ]
+        write_text(out, json.dumps({"first": stores[0], "offsets": facts}) + "\n")
+
+
+def _plain(value: float) -> float | None:
+    return None if value != value else value
+
+
+@hookimpl
+def spatter_commands(cli: click.Group) -> None:
+    """The commands of this module."""
+    for command in (monitor, synchronize):
+        cli.add_command(command)
