@@ -7,7 +7,7 @@ OUT ?= out
 VIDEO ?=
 LEARNING := $(wildcard $(foreach name,augment classifiers dataset evaluation export labels lenet5 training,tests/test_$(name).py) benchmarks/test_train.py)
 
-.PHONY: run test test-torch lint bench torture clean
+.PHONY: run test test-torch lint bench torture docs coverage clean
 
 $(VENV)/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -44,6 +44,7 @@ $(VENV)/torch: $(VENV)/tested
 
 test-torch: $(VENV)/torch
 	$(BIN)/python -m pytest $(LEARNING) plugins/spatterlib-torchvision -p no:xdist
+	$(BIN)/python -m pytest tests/test_docs.py -m torch -p no:xdist
 
 lint: $(VENV)/tested
 	$(BIN)/ruff check .
@@ -58,5 +59,23 @@ bench: $(VENV)/tested
 torture: $(VENV)/tested
 	$(BIN)/python -m pytest -m torture -n 2 -o addopts="-ra --import-mode=importlib --strict-markers --benchmark-disable"
 
+$(VENV)/documented: $(VENV)/tested
+	@$(BIN)/python -m pip install --quiet --group docs
+	@touch $@
+
+# Dead links, missing anchors and names that are not there are errors.
+docs: $(VENV)/documented
+	$(BIN)/python tools/write_docs.py
+	$(BIN)/zensical build --clean --strict
+
+# Compiled kernels are invisible to coverage: their tests run a second time as plain Python.
+KERNEL_TESTS := $(foreach name,augment crops detection difference grouping lenet5 streaks,tests/test_$(name).py)
+coverage: $(VENV)/examples
+	@rm -f .coverage .coverage.*
+	-$(BIN)/python -m coverage run -m pytest -p no:xdist tests
+	-NUMBA_DISABLE_JIT=1 $(BIN)/python -m coverage run -m pytest -p no:xdist -m 'not torture and not slow' -k 'not interpreter' $(KERNEL_TESTS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --skip-covered --fail-under=95
+
 clean:
-	rm -rf $(VENV) $(OUT) build dist *.egg-info
+	rm -rf $(VENV) $(OUT) site .cache .coverage .coverage.* build dist *.egg-info

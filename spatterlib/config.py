@@ -28,6 +28,22 @@ __all__ = ["effective", "load", "merge", "to_toml"]
 # Arguments of a call, not settings of the work.
 _ARGUMENTS = {"video", "out", "progress", "overwrite", "resume", "executor"}
 
+_POSITION = ((int, float, str), "a frame number, seconds or a text such as '12.5s'")
+# By key: types, how a message says that, types of what a list holds.
+_EXPECTED: dict[str, Any] = {
+    "detector": ((str, dict), "an id or a table with an id"),
+    "filters": ((list,), "a list of ids or of tables with an id", (str, dict)),
+    "start": _POSITION,
+    "stop": _POSITION,
+    "roi": ((list,), "a list of four whole numbers, px", int),
+    "fps": ((int, float), "a number of frames per second"),
+    "limit": ((int,), "a whole number"),
+    "crop_format": ((str,), "a text, 'jpeg' or 'png'"),
+    "quality": ((int,), "a whole number"),
+    "gap": ((int, float, str), "a number of seconds or 'auto'"),
+    "workers": ((int,), "a whole number"),
+}
+
 
 def known() -> dict[str, dict[str, Any]]:
     """Sections of the file, and of each its keys with their defaults."""
@@ -76,7 +92,20 @@ def load(path: str | os.PathLike[str] | None) -> dict[str, dict[str, Any]]:
                 raise ParameterError(
                     f"{file}: [{section}] has no key {key!r}{nearest(key, names)}; it has {', '.join(names)}"
                 )
+            if not _sound(key, values[key]):
+                raise ParameterError(f"{file}: [{section}] {key} is {_EXPECTED[key][1]}, not {values[key]!r}")
     return content
+
+
+def _sound(key: str, value: Any) -> bool:
+    """Whether a value is of a kind that its key may have; its range is looked at where it is used."""
+    types, _, *inner = _EXPECTED.get(key, ((object,), ""))
+    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types and object not in types):
+        return False
+    if inner and not all(isinstance(item, inner[0]) and not isinstance(item, bool) for item in value):
+        return False
+    tables = [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, Mapping)]
+    return all(isinstance(table.get("id"), str) for table in tables)
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ training leaves beside its weights what its crops looked like, and a verdict abs
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -99,16 +100,14 @@ class Familiar:
             return None
         try:
             facts = json.loads(file.read_text(encoding="utf-8"))
-            whitening = np.array(facts["whitening"], np.float64)
-            if whitening.shape != (len(facts["mean"]),) * 2:
-                raise ValueError(f"a whitening of shape {whitening.shape}")
-            return cls(
-                tuple(facts["mean"]),
-                tuple(map(tuple, facts["whitening"])),
-                float(facts["limit"]),
-                int(facts["crops"]),
-            )
-        except (ValueError, KeyError, TypeError) as error:
+            mean, whitening = (np.array(facts[name], np.float64) for name in ("mean", "whitening"))
+            if mean.ndim != 1 or whitening.shape != (len(mean),) * 2:
+                raise ValueError(f"a mean of shape {mean.shape} and a whitening of shape {whitening.shape}")
+            if not (np.isfinite(mean).all() and np.isfinite(whitening).all() and math.isfinite(facts["limit"])):
+                raise ValueError("a number is not finite")
+            rows = tuple(map(tuple, whitening.tolist()))
+            return cls(tuple(mean.tolist()), rows, float(facts["limit"]), int(facts["crops"]))
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise StoreError(f"{file} is damaged: {error}; train again, or remove it to predict without it") from error
 
 

@@ -134,8 +134,8 @@ def find_streaks(crop: Image, finder: Finder | None = None) -> NDArray[np.void]:
     >>> crop = np.zeros((60, 80, 3), np.uint8)
     >>> crop = cv2.line(crop, (10, 50), (60, 10), (180, 120, 60), 1, cv2.LINE_AA)
     >>> found = find_streaks(cv2.GaussianBlur(crop, (0, 0), 0.7))
-    >>> len(found), round(float(found["length"][0]))
-    (1, 64)
+    >>> len(found), bool(abs(found["length"][0] - np.hypot(50, 40)) < 2)
+    (1, True)
     """
     finder = finder or Finder()
     luma = _luma(crop)

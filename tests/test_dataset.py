@@ -228,7 +228,7 @@ class TestBadInput:
 
     def test_a_label_for_a_file_that_is_not_there(self, tmp_path: Path) -> None:
         (tmp_path / "index.csv").write_text("file,dataset,ds_idx,label\nlost.h5,lost_0,0,1\n")
-        self.refused(MissingFileError, "labels for lost.h5, which is not beside it", tmp_path / "index.csv")
+        self.refused(MissingFileError, "labels for 'lost.h5', which is not beside it", tmp_path / "index.csv")
 
     def test_an_index_that_is_not_there(self, tmp_path: Path) -> None:
         self.refused(MissingFileError, "no labels at", tmp_path / "index.csv")

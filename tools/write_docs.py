@@ -1,0 +1,136 @@
+"""Write the generated parts of the documentation: `python tools/write_docs.py`.
+
+`docs/cli.md` is the --help of every command; between ``<!-- hook: NAME -->`` and ``<!-- end of hook -->`` of
+`docs/plugin_hooks.md` stand signature, law and users of each hook. `tests/test_docs.py` holds that both are up to date.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import re
+import sys
+from pathlib import Path
+
+os.environ["SPATTERLIB_PLUGINS"] = ""  # built-ins only: the page must not depend on what happens to be installed
+
+ROOT = Path(__file__).parents[1]
+CLI, HOOKS = ROOT / "docs" / "cli.md", ROOT / "docs" / "plugin_hooks.md"
+WIDTH = 84
+
+CLI_HEAD = """# Command line
+
+The `--help` of every command, written by `tools/write_docs.py`. Packages that are installed beside spatterlib may
+add commands and options. Results go to stdout, messages to stderr.
+
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | refused, or something failed; one line says what |
+| 2 | wrong usage |
+| 3 | under 99.9 % of the frames decoded |
+| 4 | `verify`: the report does not hold |
+| 5 | `monitor`: at least one alarm |
+| 130 | interrupted; what was committed before can be read |
+
+"""
+
+
+def helps() -> dict[str, str]:
+    """``--help`` by command, ``""`` for the program itself, as a terminal of `WIDTH` columns shows it."""
+    from click.testing import CliRunner
+
+    from spatterlib import cli
+
+    cli.main(["--version"])  # adds the commands of modules and plugins
+    names = ["", *sorted(cli.cli.commands)]
+    runner = CliRunner(env={"COLUMNS": str(WIDTH)})
+    return {
+        name: runner.invoke(
+            cli.cli, [*name.split(), "--help"], prog_name="spatterlib", terminal_width=WIDTH, catch_exceptions=False
+        ).output
+        for name in names
+    }
+
+
+def cli_page() -> str:
+    """Text of `docs/cli.md`."""
+    parts = [f"## spatterlib {name}".rstrip() + f"\n\n```text\n{text.strip()}\n```\n" for name, text in helps().items()]
+    return CLI_HEAD + "\n".join(parts)
+
+
+def hooks() -> list[str]:
+    """Names of the hooks, in the order of `spatterlib.hookspecs`."""
+    from spatterlib import hookspecs
+
+    return [name for name in vars(hookspecs) if name.startswith("spatter_")]
+
+
+def signature(hook: str) -> str:
+    """The line of `hookspecs` that defines `hook`."""
+    from spatterlib import hookspecs
+
+    tree = ast.parse(inspect.getsource(hookspecs))
+    [node] = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == hook]
+    return f"def {hook}({ast.unparse(node.args)}) -> {ast.unparse(node.returns)}"  # type: ignore[arg-type]
+
+
+def implementing(path: Path) -> set[str]:
+    """Hooks that a module implements."""
+    return {
+        node.name
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and any("hookimpl" in ast.unparse(mark) for mark in node.decorator_list)
+    }
+
+
+def users(hook: str) -> tuple[list[str], list[str]]:
+    """Built-in modules and example packages that implement `hook`."""
+    built_in = sorted(p.stem for p in (ROOT / "spatterlib" / "builtin").glob("[!_]*.py") if hook in implementing(p))
+    examples = sorted(
+        {
+            path.relative_to(ROOT / "plugins").parts[0]
+            for path in (ROOT / "plugins").rglob("*.py")
+            if not path.name.startswith("test_") and "build" not in path.parts and hook in implementing(path)
+        }
+    )
+    return built_in, examples
+
+
+def hook_part(hook: str) -> str:
+    """What stands between the marks of `hook`."""
+    from spatterlib import hookspecs
+
+    doc = inspect.getdoc(getattr(hookspecs, hook)) or ""
+    built_in, examples = users(hook)
+    return (
+        f"```text\n{signature(hook)}\n```\n\n{doc}\n\n"
+        f"Built-in modules that use it: {', '.join(f'`{name}`' for name in built_in)}.\n"
+        f"Examples under `plugins/`: {', '.join(f'`{name}`' for name in examples)}.\n"
+    )
+
+
+def hooks_page(text: str) -> str:
+    """`text` of `docs/plugin_hooks.md` with its generated parts written anew."""
+
+    def renew(match: re.Match[str]) -> str:
+        return f"<!-- hook: {match[1]} -->\n\n{hook_part(match[1])}\n<!-- end of hook -->"
+
+    return re.sub(r"<!-- hook: (\w+) -->\n.*?<!-- end of hook -->", renew, text, flags=re.DOTALL)
+
+
+def main() -> int:
+    """Write both pages; with ``--check`` only say which is not up to date."""
+    stale = 0
+    for path, text in ((CLI, cli_page()), (HOOKS, hooks_page(HOOKS.read_text(encoding="utf-8")))):
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale += 1
+            print(f"{path.relative_to(ROOT)}: {'not up to date' if '--check' in sys.argv else 'written'}")  # noqa: T201
+            if "--check" not in sys.argv:
+                path.write_text(text, encoding="utf-8")
+    return stale if "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
