@@ -114,7 +114,8 @@ def spatter_open_video(path: str) -> Video | None:
     the same frame again whatever was read before. A picture has the size of the video, and ``picture.rgb(box)`` is
     the whole frame's uint8 RGB cut to the box. Times increase from frame to frame. ``video.identity()`` is JSON, and
     the same each time. ``video.close()`` may be called twice. A file of another kind gives None, not an error;
-    only the built-in reader of video files, which is asked last, says why a file is none. A plugin of yours is asked before the built-in readers.
+    only the built-in reader of video files, which is asked last, says why a file is none. A plugin of yours is asked
+    before the built-in readers.
     """
 
 

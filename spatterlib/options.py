@@ -145,7 +145,8 @@ def _parameters(plugins: list[tuple[str, int, Any]], own: list[click.Parameter])
 
 def _class(kind: str, spec: Any) -> tuple[str, type]:
     id_ = spec if isinstance(spec, str) else spec.get("id", "") if isinstance(spec, Mapping) else ""
-    return (id_, catalog().find(kind, id_)) if id_ else (type(spec).__name__, type(spec))
+    named = isinstance(spec, str | Mapping)
+    return (id_, catalog().find(kind, id_)) if named else (type(spec).__name__, type(spec))
 
 
 def _option(class_: type, parameter: dataclasses.Field[Any], prefix: str, index: int) -> click.Option:

@@ -211,6 +211,7 @@ def _practice(request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
     """Three recordings of low and three of high flow, extracted and labelled, to train on."""
     session = sessions.of(request)
     try:
+        session.stop.clear()
         job = Job(lambda tell: _make(session, tell), session.stop)
         for done in job.follow():
             text = f"Simulating and extracting recording {done + 1} of {len(_PRACTICE)} …"

@@ -23,7 +23,7 @@ class Job(Generic[T]):
     work : callable
         Gets a function to tell how far it is, which raises `Stopped` once it is to end.
     stop : threading.Event
-        Set to cancel.
+        Set to cancel; the caller clears it before, when it begins to show that something runs, so no click is lost.
     """
 
     def __init__(self, work: Callable[[Callable[[Any], None]], T], stop: threading.Event) -> None:
@@ -31,7 +31,6 @@ class Job(Generic[T]):
         self._result: list[T] = []
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
-        stop.clear()
         self._thread.start()
 
     def _run(self, work: Callable[[Callable[[Any], None]], T]) -> None:

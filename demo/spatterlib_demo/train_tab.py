@@ -77,6 +77,7 @@ def _train(controls: Controls) -> Any:
             return
         try:
             chosen = controls.identity(network, values)
+            session.stop.clear()
             yield words.note("Reading crops …", "wait"), "", ""
             job = Job(lambda tell: _work(session, stores, chosen, compare, tell), session.stop)
             for said, epochs in job.follow(0.4):

@@ -158,6 +158,7 @@ def _verdict(session: sessions.Session, name: str, expected: str, model: str) ->
         yield (words.note("One verdict at a time: cancel the one that runs, or wait for it.", "wait"), *keep[1:])
         return
     try:
+        session.stop.clear()
         session.verdict = None
         yield ("", verdict_view.running(0, 1, 0), None, "", "", gr.update(visible=False), None, None, None, "", "")
         yield from _until_done(session, name, expected, model)
