@@ -161,7 +161,10 @@ def to_toml(sections: Mapping[str, Mapping[str, Any]]) -> str:
     text = []
     for section, values in sections.items():
         unset = [f"# {key} is not set" for key, value in values.items() if value is None]
-        body = {key: value for key, value in values.items() if value is not None}
+        # TOML knows no null, and an edge that was left out is one.
+        partly = [key for key, value in values.items() if isinstance(value, list | tuple) and None in value]
+        unset += [f"# {key} = {values[key]} is set in part, which TOML cannot say: give it whole" for key in partly]
+        body = {key: value for key, value in values.items() if value is not None and key not in partly}
         tables = {key: body.pop(key) for key in list(body) if isinstance(body[key], Mapping)}
         plain = tomli_w.dumps(body, multiline_strings=False)
         nested = tomli_w.dumps({section: tables}) if tables else ""

@@ -259,7 +259,8 @@ def _interval(means: NDArray[np.float64], rules: Rules) -> tuple[int | None, flo
     leading, next_ = int(order[0]), int(order[1])
     if len(means) < 3:
         return leading, float(mean[leading]), np.nan, np.nan, False
-    drawn = _drawn(means, rules)
+    # In an order of their own: which crop came first must not decide which votes are drawn together.
+    drawn = _drawn(means[np.lexsort(means.T)], rules)
     share = _expanded(len(means))
     low, high = np.quantile(drawn[:, leading], [share, 1 - share])
     lead = np.quantile(drawn[:, leading] - drawn[:, next_], share)

@@ -79,3 +79,9 @@ def test_the_effective_configuration_has_every_parameter_and_is_read_back(tmp_pa
 def test_an_unknown_parameter_of_a_plugin_names_the_nearest() -> None:
     with pytest.raises(ParameterError, match="did you mean 'threshold'"):
         config.effective("extract", {"detector": {"id": "frame-difference", "treshold": 25}})
+
+
+def test_a_region_with_open_edges_is_said_and_not_written_half() -> None:
+    text = config.to_toml({"extract": {"roi": [None, 40, None, None], "workers": 1}})
+    assert "# roi" in text
+    assert tomllib.loads(text) == {"extract": {"workers": 1}}
