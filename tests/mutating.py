@@ -413,8 +413,11 @@ _VALUES += [{"id": 1}, {"id": "area", "min_area": []}, [["a"]], {"a": {}}, "12.5
 
 def retype(data: bytearray, chance: Chance) -> None:
     """A value of a JSON or TOML text replaced by one of another kind, or left out; the text itself stays sound."""
-    text = bytes(data).decode()
-    sound = json.loads(text) if text.startswith("{") else tomllib.loads(text)
+    try:
+        text = bytes(data).decode()
+        sound = json.loads(text) if text.startswith("{") else tomllib.loads(text)
+    except ValueError:
+        return
     for _ in range(chance.choice([1, 1, 2])):
         places = list(leaves(sound))
         if places:

@@ -160,7 +160,7 @@ class Original:
             return np.empty(0, FRAME_LOG)
         try:
             return _frame_log(path)
-        except (ValueError, OSError, csv.Error) as error:
+        except (ValueError, OverflowError, OSError, csv.Error) as error:
             log.warning("%s is no frame log and is left aside: %s", path, error)
             return np.empty(0, FRAME_LOG)
 
