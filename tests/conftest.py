@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+
+# One browser and one server a process: Playwright refuses a second loop beside its own.
+from demo_browser import chromium as chromium
+from demo_browser import page as page
+from demo_browser import server as server
 from recordings import RECORDINGS, existing
 from store_tools import KINDS
 

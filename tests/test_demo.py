@@ -12,9 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 from demo_browser import Server, Watched, needed
-from demo_browser import chromium as chromium
-from demo_browser import page as page
-from demo_browser import server as server
 from predictions import weights
 
 import spatterlib as sp

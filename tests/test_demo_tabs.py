@@ -10,9 +10,6 @@ from typing import Any
 
 import pytest
 from demo_browser import Server, Watched, needed
-from demo_browser import chromium as chromium
-from demo_browser import page as page
-from demo_browser import server as server
 
 import spatterlib as sp
 
