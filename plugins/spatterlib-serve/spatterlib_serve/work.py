@@ -28,6 +28,9 @@ FORMATS = (
 )
 _EVERY = 0.2  # S between two words on the progress.
 
+# What the loader of libraries and the system say where Python has no chance to raise MemoryError.
+_NO_MEMORY = ("cannot map", "failed to map", "annot allocate memory")
+
 
 def look(path: str, name: str, limits: dict[str, Any]) -> dict[str, Any]:
     """Facts about an upload, from opening it: seconds, frames, width, height.
@@ -146,11 +149,11 @@ def main() -> int:
     task = asked.pop("task")
     try:
         tell({"done": tasks[task](**asked, **({"tell": tell} if task == "judge" else {}))})
-    except MemoryError:
-        tell({"error": "more memory was needed than a job may take", "type": "MemoryError"})
-        return 1
-    except SpatterlibError as error:
-        tell({"error": " ".join(str(error).split()), "type": type(error).__name__})
+    except (MemoryError, SpatterlibError) as error:
+        said, kind = " ".join(str(error).split()), type(error).__name__
+        if isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY):
+            said, kind = "more memory was needed than a job may take", "MemoryError"
+        tell({"error": said, "type": kind})
         return 1
     return 0
 
