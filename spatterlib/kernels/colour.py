@@ -1,6 +1,6 @@
 """Colour: from a decoder's planes to RGB, and to the grey difference of two frames.
 
-Row by row over small buffers, one plain loop a step: that is what the compiler turns into vector instructions. Every
+Row by row over small buffers, plain loops: that is what the compiler turns into vector instructions. Every
 operation is cast back to 32 bits, because Numba computes in 64 and would halve the width of the vectors.
 """
 
@@ -31,63 +31,38 @@ def _luma(row: Image, matrix: NDArray[np.int32], out: NDArray[np.int32]) -> None
 
 
 @njit(cache=True, nogil=True)
-def _copy(row: Image, out: Image) -> None:
-    for j in range(out.shape[0]):
-        out[j] = row[j]
-
-
-@njit(cache=True, nogil=True)
-def _terms(
-    u: Image,
-    v: Image,
-    matrix: NDArray[np.int32],
-    red: NDArray[np.int32],
-    green: NDArray[np.int32],
-    blue: NDArray[np.int32],
-) -> None:
-    v_red, v_green, u_green, u_blue = matrix[2], matrix[3], matrix[4], matrix[5]
-    for k in range(u.shape[0]):
-        a = np.int32(np.int32(u[k]) - np.int32(128))
-        b = np.int32(np.int32(v[k]) - np.int32(128))
-        red[k] = np.int32(v_red * b)
-        green[k] = np.int32(np.int32(v_green * b) + np.int32(u_green * a))
-        blue[k] = np.int32(u_blue * a)
-
-
-@njit(cache=True, nogil=True)
-def _spread(few: NDArray[np.int32], shift: int, many: NDArray[np.int32]) -> None:
-    if shift == 0:
-        for k in range(few.shape[0]):
-            many[k] = few[k]
-    elif shift == 1:
-        for k in range(few.shape[0]):
-            many[2 * k] = few[k]
-            many[2 * k + 1] = few[k]
-    else:
-        for k in range(few.shape[0]):
-            for j in range(k << shift, (k + 1) << shift):
-                many[j] = few[k]
-
-
-@njit(cache=True, nogil=True)
 def _chroma(
     u: Image,
     v: Image,
-    left: int,
-    count: int,
+    place: tuple[np.uint64, np.uint64, np.uint64],
     shift: int,
     matrix: NDArray[np.int32],
-    few: NDArray[np.int32],
-    bytes_: Image,
     many: NDArray[np.int32],
-    start: int,
+    start: np.uint64,
 ) -> None:
-    """Terms that chroma adds to red, green and blue, for a row of luma from ``left >> shift << shift`` on."""
-    _copy(u[left >> shift :], bytes_[0, :count])
-    _copy(v[left >> shift :], bytes_[1, :count])
-    _terms(bytes_[0, :count], bytes_[1, :count], matrix, few[0, :count], few[1, :count], few[2, :count])
-    for channel in range(3):
-        _spread(few[channel, :count], shift, many[channel, start:])
+    """Terms that chroma adds to red, green and blue, `place` = row, first column, count; luma column `start` on.
+
+    Unsigned indices instead of slices: the compiler need not think of negative ones, and in narrow places making
+    slices costs more than the arithmetic.
+    """
+    row, first, count = place
+    one, half = np.uint64(1), np.int32(128)
+    for channel in range(np.uint64(3)):
+        # Factors of U and V in this channel; red has no U, blue no V.
+        of_u = matrix[4] if channel == 1 else (matrix[5] if channel == 2 else np.int32(0))
+        of_v = matrix[2] if channel == 0 else (matrix[3] if channel == 1 else np.int32(0))
+        if shift == 1:
+            for k in range(count):
+                a, b = np.int32(np.int32(u[row, first + k]) - half), np.int32(np.int32(v[row, first + k]) - half)
+                term = np.int32(np.int32(of_v * b) + np.int32(of_u * a))
+                many[channel, start + k + k] = term
+                many[channel, start + k + k + one] = term
+            continue
+        for k in range(count):
+            a, b = np.int32(np.int32(u[row, first + k]) - half), np.int32(np.int32(v[row, first + k]) - half)
+            term = np.int32(np.int32(of_v * b) + np.int32(of_u * a))
+            for n in range(start + (k << np.uint64(shift)), start + ((k + one) << np.uint64(shift))):
+                many[channel, n] = term
 
 
 @njit(cache=True, nogil=True)
@@ -133,55 +108,19 @@ def yuv_to_rgb(
     width = out.shape[1]
     skip = left - (left >> shift[0] << shift[0])
     count = (skip + width + (1 << shift[0]) - 1) >> shift[0]
-    few, halves = np.empty((3, count), np.int32), np.empty((2, count), np.uint8)
     many, luma = np.empty((3, count << shift[0]), np.int32), np.empty(width, np.int32)
     channels = np.empty((3, width), np.uint8)
     known = -1
     for i in range(out.shape[0]):
         row = (top + i) >> shift[1]
         if row != known:
-            _chroma(u[row], v[row], left, count, shift[0], matrix, few, halves, many, 0)
+            place = (np.uint64(row), np.uint64(left >> shift[0]), np.uint64(count))
+            _chroma(u, v, place, shift[0], matrix, many, np.uint64(0))
             known = row
         _luma(y[top + i, left : left + width], matrix, luma)
         for channel in range(3):
             _pack(luma, many[channel, skip:], channels[channel])
         _interleave(channels[0], channels[1], channels[2], out[i])
-
-
-@njit(cache=True, nogil=True)
-def _chroma_at(
-    u: Image,
-    v: Image,
-    place: tuple[np.uint64, np.uint64, np.uint64],
-    shift: int,
-    matrix: NDArray[np.int32],
-    many: NDArray[np.int32],
-    start: np.uint64,
-) -> None:
-    """Terms that chroma adds to red, green and blue, `place` = row, first column, count; luma column `start` on.
-
-    Unsigned indices instead of slices: the compiler need not think of negative ones, and in narrow places making
-    slices costs more than the arithmetic.
-    """
-    row, first, count = place
-    v_red, v_green, u_green, u_blue = matrix[2], matrix[3], matrix[4], matrix[5]
-    red, green, blue = np.uint64(0), np.uint64(1), np.uint64(2)
-    if shift == 1:
-        for k in range(count):
-            a = np.int32(np.int32(u[row, first + k]) - np.int32(128))
-            b = np.int32(np.int32(v[row, first + k]) - np.int32(128))
-            j = start + k + k
-            many[red, j] = many[red, j + green] = np.int32(v_red * b)
-            many[green, j] = many[green, j + green] = np.int32(np.int32(v_green * b) + np.int32(u_green * a))
-            many[blue, j] = many[blue, j + green] = np.int32(u_blue * a)
-        return
-    for k in range(count):
-        a = np.int32(np.int32(u[row, first + k]) - np.int32(128))
-        b = np.int32(np.int32(v[row, first + k]) - np.int32(128))
-        for n in range(start + (k << np.uint64(shift)), start + ((k + green) << np.uint64(shift))):
-            many[red, n] = np.int32(v_red * b)
-            many[green, n] = np.int32(np.int32(v_green * b) + np.int32(u_green * a))
-            many[blue, n] = np.int32(u_blue * a)
 
 
 @njit(cache=True, nogil=True)
@@ -245,8 +184,8 @@ def grey_change_yuv(
             known[start, 0], known[start, 1] = row, stop
             count = (skip + stop - start + (1 << shift[0]) - 1) >> shift[0]
             place = (np.uint64(row), np.uint64(left >> shift[0]), np.uint64(count))
-            _chroma_at(first[1], first[2], place, shift[0], matrix, one, np.uint64(start))
-            _chroma_at(second[1], second[2], place, shift[0], matrix, other, np.uint64(start))
+            _chroma(first[1], first[2], place, shift[0], matrix, one, np.uint64(start))
+            _chroma(second[1], second[2], place, shift[0], matrix, other, np.uint64(start))
         place = (np.uint64(top), np.uint64(left), np.uint64(stop - start))
         target = (np.uint64(i), np.uint64(start))
         _change_at(first[0], second[0], place, matrix, one, other, np.uint64(start + skip), out, target)
@@ -313,7 +252,7 @@ def measure_yuv(
             if i >> shift[1] != known:
                 known = i >> shift[1]
                 place = (np.uint64(known), np.uint64(left >> shift[0]), np.uint64(count))
-                _chroma_at(u, v, place, shift[0], matrix, many, np.uint64(0))
+                _chroma(u, v, place, shift[0], matrix, many, np.uint64(0))
             place = (np.uint64(i), np.uint64(left), np.uint64(width))
             most = max(most, _measure_at(y, place, matrix, many, np.uint64(skip), sums[k]))
         peaks[k] = (most + 16384) >> 15
