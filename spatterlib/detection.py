@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from spatterlib.errors import ContractError, ParameterError, SpatterlibError
+from spatterlib.errors import ContractError, ParameterError, SpatterlibError, one_line
 from spatterlib.plugins import describe, make
 from spatterlib.types import DETECTION, Clip, Detections, Detector, Filter, Video
 from spatterlib.video import clips, open_video, position
@@ -145,7 +145,7 @@ def _named(kind: str, plugin: Any, clip: Clip) -> Iterator[None]:
             if isinstance(error, _BrokenError)
             else f"failed {place}: {type(error).__name__}: "
         )
-        said = " ".join(str(error).split())
+        said = one_line(error)
         raise ContractError(f"{describe(kind, plugin)} {what}{said}") from error
 
 

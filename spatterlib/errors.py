@@ -4,6 +4,9 @@ Each class is also the built-in exception that a caller would catch anyway, so t
 ``except FileNotFoundError`` works without knowing spatterlib.
 """
 
+INCOMPLETE = 3
+"""Exit code of a command that did its work on less than 99.9 % of the frames."""
+
 
 class SpatterlibError(Exception):
     """Base of all errors of spatterlib; the command line prints it as one line."""
@@ -45,3 +48,8 @@ class RowError(SpatterlibError, IndexError):
 
 class LawError(SpatterlibError, AssertionError):
     """A plugin does not keep a sentence of its hook's documentation; raised by `spatterlib.testing` only."""
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, without line breaks."""
+    return " ".join(str(error).split())

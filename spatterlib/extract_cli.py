@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from spatterlib.cli import _NOTHING, _RUN_OPTIONS, _filters, _one_line, _run_options, _settings, common
-from spatterlib.errors import OutputExistsError, ParameterError, SpatterlibError
+from spatterlib.errors import OutputExistsError, ParameterError, SpatterlibError, one_line
 from spatterlib.options import PluginCommand
 from spatterlib.plugins import catalog
+from spatterlib.run_options import common, detection_options, run_options, run_settings
+from spatterlib.terminal import columns
 
 if TYPE_CHECKING:
     from spatterlib.extraction import Report
@@ -23,12 +24,17 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to"]
 
+_NOTHING = (
+    "nothing passed the filters: look at a frame with `spatterlib show VIDEO --frame N --min-area 50`, "
+    "then set --min-area and --threshold to suit your camera"
+)
+
 
 @click.command(cls=PluginCommand)
 @click.argument("videos", metavar="VIDEO...", nargs=-1, required=True)
 @click.option("-o", "--out", required=True, metavar="OUT", help="Store to make (.h5, .zarr), or a folder for several.")
-@_filters
-@_run_options
+@detection_options
+@run_options()
 @click.option("--plot", metavar="FILE", help="Also plot the timeline (PNG, PDF or SVG).")
 @click.option("--live", is_flag=True, help="Show a running graph of detections in the terminal.")
 @click.option("--resume", is_flag=True, help="Go on with a store that was cut off; in a folder this is always done.")
@@ -60,7 +66,7 @@ def extract(
     from spatterlib.terminal import notifier
     from spatterlib.video import expand
 
-    options = _settings(ctx, values) | {"overwrite": overwrite}
+    options = run_settings(ctx, values) | {"overwrite": overwrite}
     names = expand(videos)
     single = _is_store(out, names)
     if plot and (len(names) > 1 or not single):
@@ -103,7 +109,7 @@ def _executor(dask: str | None) -> Iterator[Executor | None]:
     try:
         client: Any = Client(dask, timeout=10)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
-        raise ParameterError(f"no Dask scheduler answers at {dask}: {_one_line(error)}") from error
+        raise ParameterError(f"no Dask scheduler answers at {dask}: {one_line(error)}") from error
     with client:
         yield client.get_executor()
 
@@ -152,18 +158,11 @@ _SUMMARY = ("video", "frames", "decoded", "detections", "layers", "seconds", "st
 
 
 def _table(outcomes: Sequence[Outcome]) -> str:
-    return _columns(_SUMMARY, [[_cell(outcome.row()[name]) for name in _SUMMARY] for outcome in outcomes])
+    return _lines(_SUMMARY, [[_cell(outcome.row()[name]) for name in _SUMMARY] for outcome in outcomes])
 
 
-def _columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lines with the first column to the left and the others to the right."""
-    lines = [list(header), *map(list, rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-
-    def aligned(line: Sequence[str]) -> str:
-        return "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
-
-    return "\n".join(map(aligned, lines))
+def _lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(map("  ".join, columns(header, rows)))
 
 
 def _cell(value: Any) -> str:
@@ -175,9 +174,8 @@ def _cell(value: Any) -> str:
 @click.option(
     "--sample", type=float, default=60.0, show_default=True, metavar="SECONDS", help="How much of each is looked at."
 )
-@_filters
-@_RUN_OPTIONS[1]
-@_RUN_OPTIONS[2]
+@detection_options
+@run_options(without=("limit", "gap", "workers"))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @common
 @click.pass_context
@@ -190,14 +188,14 @@ def forecast(ctx: click.Context, /, videos: tuple[str, ...], sample: float, as_j
     from spatterlib.forecasting import forecast as run
     from spatterlib.video import expand
 
-    options = _settings(ctx, values)
+    options = run_settings(ctx, values)
     told: list[Forecast] = []
     code = 0
     for video in expand(videos):
         try:
             told.append(run(video, sample=sample, **options))
         except (SpatterlibError, OSError) as error:
-            click.echo(f"error: {_one_line(error)}", err=True)
+            click.echo(f"error: {one_line(error)}", err=True)
             code = getattr(error, "exit_code", 1)
     _show(told, as_json=as_json)
     if code:
@@ -217,7 +215,7 @@ def _show(told: Sequence[Forecast], *, as_json: bool) -> None:
         return [item.video, str(item.frames), str(item.sampled), _range(item.seconds, clock), _range(item.bytes, size)]
 
     rows = [*map(line, told), *([line(together)] if len(told) > 1 else [])]
-    click.echo(_columns(("video", "frames", "looked at", "time, one worker", "store"), rows))
+    click.echo(_lines(("video", "frames", "looked at", "time, one worker", "store"), rows))
 
 
 def _range(range_: Range, text: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Executor
@@ -25,11 +24,11 @@ from spatterlib.pipeline import Batch, Crop, Source, Work, batches, cut, spread
 from spatterlib.plugins import identity
 from spatterlib.resuming import begun, is_begun
 from spatterlib.stores import check_output, create_store
-from spatterlib.terminal import notifier
+from spatterlib.terminal import told
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Detector, Filter, Store, Video
 from spatterlib.video import Recording, open_video, region
 
-__all__ = ["Progress", "Report", "extract"]
+__all__ = ["Progress", "Report", "extract", "is_whole"]
 
 # What a kill can cost at most: rows, bytes of crops, frames, seconds between two commits.
 _ROWS, _BYTES, _FRAMES, _SECONDS = 2048, 8 << 20, 16384, 10.0
@@ -91,7 +90,7 @@ class Report:
     @property
     def whole(self) -> bool:
         """Whether at least 99.9 % of the frames were decoded."""
-        return self.decoded >= _FULLY_DECODED * self.expected
+        return is_whole(self.decoded, self.expected)
 
     def __str__(self) -> str:
         share = 100 * self.spatter_frames / max(self.decoded, 1)
@@ -103,6 +102,11 @@ class Report:
             f"{self.video}: {self.decoded} of {self.expected} frames{missing}; {self.detections} detections in "
             f"{self.spatter_frames} frames ({share:.1f} %), {layers} -> {self.out}"
         )
+
+
+def is_whole(decoded: int, expected: int) -> bool:
+    """Whether so few frames are missing that nobody need be warned."""
+    return decoded >= _FULLY_DECODED * expected
 
 
 def extract(
@@ -214,7 +218,7 @@ def extract(
         resumed = 0 if store is None else len(store.frame_log)
         if store is None or not store.attrs.get("complete"):
             store, found = crew.begin(store, make, range(span.start + resumed, span.stop), limit)
-            _fill(store, found, span, limit, _notifier(progress))
+            _fill(store, found, span, limit, told(progress))
         with store:
             return _report(store, source.name, os.fspath(out), gap, began, resumed)
 
@@ -427,11 +431,3 @@ def _abandon(store: Store, pending: _Pending, error: BaseException) -> None:
         store.set_attrs({"state": state})
     with suppress(Exception):
         store.close()
-
-
-def _notifier(progress: bool | Callable[[Progress], None] | None) -> Callable[[Progress], None]:
-    if callable(progress):
-        return progress
-    if progress or (progress is None and sys.stderr.isatty()):
-        return notifier()
-    return lambda _: None

@@ -12,14 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from spatterlib.errors import ParameterError, SpatterlibError
+from spatterlib.errors import INCOMPLETE, ParameterError, SpatterlibError, one_line
 from spatterlib.extraction import Progress, Report, extract
 from spatterlib.plugins import catalog
 from spatterlib.video import expand
 
-__all__ = ["INCOMPLETE", "Outcome", "extract_all", "outcome_of", "store_of"]
+__all__ = ["Outcome", "extract_all", "outcome_of", "store_of"]
 
-INCOMPLETE = 3
 """Exit code where a recording gave less than 99.9 % of its frames."""
 
 # Recordings at a time: the caller only lists packets and writes rows, while the workers decode.
@@ -176,10 +175,10 @@ def _one(video: str, out: str, **settings: Any) -> Outcome:
     except BrokenExecutor:
         return Outcome(video, out, "failed", error=_LOST, code=1)
     except (SpatterlibError, OSError) as error:
-        return Outcome(video, out, "failed", error=_one_line(error), code=getattr(error, "exit_code", 1))
+        return Outcome(video, out, "failed", error=one_line(error), code=getattr(error, "exit_code", 1))
     except Exception as error:
         # A fault of a plugin, or ours: the other recordings do not pay for it.
-        return Outcome(video, out, "failed", error=f"{type(error).__name__}: {_one_line(error)}", code=1)
+        return Outcome(video, out, "failed", error=f"{type(error).__name__}: {one_line(error)}", code=1)
     return outcome_of(video, out, report)
 
 
@@ -189,10 +188,6 @@ def outcome_of(video: str, out: str, report: Report) -> Outcome:
         return Outcome(video, out, "incomplete", report, code=INCOMPLETE)
     state = "done" if not report.resumed else "there" if report.resumed == report.expected else "resumed"
     return Outcome(video, out, state, report)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
 
 
 def _told(outcome: Outcome, tell: Callable[[Outcome], None]) -> Outcome:

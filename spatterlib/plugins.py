@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from spatterlib import hookspecs
-from spatterlib.errors import ContractError, ParameterError, PluginError
+from spatterlib.errors import ContractError, ParameterError, PluginError, one_line
 
 if TYPE_CHECKING:
     from spatterlib.types import StoreKind
@@ -205,7 +205,7 @@ def _register(manager: pluggy.PluginManager, source: Source, entry: EntryPoint |
 
 
 def _failed(source: Source, error: BaseException) -> Source:
-    said = " ".join(str(error).split())
+    said = one_line(error)
     return dataclasses.replace(source, error=f"{type(error).__name__}: {said}")
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from spatterlib.cli import _RUN_OPTIONS, INCOMPLETE, Command, _filters, _settings, common
-from spatterlib.errors import OutputExistsError, ParameterError
+from spatterlib.errors import INCOMPLETE, OutputExistsError, ParameterError
 from spatterlib.options import PluginCommand
+from spatterlib.run_options import common, detection_options, run_options, run_settings
+from spatterlib.terminal import columns
 
 __all__ = ["add_to"]
 
@@ -18,15 +19,6 @@ FALSE = 4
 _LINES = 60
 _COLOURS = {"OK": "green", "attention": "yellow", "critical": "red", "decided": "blue"}
 _KEYS = ("detector", "filters", "start", "stop", "roi", "fps", "gap", "workers", "crop_format", "quality")
-_WHOLE = 0.999
-
-
-def _extraction(command: Command) -> Command:
-    """Options of `extract` but for --limit: a verdict is on all that was seen."""
-    kept: list[Callable[[Command], Command]] = list(_RUN_OPTIONS[1:])
-    for option in reversed(kept):
-        command = option(command)
-    return command
 
 
 @click.command(cls=PluginCommand)
@@ -53,8 +45,9 @@ def _extraction(command: Command) -> Command:
 @click.option("--calibration", metavar="FILE", help="Of the camera, from `calibrate-camera`.")
 @click.option("--reference", metavar="FILE", help="Control charts too; from `monitor --save-reference`.")
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
-@_filters
-@_extraction
+@detection_options
+# A verdict is on all that was seen.
+@run_options(without=("limit",))
 @common
 @click.pass_context
 def predict(
@@ -75,10 +68,11 @@ def predict(
     VIDEO is a recording as for `extract`, or a store that was extracted already.
     """
     import spatterlib as sp
+    from spatterlib.extraction import is_whole
     from spatterlib.terminal import notifier
     from spatterlib.verdicts import Rules
 
-    merged = _settings(ctx, values)
+    merged = run_settings(ctx, values)
     options = {key: merged[key] for key in _KEYS if key in merged}
     usual = Rules()
     rules = Rules(
@@ -100,7 +94,7 @@ def predict(
     for path in out:
         click.echo(f"report: {path}")
     summary = verdict.summary
-    if summary["decoded"] < _WHOLE * summary["frames"]:
+    if not is_whole(summary["decoded"], summary["frames"]):
         click.echo(f"warning: only {summary['decoded']} of {summary['frames']} frames were decoded", err=True)
         ctx.exit(INCOMPLETE)
 
@@ -157,10 +151,7 @@ def table(verdict: Any) -> Iterator[str]:
     """Lines for the terminal: the layers, then the whole."""
     head = ("layer", "from s", "to s", "class", "probability", "95 %", "votes", "crops", "state", "why")
     shown = verdict.layers[:_LINES]
-    cells = [head, *(_cells(span) for span in shown)]
-    widths = [max(len(row[number]) for row in cells) for number in range(len(head))]
-    for number, row in enumerate(cells):
-        words = [_aligned(word, width, column) for column, (word, width) in enumerate(zip(row, widths, strict=True))]
+    for number, words in enumerate(columns(head, [_cells(span) for span in shown], left=(3, 8, 9))):
         if number:
             words[8] = click.style(words[8], fg=_COLOURS.get(shown[number - 1].state))
         yield "  ".join(words).rstrip() if shown else ""
@@ -171,10 +162,6 @@ def table(verdict: Any) -> Iterator[str]:
     split, accuracy = model["split"], model["accuracy"]
     if split and accuracy is not None:
         yield f"model {model['name']}: {accuracy:.1%} of crops right in its {split['name']} split by {split['by']}"
-
-
-def _aligned(word: str, width: int, column: int) -> str:
-    return word.ljust(width) if column in (3, 8, 9) else word.rjust(width)
 
 
 def _cells(span: Any) -> Sequence[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +26,7 @@ from spatterlib.plugins import identity
 from spatterlib.provenance import code_digest, model_facts, versions
 from spatterlib.sightings import Look, Scorer, Sightings, evidence_rows, from_store, from_video
 from spatterlib.stores import find_store, is_simulated, open_store
-from spatterlib.terminal import notifier
+from spatterlib.terminal import told
 from spatterlib.types import Detections, Detector, Filter, Video
 from spatterlib.verdicts import Change, Rules, Span, State, changes, judge
 from spatterlib.video import open_video, region
@@ -178,7 +177,7 @@ def sightings(
 ) -> tuple[Sightings, dict[str, Any]]:
     """Rows with probabilities of a video or store (of a store: of `rows` only), and what they were made with."""
     found = Sightings(Scorer.of(run), keep)
-    notify = _notifier(progress)
+    notify = told(progress)
     is_store = isinstance(source, str | os.PathLike) and find_store(source)
     collect = _of_store if is_store else _of_video
     settings = collect(source, found, options, notify, workers, rows)
@@ -250,12 +249,6 @@ class _Told:
         if not frames and len(table):
             self.done = max(self.done, min(int(table["frame"][-1]) + 1, self.expected))
         self.notify(Progress(self.done, self.expected, self.rows, table))
-
-
-def _notifier(progress: bool | Callable[[Progress], None] | None) -> Callable[[Progress], None]:
-    if callable(progress):
-        return progress
-    return notifier() if progress or (progress is None and sys.stderr.isatty()) else lambda _: None
 
 
 def _path(source: Any) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from spatterlib.extraction import Progress
 
-__all__ = ["bar", "graph", "lines", "notifier"]
+__all__ = ["bar", "columns", "graph", "lines", "notifier", "told"]
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _WIDTH = 40
@@ -23,6 +23,23 @@ def notifier(*, live: bool = False, stream: TextIO | None = None) -> Callable[[P
     if not stream.isatty():
         return lines(stream)
     return graph(stream) if live else bar(stream)
+
+
+def told(progress: bool | Callable[[Progress], None] | None) -> Callable[[Progress], None]:
+    """Whom a function tells how far it is: a callable itself; True is a bar, None a bar on a terminal only."""
+    if callable(progress):
+        return progress
+    return notifier() if progress or (progress is None and sys.stderr.isatty()) else lambda _: None
+
+
+def columns(header: Sequence[str], rows: Sequence[Sequence[str]], left: Container[int] = (0,)) -> list[list[str]]:
+    """The header and rows with each cell as wide as its column, flush right but in the columns `left`."""
+    lines = [list(header), *map(list, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        [word.ljust(width) if place in left else word.rjust(width) for place, (word, width) in enumerate(cells)]
+        for cells in (list(zip(line, widths, strict=True)) for line in lines)
+    ]
 
 
 def bar(stream: TextIO) -> Callable[[Progress], None]:

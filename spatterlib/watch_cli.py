@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 
-from spatterlib.cli import Command, _filters, _settings, common
 from spatterlib.errors import OutputExistsError, ParameterError, SpatterlibError
 from spatterlib.options import PluginCommand
+from spatterlib.run_options import Command, common, detection_options, run_settings
 
 __all__ = ["add_to"]
 
@@ -26,7 +26,7 @@ _APART = ("start", "stop", "fps", "limit", "workers")
 
 def _looking(command: Command) -> Command:
     """Options of the detector and the filters, those aside that need a recording."""
-    command = _filters(command)
+    command = detection_options(command)
     kept: Any = command
     hidden: list[click.Parameter] = kept.__click_params__
     for option in hidden:
@@ -96,7 +96,7 @@ def watch(
             raise ParameterError(f"--{name.replace('_', '-')} belongs to recordings; a stream has no such")
     if values["gap"] == "auto":
         raise ParameterError("--gap needs seconds: 'auto' needs the whole build; take what `spatterlib predict` found")
-    merged = _settings(ctx, values)
+    merged = run_settings(ctx, values)
     options = {key: merged[key] for key in _KEYS if merged.get(key) not in (None, "auto")}
     given = {"min_votes": min_votes, "max_far": max_far}
     rules = Rules(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]

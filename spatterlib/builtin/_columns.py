@@ -34,7 +34,7 @@ from spatterlib.builtin._rows import (
     storable,
     unset,
 )
-from spatterlib.errors import ParameterError, StoreError
+from spatterlib.errors import ParameterError, StoreError, one_line
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Image
 
 __all__ = ["ColumnStore", "Medium", "Range"]
@@ -396,7 +396,7 @@ class ColumnStore:
         except StoreError:
             raise
         except (OSError, RuntimeError) as error:
-            reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+            reason = getattr(error, "strerror", None) or one_line(error)
             raise StoreError(f"{self._path} cannot be written: {reason}; what was there before is kept") from error
 
     def _fetch(self, array: str, ranges: Sequence[Range]) -> list[bytes]:
@@ -405,7 +405,7 @@ class ColumnStore:
         except StoreError:
             raise
         except OSError as error:
-            reason = error.strerror or " ".join(str(error).split())
+            reason = error.strerror or one_line(error)
             raise StoreError(f"{self._path} cannot be read: {reason}") from error
 
     def _array(self, array: str, dtype: np.dtype[Any], count: int, start: int = 0) -> NDArray[Any]:

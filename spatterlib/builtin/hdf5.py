@@ -28,7 +28,7 @@ from spatterlib.builtin._files import BESIDE, claim, lock, read_at, sync_folder
 from spatterlib.builtin._journal import Shadow, journal_of, replay
 from spatterlib.builtin._layout import Layout, change, found, make
 from spatterlib.builtin._rows import Header, blank
-from spatterlib.errors import MissingFileError, SpatterlibError, StoreError
+from spatterlib.errors import MissingFileError, SpatterlibError, StoreError, one_line
 from spatterlib.hookspecs import hookimpl
 from spatterlib.types import Store, StoreKind
 
@@ -221,7 +221,7 @@ def _told(path: str) -> Iterator[None]:
     except SpatterlibError:
         raise
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise StoreError(f"{path} is no HDF5 file of spatterlib that can be read: {reason}") from error
 
 
@@ -288,7 +288,7 @@ def _create(path: str, header: Header, arrays: Mapping[str, NDArray[Any]]) -> _F
             os.close(descriptor)
             Path(beside).unlink(missing_ok=True)
         if isinstance(error, OSError) and not isinstance(error, SpatterlibError):
-            reason = error.strerror or " ".join(str(error).split())
+            reason = error.strerror or one_line(error)
             raise StoreError(f"{path} cannot be created: {reason}") from error
         raise
     finally:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from spatterlib.builtin._still import Still, decode_still, eight_bits
 from spatterlib.builtin._tiff import TiffPages
 from spatterlib.crops import MAX_PIXELS
-from spatterlib.errors import MissingFileError, VideoError
+from spatterlib.errors import MissingFileError, VideoError, one_line
 from spatterlib.hookspecs import hookimpl
 from spatterlib.types import Picture, RgbPicture, Video
 
@@ -123,7 +123,7 @@ class NpyFrames:
                 head = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
                 shape, fortran, dtype = head(file)
             except _NO_HEADER as error:
-                raise VideoError(f"{path} is no .npy file that can be read: {_one_line(error)}") from error
+                raise VideoError(f"{path} is no .npy file that can be read: {one_line(error)}") from error
             offset = file.tell()
         got = f"{dtype} {shape}"
         if dtype.kind not in "ub" or dtype.itemsize > 2:
@@ -293,7 +293,3 @@ def _opened(path: str, stills: Stills, kind: str) -> Series:
             eight_bits(first).max(),
         )
     return Series(path, stills, kind, first.shape[1], first.shape[0], str(first.dtype))
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

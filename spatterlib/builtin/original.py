@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from spatterlib.builtin._files import BESIDE, put
 from spatterlib.builtin._rows import decoded, row_numbers
 from spatterlib.crops import decode, encode
-from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, StoreError
+from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, StoreError, one_line
 from spatterlib.hookspecs import hookimpl
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Image, Store, StoreKind
 
@@ -209,7 +209,7 @@ class Original:
             try:
                 crops = [_plain(value) for value in dataset[begin : begin + count]]
             except (OSError, RuntimeError) as error:
-                reason = " ".join(str(error).split())
+                reason = one_line(error)
                 raise StoreError(f"{self._path}: dataset {dataset.name} is damaged: {reason}") from error
             self._block = (block, crops)
         return crops[row % count]

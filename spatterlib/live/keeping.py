@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.errors import one_line
 from spatterlib.stores import create_store
 from spatterlib.types import DETECTION, FRAME_LOG, Detections
 
@@ -104,5 +105,5 @@ class Keeper:
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:
-        self.problem = " ".join(str(error).split())
+        self.problem = one_line(error)
         log.error("%s: nothing more is kept, the watch goes on: %s", self.path, self.problem)

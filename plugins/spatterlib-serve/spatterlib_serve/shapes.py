@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from spatterlib.errors import ParameterError, PluginError
+from spatterlib.errors import ParameterError, PluginError, one_line
 from spatterlib_serve.problems import ProblemError
 
 __all__ = [
@@ -74,7 +74,7 @@ class PredictOptions(BaseModel):
             if self.filters is not None:
                 found["filters"] = [identity(make("filter", _spec(text))) for text in self.filters]
         except (ParameterError, PluginError, TypeError, ValueError) as error:
-            raise ProblemError(422, "parameter", " ".join(str(error).split())) from error
+            raise ProblemError(422, "parameter", one_line(error)) from error
         limits = {"min_votes": self.min_votes, "max_far": self.max_far}
         return found | {"rules": {name: value for name, value in limits.items() if value is not None}}
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from spatterlib.errors import ParameterError, SpatterlibError, VideoError
+from spatterlib.errors import ParameterError, SpatterlibError, VideoError, one_line
 
 __all__ = ["FORMATS", "judge", "look"]
 
@@ -150,7 +150,7 @@ def main() -> int:
     try:
         tell({"done": tasks[task](**asked, **({"tell": tell} if task == "judge" else {}))})
     except (MemoryError, SpatterlibError) as error:
-        said, kind = " ".join(str(error).split()), type(error).__name__
+        said, kind = one_line(error), type(error).__name__
         if isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY):
             said, kind = "more memory was needed than a job may take", "MemoryError"
         tell({"error": said, "type": kind})

@@ -1,0 +1,138 @@
+"""Options that several commands share: how loud they are, what they look at, how they run."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from spatterlib import config as configuration
+from spatterlib.errors import ParameterError
+from spatterlib.options import settings, with_parameters
+
+__all__ = ["Command", "common", "detection_options", "run_options", "run_settings"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+log = logging.getLogger("spatterlib")
+
+
+class _Json(logging.Formatter):
+    """One JSON object per line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return json.dumps(
+            {"time": self.formatTime(record), "level": record.levelname, "message": record.getMessage()}
+            | ({"error": self.formatException(record.exc_info)} if record.exc_info else {})
+        )
+
+
+def _be_verbose(_: click.Context, __: click.Parameter, count: int) -> None:
+    if count:
+        log.setLevel(logging.DEBUG if count > 1 else logging.INFO)
+
+
+def _log_to(_: click.Context, __: click.Parameter, path: str | None) -> None:
+    if path:
+        try:
+            handler = logging.FileHandler(path, encoding="utf-8")
+        except OSError as error:
+            raise ParameterError(f"cannot write the log file {path}: {error.strerror}") from error
+        handler.setFormatter(_Json())
+        handler.setLevel(logging.DEBUG)
+        log.addHandler(handler)
+        log.setLevel(min(log.level or logging.INFO, logging.INFO))
+
+
+def common(command: Command) -> Command:
+    """Give a command the options `-v` and `--log-file`."""
+    verbose = click.option(
+        "-v",
+        "--verbose",
+        count=True,
+        expose_value=False,
+        callback=_be_verbose,
+        help="Say more; -vv: also tracebacks.",
+    )
+    log_file = click.option(
+        "--log-file",
+        metavar="FILE",
+        expose_value=False,
+        callback=_log_to,
+        help="Append the log as JSON lines.",
+    )
+    return verbose(log_file(command))
+
+
+def detection_options(command: Command) -> Command:
+    """Give a command the options that say what is looked at and by which plugins."""
+    options = [
+        click.option("--detector", metavar="ID", help="Detector to use.  [default: frame-difference]"),
+        click.option(
+            "--filter",
+            "filters",
+            metavar="ID",
+            multiple=True,
+            help="Filter; repeat for several.  [default: area, blue, black]",
+        ),
+        click.option("--original", is_flag=True, help="Do what the original research script did, faults included."),
+        click.option("--config", "config_file", metavar="FILE", help="TOML file with settings; options win over it."),
+        click.option("--start", metavar="POSITION", help="First frame: a number (250) or a time (12.5s, 1:23.5)."),
+        click.option("--stop", metavar="POSITION", help="Frame behind the last."),
+        click.option("--left", type=int, metavar="PX", help="Left bound of what is looked at."),
+        click.option("--right", type=int, metavar="PX", help="Right bound, not included."),
+        click.option("--top", type=int, metavar="PX", help="Upper bound."),
+        click.option("--bottom", type=int, metavar="PX", help="Lower bound, not included."),
+        click.option("--fps", type=float, help="The camera's frames per second, if the file's times are not its own."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+_RUN_OPTIONS = {
+    "limit": click.option("--limit", type=int, metavar="N", help="Stop after N detections."),
+    "crop_format": click.option(
+        "--crop-format", type=click.Choice(["jpeg", "png"]), help="How crops are encoded.  [default: jpeg]"
+    ),
+    "quality": click.option("--quality", type=int, help="JPEG quality, 1-100.  [default: 95]"),
+    "gap": click.option("--gap", metavar="SECONDS", help="Pause that separates layers.  [default: auto]"),
+    "workers": click.option(
+        "--workers", type=int, metavar="N", help="Parts of the video worked on side by side.  [default: 1]"
+    ),
+}
+
+
+def run_options(*, without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
+    """Give a command the options of a run of `extract`, some aside."""
+
+    def give(command: Command) -> Command:
+        for name in reversed([name for name in _RUN_OPTIONS if name not in without]):
+            command = _RUN_OPTIONS[name](command)
+        return command
+
+    return give
+
+
+def run_settings(ctx: click.Context, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of `extract` from file, `--original` and options."""
+    given = {key: values[key] for key in configuration.known()["extract"] if values.get(key) not in (None, ())}
+    bounds = tuple(values[side] for side in ("left", "top", "right", "bottom"))
+    if any(bound is not None for bound in bounds):
+        given["roi"] = (bounds[0] or 0, bounds[1] or 0, bounds[2], bounds[3])
+    if given.get("gap", "auto") != "auto":
+        given["gap"] = _seconds(given["gap"])
+    if "filters" in given:
+        given["filters"] = list(given["filters"])
+    merged = settings(values["config_file"], original=values["original"], given=given)
+    return with_parameters(ctx, merged, values)
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ParameterError(f"--gap needs seconds or 'auto', got {text!r}") from error
