@@ -24,8 +24,16 @@ def note(page: Watched, place: str, text: str) -> None:
 
 def set_slider(page: Watched, name: str, value: float) -> None:
     number = page.page.locator(f"#{name} input[type=number]")
-    number.fill(str(value))
-    number.press("Enter")
+    held = "([place, value]) => [...document.querySelectorAll(`#${place} input`)].every(it => +it.value === value)"
+    # A group that is still opening drops what is typed into it; a person would see that and type again.
+    for _ in range(20):
+        number.fill(str(value))
+        number.press("Enter")
+        number.blur()
+        page.page.wait_for_timeout(300)
+        if page.page.evaluate(held, [name, value]):
+            return
+    raise AssertionError(f"the slider {name} does not take {value}")
 
 
 def caption(page: Watched, text: str) -> None:

@@ -28,16 +28,16 @@ def at_work(client: Any, id_: str) -> None:
         time.sleep(0.02)
 
 
-def working() -> list[str]:
-    """Processes that do the work of a service."""
+def working(data: Path) -> list[str]:
+    """Processes that do the work of the service with these data; services of other tests have their own."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            command = path.read_bytes()
+            command, environ = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
         except OSError:
             continue
-        if b"spatterlib_serve.work" in command:
-            found.append(path.parent.name)
+        if b"spatterlib_serve.work" in command and b"TMPDIR=%b/" % bytes(data) in environ:
+            found.append(process.name)
     return found
 
 
@@ -45,9 +45,10 @@ def working() -> list[str]:
 def test_a_job_of_a_service_that_was_killed_ends_right_in_the_next(
     start: Callable[..., Any], long_build: Path, build: Path
 ) -> None:
-    first, before = start(), working()
+    first = start()
     running, waiting = send(first.client, long_build), send(first.client, build)
     at_work(first.client, running)
+    assert working(first.data)
     first.process.send_signal(signal.SIGKILL)
     first.process.wait()
     upload = first.data / "incoming" / ("0" * 32)
@@ -60,7 +61,7 @@ def test_a_job_of_a_service_that_was_killed_ends_right_in_the_next(
     assert done["result"]["layers"] == own["layers"]
     assert {**done["result"]["summary"], "seconds": 0} == {**own["summary"], "seconds": 0}
     second.wait(waiting)
-    assert not set(working()) - set(before)
+    assert not working(first.data)
     for id_ in (running, waiting):
         assert second.client.delete(f"/jobs/{id_}").status_code == 204
     assert second.left() == []
@@ -68,12 +69,13 @@ def test_a_job_of_a_service_that_was_killed_ends_right_in_the_next(
 
 @pytest.mark.slow
 def test_a_service_that_is_asked_to_end_ends_and_its_job_waits(start: Callable[..., Any], long_build: Path) -> None:
-    first, before = start(), working()
+    first = start()
     id_ = send(first.client, long_build)
     at_work(first.client, id_)
+    assert working(first.data)
     first.process.send_signal(signal.SIGTERM)
     assert first.process.wait(30) in (0, -signal.SIGTERM)
-    assert not set(working()) - set(before)
+    assert not working(first.data)
     assert "Traceback" not in first.log.read_text()
     assert first.left() == [f"jobs/{id_}/video"]
     with Jobs(first.data) as jobs:
@@ -81,14 +83,15 @@ def test_a_service_that_is_asked_to_end_ends_and_its_job_waits(start: Callable[.
 
 
 def test_a_job_that_is_removed_at_work_is_killed(serve: Callable[..., Any], long_build: Path, build: Path) -> None:
-    near, before = serve(), working()
+    near = serve()
     running, waiting = send(near.client, long_build), send(near.client, build)
     at_work(near.client, running)
+    assert working(near.data)
     assert near.client.delete(f"/jobs/{running}").status_code == 204
     assert near.client.get(f"/jobs/{running}").status_code == 404
     near.wait(waiting)
     assert [name for name in near.left() if running in name] == []
-    assert not set(working()) - set(before)
+    assert not working(near.data)
 
 
 @pytest.mark.parametrize(
