@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from spatterlib.simulation import score as score
     from spatterlib.simulation import simulate as simulate
     from spatterlib.stores import convert as convert
+    from spatterlib.stores import is_simulated as is_simulated
     from spatterlib.stores import open_store as open_store
     from spatterlib.training import train as train
     from spatterlib.types import DETECTION as DETECTION
@@ -52,7 +53,7 @@ _HOMES = {
     "plugins": ("catalog", "make"),
     "prediction": ("predict",),
     "simulation": ("score", "simulate"),
-    "stores": ("convert", "open_store"),
+    "stores": ("convert", "is_simulated", "open_store"),
     "training": ("train",),
     "types": ("DETECTION", "Clip"),
     "verification": ("verify",),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["beside", "write_csv", "write_text"]
+import numpy as np
+
+__all__ = ["beside", "plain", "write_csv", "write_text"]
 
 
 @contextmanager
@@ -47,3 +50,24 @@ def write_csv(path: str | os.PathLike[str], header: Sequence[str], lines: Iterab
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(lines)
+
+
+def plain(value: Any, digits: int | None = None) -> Any:
+    """What JSON can say: without NaN and infinity (None instead), NumPy scalars and tuples.
+
+    Parameters
+    ----------
+    value : object
+        Mappings and sequences of any depth.
+    digits : int, optional
+        Behind the point, to which numbers are rounded.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, digits) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, digits) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if not isinstance(value, float):
+        return value
+    return None if not math.isfinite(value) else value if digits is None else round(value, digits)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.errors import OutputExistsError, ParameterError, PluginError, StoreError
-from spatterlib.files import beside, write_csv, write_text
+from spatterlib.files import beside, plain, write_csv, write_text
 from spatterlib.types import DETECTION
 from spatterlib.verdicts import Change, Span
 
@@ -146,8 +146,8 @@ class Verdict:
             found["evidence"] = [
                 asdict(item) | {"encoded": base64.b64encode(item.encoded).decode()} for item in self.evidence
             ]
-        plain: dict[str, Any] = _plain(found)
-        return plain
+        said: dict[str, Any] = plain(found)
+        return said
 
     def _columns(self) -> dict[str, NDArray[Any]]:
         """Columns of the rows, one per class for the probabilities."""
@@ -216,17 +216,6 @@ def _pyarrow() -> Any:
             "a .parquet file needs pyarrow; install it with: pip install 'spatterlib[parquet]'"
         ) from error
     return pa
-
-
-def _plain(value: Any) -> Any:
-    """Without NaN, infinity, NumPy scalars and tuples."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def check_outputs(paths: Sequence[str | os.PathLike[str]], *, overwrite: bool = False) -> None:

@@ -28,7 +28,7 @@ from spatterlib.sightings import Look, Scorer, Sightings, evidence_rows, from_st
 from spatterlib.stores import find_store, is_simulated, open_store
 from spatterlib.terminal import told
 from spatterlib.types import Detections, Detector, Filter, Video
-from spatterlib.verdicts import Change, Rules, Span, State, changes, judge
+from spatterlib.verdicts import Change, Rules, Span, State, changes, judge_rows
 from spatterlib.video import open_video, region
 
 __all__ = ["predict"]
@@ -324,21 +324,7 @@ def _spans(
     found = []
     for index in range(count):
         own = rows[order[cuts[index] : cuts[index + 1]]]
-        times = own["time"]
-        span = edges[index] if edges else (float(times.min()), float(times.max()))
-        found.append(
-            judge(
-                times,
-                own["event"],
-                own["probabilities"],
-                classes,
-                rules,
-                distances=own["distance"],
-                frames=own["frame"],
-                number=index + 1,
-                span=span,
-            )
-        )
+        found.append(judge_rows(own, classes, rules, index + 1, edges[index] if edges else None))
     return tuple(found)
 
 

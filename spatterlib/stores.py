@@ -258,7 +258,24 @@ def _is_url(path: str) -> bool:
 
 
 def is_simulated(attrs: Mapping[str, Any]) -> bool:
-    """As the store says, or the recording's own mark that the simulator leaves in the container."""
+    """Whether a store holds crops of a simulated recording.
+
+    Parameters
+    ----------
+    attrs : mapping
+        ``store.attrs``, or a mapping with the identity of a recording at ``"video"``.
+
+    Returns
+    -------
+    bool
+        As the store says, or the recording's own mark that the simulator leaves in the container.
+
+    Examples
+    --------
+    >>> import spatterlib as sp
+    >>> sp.is_simulated({"video": {"comment": "simulated by spatterlib"}}), sp.is_simulated({})
+    (True, False)
+    """
     video = attrs.get("video") or {}
     marked = attrs.get("simulated") or video.get("simulated")
     return bool(marked) or str(video.get("comment", "")).startswith("simulated")

@@ -226,6 +226,30 @@ def judge(
     )
 
 
+def judge_rows(
+    rows: NDArray[np.void],
+    classes: Sequence[str],
+    rules: Rules,
+    number: int,
+    span: tuple[float, float] | None = None,
+) -> Span:
+    """`judge` on rows of a verdict, see `spatterlib.outcome.row_dtype`; by default from first to last of them."""
+    times = rows["time"]
+    if span is None and len(rows):
+        span = float(times.min()), float(times.max())
+    return judge(
+        times,
+        rows["event"],
+        rows["probabilities"],
+        classes,
+        rules,
+        distances=rows["distance"],
+        frames=rows["frame"],
+        number=number,
+        span=span,
+    )
+
+
 def votes(
     times: NDArray[np.float64], events: NDArray[np.int64], probabilities: NDArray[np.float64], seconds: float
 ) -> NDArray[np.float64]:

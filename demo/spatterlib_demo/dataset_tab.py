@@ -117,7 +117,7 @@ def _montage(session: sessions.Session, path: Path, column: str, least: str, mos
         shown = rows[(min(number, pages) - 1) * _PAGE :][:_PAGE]
         names, values, times = labels.labels_of(store), store.column(column), store.table["time"]
         crops = store.encoded([int(row) for row in shown])
-        simulated = str((store.attrs.get("video") or {}).get("comment", "")).startswith("simulated")
+        simulated = sp.is_simulated(store.attrs)
     buttons = [
         crop_button(
             encoded_uri(crop),

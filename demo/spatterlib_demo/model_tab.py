@@ -155,7 +155,7 @@ def _measure(model: str, request: gr.Request) -> tuple[str, str]:
             rows = np.flatnonzero(np.isin(names, run.classes))[:_MEASURED]
             if not len(rows):
                 continue
-            simulated |= str((store.attrs.get("video") or {}).get("comment", "")).startswith("simulated")
+            simulated |= sp.is_simulated(store.attrs)
             found = run.probabilities(store.read(rows.tolist()))
             best, top = found.argmax(1), found.max(1)
             hit = np.array(run.classes)[best] == names[rows]

@@ -95,7 +95,7 @@ def _train(controls: Controls) -> Any:
 def _simulated(session: sessions.Session, stores: Sequence[str]) -> bool:
     for name in stores:
         with sp.open_store(session.stores[name]) as store:
-            if str((store.attrs.get("video") or {}).get("comment", "")).startswith("simulated"):
+            if sp.is_simulated(store.attrs):
                 return True
     return False
 

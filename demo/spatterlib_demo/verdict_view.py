@@ -44,7 +44,7 @@ def headline(verdict: sp.Verdict, name: str) -> str:
     """The answer in large letters, and what it rests on."""
     facts, model = verdict.summary, verdict.settings["model"]
     marks = []
-    if verdict.settings["video"] and _simulated_video(verdict):
+    if verdict.settings["video"] and sp.is_simulated(verdict.settings):
         marks.append(simulated_mark("recording: computed, not filmed"))
     if model["simulated"]:
         marks.append(simulated_mark("model: learned from simulated recordings only, never tested on a machine"))
@@ -57,10 +57,6 @@ def headline(verdict: sp.Verdict, name: str) -> str:
         f"of {facts['events']:,} {term('spatter')} events, in {facts['seconds']:.1f} s.</p>"
         f'<p class="marks">{" ".join(marks)}</p></div>'
     )
-
-
-def _simulated_video(verdict: sp.Verdict) -> bool:
-    return str((verdict.settings["video"] or {}).get("comment", "")).startswith("simulated")
 
 
 def _title(verdict: sp.Verdict) -> str:
@@ -160,7 +156,7 @@ def frame(verdict: sp.Verdict, video: Path, number: int) -> str:
     rows = verdict.rows[verdict.rows["frame"] == number]
     boxes = [(row, *_box(row["probabilities"], verdict.classes)) for row in rows]
     text = f"Frame {number}, {time:.2f} s: {len(rows)} spatter"
-    mark = " (simulated)" if _simulated_video(verdict) else ""
+    mark = " (simulated)" if sp.is_simulated(verdict.settings) else ""
     picture_ = boxed(rgb, boxes, text)
     return f'<figure class="frame">{picture_}<figcaption aria-live="polite">{escape(text + mark)}</figcaption></figure>'
 

@@ -11,7 +11,7 @@ import click
 import numpy as np
 
 from spatterlib.errors import OutputExistsError, ParameterError
-from spatterlib.files import write_csv, write_text
+from spatterlib.files import plain, write_csv, write_text
 from spatterlib.hookspecs import hookimpl
 
 ALARM = 5
@@ -78,7 +78,11 @@ def _check(stores: Sequence[str], outs: Sequence[str], kept: str | None, overwri
             raise ParameterError(f"charts are written as {', '.join(_SUFFIXES)}, got {path!r}")
     if len(stores) > 1 and outs:
         raise ParameterError(f"--out is for one store, got {len(stores)}; monitor them one by one")
-    for path in (*outs, *([kept] if kept else [])):
+    _must_be_free([*outs, *([kept] if kept else [])], overwrite)
+
+
+def _must_be_free(paths: Sequence[str], overwrite: bool) -> None:
+    for path in paths:
         if Path(path).exists() and not overwrite:
             raise OutputExistsError(f"{path} is there already; give another name or --overwrite")
 
@@ -174,8 +178,7 @@ def synchronize(stores: tuple[str, ...], most: float | None, out: str | None, ov
     """
     import spatterlib as sp
 
-    if out and Path(out).exists() and not overwrite:
-        raise OutputExistsError(f"{out} is there already; give another name or --overwrite")
+    _must_be_free([out] if out else [], overwrite)
     recordings = []
     for path in stores:
         with sp.open_store(path) as store:
@@ -192,14 +195,10 @@ def synchronize(stores: tuple[str, ...], most: float | None, out: str | None, ov
         click.echo(f"the offsets of all pairs close within {closing:.3f} s")
     if out:
         facts = [
-            {"store": path, "sure": item.sure} | {key: _plain(value) for key, value in item._asdict().items()}
+            {"store": path, "sure": item.sure} | plain(item._asdict())
             for path, item in zip(stores[1:], found, strict=True)
         ]
         write_text(out, json.dumps({"first": stores[0], "offsets": facts}) + "\n")
-
-
-def _plain(value: float) -> float | None:
-    return None if value != value else value
 
 
 @hookimpl

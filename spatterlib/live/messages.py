@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from spatterlib.files import plain
 from spatterlib.verdicts import Span
 
 __all__ = ["COMMON", "FIELDS", "human", "line", "message", "span_fields"]
@@ -107,17 +108,7 @@ def message(kind: str, /, **values: Any) -> dict[str, Any]:
     found = {"type": kind, "at": datetime.now(UTC).isoformat(timespec="milliseconds"), **values}
     if set(found) != known:
         raise TypeError(f"{kind} has fields {sorted(known)}, got {sorted(found)}")
-    return {name: _plain(value) for name, value in found.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return round(value, 6) if abs(value) < float("inf") else None
-    return value
+    return {name: plain(value, 6) for name, value in found.items()}
 
 
 def span_fields(span: Span) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,9 +10,8 @@ from numpy.typing import NDArray
 from spatterlib.grouping import events
 from spatterlib.outcome import row_dtype
 from spatterlib.types import Detections
-from spatterlib.verdicts import Rules, Span, judge
 
-__all__ = ["Rolling", "add", "finished", "forget", "span_of"]
+__all__ = ["Rolling", "add", "finished", "forget"]
 
 # Fields that joining looks at.
 _SEEN = ("frame", "time", "x", "y", "width", "height", "area", "peak")
@@ -121,24 +119,3 @@ def forget(state: Rolling, done: int, since: float) -> Rolling:
     rows = state.rows
     keep = (rows["layer"] > done) | (rows["time"] >= since)
     return replace(state, rows=rows if keep.all() else rows[keep], done=max(done, state.done))
-
-
-def span_of(
-    rows: NDArray[np.void],
-    classes: Sequence[str],
-    rules: Rules,
-    number: int,
-    span: tuple[float, float] | None = None,
-) -> Span:
-    """Verdict on some rows."""
-    return judge(
-        rows["time"],
-        rows["event"],
-        rows["probabilities"],
-        classes,
-        rules,
-        distances=rows["distance"],
-        frames=rows["frame"],
-        number=number,
-        span=span or ((float(rows["time"].min()), float(rows["time"].max())) if len(rows) else None),
-    )

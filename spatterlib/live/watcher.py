@@ -26,7 +26,7 @@ from spatterlib.live.senders import Sender
 from spatterlib.models import Run
 from spatterlib.sightings import Look, Scorer
 from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detector, Filter, Picture
-from spatterlib.verdicts import Rules, Span
+from spatterlib.verdicts import Rules, Span, judge_rows
 from spatterlib.video import region
 
 __all__ = ["Plan", "Summary", "Watcher"]
@@ -165,7 +165,7 @@ class Watcher:
         shown = [flash[20:70, 30:90], *clip.crops(table)]
         probabilities, distances = self.scorer([self.plan.look(crop) for crop in shown])
         state = rolling.add(self.rolling, table, probabilities[1:], distances[1:], self.plan.gap)
-        rolling.span_of(state.rows, self.plan.run.classes, self.draft, 1)
+        judge_rows(state.rows, self.plan.run.classes, self.draft, 1)
 
     def run(self, stopped: Callable[[], bool]) -> Summary:
         """Watch, and leave a store that says whether it is whole."""
@@ -285,7 +285,7 @@ class Watcher:
         """Final verdicts on layers that have ended."""
         for number in numbers:
             rows = self.rolling.rows[self.rolling.rows["layer"] == number]
-            span = rolling.span_of(rows, self.plan.run.classes, self.plan.rules, number)
+            span = judge_rows(rows, self.plan.run.classes, self.plan.rules, number)
             self._layers.append(span)
             self._spans["layer"] = span
             found = self._say("layer", span, final=True)
@@ -322,9 +322,9 @@ class Watcher:
         number = self.rolling.layer
         begin = max(since, self._begin)
         count = int((self._now - self._begin) / self.plan.window) + 1
-        spans = {"window": rolling.span_of(rows[rows["time"] >= since], classes, self.draft, count, (begin, self._now))}
+        spans = {"window": judge_rows(rows[rows["time"] >= since], classes, self.draft, count, (begin, self._now))}
         if number > self.rolling.done:
-            spans["layer"] = rolling.span_of(rows[rows["layer"] == number], classes, self.draft, number)
+            spans["layer"] = judge_rows(rows[rows["layer"] == number], classes, self.draft, number)
         for scope, span in spans.items():
             if scope == self.plan.alarm:
                 self._step(span, None)
