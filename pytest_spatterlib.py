@@ -24,7 +24,11 @@ def isolated_catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
             isolated_catalog("spatterlib-mine")
             assert "mine" in spatterlib.catalog().detectors
     """
-    from spatterlib.plugins import catalog
+    from spatterlib.plugins import catalog, commands
+
+    def forget() -> None:
+        catalog.cache_clear()
+        commands.cache_clear()
 
     names: list[str] = []
     modules: list[str] = []
@@ -38,13 +42,13 @@ def isolated_catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
             modules.append(_put(site, distribution, source, version))
         names.append(distribution)
         monkeypatch.setenv("SPATTERLIB_PLUGINS", ",".join(names))
-        catalog.cache_clear()
+        forget()
 
-    catalog.cache_clear()
+    forget()
     yield install
     for module in modules:
         sys.modules.pop(module, None)
-    catalog.cache_clear()
+    forget()
 
 
 def _put(site: Path, distribution: str, source: str, version: str) -> str:

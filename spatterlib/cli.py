@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from spatterlib import config as configuration
 from spatterlib import extract_cli, predict_cli, watch_cli
 from spatterlib.errors import ParameterError, SpatterlibError, one_line
 from spatterlib.options import PluginCommand
-from spatterlib.plugins import catalog, nearest
+from spatterlib.plugins import commands, nearest
 from spatterlib.run_options import common, detection_options, run_options, run_settings
 
 __all__ = ["cli", "main"]
@@ -61,6 +60,8 @@ def info(path: str, as_json: bool) -> None:
 
 
 def _facts(path: str) -> dict[str, Any]:
+    import numpy as np
+
     from spatterlib.models import RECORD, read_facts
     from spatterlib.stores import find_store, open_store
     from spatterlib.video import open_video
@@ -80,6 +81,8 @@ def _facts(path: str) -> dict[str, Any]:
 
 
 def _store_facts(store: Any) -> dict[str, Any]:
+    import numpy as np
+
     from spatterlib.grouping import layers
 
     table, frame_log, attrs = store.table, store.frame_log, dict(store.attrs)
@@ -198,7 +201,7 @@ for _module in (extract_cli, predict_cli, watch_cli):
 def _add_commands(group: click.Group) -> None:
     """Commands of plugins; one that fails is named, one whose name is taken is left out, the rest goes on."""
     before = dict(group.commands)
-    for source, _, error in catalog().ask("spatter_commands", built_in_first=True, cli=group):
+    for source, _, error in commands().ask("spatter_commands", built_in_first=True, cli=group):
         if error:
             log.warning("%s failed to add its commands: %s: %s", source, type(error).__name__, one_line(error))
         for name, command in before.items():

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 __all__ = ["beside", "plain", "write_csv", "write_text"]
 
 
@@ -66,7 +64,7 @@ def plain(value: Any, digits: int | None = None) -> Any:
         return {str(key): plain(item, digits) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item, digits) for item in value]
-    if isinstance(value, np.generic):
+    if hasattr(value, "item"):
         value = value.item()
     if not isinstance(value, float):
         return value

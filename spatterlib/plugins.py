@@ -7,7 +7,7 @@ import importlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
@@ -31,13 +31,15 @@ BUILTINS = (
     "original",
     "container",
     "images",
+    "lenet5",
+    "onnx_model",
+)
+COMMANDS = (
     "commands",
     "simulate_command",
-    "lenet5",
     "learning_commands",
     "streak_commands",
     "monitor_commands",
-    "onnx_model",
     "export_command",
     "new_plugin_command",
     "demo_command",
@@ -165,8 +167,8 @@ class Catalog:
         )
 
 
-def _candidates() -> Iterator[tuple[Source, EntryPoint | None]]:
-    for name in BUILTINS:
+def _candidates(built_in: Sequence[str]) -> Iterator[tuple[Source, EntryPoint | None]]:
+    for name in built_in:
         yield Source(f"spatterlib.builtin.{name}"), None
     wanted = os.environ.get("SPATTERLIB_PLUGINS")
     names = None if wanted is None else {_normal(name) for name in wanted.split(",") if name.strip()}
@@ -259,9 +261,32 @@ def catalog() -> Catalog:
     >>> sorted(sp.catalog().filters)
     ['area', 'black', 'blue', 'region']
     """
+    return _gathered((*BUILTINS, *COMMANDS))
+
+
+@cache
+def commands() -> Catalog:
+    """What may add commands: without the built-in modules that add none, which NumPy comes with.
+
+    So `spatterlib --help` starts at once.
+
+    Returns
+    -------
+    Catalog
+
+    Examples
+    --------
+    >>> from spatterlib.plugins import commands
+    >>> commands().stores.keys() & {"hdf5", "zarr"}
+    set()
+    """
+    return _gathered(COMMANDS)
+
+
+def _gathered(built_in: Sequence[str]) -> Catalog:
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
-    sources = [_register(manager, source, entry) for source, entry in _candidates()]
+    sources = [_register(manager, source, entry) for source, entry in _candidates(built_in)]
     merged = {kind: _merge(manager, sources, kind) for kind in KINDS}
     everything = {(kind, id_): tuple(found) for kind, (_, all_) in merged.items() for id_, found in all_.items()}
     return Catalog(

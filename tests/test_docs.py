@@ -267,9 +267,8 @@ def test_the_glossary_is_sorted() -> None:
 # Starting
 
 
-# Processor time over bare Python, as a ratio to NumPy's: 0.23 and 2.96 where NumPy took 89 ms (a loaded machine). The
-# import keeps well below 150 ms. The command line needs NumPy, and loads all built-in plugins to know their options.
-LIMITS = {"import spatterlib": 1.5, "import spatterlib.cli as c; c.main(['--help'])": 4.0}
+# Processor time over bare Python, as a ratio to NumPy's. Measured: 21 and 113 ms to NumPy's 124; 150 is the aim.
+LIMITS = {"import spatterlib": 0.5, "import spatterlib.cli as c; c.main(['--help'])": 1.2}
 
 
 def processor_time(code: str) -> float:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from spatterlib.errors import ParameterError
 from spatterlib.hookspecs import hookimpl
@@ -244,6 +243,8 @@ def label(
 
     Without options it says how many crops have which label.
     """
+    import numpy as np
+
     import spatterlib as sp
 
     house = sp.labels

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from spatterlib.errors import OutputExistsError, ParameterError
 from spatterlib.files import plain, write_csv, write_text
@@ -113,6 +113,8 @@ def _reference(reference: Sequence[str], options: dict[str, Any]) -> Any:
 
 
 def _learn(parts: Sequence[tuple[Any, bool]], names: Sequence[str], options: dict[str, Any]) -> Any:
+    import numpy as np
+
     import spatterlib as sp
 
     about: dict[str, Any] = {
@@ -191,7 +193,7 @@ def synchronize(stores: tuple[str, ...], most: float | None, out: str | None, ov
         )
         if abs(item.drift) * 1.5 > abs(item.offset / max(abs(item.frames), 1)) > 0:
             click.echo(f"{path}: warning: the offset moves by {item.drift:+.3f} s: the clocks run apart", err=True)
-    if np.isfinite(closing):
+    if math.isfinite(closing):
         click.echo(f"the offsets of all pairs close within {closing:.3f} s")
     if out:
         facts = [

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from spatterlib.errors import OutputExistsError
 from spatterlib.files import write_csv
 from spatterlib.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @click.command("check-camera")
@@ -49,7 +52,7 @@ def calibrate_camera(profile: str, out: str, recordings: int, crops: int, seed: 
     found = sp.calibration.calibrate(camera, recordings, crops, seed)
     found.save(out)
     flights = "speeds of whole flights" if found.flights else "speeds by exposure"
-    index = f"gas-flow index, error {np.expm1(float(found.gas.error)):.0%}" if found.gas else "no gas-flow index"
+    index = f"gas-flow index, error {math.expm1(float(found.gas.error)):.0%}" if found.gas else "no gas-flow index"
     click.echo(f"{out}: calibrated by simulation, {flights}, {index}")
 
 
@@ -106,11 +109,11 @@ def _mark(found: Any) -> str:
 
 def _line(by: str, row: np.void) -> str:
     text = f"{by} {row['group']}: {row['streaks']} streaks, {row['rate']:.1f} per crop"
-    if np.isfinite(row["speed_50"]):
+    if math.isfinite(row["speed_50"]):
         text += f", {row['speed_50']:.2f} m/s (80 % in {row['speed_10']:.2f}-{row['speed_90']:.2f})"
-    if np.isfinite(row["drift"]):
+    if math.isfinite(row["drift"]):
         text += f", drift {row['drift']:+.2f}"
-    if np.isfinite(row["gas_speed"]):
+    if math.isfinite(row["gas_speed"]):
         text += f", gas {row['gas_speed']:.2f} m/s ({row['gas_low']:.2f}-{row['gas_high']:.2f})"
     return text
 
