@@ -17,7 +17,6 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import spatterlib as sp
-from spatterlib.crops import encode
 from spatterlib.dataset import load_dataset
 from spatterlib.fitting import fit
 from spatterlib.learning import Epoch, Preprocessing, Samples
@@ -40,29 +39,24 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def pictures(count: int) -> list[bytes]:
-    """Encoded crops of the published sizes."""
-    random = np.random.default_rng(11)
-    found = []
-    for _ in range(count):
-        height, width = random.integers(60, 140), random.integers(80, 180)
-        y, x = np.mgrid[:height, :width]
-        glow = 220 * np.exp(-((x - width / 2) ** 2 + (y - height / 2) ** 2) / random.uniform(100, 900))
-        found.append(
-            encode(
-                np.clip(glow[..., None] * [1, 0.8, 0.5] + random.normal(20, 4, (height, width, 1)), 0, 255).astype(
-                    np.uint8
-                )
-            )
-        )
+@pytest.fixture(scope="session")
+def encoded(tmp_path_factory: pytest.TempPathFactory, measuring: bool) -> list[bytes]:
+    """Encoded crops of simulated recordings, which are calibrated against the published sizes."""
+    folder, found = tmp_path_factory.mktemp("crops"), []
+    for flow in ("low", "high"):
+        video = folder / f"{flow}.mp4"
+        sp.simulate(video, gas_flow=flow, seconds=24 if measuring else 4, seed=11)
+        sp.extract(video, video.with_suffix(".h5"), progress=False)
+        with sp.open_store(video.with_suffix(".h5")) as store:
+            found += store.encoded(range(len(store)))
     return found
 
 
 @pytest.fixture(scope="session")
-def research_files(tmp_path_factory: pytest.TempPathFactory, measuring: bool) -> Callable[[int], dict[str, int]]:
+def research_files(tmp_path_factory: pytest.TempPathFactory, encoded: list[bytes]) -> Callable[[int], dict[str, int]]:
     """``{file: label}``: two files in the research layout that hold `count` crops together."""
     folder = tmp_path_factory.mktemp("research")
-    crops = np.array(pictures(200 if measuring else 40))
+    crops = np.array(encoded)
 
     def make(count: int) -> dict[str, int]:
         for label in (0, 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import time
 from collections.abc import Callable
@@ -65,6 +66,25 @@ def test_a_job_of_a_service_that_was_killed_ends_right_in_the_next(
     for id_ in (running, waiting):
         assert second.client.delete(f"/jobs/{id_}").status_code == 204
     assert second.left() == []
+
+
+@pytest.mark.torture
+def test_twenty_kills_at_random_moments_of_a_job(start: Callable[..., Any], long_build: Path) -> None:
+    own = sp.predict(long_build, "simulated", progress=False).to_dict(rows=False)["layers"]
+    moments = random.Random(5)
+    for _ in range(20):
+        service = start()
+        id_ = send(service.client, long_build)
+        time.sleep(moments.uniform(0, 2.5))
+        service.process.send_signal(signal.SIGKILL)
+        service.process.wait()
+        service = start()
+        assert service.wait(id_)["result"]["layers"] == own
+        assert not working(service.data)
+        assert service.client.delete(f"/jobs/{id_}").status_code == 204
+        assert service.left() == []
+        service.process.terminate()
+        service.process.wait()
 
 
 @pytest.mark.slow
