@@ -7,13 +7,13 @@ simulated videos; the tables of videos go all the way from pixels.
 
 from __future__ import annotations
 
-import re
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from pages import put
 
 import spatterlib as sp
 from spatterlib.agreement import BORDER, with_index
@@ -334,10 +334,7 @@ def _witnesses(name: str, rows: list[Any]) -> str:
 
 def write(name: str, text: str) -> None:
     """Put a table between its marks."""
-    begin_, end = f"<!-- {name}: written by control_study.py -->", f"<!-- end of {name} -->"
-    page = PAGE.read_text(encoding="utf-8")
-    page = re.sub(f"{begin_}.*?{end}", lambda _: f"{begin_}\n\n{text}\n\n{end}", page, flags=re.DOTALL)
-    PAGE.write_text(page, encoding="utf-8")
+    put(PAGE, f"<!-- {name}: written by control_study.py -->", f"<!-- end of {name} -->", text)
     sys.stdout.write(f"{name}\n{text}\n")
     sys.stdout.flush()
 

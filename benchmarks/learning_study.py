@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pages import put, say
 
 import spatterlib as sp
 from spatterlib.dataset import Dataset, load_dataset
@@ -54,12 +55,6 @@ def recordings(design: str) -> list[tuple[str, str, dict[str, Any]]]:
         for index, flow in enumerate(FLOWS)
         for number in range(8)
     ]
-
-
-def say(text: str) -> None:
-    """A line of progress."""
-    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
-    sys.stdout.flush()
 
 
 def make_stores(folder: Path, design: str, crops: int) -> dict[str, str]:
@@ -237,13 +232,6 @@ def _span(rows: list[dict[str, Any]]) -> str:
     return f"{min(seconds):.0f} to {max(seconds):.0f} s"
 
 
-def write(text: str) -> None:
-    """Put the tables between the marks in the document."""
-    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
-    _, _, behind = rest.partition(END)
-    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{behind}")
-
-
 def main() -> None:
     """Everything that is not there yet, then the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -266,7 +254,7 @@ def main() -> None:
         text = table(rows, full)
         sys.stdout.write(text + "\n")
         if not options.dry:
-            write(text)
+            put(DOCUMENT, BEGIN, END, text)
 
 
 if __name__ == "__main__":

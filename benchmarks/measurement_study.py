@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 import sys
 import tempfile
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from pages import put
 
 import spatterlib as sp
 from spatterlib.calibration import Calibration, calibrate, observe, simulated_camera, streak_points
@@ -299,10 +299,7 @@ def cost_table(calibration: Calibration) -> str:
 
 def write(name: str, text: str) -> None:
     """Put a table between its marks."""
-    begin, end = f"<!-- {name}: written by measurement_study.py -->", f"<!-- end of {name} -->"
-    page = PAGE.read_text(encoding="utf-8")
-    page = re.sub(f"{begin}.*?{end}", lambda _: f"{begin}\n\n{text}\n\n{end}", page, flags=re.DOTALL)
-    PAGE.write_text(page, encoding="utf-8")
+    put(PAGE, f"<!-- {name}: written by measurement_study.py -->", f"<!-- end of {name} -->", text)
     sys.stdout.write(f"{name}\n{text}\n")
     sys.stdout.flush()
 

@@ -14,6 +14,7 @@ from unittest import mock
 
 import cv2
 import numpy as np
+from pages import say
 
 import spatterlib as sp
 from spatterlib.crops import encode
@@ -189,12 +190,6 @@ def timed(settings: Any, path: Path, homes: dict[str, Any]) -> dict[str, float]:
             stack.enter_context(mock.patch.object(place, last, watched(name, getattr(place, last))))
         watched("all", sp.simulate)(path, settings, overwrite=True)
     return spent
-
-
-def say(text: str) -> None:
-    """One line, at once."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 def main(wanted: list[str]) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
+
+from pages import put
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- ratios: written by make bench -->", "<!-- end of ratios -->"
@@ -48,10 +49,7 @@ def page(result: dict[str, Any]) -> str:
 
 def main(path: str) -> None:
     """Replace what stands between the two marks."""
-    text = PAGE.read_text(encoding="utf-8")
-    pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
-    written = page(json.loads(Path(path).read_text(encoding="utf-8")))
-    PAGE.write_text(pattern.sub(lambda _: f"{BEGIN}\n\n{written}\n\n{END}", text), encoding="utf-8")
+    put(PAGE, BEGIN, END, page(json.loads(Path(path).read_text(encoding="utf-8"))))
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ import argparse
 import json
 import shutil
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pages import put, say
 
 import spatterlib as sp
 from spatterlib.files import write_text
@@ -32,12 +32,6 @@ TRAINING, BUILDS = 16, 12
 TRAINING_SECONDS, BUILD_SECONDS = 70.0, 74.0
 DOCUMENT = Path(__file__).parents[1] / "docs" / "prediction.md"
 BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"
-
-
-def say(text: str) -> None:
-    """A line of progress."""
-    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
-    sys.stdout.flush()
 
 
 def simulate(path: Path, **parameters: Any) -> Path:
@@ -201,13 +195,6 @@ def _line(preset: str, title: str, rows: list[dict[str, Any]]) -> str:
     return f"| {preset} | {title} | {total} | {' | '.join(cells)} |"
 
 
-def write(text: str) -> None:
-    """Put the tables between the marks in the document."""
-    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
-    _, _, behind = rest.partition(END)
-    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{behind}")
-
-
 def main() -> None:
     """Everything that is not there yet, then the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -226,7 +213,7 @@ def main() -> None:
     text = table(rows, run)
     sys.stdout.write(text + "\n")
     if not options.dry:
-        write(text)
+        put(DOCUMENT, BEGIN, END, text)
 
 
 if __name__ == "__main__":
