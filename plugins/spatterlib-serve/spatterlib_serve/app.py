@@ -78,6 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
     guard = [Security(_guard(settings.keys))] if settings.keys else []
     errors = problems_of(401) if settings.keys else {}
     _add_jobs(app, service, guard, errors)
+    _add_results(app, service, guard, errors)
     _add_crops(app, service, guard, errors)
     _add_health(app, service)
     _describe(app)
@@ -100,13 +101,7 @@ def _guard(keys: Sequence[str]) -> Any:
 def _add_jobs(app: FastAPI, service: Service, guard: list[Any], errors: dict[Any, Any]) -> None:
     settings = service.settings
 
-    async def known(id: JobId) -> Job:  # noqa: A002 - the name in the path
-        try:
-            return service.jobs[id]
-        except KeyError:
-            raise ProblemError(404, "no-job", f"there is no job {id}; it may have been removed") from None
-
-    known_job = Annotated[Job, Depends(known)]
+    known_job = _known(service)
     gone = errors | problems_of(404, 422)
     taken = errors | problems_of(408, 413, 415, 422, 429, 507)
     location = {202: {"headers": {"Location": {"description": "Of the job", "schema": {"type": "string"}}}}}
@@ -137,6 +132,10 @@ def _add_jobs(app: FastAPI, service: Service, guard: list[Any], errors: dict[Any
         """Cancel a job, whatever it is doing, and remove all that there is of it."""
         await service.remove(job)
 
+
+def _add_results(app: FastAPI, service: Service, guard: list[Any], errors: dict[Any, Any]) -> None:
+    known_job = _known(service)
+    missing = errors | problems_of(404, 409, 422)
     page = {
         200: {"content": {"text/html": {"schema": {"type": "string"}}}, "description": "A page that holds all it shows"}
     }
@@ -145,7 +144,7 @@ def _add_jobs(app: FastAPI, service: Service, guard: list[Any], errors: dict[Any
         "/jobs/{id}/report",
         dependencies=guard,
         response_class=FileResponse,
-        responses=gone | problems_of(409) | page,
+        responses=missing | page,
         tags=["jobs"],
     )
     async def report(job: known_job) -> FileResponse:
@@ -158,12 +157,24 @@ def _add_jobs(app: FastAPI, service: Service, guard: list[Any], errors: dict[Any
         "/jobs/{id}/rows",
         dependencies=guard,
         response_class=FileResponse,
-        responses=gone | problems_of(409) | table,
+        responses=missing | table,
         tags=["jobs"],
     )
     async def rows(job: known_job) -> FileResponse:
         """Every crop with its event, layer and probabilities, as CSV."""
         return FileResponse(_result(service, job, "rows.csv"), media_type="text/csv", filename=f"{job.id}.csv")
+
+
+def _known(service: Service) -> Any:
+    """The job of the id in the path."""
+
+    async def known(id: JobId) -> Job:  # noqa: A002 - the name in the path
+        try:
+            return service.jobs[id]
+        except KeyError:
+            raise ProblemError(404, "no-job", f"there is no job {id}; it may have been removed") from None
+
+    return Annotated[Job, Depends(known)]
 
 
 def _result(service: Service, job: Job, name: str) -> Any:
