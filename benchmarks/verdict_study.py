@@ -28,7 +28,7 @@ FLOWS = ("low", "high")
 CAMERAS = ("left", "mid", "right")
 # Shorter recoating than on a machine: more layers in less video, nothing else changes.
 RECOAT_SECONDS, LAYER_SECONDS = 2.5, 6.8
-TRAINING, BUILDS = 16, 12
+TRAINING, BUILDS = 40, 12
 TRAINING_SECONDS, BUILD_SECONDS = 70.0, 74.0
 DOCUMENT = Path(__file__).parents[1] / "docs" / "prediction.md"
 BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"

@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.camera import FLIGHT_S, Camera
+from spatterlib.camera import FLIGHT_S, Camera, check_same
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
 from spatterlib.files import beside
 from spatterlib.gasflow import FEWEST, GasModel, fit_gas, gas_features
@@ -28,7 +28,6 @@ __all__ = ["Calibration", "calibrate", "match_streaks", "observe", "simulated_ca
 
 GAS_RANGE = (0.2, 3.0)
 """M/s, gas speeds over which a camera is calibrated."""
-_GEOMETRY = ("frame_rate", "exposure", "mm_per_px", "homography", "gas_direction")
 _NEAR_PX = 1.5
 _MARGIN_PX = 6
 _FEWEST_FLIGHTS, _FEWEST_RECORDINGS = 200, 8
@@ -74,13 +73,7 @@ class Calibration:
         ParameterError
             If a quantity that the calibration rests on is another.
         """
-        for name in _GEOMETRY if self.camera else ():
-            ours, theirs = (json.dumps(facts.get(name)) for facts in (self.camera, camera.identity()))
-            if ours != theirs:
-                raise ParameterError(
-                    f"the calibration was made for a camera of {name} {ours}, this one has {theirs}; "
-                    "make one with `spatterlib calibrate-camera`"
-                )
+        check_same(self.camera, camera, "the calibration", "make one with `spatterlib calibrate-camera`")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,22 @@ from numpy.typing import ArrayLike, NDArray
 from spatterlib.errors import MissingFileError, ParameterError
 from spatterlib.files import write_text
 
-__all__ = ["BOUNDED_S", "FLIGHT_S", "Camera", "Quantity", "check_camera", "load_camera", "save_camera"]
+__all__ = [
+    "BOUNDED_S",
+    "FLIGHT_S",
+    "Camera",
+    "Quantity",
+    "check_camera",
+    "check_same",
+    "load_camera",
+    "save_camera",
+]
 
 BOUNDED_S = 2e-3
 """S; up to this exposure the shutter, not the particle, ends most streaks: hot spatter shines for 5 to 30 ms."""
 FLIGHT_S = 15e-3
 """S; from this exposure on most streaks are whole flights, ended by cooling."""
+_GEOMETRY = ("frame_rate", "exposure", "mm_per_px", "homography", "gas_direction")
 _FEWEST_PX = 4.0
 _SLOW = 1.0
 _CLEARING_S = 0.2
@@ -149,6 +161,29 @@ def save_camera(camera: Camera, path: str | os.PathLike[str]) -> None:
     import tomli_w
 
     write_text(path, tomli_w.dumps({"camera": camera.identity()}))
+
+
+def check_same(known: Mapping[str, Any], camera: Camera, what: str, mend: str) -> None:
+    """Refuse another camera than the known one; machine, build, material and name may differ.
+
+    Parameters
+    ----------
+    known : mapping
+        What `Camera.identity` gave, maybe by way of JSON; empty: anything suits.
+    camera : Camera
+        What is to be the same.
+    what, mend : str
+        What was made for the known one, and how to get another, for the message.
+
+    Raises
+    ------
+    ParameterError
+        If a quantity that measurements rest on is another.
+    """
+    for name in _GEOMETRY if known else ():
+        ours, theirs = (json.dumps(facts.get(name)) for facts in (known, camera.identity()))
+        if ours != theirs:
+            raise ParameterError(f"{what} was made for a camera of {name} {ours}, this one has {theirs}; {mend}")
 
 
 @dataclass(frozen=True)

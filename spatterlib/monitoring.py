@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.camera import Camera, check_same
 from spatterlib.control import (
     FEWEST_LAYERS,
     Baseline,
@@ -77,7 +78,8 @@ class Reference:
     conformal : dict
         ``mean``, ``inverse`` and ``scores`` for the p-values.
     about : dict
-        JSON-able: recordings, seed, layers removed, whether simulated.
+        JSON-able: recordings, seed, layers removed, whether simulated; the camera, the turn of the scan angle, and
+        whether speeds were calibrated, as far as known.
     """
 
     names: tuple[str, ...]
@@ -91,6 +93,23 @@ class Reference:
     slack: float
     conformal: dict[str, Any]
     about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def camera(self) -> Camera | None:
+        """The camera that saw the reference layers, as far as known."""
+        known = self.about.get("camera")
+        return Camera(**known) if known else None
+
+    def check(self, camera: Camera) -> None:
+        """Refuse a camera whose layers cannot be compared with these.
+
+        Raises
+        ------
+        ParameterError
+            If a quantity that measurements rest on is another.
+        """
+        known = self.about.get("camera") or {}
+        check_same(known, camera, "the reference", "learn one from this camera with `spatterlib monitor`")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a JSON file, beside first, then renamed."""

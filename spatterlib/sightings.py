@@ -56,7 +56,11 @@ class Look:
 
     def __call__(self, crop: Image) -> Seen:
         """Of ``(h, w, 3)`` uint8 RGB."""
-        return self.read(encode(crop, self.format, self.quality))
+        return self.read(self.encode(crop))
+
+    def encode(self, crop: Image) -> bytes:
+        """Of ``(h, w, 3)`` uint8 RGB: what a store would keep."""
+        return encode(crop, self.format, self.quality)
 
     def read(self, encoded: bytes) -> Seen:
         """Of an encoded crop."""
@@ -217,10 +221,12 @@ def from_video(
     notify: Callable[[int, Detections], None],
 ) -> Iterator[tuple[NDArray[np.void], Detections, Sequence[Seen]]]:
     """(frame log, rows, crops) of an opened video; `notify` gets the number of frames and the rows of each part."""
-    encode_: Any = look
+    # A single worker detects and encodes, and has more to do than the thread that decodes: that one reads the crops.
+    alone = workers == 1
+    encode_: Any = look.encode if alone else look
     for batch in batches(video, span, Work(plugins[0], plugins[1], roi, encode_), workers):
-        seen: Any = batch.crops
-        yield batch.frame_log, batch.table, seen
+        crops: Any = batch.crops
+        yield batch.frame_log, batch.table, [look.read(crop) for crop in crops] if alone else crops
         notify(len(batch.frame_log), batch.table)
 
 
