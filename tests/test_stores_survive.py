@@ -460,20 +460,6 @@ def test_an_error_in_the_middle_leaves_the_store_usable(path: Path, monkeypatch:
 
 
 class TestCost:
-    @pytest.mark.torture  # A ratio of times: it needs a quiet machine.
-    def test_appending_does_not_become_slower(self, path: Path) -> None:
-        """200,000 rows in 100 commits; processor time of the last tenth against the first."""
-        table, crops, frames = rows_of(0, 2000), crops_of(0, 2000), frames_of(0, 2000)
-        spent = []
-        with create_store(path) as store:
-            for _ in range(100):
-                start = time.process_time()
-                store.append(table, crops, frames)
-                store.flush()
-                spent.append(time.process_time() - start)
-        first, last = np.median(spent[:10]), np.median(spent[-10:])
-        assert last / first < 1.6
-
     def test_memory_does_not_grow_with_the_store(self, path: Path) -> None:
         code = """
         import os, resource
