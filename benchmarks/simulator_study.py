@@ -117,7 +117,7 @@ def picture(path: Path) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 6, figsize=(13, 5.4))
+    figure, axes = plt.subplots(2, 6, figsize=(13, 6), layout="constrained")
     for column, (flow, camera) in enumerate([(flow, camera) for flow in ("low", "high") for camera in CAMERAS]):
         options = {"gas_flow": flow, "camera": camera, "seconds": 14, "seed": 61 + column, "preset": "easy"}
         table, crops, _ = crops_of(options, dict(sp.ORIGINAL))
@@ -131,7 +131,6 @@ def picture(path: Path) -> None:
     for axis in axes.flat:
         axis.set_axis_off()
     figure.suptitle("SIMULATED spatter by camera and gas flow (preset easy)", fontweight="bold")
-    figure.tight_layout()
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=80)
 
