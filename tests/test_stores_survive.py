@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from store_tools import assert_holds, child, crops_of, fill, frames_of, names, one_line, rows_of
+from store_tools import assert_holds, child, crops_of, fill, names, one_line, rows_of
 
 import spatterlib as sp
+from spatterlib.builtin import _journal, hdf5
 from spatterlib.builtin._layout import found
 from spatterlib.errors import StoreError
 from spatterlib.stores import create_store, find_store
@@ -66,6 +68,39 @@ class TestReaderBesideWriter:
                 header = reader._medium.header()  # type: ignore[attr-defined]
                 assert header["rows"] == 10 * (header["attrs"]["step"] + 1)
                 assert_holds(reader, 80)
+
+    def test_a_look_that_began_before_a_commit_and_ended_behind_it_is_taken_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The reader finds the counter of the new commit and the places of the old one; then the commit ends."""
+        store, (counted, looked) = tmp_path / "s.h5", (threading.Event(), threading.Event())
+        apply = _journal._apply
+
+        def counter_first(descriptor: int, pages: dict[int, bytearray]) -> None:
+            first = next(iter(pages))
+            apply(descriptor, {first: pages[first]})
+            counted.set()
+            assert looked.wait(10)
+            apply(descriptor, pages)
+
+        with create_store(store) as writer, sp.open_store(store) as reader:
+            fill(writer, 0, 3000)
+            writer.set_column("label", ["first label"] * 3000)
+            replace = threading.Thread(target=writer.set_column, args=("label", ["another label"] * 3000))
+
+            def found_meanwhile(h5: Any, read: Any) -> Any:
+                if threading.current_thread() is replace or replace.ident:
+                    return found(h5, read)
+                monkeypatch.setattr(_journal, "_apply", counter_first)
+                replace.start()
+                assert counted.wait(10)
+                torn = found(h5, read)
+                looked.set()
+                replace.join()
+                return torn
+
+            monkeypatch.setattr(hdf5, "found", found_meanwhile)
+            assert set(reader.column("label")) == {"another label"}
 
     def test_a_column_replaced_while_it_is_read_is_read_again(self, path: Path) -> None:
         with create_store(path) as writer:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from spatterlib.builtin._rows import COLUMN_NAME, Header
 
-__all__ = ["GROUPS", "Array", "Layout", "change", "found", "make"]
+__all__ = ["GROUPS", "Array", "Layout", "change", "counter_of", "found", "make"]
 
 GROUPS = ("columns", "crops", "frame_log")
 _ROWS_PER_CHUNK, _BYTES_PER_CHUNK = 8192, 1 << 20
@@ -84,8 +84,16 @@ def _for_hdf5(values: NDArray[Any]) -> NDArray[Any]:
     return values.astype(h5py.string_dtype("utf-8", values.dtype.itemsize))
 
 
+def counter_of(h5: Any) -> int:
+    """Where in the file its commits are counted: the place never changes."""
+    offset: int | None = _child(h5, "commit").id.get_offset()
+    if offset is None:
+        raise ValueError("its commits are not counted where spatterlib counts them; was the file repacked?")
+    return offset
+
+
 def found(h5: Any, read: Callable[[int, int], bytes]) -> Layout:
-    counter = _child(h5, "commit").id.get_offset()
+    counter = counter_of(h5)
     commits = int.from_bytes(read(counter, 8), "little")
     text = _place(_child(h5, "header"))
     header = json.loads(b"".join(read(*piece) for piece in text.pieces(0, text.size)))

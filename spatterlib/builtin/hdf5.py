@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from spatterlib.builtin._columns import ColumnStore, Range
 from spatterlib.builtin._files import BESIDE, claim, lock, read_at, sync_folder
 from spatterlib.builtin._journal import Shadow, journal_of, replay
-from spatterlib.builtin._layout import Layout, change, found, make
+from spatterlib.builtin._layout import Layout, change, counter_of, found, make
 from spatterlib.builtin._rows import Header, blank
 from spatterlib.errors import MissingFileError, SpatterlibError, StoreError, one_line
 from spatterlib.hookspecs import hookimpl
@@ -87,6 +87,7 @@ class _File:
     def __init__(self, path: str, mode: str = "r", descriptor: int | None = None) -> None:
         self._path, self._mode = path, mode
         self._layout: Layout | None = None
+        self._counter: int | None = None
         self._h5: Any = None
         self._descriptor = _open(path, mode) if descriptor is None else descriptor
         self._finalizer = weakref.finalize(self, os.close, self._descriptor)
@@ -177,15 +178,11 @@ class _File:
 
     def _looked_up(self) -> Layout:
         """The layout, read at a moment when no writer was changing it."""
-        import h5py
-
         tries = 0
         while True:
             _wait_for_writer(self._path)
             try:
-                with _told(self._path), h5py.File(Shadow(self._descriptor), "r") as h5:
-                    layout = found(h5, self._read)
-                if not _in_commit(self._path) and self._commits(layout.counter) == layout.commits:
+                if layout := self._undisturbed():
                     return layout
             except StoreError:
                 # Torn by a commit in the meantime, or damaged for good?
@@ -193,6 +190,24 @@ class _File:
                 if tries > _TRIES:
                     raise
             time.sleep(0.002)
+
+    def _undisturbed(self) -> Layout | None:
+        """The layout; None if a commit came in between.
+
+        A commit changes its counter before anything else. So what is read is of one commit if the counter, read before
+        the file is opened and while no commit was under way, is the same behind the last reading.
+        """
+        import h5py
+
+        if self._counter is None:
+            with _told(self._path), h5py.File(Shadow(self._descriptor), "r") as h5:
+                self._counter = counter_of(h5)
+        before = self._commits(self._counter)
+        if _in_commit(self._path):
+            return None
+        with _told(self._path), h5py.File(Shadow(self._descriptor), "r") as h5:
+            layout = found(h5, self._read)
+        return layout if before == layout.commits == self._commits(self._counter) else None
 
 
 def _open(path: str, mode: str) -> int:
