@@ -73,7 +73,7 @@ KERNEL_TESTS := $(foreach name,augment crops detection difference grouping lenet
 coverage: $(VENV)/examples
 	@rm -f .coverage .coverage.*
 	-$(BIN)/python -m coverage run -m pytest -p no:xdist tests
-	-NUMBA_DISABLE_JIT=1 $(BIN)/python -m coverage run -m pytest -p no:xdist -m 'not torture and not slow' -k 'not interpreter' $(KERNEL_TESTS)
+	-NUMBA_DISABLE_JIT=1 $(BIN)/python -m coverage run -m pytest -p no:xdist -m 'not torture and not slow' $(KERNEL_TESTS)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --skip-covered --fail-under=95
 

@@ -1,4 +1,7 @@
-"""Detection on frames in memory: the published calls, the same calls tuned, a peer, and ours; one thread."""
+"""Detection on frames in memory: the published calls, the same calls tuned, a peer, and ours; one thread.
+
+All are given RGB arrays; ours, on planes, the frames as the decoder leaves them, as in an extraction.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from recordings import RECORDINGS, existing
 from ways import detecting
 
-WAYS = ["ours", "ours, on RGB", "published", "tuned", "MOG2"]
+WAYS = ["ours", "ours, on planes", "published", "tuned", "MOG2"]
 FRAMES = 129
 
 

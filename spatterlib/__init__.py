@@ -12,6 +12,7 @@ from spatterlib.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from spatterlib import errors as errors
+    from spatterlib.charts import chart_layers as chart_layers
     from spatterlib.detection import ORIGINAL as ORIGINAL
     from spatterlib.detection import detect as detect
     from spatterlib.evaluation import evaluate as evaluate
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from spatterlib.video import open_video as open_video
 
 _HOMES = {
+    "charts": ("chart_layers",),
     "detection": ("ORIGINAL", "detect"),
     "evaluation": ("evaluate",),
     "exporting": ("export",),

@@ -101,10 +101,7 @@ def with_index(verdict: Verdict, measured: Measured, calibration: Calibration, b
         raise ParameterError(
             f"the gas-flow index stands beside a verdict of low or high, this model tells {', '.join(verdict.classes)}"
         )
-    if measured.rows != len(verdict.rows):
-        raise ParameterError(
-            f"the streaks are of {measured.rows} rows, the verdict of {len(verdict.rows)}; measure anew"
-        )
+    _same_rows(verdict, measured)
     calibration.check(measured.camera)
     if calibration.gas is None:
         raise ParameterError("the calibration has no gas-flow index: `spatterlib check-camera` says why")
@@ -116,6 +113,13 @@ def with_index(verdict: Verdict, measured: Measured, calibration: Calibration, b
         settings=dict(verdict.settings) | {"measurement": facts},
         sections=(*verdict.sections, Section("Gas-flow index beside the verdict", _table(found, border))),
     )
+
+
+def _same_rows(verdict: Verdict, measured: Measured) -> None:
+    if measured.rows != len(verdict.rows):
+        raise ParameterError(
+            f"the streaks are of {measured.rows} rows, the verdict of {len(verdict.rows)}; measure anew"
+        )
 
 
 def _rows(verdict: Verdict, measured: Measured, gas: GasModel | None) -> NDArray[np.void]:
@@ -164,7 +168,14 @@ def with_charts(verdict: Verdict, measured: Measured, reference: Reference) -> V
         The streaks of that store.
     reference : Reference
         Of the same machine and camera.
+
+    Raises
+    ------
+    ParameterError
+        If the reference is of another camera, or the streaks are of another number of rows.
     """
+    _same_rows(verdict, measured)
+    reference.check(measured.camera)
     rows, turn = _rows(verdict, measured, None), reference.about.get("scan_turn")
     if turn is not None:
         rows = turned(rows, turn, reference.about.get("scan_start", 0.0))

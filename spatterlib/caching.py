@@ -73,8 +73,8 @@ def decoded(
         for start in range(0, len(rows), BATCH):
             part = slice(start, min(start + BATCH, len(rows)))
             encoded = store.encoded(rows[part])  # type: ignore[arg-type]
-            for crop in encoded:
-                digest.update(crop)
+            # At once: each update would let go of the interpreter and wait for it again.
+            digest.update(b"".join(encoded))
             waiting.append((part, pool.submit(_decode_batch, encoded, preprocessing)))
             if len(waiting) > threads + 1:
                 part, future = waiting.popleft()

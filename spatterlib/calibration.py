@@ -16,12 +16,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.camera import FLIGHT_S, Camera, check_same
+from spatterlib.camera import BOUNDED_S, FLIGHT_S, Camera, check_same
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
 from spatterlib.files import beside
 from spatterlib.gasflow import FEWEST, GasModel, fit_gas, gas_features
 from spatterlib.simulation import Settings, simulate_frames
-from spatterlib.speeds import FlightModel, fit_flights, flight_features, whole_flights
+from spatterlib.speeds import SpeedModel, fit_speeds, flight_features, shutter_features, speed_across, whole_flights
 from spatterlib.streaks import STREAK, find_streaks
 
 __all__ = ["Calibration", "calibrate", "match_streaks", "observe", "simulated_camera", "streak_points"]
@@ -30,7 +30,9 @@ GAS_RANGE = (0.2, 3.0)
 """M/s, gas speeds over which a camera is calibrated."""
 _NEAR_PX = 1.5
 _MARGIN_PX = 6
-_FEWEST_FLIGHTS, _FEWEST_RECORDINGS = 200, 8
+# Of the file; 1 had one factor for the foreshortening.
+_FORMAT = 2
+_FEWEST_STREAKS, _FEWEST_RECORDINGS = 200, 8
 _ELEVATION = np.deg2rad(32.0)
 # Light that a short exposure needs so that the melt pool still saturates.
 _DOSE = 5.4e-3
@@ -42,26 +44,26 @@ class Calibration:
 
     Parameters
     ----------
-    flights : FlightModel, optional
+    flights : SpeedModel, optional
         Speeds of whole flights; none where the exposure cuts them.
-    foreshortening : tuple of float
-        True speed over that across the line of sight: 5, 50 and 95 %.
+    foreshortening : SpeedModel, optional
+        True speed over that across the line of sight; none where the exposure does not bound streaks.
     gas : GasModel, optional
         The gas-flow index.
     camera : dict
         Identity of the camera that it was made for.
     """
 
-    flights: FlightModel | None = None
-    foreshortening: tuple[float, float, float] = (1.0, 1.0, np.inf)
+    flights: SpeedModel | None = None
+    foreshortening: SpeedModel | None = None
     gas: GasModel | None = None
     camera: dict[str, Any] = field(default_factory=dict)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an ``.npz`` file, beside first, then renamed."""
-        about = {"simulated": True, "camera": self.camera, "foreshortening": list(self.foreshortening)}
-        arrays = {f"gas_{name}": value for name, value in (vars(self.gas) if self.gas else {}).items()}
-        arrays |= {f"flight_{name}": value for name, value in (vars(self.flights) if self.flights else {}).items()}
+        about = {"format": _FORMAT, "simulated": True, "camera": self.camera}
+        parts: dict[str, Any] = {"gas": self.gas, "flight": self.flights, "shutter": self.foreshortening}
+        arrays = {f"{kind}_{name}": item for kind, part in parts.items() if part for name, item in vars(part).items()}
         with beside(path) as part, part.open("wb") as file:
             np.savez(file, about=np.array(json.dumps(about)), **arrays)
 
@@ -84,17 +86,24 @@ class Calibration:
         MissingFileError
             If it is not there.
         StoreError
-            If it is no calibration.
+            If it is no calibration, or one of another format.
         """
         if not Path(path).is_file():
             raise MissingFileError(f"no calibration at {path}; `spatterlib calibrate-camera` makes one")
         try:
             with np.load(path, allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
-                flights = FlightModel(**_part(file, "flight_")) if "flight_weights" in file else None
+                if about.get("format", 1) != _FORMAT:
+                    raise ValueError(
+                        f"its format is {about.get('format', 1)}, this version reads {_FORMAT}; make it anew with "
+                        "`spatterlib calibrate-camera`"
+                    )
+                flights, cut = (
+                    SpeedModel(**_part(file, f"{kind}_")) if f"{kind}_weights" in file else None
+                    for kind in ("flight", "shutter")
+                )
                 gas = GasModel(**_part(file, "gas_")) if "gas_weights" in file else None
-                low, middle, high = about["foreshortening"]
-                return cls(flights, (low, middle, high), gas, about["camera"])
+                return cls(flights, cut, gas, about["camera"])
         except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
             raise StoreError(f"{path} is no calibration of a camera: {error}") from error
 
@@ -211,24 +220,27 @@ def calibrate(camera: Camera, recordings: int = 28, crops: int = 40, seed: int =
     Calibration
     """
     whole = camera.exposure >= FLIGHT_S
-    flights, ratios, windows = [np.empty((0, 10))], [np.empty(0)], []
+    features, speeds, windows, recording = [], [], [], []
     for index, speed in enumerate(np.geomspace(*GAS_RANGE, recordings)):
         seen = list(observe(simulated_camera(camera, float(speed), seed + index, _seconds(camera, crops)), crops))
         for found, truth, partner in seen:
             known = (partner >= 0) & (whole_flights(found, camera) if whole else found["cut"] == 0)
-            rows, true = found[known], truth[partner[known]]
-            ratios.append(_ratio(rows, true, camera))
-            flights.append(np.column_stack([flight_features(rows, camera), true["speed"]]))
+            rows, true = found[known], truth[partner[known]]["speed"].astype(np.float64)
+            features.append(flight_features(rows, camera) if whole else shutter_features(rows, camera))
+            speeds.append(true if whole else true / np.maximum(speed_across(rows, camera), 1e-6))
+            recording.append(np.full(len(rows), index))
         everything = np.concatenate([found for found, _, _ in seen]) if seen else np.empty(0, STREAK)
         if whole and len(everything) >= 2 * FEWEST:
             half = len(everything) // 2
             parts = everything[:half], everything[half:]
             windows += [np.append(gas_features(part, camera), np.log(speed)) for part in parts]
-    bank, shares = np.concatenate(flights), np.concatenate(ratios)
-    low, middle, high = np.quantile(shares, [0.05, 0.5, 0.95]) if len(shares) and not whole else (1.0, 1.0, np.inf)
+    model = None
+    if sum(map(len, speeds)) >= _FEWEST_STREAKS:
+        own = None if whole else np.concatenate(recording)
+        model = fit_speeds(np.concatenate(features), np.concatenate(speeds), own)
     return Calibration(
-        fit_flights(bank[:, :-1], bank[:, -1]) if whole and len(bank) >= _FEWEST_FLIGHTS else None,
-        (float(low), float(middle), float(high)),
+        model if whole else None,
+        model if camera.exposure <= BOUNDED_S else None,
         fit_gas(np.array(windows)) if len(windows) >= 2 * _FEWEST_RECORDINGS else None,
         camera.identity(),
     )
@@ -237,9 +249,3 @@ def calibrate(camera: Camera, recordings: int = 28, crops: int = 40, seed: int =
 def _seconds(camera: Camera, crops: int) -> float:
     """S that hold so many lit frames: the first layer begins after 0.4 s and lasts some 6.8 s."""
     return 0.6 + 2.5 * crops * 2 / camera.frame_rate if camera.frame_rate > 200 else 0.6 + 7.0 * (1 + crops / 60)
-
-
-def _ratio(rows: NDArray[np.void], truth: NDArray[np.void], camera: Camera) -> NDArray[np.float64]:
-    """True speed over measured way per exposure."""
-    scale = np.broadcast_to(camera.scale(rows["start_x"], rows["start_y"]), rows.shape)
-    return np.asarray(truth["speed"] / np.maximum(rows["length"] * scale / 1e3 / camera.exposure, 1e-6), np.float64)

@@ -1,20 +1,24 @@
-"""Control charts as a picture."""
+"""Control charts of the layers of a store, and as a picture."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.camera import Camera, check_same, load_camera
 from spatterlib.files import beside
-from spatterlib.monitoring import Charted
+from spatterlib.measurement import Measured, layer_rows
+from spatterlib.monitoring import Charted, Reference, learn_reference, monitor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["draw_charts"]
+__all__ = ["about_reference", "chart_layers", "draw_charts"]
 
 # Colour-blind safe (Okabe and Ito 2008); grey for what is usual.
 _LINES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#6B3E26", "#5E4FA2", "#6B6B6B")
@@ -25,6 +29,112 @@ _TITLES = {
     "shewhart": "Shewhart: this layer alone, standard deviations",
     "cusum": "CUSUM: what has added up, standard deviations",
 }
+
+
+def chart_layers(
+    store: str | os.PathLike[str],
+    reference: int | str | os.PathLike[str] | Reference | Sequence[str | os.PathLike[str]],
+    *,
+    camera: str | os.PathLike[str] | Camera | Mapping[str, Any] | None = None,
+    names: Sequence[str] | None = None,
+    arl: float = 370.0,
+    builds: int = 8000,
+    scan_turn: float | None = None,
+    scan_start: float = 0.0,
+) -> Charted:
+    """Compare the layers of a store with good layers: Shewhart, EWMA, CUSUM and T² charts, as `spatterlib monitor`.
+
+    Parameters
+    ----------
+    store : path
+        What was extracted from the recording of the build.
+    reference : int, path, Reference, or several paths
+        How many layers of the store are good, its first (the others are charted); stores of good layers; a file of
+        `monitor --save-reference`; or what `learn_reference` gave.
+    camera : path, Camera or mapping, optional
+        Profile, its file or its fields, for stores without measured streaks beside them; by default that of the
+        reference.
+    names, arl, builds
+        As `spatterlib.monitoring.learn_reference` takes them, where the reference is still to be learned.
+    scan_turn, scan_start : float, optional
+        Degrees by which the hatch turns from layer to layer, and its angle in a layer number 0; those of the reference
+        by default.
+
+    Returns
+    -------
+    Charted
+        ``points``, one for each layer, ``alarms`` in words, ``spells`` of layers with alarms; ``draw(path)``.
+
+    Raises
+    ------
+    ParameterError
+        If reference layers are too few, nothing can be charted, or a store is of another camera.
+    MissingFileError
+        If a file is not there, or neither streaks nor a camera.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> import spatterlib as sp
+    >>> from spatterlib.descriptors import DESCRIPTOR
+    >>> from spatterlib.monitoring import learn_reference
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = sp.simulate(folder / "tonight.mp4", seconds=4, seed=5)
+    >>> _ = sp.extract(folder / "tonight.mp4", folder / "tonight.h5", progress=False)
+    >>> rows = np.zeros(60, DESCRIPTOR)
+    >>> rows["plume_area"] = np.random.default_rng(1).normal(40000, 2000, 60)
+    >>> base = learn_reference(rows, ["plume_area"], harmonics=0, builds=300)
+    >>> found = sp.chart_layers(folder / "tonight.h5", base, camera={"frame_rate": 25, "exposure": 0.036})
+    >>> len(found.points), [(first, last) for first, last, _ in found.spells]
+    (1, [(1, 1)])
+    """
+    if isinstance(reference, str | os.PathLike):
+        reference = Reference.load(reference) if str(reference).endswith(".json") else [reference]
+    base = reference if isinstance(reference, Reference) else None
+    seen_by = _camera_of(camera) or (base.camera if base else None)
+    if base and scan_turn is None:
+        scan_turn, scan_start = base.about.get("scan_turn"), base.about.get("scan_start") or 0.0
+    turn: dict[str, Any] = {"scan_turn": scan_turn, "scan_start": scan_start}
+    rows, seen = layer_rows(store, seen_by, **turn)
+    if base is None:
+        first = reference if isinstance(reference, int) else 0
+        parts = [(rows[:first], seen)] if first else [layer_rows(path, seen_by, **turn) for path in _paths(reference)]
+        told = [f"first {first} layers of {Path(store).name}"] if first else _paths(reference)
+        about = about_reference(told, [part for _, part in parts]) | (turn if scan_turn is not None else {})
+        good = np.concatenate([part for part, _ in parts])
+        base, rows = learn_reference(good, names, arl=arl, builds=builds, about=about), rows[first:]
+    base.check(seen.camera)
+    return monitor(base, rows)
+
+
+def _paths(reference: Any) -> list[str | os.PathLike[str]]:
+    return [] if isinstance(reference, int | Reference) else list(reference)
+
+
+def _camera_of(camera: str | os.PathLike[str] | Camera | Mapping[str, Any] | None) -> Camera | None:
+    if isinstance(camera, Mapping):
+        return Camera(**camera)
+    return load_camera(camera) if isinstance(camera, str | os.PathLike) else camera
+
+
+def about_reference(paths: Sequence[str | os.PathLike[str]], seen: Sequence[Measured]) -> dict[str, Any]:
+    """What a reference keeps of the stores that it was learned from.
+
+    Raises
+    ------
+    ParameterError
+        If they are of several cameras.
+    """
+    camera = seen[0].camera
+    for other in seen[1:]:
+        check_same(camera.identity(), other.camera, "the first reference", "learn from one camera at a time")
+    return {
+        "recordings": [Path(path).name for path in paths],
+        "simulated": any(bool(item.about["simulated"]) for item in seen),
+        "camera": camera.identity(),
+        "calibrated": all(bool(item.about.get("calibrated")) for item in seen),
+    }
 
 
 def draw_charts(charted: Charted, path: str | os.PathLike[str], title: str = "") -> None:

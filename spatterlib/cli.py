@@ -141,10 +141,18 @@ def show(
 
 
 def _look(path: str, frame: int, options: dict[str, Any]) -> Any:
-    from spatterlib.detection import detect
+    """The frame and what is found in it; says how much that is, and which filter dropped the rest."""
+    from spatterlib.detection import DETECTOR, FILTERS, detect, kept_by, plugins_of
+    from spatterlib.plugins import identity
 
-    chosen = {key: options[key] for key in ("detector", "filters", "roi", "fps") if key in options}
-    for clip, found in detect(path, **chosen, start=frame, stop=frame + 1):
+    detector, filters = plugins_of(options.get("detector", DETECTOR), options.get("filters", FILTERS))
+    chosen = {key: options[key] for key in ("roi", "fps") if key in options}
+    for clip, found in detect(path, detector, filters=[], **chosen, start=frame, stop=frame + 1):
+        said = f"frame {frame}: {len(found)} found"
+        for filter_ in filters:
+            before, found = len(found), kept_by(filter_, found, clip)
+            said += f", {before - len(found)} dropped by {identity(filter_)['id']}" if len(found) < before else ""
+        click.echo(said, err=True)
         return clip, found
     raise ParameterError(f"frame {frame} of {path} does not decode; try the one before or behind it")
 

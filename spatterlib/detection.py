@@ -118,12 +118,23 @@ def found_in(clip: Clip, detector: Detector, filters: Sequence[Filter]) -> Detec
         table["x"] += clip.roi[0]
         table["y"] += clip.roi[1]
     for filter_ in filters:
-        with _named("filter", filter_, clip):
-            keep = filter_(table, clip)
-            if not isinstance(keep, np.ndarray) or keep.dtype != np.bool_ or keep.shape != table.shape:
-                raise _BrokenError(f"it must return {table.shape} bool, got {_described(keep)}")
-        table = table[keep]
+        table = kept_by(filter_, table, clip)
     return table
+
+
+def kept_by(filter_: Filter, table: Detections, clip: Clip) -> Detections:
+    """Rows that a filter keeps, its contract checked.
+
+    Raises
+    ------
+    ContractError
+        If the filter fails or breaks its contract.
+    """
+    with _named("filter", filter_, clip):
+        keep = filter_(table, clip)
+        if not isinstance(keep, np.ndarray) or keep.dtype != np.bool_ or keep.shape != table.shape:
+            raise _BrokenError(f"it must return {table.shape} bool, got {_described(keep)}")
+    return table[keep]
 
 
 class _BrokenError(Exception):

@@ -9,9 +9,8 @@ converted.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,25 @@ from spatterlib.kernels import BLUE, GREEN, RED
 from spatterlib.pictures import YuvPicture
 from spatterlib.types import Box, Image, Picture, RgbPicture
 
-__all__ = ["changed", "nested_outlines", "outlines", "sum_boxes"]
+if TYPE_CHECKING:
+    from spatterlib.kernels.recipe import Scratch
+
+__all__ = [
+    "Bound",
+    "buffers_for",
+    "changed",
+    "is_plain",
+    "margins_of",
+    "nested_outlines",
+    "outlines",
+    "planes_of",
+    "rgb_bound",
+    "sum_boxes",
+    "yuv_bound",
+]
+
+Bound: TypeAlias = tuple[NDArray[np.int32], np.int32]
+"""Weights of changes, and the sum of products with them below which the threshold cannot be exceeded."""
 
 _GREY = np.array([RED, GREEN, BLUE], np.int32)
 _NONE = np.empty((0, 4), np.int32), np.empty(0)
@@ -28,33 +45,28 @@ _NONE = np.empty((0, 4), np.int32), np.empty(0)
 RIM = 8
 """Px of zeros left and right of a mask, so that its rows begin at whole words; above and below one row is enough."""
 
-
-@dataclass(frozen=True, eq=False)
-class _Buffers:
-    """Memory for one size of frame, used again: the page faults of fresh arrays cost more than the arithmetic."""
-
-    runs: NDArray[np.int64]
-    grey: Image
-    binary: Image
-    mask: Image
-    rectangles: NDArray[np.int32]
-    areas: NDArray[np.float64]
+WORD = 64
+"""Px that are dilated together, as in `spatterlib.kernels.masks`, which is loaded when it is needed."""
 
 
 _local = threading.local()
 
 
-def _buffers(width: int, height: int) -> _Buffers:
-    """The calling thread's own memory for frames of a size; that of the last size is given up."""
+def buffers_for(width: int, height: int) -> Scratch:
+    """The calling thread's own memory for frames of a size; that of the last size is given up.
+
+    Memory that is used again: the page faults of fresh arrays cost more than the arithmetic.
+    """
     if getattr(_local, "size", None) != (width, height):
         from spatterlib.kernels.difference import most_runs
+        from spatterlib.kernels.recipe import Scratch
 
         pixels, most = height * width, -(-height // 2) * -(-width // 2)
-        _local.buffers = _Buffers(
+        _local.buffers = Scratch(
             np.empty((most_runs(width, height), 3), np.int64),
             np.empty(pixels, np.uint8),
-            np.empty(pixels, np.uint8),
-            np.empty((height + 2) * (width + 3 * RIM), np.uint8),
+            np.empty(height * (width + WORD), np.uint8),
+            np.empty((height + 2) * (width + WORD + 2 * RIM), np.uint8),
             np.empty((most, 4), np.int32),
             np.empty(most),
         )
@@ -128,7 +140,7 @@ def outlines(
     rim = _mask(first, second, box, threshold, blur, dilations)
     if rim is None:
         return _NONE
-    buffers = _buffers(box[2], box[3])
+    buffers = buffers_for(box[2], box[3])
     count = outer_outlines(rim[0], rim[1], buffers.rectangles, buffers.areas)
     return buffers.rectangles[:count], buffers.areas[:count]
 
@@ -147,37 +159,29 @@ def nested_outlines(
     return rectangles, np.array([cv2.contourArea(outline) for outline in found])
 
 
+def margins_of(blur: int, dilations: int) -> tuple[int, int]:
+    """Px: how far beyond what exceeds the threshold the mask goes, and the grey levels that matter."""
+    return max(blur // 2, dilations) + blur // 2, 2 * (blur // 2)
+
+
 def _mask(
     first: Picture, second: Picture, box: Box, threshold: int, blur: int, dilations: int
 ) -> tuple[Image, tuple[int, int], int] | None:
     """`changed` with a rim as `outer_outlines` wants it: mask, corner and width without the rim."""
-    import cv2
+    from spatterlib.kernels.masks import dilate
 
-    buffers, reach = _buffers(box[2], box[3]), blur // 2
-    pair = _pair(first, second, box)
-    margins = (max(reach, dilations) + reach, 2 * reach)
-    (left, top, width, height), count = pair.active(threshold, margins, buffers.runs)
+    buffers, pair = buffers_for(box[2], box[3]), _pair(first, second, box)
+    (left, top, width, height), count = pair.active(threshold, margins_of(blur, dilations), buffers.runs)
     if not width:
         return None
-    runs = buffers.runs[:count]
-    grey, binary = (flat[: height * width].reshape(height, width) for flat in (buffers.grey, buffers.binary))
+    runs, pitch = buffers.runs[:count], -(-width // WORD) * WORD
+    grey = buffers.grey[: height * width].reshape(height, width)
+    binary = buffers.binary[: height * pitch].reshape(height, pitch)
+    mask = buffers.mask[: (height + 2) * (pitch + 2 * RIM)].reshape(height + 2, pitch + 2 * RIM)
     pair.grey((pair.box[0] + left, pair.box[1] + top), runs, grey)
     _above(grey, threshold, blur, runs, binary)
-    stride = -(-width // RIM) * RIM + 2 * RIM
-    mask = buffers.mask[: (height + 2) * stride].reshape(height + 2, stride)
-    mask[0] = mask[-1] = 0
-    mask[:, :RIM] = mask[:, RIM + width :] = 0
-    inner = mask[1:-1, RIM : RIM + width]
-    if dilations:
-        cv2.dilate(binary, _square(2 * dilations + 1), inner)
-    else:
-        inner[:] = binary
+    dilate(binary, width, dilations, mask)
     return mask, (left, top), width
-
-
-@cache
-def _square(side: int) -> Image:
-    return np.ones((side, side), np.uint8)
 
 
 def _above(grey: Image, threshold: int, blur: int, runs: NDArray[np.int64], out: Image) -> None:
@@ -186,15 +190,17 @@ def _above(grey: Image, threshold: int, blur: int, runs: NDArray[np.int64], out:
     At the rim of the rectangle the blur takes mirrored values where the frame goes on. That does no harm: the rim is
     so wide that it and its mirror image hold no level above the threshold.
     """
-    from spatterlib.kernels.difference import smooth_above
+    from spatterlib.kernels.masks import smooth_above
 
     if blur == 5:
         smooth_above(grey, threshold, runs, out)
         return
     import cv2
 
+    width = grey.shape[1]
     blurred = cv2.GaussianBlur(grey, (blur, blur), 0)
-    cv2.threshold(blurred, threshold, 255, cv2.THRESH_BINARY, out)
+    cv2.threshold(blurred, threshold, 255, cv2.THRESH_BINARY, out[:, :width])
+    out[:, width:] = 0
 
 
 class _RgbPair(NamedTuple):
@@ -208,9 +214,7 @@ class _RgbPair(NamedTuple):
         """Rectangle and runs outside which no grey difference exceeds the threshold; how many runs."""
         from spatterlib.kernels.difference import active_rgb
 
-        # (sum + 16384) >> 15 exceeds the threshold exactly if the sum reaches this.
-        limit = np.int32(((threshold + 1) << 15) - 16384)
-        return active_rgb(self.first, self.second, self.box, _GREY, limit, margins, runs)
+        return active_rgb(self.first, self.second, self.box, *rgb_bound(threshold), margins, runs)
 
     def grey(self, corner: tuple[int, int], runs: NDArray[np.int64], out: Image) -> None:
         """Grey level of the absolute difference in some runs, 0 elsewhere."""
@@ -229,19 +233,30 @@ class _YuvPair(NamedTuple):
     def active(self, threshold: int, margins: tuple[int, int], runs: NDArray[np.int64]) -> tuple[Box, int]:
         from spatterlib.kernels.difference import active_yuv
 
-        weights, limit = _bound_weights(self.first.matrix.tobytes()), np.int32((threshold - 0.5) * (1 << 15))
-        one, other, shift = _planes(self.first), _planes(self.second), self.first.shift
-        return active_yuv(one, other, self.box, shift, weights, limit, margins, runs)
+        one, other, shift = planes_of(self.first), planes_of(self.second), self.first.shift
+        bound = yuv_bound(self.first.matrix, threshold)
+        return active_yuv(one, other, self.box, shift, *bound, margins, runs)
 
     def grey(self, corner: tuple[int, int], runs: NDArray[np.int64], out: Image) -> None:
         from spatterlib.kernels.colour import grey_change_yuv
 
         shift, matrix = self.first.shift, self.first.matrix
-        grey_change_yuv(_planes(self.first), _planes(self.second), corner, shift, matrix, runs, out)
+        grey_change_yuv(planes_of(self.first), planes_of(self.second), corner, shift, matrix, runs, out)
 
 
-def _planes(picture: YuvPicture) -> tuple[Image, Image, Image]:
+def planes_of(picture: YuvPicture) -> tuple[Image, Image, Image]:
+    """Y, U and V."""
     return picture.y, picture.u, picture.v
+
+
+def rgb_bound(threshold: int) -> Bound:
+    """Weights and limit of channels: ``(sum + 16384) >> 15`` exceeds the threshold exactly if the sum reaches it."""
+    return _GREY, np.int32(((threshold + 1) << 15) - 16384)
+
+
+def yuv_bound(matrix: NDArray[np.int32], threshold: int) -> Bound:
+    """The same for planes: below the limit the threshold cannot be exceeded, see `_bound_weights`."""
+    return _bound_weights(matrix.tobytes()), np.int32((threshold - 0.5) * (1 << 15))
 
 
 @cache
@@ -267,7 +282,7 @@ def _pair(first: Picture, second: Picture, box: Box) -> _YuvPair | _RgbPair:
         and first.matrix is second.matrix
     ):
         return _YuvPair(first, second, box)
-    if _is_plain(first) and _is_plain(second):
+    if is_plain(first) and is_plain(second):
         rows = first.shape[0]
         return _RgbPair(first.array.reshape(rows, -1), second.array.reshape(rows, -1), box)
     _, _, width, height = box
@@ -277,7 +292,7 @@ def _pair(first: Picture, second: Picture, box: Box) -> _YuvPair | _RgbPair:
     return _RgbPair(one, other, (0, 0, width, height))
 
 
-def _is_plain(picture: Picture) -> TypeGuard[RgbPicture]:
+def is_plain(picture: Picture) -> TypeGuard[RgbPicture]:
     """Whether the picture is an RGB array without gaps, to be read where it lies."""
     return isinstance(picture, RgbPicture) and picture.array.ndim == 3 and picture.array.flags.c_contiguous
 
@@ -307,6 +322,6 @@ def sum_boxes(picture: Picture, boxes: NDArray[np.int32]) -> tuple[NDArray[np.in
     if isinstance(picture, YuvPicture):
         measure_yuv(picture.y, picture.u, picture.v, picture.shift, picture.matrix, boxes, sums, peaks)
     else:
-        rgb = picture.array if _is_plain(picture) else picture.rgb((0, 0, picture.shape[1], picture.shape[0]))
+        rgb = picture.array if is_plain(picture) else picture.rgb((0, 0, picture.shape[1], picture.shape[0]))
         measure(np.ascontiguousarray(rgb).reshape(len(rgb), -1), boxes, sums, peaks)
     return sums, peaks

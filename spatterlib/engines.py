@@ -40,7 +40,8 @@ def session_of(model: bytes) -> Any:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    # Its fallback tries the same again, and prints on the way.
+    return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
 
 
 def scorer(engine: str, network: Any) -> Callable[[Image], Array]:

@@ -113,16 +113,14 @@ class Preprocessing:
         int
             The crop's brightest grey level.
         """
-        from spatterlib.kernels.augment import resize, to_grey
+        from spatterlib.kernels.augment import prepare
 
         crop = np.ascontiguousarray(crop)
-        grey = np.empty(crop.shape[:2], np.uint8)
-        peak = to_grey(crop, grey)
-        source = grey[..., None] if self.colour == "grey" else crop
         inside = self._inside(out, crop.shape[0], crop.shape[1])
         small = inside if inside.flags.c_contiguous else np.empty(inside.shape, np.uint8)
-        resize(source, small)
-        inside[...] = small
+        peak = prepare(crop, small)
+        if small is not inside:
+            inside[...] = small
         return int(peak)
 
     def _inside(self, out: Image, height: int, width: int) -> Image:

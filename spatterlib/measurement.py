@@ -24,12 +24,13 @@ from spatterlib.descriptors import describe, windows
 from spatterlib.errors import MissingFileError, StoreError
 from spatterlib.files import beside
 from spatterlib.grouping import events, layers
+from spatterlib.monitoring import turned
 from spatterlib.speeds import ESTIMATORS, measure_speeds
-from spatterlib.stores import is_simulated
+from spatterlib.stores import is_simulated, open_store
 from spatterlib.streaks import STREAK, Finder, find_streaks
 from spatterlib.types import Detections, Image, Store
 
-__all__ = ["Measured", "crop_streaks", "describe_by", "measure_store", "streaks_path"]
+__all__ = ["Measured", "crop_streaks", "describe_by", "layer_rows", "measure_store", "streaks_path"]
 
 _BATCH = 256
 
@@ -227,3 +228,41 @@ def describe_by(
         group = event if by == "event" else windows(table["time"], seconds)
     gas = calibration.gas if calibration else None
     return describe(measured.streaks, table, group, measured.camera, gas, event=event)
+
+
+def layer_rows(
+    path: str | os.PathLike[str],
+    camera: Camera | None = None,
+    *,
+    scan_turn: float | None = None,
+    scan_start: float = 0.0,
+) -> tuple[NDArray[np.void], Measured]:
+    """Descriptors of a store's layers, from the table of streaks beside it, or measured now where there is none.
+
+    Parameters
+    ----------
+    path : path
+        A store.
+    camera : Camera, optional
+        To measure with, where no table lies beside the store.
+    scan_turn, scan_start : float, optional
+        Degrees by which the hatch turns from layer to layer, and its angle in a layer number 0.
+
+    Returns
+    -------
+    ndarray
+        ``(layers,)`` `spatterlib.descriptors.DESCRIPTOR`.
+    Measured
+        The streaks.
+
+    Raises
+    ------
+    MissingFileError
+        If there is neither a table of streaks nor a camera.
+    """
+    with open_store(path) as store:
+        table = store.table
+        known = camera is None or streaks_path(path).is_file()
+        found = Measured.load(path, rows=len(table)) if known or camera is None else measure_store(store, camera)
+    rows = describe_by(found, table, "layer")
+    return rows if scan_turn is None else turned(rows, scan_turn, scan_start), found

@@ -174,6 +174,17 @@ class Charted:
     values: NDArray[np.float64]
     alarms: tuple[tuple[str, ...], ...]
 
+    @property
+    def spells(self) -> list[tuple[int, int, str]]:
+        """Layers with alarms that follow each other, as one: first, last, and what the first said."""
+        return spells(self.points["group"].tolist(), self.alarms)
+
+    def draw(self, path: str | os.PathLike[str], title: str = "") -> None:
+        """Write the charts as a picture, see `spatterlib.charts.draw_charts`."""
+        from spatterlib.charts import draw_charts
+
+        draw_charts(self, path, title)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; NaN is None."""
         base = self.reference

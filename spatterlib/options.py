@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 
 from spatterlib import config
+from spatterlib.contract import default_of
+from spatterlib.errors import ParameterError
 from spatterlib.plugins import KINDS, catalog, make
 
-__all__ = ["Json", "PluginCommand", "chosen", "settings", "with_parameters"]
+__all__ = ["Json", "PluginCommand", "chosen", "named", "settings", "with_parameters"]
 
 _META = "spatterlib.plugin_options"
 
@@ -45,7 +47,7 @@ class PluginCommand(click.Command):
     """A command with options for the parameters of the detector and the filters that are chosen.
 
     ``--threshold 25`` belongs to the detector that `--detector` names; where two chosen plugins share a
-    parameter's name, the option is ``--ID-NAME``.
+    parameter's name, or the command has an option of that name, the option is ``--ID-NAME``.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -54,7 +56,7 @@ class PluginCommand(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            raise _explained(error) from error
+            raise _explained(error, ctx.meta[_META]) from error
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Its own parameters, then the generated ones."""
@@ -95,9 +97,28 @@ def _look_ahead(args: list[str]) -> dict[str, Any]:
         original="--original" in args,
         given={
             **({"detector": found["--detector"][-1]} if found["--detector"] else {}),
-            **({"filters": found["--filter"]} if found["--filter"] else {}),
+            **({"filters": named(found["--filter"])} if found["--filter"] else {}),
         },
     )
+
+
+def named(filters: Sequence[str]) -> list[str]:
+    """What `--filter` said: ids, or ``none``, which stands alone, for no filter at all.
+
+    Raises
+    ------
+    ParameterError
+        If it stands beside others.
+
+    Examples
+    --------
+    >>> from spatterlib.options import named
+    >>> named(["none"]), named(["area", "black"])
+    ([], ['area', 'black'])
+    """
+    if "none" in filters and len(filters) > 1:
+        raise ParameterError(f"--filter none leaves nothing for other filters, got {', '.join(filters)}")
+    return [] if "none" in filters else list(filters)
 
 
 def settings(config_file: str | None, *, original: bool, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,17 +151,22 @@ def _parameters(plugins: list[tuple[str, int, Any]], own: list[click.Parameter])
         for parameter in dataclasses.fields(class_)
         if parameter.init
     ]
-    names = [parameter.name for *_, parameter in fields] + [param.name or "" for param in own]
+    names = [_dashed(parameter.name) for *_, parameter in fields]
+    names += [flag.lstrip("-") for param in own for flag in {*param.opts, *param.secondary_opts}]
     return [
         _Parameter(
             kind,
             index,
             id_,
             item.name,
-            _option(class_, item, id_ if names.count(item.name) > 1 else "", index),
+            _option(class_, item, id_ if names.count(_dashed(item.name)) > 1 else "", index),
         )
         for kind, index, class_, id_, item in fields
     ]
+
+
+def _dashed(name: str) -> str:
+    return name.strip("_").replace("_", "-")
 
 
 def _class(kind: str, spec: Any) -> tuple[str, type]:
@@ -154,7 +180,7 @@ def _option(class_: type, parameter: dataclasses.Field[Any], prefix: str, index:
     kind, flags = _click_type(get_type_hints(class_)[parameter.name]), f"--{flag}"
     if kind is click.BOOL:
         flags = f"--{flag}/--no-{flag}"
-    shown = parameter.default if parameter.default is not dataclasses.MISSING else None
+    shown = default_of(parameter)
     default = "" if shown in (None, "", ()) else f"  [default: {list(shown) if isinstance(shown, tuple) else shown}]"
     text = f"{parameter.metadata.get('help', '')}{default}"
     dest = f"{prefix}_{parameter.name}_{index}".strip("_").replace("-", "_") + "_of_plugin"
@@ -173,9 +199,11 @@ def _click_type(annotation: Any) -> click.ParamType[Any]:
     return simple.get(annotation) or Json()
 
 
-def _explained(error: click.NoSuchOption) -> click.UsageError:
-    """Tell whose option it is, if a plugin that is not chosen has it."""
+def _explained(error: click.NoSuchOption, there: Sequence[_Parameter]) -> click.UsageError:
+    """Tell whose option it is: a plugin's that is not chosen, or several plugins' that are."""
     name = error.option_name.lstrip("-").replace("-", "_")
+    if shared := [item.option.opts[0] for item in there if item.field == name]:
+        return click.UsageError(f"{error.option_name} is a parameter of several: use {' or '.join(shared)}", error.ctx)
     for kind, id_, class_ in _all_classes():
         if name in (parameter.name for parameter in dataclasses.fields(class_)):
             return click.UsageError(f"{error.option_name} belongs to {kind} {id_!r}; add --{kind} {id_}", error.ctx)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from spatterlib import hookspecs
-from spatterlib.errors import ContractError, ParameterError, PluginError, one_line
+from spatterlib import contract, hookspecs
+from spatterlib.errors import ParameterError, PluginError, one_line
 
 if TYPE_CHECKING:
     from spatterlib.types import StoreKind
@@ -44,12 +44,7 @@ COMMANDS = (
     "new_plugin_command",
     "demo_command",
 )
-_NEEDED = {
-    "detector": ("__call__",),
-    "filter": ("__call__",),
-    "store": ("suffixes", "recognises", "create", "open"),
-    "classifier": ("fit", "load", "preprocessing"),
-}
+_HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("spatter_"))
 KINDS = {"detector": "detectors", "filter": "filters", "store": "stores", "classifier": "classifiers"}
 
 
@@ -198,7 +193,8 @@ def _register(manager: pluggy.PluginManager, source: Source, entry: EntryPoint |
     try:
         module = _load(source, entry)
         manager.register(module, name=str(source))
-        manager.check_pending()
+        names = [hook.name for hook in manager.get_hookcallers(module) or ()]
+        contract.known_hooks_only(names, _HOOKS)
     except (Exception, SystemExit) as error:
         if manager.has_plugin(str(source)):
             manager.unregister(name=str(source))
@@ -222,7 +218,7 @@ def _merge(
     for implementation in hook.get_hookimpls():
         index = by_name[implementation.plugin_name]
         try:
-            found = _classes(kind, implementation.function())
+            found = contract.classes(kind, hook.name, implementation.function())
         except Exception as error:
             sources[index] = _failed(sources[index], error)
             continue
@@ -230,21 +226,6 @@ def _merge(
             classes[id_] = class_
             origins.setdefault(id_, []).append(sources[index])
     return classes, origins
-
-
-def _classes(kind: str, answer: Any) -> dict[str, type]:
-    if not isinstance(answer, Mapping) or not all(isinstance(class_, type) for class_ in answer.values()):
-        raise ContractError(f"spatter_{KINDS[kind]} must return a dict of classes by id, got {answer!r}")
-    for id_, class_ in answer.items():
-        parameters = getattr(class_, "__dataclass_params__", None)
-        if kind != "store" and not (parameters and parameters.frozen):
-            raise ContractError(f"the class of {id_!r} must be a frozen dataclass, got {class_.__qualname__}")
-        lacking = [name for name in _NEEDED[kind] if not hasattr(class_, name)]
-        if not isinstance(id_, str) or lacking:
-            raise ContractError(
-                f"{kind} {id_!r}: {class_.__qualname__} has no {', '.join(lacking) or 'id that is text'}"
-            )
-    return dict(answer)
 
 
 @cache
@@ -340,8 +321,8 @@ def make(kind: str, spec: Any, /, **parameters: Any) -> Any:
     for name in values:
         if name not in known:
             raise ParameterError(
-                f"{kind} {spec['id']!r} has no parameter {name!r}{nearest(name, known)}; "
-                f"it has {', '.join(known) or 'none'}"
+                f"{kind} {spec['id']!r} has no parameter {name!r}; it has {', '.join(known) or 'none'}"
+                f"{nearest(name, known)}"
             )
     try:
         return class_(**{name: frozen(value) for name, value in values.items()})
@@ -398,3 +379,18 @@ def describe(kind: str, plugin: Any) -> str:
     id_ = identity(plugin)["id"]
     source = catalog().origins.get((kind, id_))
     return f"{kind} {id_!r}" + (f" ({source})" if source else "")
+
+
+def foreign_versions(**plugins: Sequence[Any]) -> dict[str, str]:
+    """Versions of the distributions of others that plugin objects come from, such as ``detector=[...]``.
+
+    Examples
+    --------
+    >>> import spatterlib as sp
+    >>> from spatterlib.plugins import foreign_versions
+    >>> foreign_versions(detector=[sp.make("detector", "frame-difference")])
+    {}
+    """
+    wanted = ((kind, identity(plugin)["id"]) for kind, objects in plugins.items() for plugin in objects)
+    sources = [catalog().origins[key] for key in wanted if key in catalog().origins]
+    return {source.distribution: source.version for source in sources if source.foreign}

@@ -43,7 +43,7 @@ _KEYS = ("detector", "filters", "start", "stop", "roi", "fps", "gap", "workers",
     "--camera", "profile", metavar="PROFILE", help="Measure streaks too: the gas-flow index beside the verdict."
 )
 @click.option("--calibration", metavar="FILE", help="Of the camera, from `calibrate-camera`.")
-@click.option("--reference", metavar="FILE", help="Control charts too; from `monitor --save-reference`.")
+@click.option("--reference", metavar="FILE", help="Control charts of layers too; from `monitor --save-reference`.")
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
 @detection_options
 # A verdict is on all that was seen.
@@ -103,9 +103,9 @@ def _measuring(
     source: str, store: str | None, profile: str | None, calibration: str | None, reference: str | None
 ) -> Callable[[Any], Any] | None:
     """What adds the measurement to a verdict; its files are read before the work, not behind it."""
-    if profile is None:
-        if calibration or reference:
-            raise ParameterError("--calibration and --reference need --camera PROFILE")
+    if profile is None and not reference:
+        if calibration:
+            raise ParameterError("--calibration needs --camera PROFILE")
         return None
     import spatterlib as sp
     from spatterlib.stores import find_store
@@ -113,13 +113,17 @@ def _measuring(
     path = store or source
     if store is None and not find_store(source):
         raise ParameterError(
-            "--camera measures the crops of a store; add --store FILE, or give a store instead of a video"
+            "--camera and --reference measure crops of a store; add --store FILE, or give a store instead of a video"
         )
-    camera = sp.camera.load_camera(profile)
-    learned = sp.calibration.Calibration.load(calibration) if calibration else None
     base = sp.monitoring.Reference.load(reference) if reference else None
+    camera = sp.camera.load_camera(profile) if profile else base.camera if base else None
+    if camera is None:
+        raise ParameterError("the reference does not say which camera it is of; give its profile: --camera PROFILE")
+    learned = sp.calibration.Calibration.load(calibration) if calibration else None
     if learned:
         learned.check(camera)
+    if base:
+        base.check(camera)
     return lambda verdict: _measured(verdict, path, camera, learned, base)
 
 

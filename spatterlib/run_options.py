@@ -11,7 +11,7 @@ import click
 
 from spatterlib import config as configuration
 from spatterlib.errors import ParameterError
-from spatterlib.options import settings, with_parameters
+from spatterlib.options import named, settings, with_parameters
 
 __all__ = ["Command", "common", "detection_options", "run_options", "run_settings"]
 
@@ -76,7 +76,7 @@ def detection_options(command: Command) -> Command:
             "filters",
             metavar="ID",
             multiple=True,
-            help="Filter; repeat for several.  [default: area, blue, black]",
+            help="Filter; repeat for several; none: no filter.  [default: area, blue, black]",
         ),
         click.option("--original", is_flag=True, help="Do what the original research script did, faults included."),
         click.option("--config", "config_file", metavar="FILE", help="TOML file with settings; options win over it."),
@@ -126,7 +126,7 @@ def run_settings(ctx: click.Context, values: Mapping[str, Any]) -> dict[str, Any
     if given.get("gap", "auto") != "auto":
         given["gap"] = _seconds(given["gap"])
     if "filters" in given:
-        given["filters"] = list(given["filters"])
+        given["filters"] = named(given["filters"])
     merged = settings(values["config_file"], original=values["original"], given=given)
     return with_parameters(ctx, merged, values)
 

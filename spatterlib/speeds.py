@@ -14,7 +14,16 @@ from spatterlib.streaks import BORDER, JOINED, ZONE
 if TYPE_CHECKING:
     from spatterlib.calibration import Calibration
 
-__all__ = ["ESTIMATORS", "FlightModel", "fit_flights", "flight_features", "measure_speeds", "whole_flights"]
+__all__ = [
+    "ESTIMATORS",
+    "SpeedModel",
+    "fit_speeds",
+    "flight_features",
+    "measure_speeds",
+    "shutter_features",
+    "speed_across",
+    "whole_flights",
+]
 
 ESTIMATORS = ("none", "exposure", "flight")
 """How a speed was estimated."""
@@ -22,7 +31,8 @@ ESTIMATORS = ("none", "exposure", "flight")
 END_PX = 0.6
 """Px, standard deviation of a measured length: two ends."""
 _AT_SOURCE_MM = 4.0
-_CLASSES = 6
+_NO_SOURCE_MM = 10.0
+_CLASSES, _FOLDS = 6, 5
 _PENALTY = 2e-3
 
 
@@ -51,24 +61,55 @@ def measure_speeds(
     rows["speed"] = rows["speed_low"] = rows["speed_high"] = np.nan
     rows["estimator"] = 0
     if able["speed, exposure"]:
-        _by_exposure(rows, camera, calibration)
+        _by_exposure(rows, camera, calibration.foreshortening if calibration else None)
     elif able["speed, flight"] and calibration is not None and calibration.flights is not None:
         _by_flight(rows, camera, calibration.flights)
     return rows
 
 
-def _by_exposure(rows: NDArray[np.void], camera: Camera, calibration: Calibration | None) -> None:
+def speed_across(streaks: NDArray[np.void], camera: Camera) -> NDArray[np.float64]:
+    """``(n,)`` m/s, length over exposure: the speed across the line of sight."""
+    scale = np.broadcast_to(camera.scale(streaks["start_x"], streaks["start_y"]), streaks.shape)
+    return np.asarray(streaks["length"] * scale / 1e3 / camera.exposure, np.float64)
+
+
+def shutter_features(streaks: NDArray[np.void], camera: Camera) -> NDArray[np.float64]:
+    """``(n, 8)`` what a streak that the shutter cuts tells about the way along the line of sight, which is unseen.
+
+    Logarithm of the speed across the line of sight: what looks slow often flies towards the camera or away from it.
+    Reciprocal of its length in px: both ends are blurred. Direction along the gas and across it: particles leave the
+    bed upwards, so that those which seem to fly down come towards the camera. Logarithms of brightness and width;
+    logarithm of the distance from the source in mm, and cosine between the direction and the way from there.
+    """
+    away = np.deg2rad(streaks["angle"].astype(np.float64) - (camera.gas_direction or 0.0))
+    scale = np.broadcast_to(camera.scale(streaks["start_x"], streaks["start_y"]), streaks.shape)
+    x, y = ((streaks[f"start_{n}"] + streaks[f"end_{n}"]).astype(np.float64) / 2 - streaks[f"source_{n}"] for n in "xy")
+    outwards = np.arctan2(-y, x) - np.deg2rad(streaks["angle"].astype(np.float64))
+    return np.column_stack(
+        [
+            np.log(np.maximum(speed_across(streaks, camera), 1e-3)),
+            1 / np.maximum(streaks["length"].astype(np.float64), 3),
+            np.cos(away),
+            np.sin(away),
+            np.log(np.maximum(streaks["brightness"], 1)),
+            np.log(np.maximum(streaks["width"], 0.5)),
+            np.log(np.nan_to_num(np.hypot(x, y) * scale, nan=_NO_SOURCE_MM).clip(0.3, 100)),
+            np.nan_to_num(np.cos(outwards), nan=1.0),
+        ]
+    ).astype(np.float64)
+
+
+def _by_exposure(rows: NDArray[np.void], camera: Camera, model: SpeedModel | None) -> None:
     """Length over exposure, for streaks of which both ends are seen."""
     whole = (rows["cut"] & (BORDER | ZONE | JOINED)) == 0
-    scale = np.broadcast_to(camera.scale(rows["start_x"], rows["start_y"]), rows.shape)
-    seen = rows["length"] * scale / 1e3 / camera.exposure
-    error = 1.645 * END_PX / np.maximum(rows["length"], END_PX)
-    low, middle, high = (1.0, 1.0, np.inf) if calibration is None else calibration.foreshortening
-    # The two causes are independent: their logarithmic half widths add as squares.
-    down = np.hypot(np.log(middle / low), np.log1p(error))
-    up = np.hypot(np.log(high / middle), np.log1p(error))
-    rows["speed"] = np.where(whole, seen * middle, np.nan)
-    rows["speed_low"], rows["speed_high"] = rows["speed"] * np.exp(-down), rows["speed"] * np.exp(up)
+    seen = speed_across(rows, camera)
+    if model is None:
+        blur = 1 + 1.645 * END_PX / np.maximum(rows["length"], END_PX)
+        factors = np.column_stack([np.ones(len(rows)), 1 / blur, np.full(len(rows), np.inf)])
+    else:
+        factors = model.predict(shutter_features(rows, camera))
+    for column, name in enumerate(("speed", "speed_low", "speed_high")):
+        rows[name] = np.where(whole, seen * factors[:, column], np.nan)
     rows["estimator"] = np.where(whole, 1, 0)
 
 
@@ -114,17 +155,20 @@ def flight_features(streaks: NDArray[np.void], camera: Camera) -> NDArray[np.flo
 
 
 @dataclass(frozen=True, eq=False)
-class FlightModel:
-    """Speed of whole flights: a polynomial of second degree of their features, learned from simulated flights.
+class SpeedModel:
+    """Polynomial of second degree of features of a streak, learned from simulated ones: the logarithm of a speed.
+
+    Of whole flights it is the speed itself, of streaks that the shutter cuts the ratio to that across the line of
+    sight.
 
     Parameters
     ----------
     mean, scale : ndarray
-        ``(9,)`` float64, of the features.
+        ``(k,)`` float64, of the features.
     weights : ndarray
-        ``(55,)`` float64.
+        ``(1 + k + k * (k + 1) / 2,)`` float64.
     edges, low, high : ndarray
-        Logarithms of speeds that bound classes of the estimate, and 5 and 95 % of the residuals in each class.
+        Logarithms that bound classes of the estimate, and 5 and 95 % of the residuals in each class.
     """
 
     mean: NDArray[np.float64]
@@ -135,7 +179,7 @@ class FlightModel:
     high: NDArray[np.float64]
 
     def predict(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """``(n, 3)`` m/s: estimate, 5 %, 95 %."""
+        """``(n, 3)`` m/s or ratio: estimate, 5 %, 95 %; `features` is ``(n, k)``."""
         middle = _square((features - self.mean) / self.scale) @ self.weights
         part = np.searchsorted(self.edges, middle)
         return np.exp(np.column_stack([middle, middle + self.low[part], middle + self.high[part]]))
@@ -147,27 +191,39 @@ def _square(features: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.column_stack([np.ones(len(features)), bounded, bounded[:, i] * bounded[:, j]])
 
 
-def fit_flights(features: NDArray[np.float64], speeds: NDArray[np.float64]) -> FlightModel:
-    """Fit to flights of known speed, least absolute error of the logarithm (iteratively reweighted least squares).
+def fit_speeds(
+    features: NDArray[np.float64], speeds: NDArray[np.float64], recording: NDArray[np.int64] | None = None
+) -> SpeedModel:
+    """Fit to streaks of known speed, least absolute error of the logarithm (iteratively reweighted least squares).
 
     Parameters
     ----------
     features : ndarray
-        ``(n, 9)`` as `flight_features` gives them.
+        ``(n, k)`` as `flight_features` or `shutter_features` gives them.
     speeds : ndarray
-        ``(n,)`` m/s.
+        ``(n,)`` m/s, or their ratio to `speed_across`.
+    recording : ndarray, optional
+        ``(n,)`` number of the recording of each; residuals are then those of recordings left out, a fifth at a time.
     """
     target, mean, scale = np.log(speeds), features.mean(0), features.std(0) + 1e-9
     design = _square((features - mean) / scale)
-    middle = _weighted(design, target, np.ones(len(target)))
-    for _ in range(8):
-        middle = _weighted(design, target, 1 / np.maximum(np.abs(target - design @ middle), 0.05))
-    guess = design @ middle
+    weights = _least_absolute(design, target)
+    guess = design @ weights
     residual = target - guess
+    for part in range(_FOLDS) if recording is not None else ():
+        out = np.asarray(recording) % _FOLDS == part
+        residual[out] = target[out] - design[out] @ _least_absolute(design[~out], target[~out])
     edges = np.quantile(guess, np.linspace(0, 1, _CLASSES + 1)[1:-1])
     classes = [residual[np.searchsorted(edges, guess) == part] for part in range(_CLASSES)]
     low, high = (np.array([np.quantile(part, share) for part in classes]) for share in (0.05, 0.95))
-    return FlightModel(mean, scale, middle, edges, low, high)
+    return SpeedModel(mean, scale, weights, edges, low, high)
+
+
+def _least_absolute(design: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
+    weights = _weighted(design, target, np.ones(len(target)))
+    for _ in range(8):
+        weights = _weighted(design, target, 1 / np.maximum(np.abs(target - design @ weights), 0.05))
+    return weights
 
 
 def _weighted(
@@ -178,7 +234,7 @@ def _weighted(
     return np.asarray(np.linalg.solve(left @ design + penalty, left @ target))
 
 
-def _by_flight(rows: NDArray[np.void], camera: Camera, model: FlightModel) -> None:
+def _by_flight(rows: NDArray[np.void], camera: Camera, model: SpeedModel) -> None:
     whole = whole_flights(rows, camera)
     if whole.any():
         found = model.predict(flight_features(rows[whole], camera))

@@ -93,9 +93,9 @@ class Finder:
     """
 
     sigma: float = 0.8
-    seed: float = 14.0
-    follow: float = 6.0
-    mean: float = 8.0
+    seed: float = 13.0
+    follow: float = 8.0
+    mean: float = 9.0
     gap: int = 1
     shortest: float = 4.0
     least_snr: float = 3.0

@@ -19,7 +19,8 @@ __all__ = ["add_to"]
 
 _KEYS = ("detector", "filters", "roi", "crop_format", "quality", "gap")
 _SECONDS = ("window", "hold", "remind", "every", "status", "idle", "timeout")
-_OWN = ("expected", "alarm", "metrics_at", "webhook", "mqtt", "store", "overwrite", *_SECONDS)
+_CHARTS = ("reference", "camera", "calibration", "scan_start")
+_OWN = ("expected", "alarm", "metrics_at", "webhook", "mqtt", "store", "overwrite", *_SECONDS, *_CHARTS)
 # Of `extract`, without meaning for a stream.
 _APART = ("start", "stop", "fps", "limit", "workers")
 
@@ -52,6 +53,10 @@ def _looking(command: Command) -> Command:
 )
 @click.option("--hold", type=float, default=2.0, show_default=True, metavar="S", help="So long before it alarms.")
 @click.option("--remind", type=float, default=60.0, show_default=True, metavar="S", help="Tell again what goes on.")
+@click.option("--reference", metavar="FILE", help="Control charts of layers too; from `monitor --save-reference`.")
+@click.option("--camera", metavar="PROFILE", help="Camera profile for them.  [default: that of the reference]")
+@click.option("--calibration", metavar="FILE", help="For charts of speeds, from `calibrate-camera`.")
+@click.option("--scan-start", type=float, metavar="DEG", help="Scan angle of layer 0.  [default: the reference's]")
 @click.option(
     "--every", type=float, default=1.0, show_default=True, metavar="S", help="Between two verdicts on stdout."
 )

@@ -127,6 +127,19 @@ def test_show_makes_a_montage_and_an_annotated_frame(stack: Path) -> None:
     frame = cv2.imread(str(stack.parent / done.stdout.strip()))
     drawn = np.argwhere((frame == (255, 200, 0)).all(axis=2))
     assert len(drawn) > 100
+    assert done.stderr == "frame 5: 1 found\n"
+    done = spatterlib("show", stack, "--frame", "5", "--min-area", "15000", cwd=stack.parent)
+    assert done.stderr == "frame 5: 1 found, 1 dropped by area\n"
+
+
+def test_filter_none_keeps_all_that_the_detector_found(stack: Path) -> None:
+    out = stack.with_suffix(".h5")
+    assert spatterlib("extract", stack, "-o", out, "--filter", "none").returncode == 0
+    with sp.open_store(out) as store:
+        assert store.attrs["filters"] == []
+        assert len(store) == sum(len(found) for _, found in sp.detect(stack, filters=[])) > 19
+    said = refused(spatterlib("extract", stack, "-o", "x.h5", "--filter", "area", "--filter", "none"))
+    assert "--filter none leaves nothing for other filters, got area, none" in said
 
 
 def test_convert_and_back(stack: Path) -> None:

@@ -15,7 +15,7 @@ import spatterlib as sp
 
 pytestmark = [pytest.mark.slow, *needed]
 DEMO = Path(__file__).parents[1] / "demo" / "spatterlib_demo"
-TABS = ("Verdict", "Tune", "Dataset", "Train", "Model")
+TABS = ("Verdict", "Tune", "Dataset", "Layers", "Train", "Model")
 
 
 def note(page: Watched, place: str, text: str) -> None:
@@ -132,6 +132,31 @@ def test_crops_are_filtered_by_column(page: Watched) -> None:
     page.page.locator("#column-from textarea, #column-from input").first.fill("254")
     page.page.locator("#montage p").filter(has_not_text=before.split(",")[0]).wait_for()
     assert int(shown.inner_text().split()[0].replace(",", "")) < int(before.split()[0].replace(",", ""))
+
+
+def test_layers_of_a_build_that_changes_raise_alarms(page: Watched) -> None:
+    page.page.set_default_timeout(300_000)
+    page.tab("Layers")
+    note(page, "#layers-note", "No store yet")
+    page.page.locator("#make-build").focus()
+    page.page.keyboard.press("Enter")
+    note(page, "#layers-note", "behind layer 48 the gas flow falls")
+    page.page.locator("#chart").click()
+    headline = page.page.locator("#layers-result .headline").filter(has_text="build-that-changes.h5")
+    headline.wait_for()
+    alarms, layers = map(int, re.findall(r"(\d+) of (\d+) layers", headline.inner_text())[0])
+    assert (0 < alarms <= 8, layers) == (True, 16)
+    assert "SIMULATED" in headline.inner_text()
+    said = page.page.locator("#layers-result li").all_inner_texts()
+    assert said
+    assert all(int(text.split()[1].rstrip(":")) > 48 for text in said), said
+    assert page.page.locator("#layers-result img.charts").evaluate("it => it.complete && it.naturalWidth > 300")
+    page.page.set_viewport_size({"width": 390, "height": 844})
+    assert page.page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.page.get_by_role("button", name="Camera, if known").click()
+    page.page.locator("#chart-scale textarea, #chart-scale input").first.fill("wide")
+    page.page.locator("#chart").click()
+    note(page, "#layers-note", "must be a number")
 
 
 @pytest.mark.torch

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import cv2
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 
 from spatterlib.difference import _bound_weights, changed, nested_outlines, outlines, sum_boxes
 from spatterlib.kernels.colour import grey_change_yuv
-from spatterlib.kernels.difference import BAND, BLOCK, active_rgb, active_yuv, measure, most_runs, smooth_above
+from spatterlib.kernels.difference import BAND, BLOCK, active_rgb, active_yuv, measure, most_runs
+from spatterlib.kernels.masks import dilate, smooth_above
 from spatterlib.kernels.outlines import outer_outlines
+from spatterlib.outlining import outlines_of
 from spatterlib.pictures import YuvPicture, yuv_matrix
 from spatterlib.types import Box, Image, RgbPicture
 
@@ -348,6 +351,91 @@ def test_television_bt601_is_opencvs_conversion_to_the_last_bit() -> None:
     np.testing.assert_array_equal(YuvPicture(y, u, v, (1, 1), yuv_matrix()).rgb((0, 0, 96, 64)), expected)
 
 
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="a function that is not compiled has no compiler options")
 @pytest.mark.parametrize("kernel", [active_rgb, active_yuv, smooth_above, measure, grey_change_yuv, outer_outlines])
 def test_kernels_let_go_of_the_interpreter(kernel: object) -> None:
     assert kernel.targetoptions["nogil"] is True  # type: ignore[attr-defined]
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    height=st.integers(1, 50),
+    width=st.integers(1, 200),
+    radius=st.sampled_from([0, 1, 2, 3, 7, 20]),
+    share=st.sampled_from([0.0, 0.001, 0.02, 0.5, 1.0]),
+)
+def test_dilation_is_opencvs(seed: int, height: int, width: int, radius: int, share: float) -> None:
+    binary = np.zeros((height, -(-width // 64) * 64), np.uint8)
+    binary[:, :width][np.random.default_rng(seed).random((height, width)) < share] = 255
+    mask = np.full((height + 2, binary.shape[1] + 16), 7, np.uint8)
+    dilate(binary, width, radius, mask)
+    side = 2 * radius + 1
+    expected = np.zeros_like(mask)
+    expected[1:-1, 8 : 8 + width] = cv2.dilate(binary[:, :width].copy(), np.ones((side, side), np.uint8))
+    np.testing.assert_array_equal(mask, expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    height=st.integers(8, 70),
+    width=st.integers(8, 90),
+    shift=SHIFTS,
+    kind=st.sampled_from(["rgb", "planes", "padded", "upside down", "mixed"]),
+    nested=st.booleans(),
+    blur=st.sampled_from([3, 5]),
+    behind=st.sampled_from([0, 1]),
+    part=st.booleans(),
+)
+def test_a_clip_in_one_call_is_its_pairs_one_by_one(
+    seed: int,
+    height: int,
+    width: int,
+    shift: tuple[int, int],
+    kind: str,
+    nested: bool,
+    blur: int,
+    behind: int,
+    part: bool,
+) -> None:
+    """Whatever its pictures are, also where there are more outlines than there was room for."""
+    random = np.random.default_rng(seed)
+    pictures = [a_picture(random, height, width, shift, kind, n) for n in range(4)]
+    box = a_box(random, height, width) if part else (0, 0, width, height)
+    inset = np.array([1, 1, -2, -2], np.int32)
+    found = outlines_of(pictures, 2, box, inset, blur=blur, nested=nested, behind=behind)
+    frames, boxes, areas = [], [], []
+    for number in (2, 3):
+        first, second = (picture.rgb(box).copy() for picture in pictures[number - 1 : number + 1])
+        mode = cv2.RETR_TREE if nested else cv2.RETR_EXTERNAL
+        expected, _ = cv2.findContours(reference(first, second, blur=blur), mode, cv2.CHAIN_APPROX_SIMPLE)
+        frames += [number - behind] * len(expected)
+        boxes += [np.add(cv2.boundingRect(outline), inset).tolist() for outline in expected]
+        areas += [cv2.contourArea(outline) for outline in expected]
+    assert (found.frames.tolist(), found.boxes.tolist(), found.areas.tolist()) == (frames, boxes, areas)
+    for frame, (x, y, w, h), sums, peak in zip(found.frames, boxes, found.sums, found.peaks, strict=True):
+        crop = pictures[frame].rgb(box)[y : y + max(h, 0), x : x + max(w, 0)]
+        assert sums.tolist() == crop.reshape(-1, 3).sum(axis=0).tolist()
+        assert peak == (cv2.cvtColor(crop.copy(), cv2.COLOR_RGB2GRAY).max() if crop.size else 0)
+
+
+def a_picture(
+    random: np.random.Generator, height: int, width: int, shift: tuple[int, int], kind: str, number: int
+) -> RgbPicture | YuvPicture:
+    matrix = yuv_matrix("bt601")
+    if kind == "rgb" or (kind == "mixed" and number == 3):
+        return RgbPicture(grainy(random, height, width, 2, 120, 0.3))
+    y, u, v = planes(random, height, width, shift, 30)
+    if kind == "planes":
+        y, u, v = (np.ascontiguousarray(plane) for plane in (y, u, v))
+    if kind == "upside down":
+        y, u, v = y[::-1], u[::-1], v[::-1]
+    return YuvPicture(y, u, v, shift, matrix)
+
+
+def test_a_clip_with_more_outlines_than_pictures_has_them_all() -> None:
+    dark, dotted = np.zeros((2, 200, 300, 3), np.uint8)
+    dotted[10::20, 10::20] = 255
+    found = outlines_of([RgbPicture(dark), RgbPicture(dotted)], 1, (0, 0, 300, 200), np.zeros(4, np.int32))
+    assert len(found.areas) == 10 * 15

@@ -128,6 +128,33 @@ class TestPublishedNetwork:
         for one, three in zip(*results, strict=True):
             np.testing.assert_array_equal(one, three)
 
+    @pytest.mark.parametrize("tanh", [False, True])
+    def test_batches_may_overlap_and_be_looked_at_between(self, torch: Any, tanh: bool) -> None:
+        """Room is used again from batch to batch, never while a batch still needs it."""
+        ours, fresh = pair(torch, tanh)[0], pair(torch, tanh)[0]
+        first, second = samples(40, 1, seed=1), samples(40, 1, seed=2)
+        ours(samples(40, 1, seed=3)).sum().backward()
+        for value in ours.parameters.values():
+            value.grad = None
+        early, late = ours(first).sum(), ours(second).sum()
+        with torch.no_grad():
+            ours(samples(40, 1, seed=4))
+        early.backward()
+        with torch.no_grad():
+            ours(samples(40, 1, seed=4))
+        late.backward()
+        fresh(first).sum().backward()
+        fresh(second).sum().backward()
+        for value, expected in zip(ours.parameters.values(), fresh.parameters.values(), strict=True):
+            assert torch.equal(value.grad, expected.grad)
+
+    def test_a_second_way_back_through_a_batch_is_refused(self, torch: Any) -> None:
+        ours, _ = pair(torch, tanh=False)
+        total = ours(samples(20, 1)).sum()
+        total.backward(retain_graph=True)
+        with pytest.raises(RuntimeError, match="once"):
+            total.backward()
+
     @pytest.mark.parametrize("id_", NETWORKS)
     @pytest.mark.parametrize("outputs", [1, 3])
     @pytest.mark.parametrize("colour", ["grey", "rgb"])

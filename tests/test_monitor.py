@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -120,6 +121,31 @@ def test_what_cannot_be_monitored_is_refused_in_one_line(options: list[str], sai
     assert error.count("\n") == 1
 
 
+def test_python_charts_the_same_layers(learned: str, tmp_path: Path) -> None:
+    found = sp.chart_layers(stores()["bad"], learned)
+    assert [(first, last) for first, last, _ in found.spells] == [(51, 70)]
+    found.draw(tmp_path / "charts.svg", "bad.h5")
+    assert "bad.h5 (simulated): 20 of 70 layers with an alarm" in (tmp_path / "charts.svg").read_text()
+    own = sp.chart_layers(stores()["bad"], 45, names=["drift"], builds=300)
+    assert own.points["group"].tolist() == list(range(46, 71))
+    assert own.spells[-1][1] == 70
+    assert own.reference.about["recordings"] == ["first 45 layers of bad.h5"]
+    both = sp.chart_layers(stores()["bad"], [stores()["good"], stores()["also good"]], names=["drift"], builds=300)
+    assert both.reference.about["layers"] == 2 * LAYERS
+    other = replace(CAMERA, exposure=0.03)
+    with pytest.raises(ParameterError, match="made for a camera of exposure"):
+        sp.chart_layers(stores()["bad"], replace(own.reference, about={"camera": other.identity()}))
+
+
+def test_a_reference_knows_its_camera_and_refuses_another(learned: str, tmp_path: Path, capsys: Any) -> None:
+    assert sp.monitoring.Reference.load(learned).camera == CAMERA
+    other = Measured.load(stores()["good"])
+    replace(other, camera=replace(CAMERA, mm_per_px=0.2)).save(tmp_path / "good.h5.streaks.npz")
+    shutil.copy(stores()["good"], tmp_path / "good.h5")
+    assert main(["monitor", str(tmp_path / "good.h5"), "--reference", learned]) == 1
+    assert "the reference was made for a camera of mm_per_px 0.4, this one has 0.2" in capsys.readouterr().err
+
+
 # The index beside the verdict.
 
 
@@ -194,6 +220,10 @@ def test_the_report_shows_control_charts(store: str, learned: str) -> None:
     verdict = agreement.with_charts(sp.predict(store, "simulated"), measured, sp.monitoring.Reference.load(learned))
     assert [section.title for section in verdict.sections] == ["Control charts"]
     assert len(verdict.settings["monitor"]["layers"]) == len(verdict.layers)
+    with pytest.raises(ParameterError, match=r"made for a camera of exposure 0\.036, this one has 0\.03"):
+        agreement.with_charts(
+            verdict, replace(measured, camera=replace(CAMERA, exposure=0.03)), sp.monitoring.Reference.load(learned)
+        )
     with pytest.raises(ParameterError, match="low or high, this model tells a, b"):
         agreement.with_index(replace(verdict, classes=("a", "b")), measured, constant(1.0))
     with pytest.raises(ParameterError, match="measure anew"):
@@ -202,7 +232,11 @@ def test_the_report_shows_control_charts(store: str, learned: str) -> None:
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [(["--calibration", "a.npz"], "need --camera PROFILE"), (["--camera", "a.toml"], "add --store FILE")],
+    [
+        (["--calibration", "a.npz"], "needs --camera PROFILE"),
+        (["--camera", "a.toml"], "add --store FILE"),
+        (["--reference", "a.json"], "add --store FILE"),
+    ],
 )
 def test_measuring_needs_a_camera_and_a_store(options: list[str], said: str, capsys: Any) -> None:
     assert main(["predict", "build.mp4", "--model", "simulated", *options]) == 1
@@ -227,3 +261,17 @@ def test_another_build_of_the_same_camera_keeps_its_calibration() -> None:
     camera = Camera(25, 0.036, homography=homography, gas_direction=180, build="7")
     again = json.loads(json.dumps(camera.identity()))
     Calibration(camera=again).check(replace(camera, build="8", machine="M 2"))
+
+
+@pytest.mark.slow
+def test_a_report_has_control_charts_of_the_camera_that_the_reference_names(
+    store: str, learned: str, tmp_path: Path
+) -> None:
+    report = tmp_path / "build.html"
+    assert main(["predict", store, "--model", "simulated", "--reference", learned, "-o", str(report)]) == 0
+    page = report.read_text()
+    assert "Control charts" in page
+    assert "layers with an alarm" in page
+    assert "(simulated)" in page
+    assert "data:image/svg+xml;base64," in page
+    assert sp.verify(report).holds

@@ -7,8 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from test_extraction import flashes
 
+import spatterlib as sp
 from spatterlib.builtin.new_plugin_command import KINDS, write_package
 from spatterlib.cli import main
 from spatterlib.errors import OutputExistsError, ParameterError
@@ -36,6 +39,28 @@ def test_every_kind_installs_is_found_and_passes_the_kit(tmp_path: Path, capsys:
     ).stdout
     for kind in ("detector", "filter", "store", "classifier"):
         assert f"[spatterlib_{kind}_probe of spatterlib-{kind}-probe 0.1.0]" in listed
+    use_as_the_page_says(tmp_path, env)
+
+
+def use_as_the_page_says(folder: Path, env: dict[str, str]) -> None:
+    """What docs/howto/own_detector.md does with a detector that is installed."""
+
+    def run(arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "spatterlib", *arguments.split()]
+        return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=True)
+
+    np.save(folder / "build.npy", flashes(60))
+    mine = "--detector detector-probe --threshold 50"
+    assert "found, " in run(f"show build.npy --frame 5 {mine} --min-area 15000 -o frame.png").stderr
+    run(f"show build.npy --frame 5 {mine} --filter none -o all.png")
+    (folder / "mine.toml").write_text(run(f"config {mine} --min-area 50").stdout)
+    run(f"extract build.npy -o options.h5 {mine} --min-area 50")
+    run("extract build.npy -o file.h5 --config mine.toml")
+    run("show file.h5 -o crops.png")
+    with sp.open_store(folder / "options.h5") as one, sp.open_store(folder / "file.h5") as other:
+        assert len(one) == len(other) > 0
+        assert one.attrs["detector"] == other.attrs["detector"] == {"id": "detector-probe", "threshold": 50}
+        assert one.attrs["versions"]["spatterlib-detector-probe"] == "0.1.0"
 
 
 @pytest.mark.parametrize("kind", KINDS)

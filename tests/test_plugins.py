@@ -79,7 +79,75 @@ def test_a_misspelled_hook_is_an_error(install: Callable[..., None]) -> None:
         "import spatterlib\n@spatterlib.hookimpl\ndef spatter_detektors():\n    return {}\n",
     )
     [failed] = sp.catalog().failed
-    assert "spatter_detektors" in failed.error
+    assert failed.error.startswith(
+        "ContractError: there is no hook 'spatter_detektors'; did you mean 'spatter_detectors'?"
+    )
+
+
+def test_a_module_that_marks_no_function_is_an_error(install: Install) -> None:
+    install("spatterlib-unmarked", (GOOD % "nothing").replace("@spatterlib.hookimpl", ""))
+    [failed] = sp.catalog().failed
+    assert "implements no hook; mark its functions with @spatterlib.hookimpl" in failed.error
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("patience: int = 3", "patience: int", "its parameter 'patience' has no default"),
+        (
+            "patience: int = 3",
+            "patience: object = field(default_factory=object)",
+            "the default of its parameter 'patience' is object, which is not JSON",
+        ),
+        ("lead = 0", "", "Nothing has no lead"),
+        ("def __call__", "def call", "Nothing has no __call__"),
+    ],
+)
+def test_a_detector_that_cannot_work_is_named_before_it_is_used(
+    install: Install, right: str, wrong: str, said: str
+) -> None:
+    install(
+        "spatterlib-half", (GOOD % "half").replace(right, wrong).replace("import dataclass", "import dataclass, field")
+    )
+    with pytest.raises(
+        PluginError, match=r"no detector 'half' is installed; .*spatterlib-half 1\.2\.3 did not load"
+    ) as caught:
+        sp.make("detector", "half")
+    assert said in str(caught.value)
+
+
+LISTED = (GOOD % "listed").replace("patience: int = 3", "sizes: list = field(default_factory=lambda: [3, 5])")
+
+
+def test_defaults_that_a_factory_makes_are_listed_and_a_store_says_whose_detector_it_was(
+    install: Install, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install("spatterlib-listed", LISTED.replace("import dataclass", "import dataclass, field"), version="4.5")
+    assert main(["plugins"]) == 0
+    assert "sizes = [3, 5]" in capsys.readouterr().out
+    np.save(tmp_path / "dark.npy", np.zeros((5, 8, 8), np.uint8))
+    sp.extract(tmp_path / "dark.npy", tmp_path / "dark.h5", detector="listed", progress=False)
+    with sp.open_store(tmp_path / "dark.h5") as store:
+        assert store.attrs["versions"]["spatterlib-listed"] == "4.5"
+
+
+SHARING = (GOOD % "sharing").replace("patience: int = 3", "min_area: int = 3\n    config: int = 4")
+
+
+def test_where_names_are_shared_the_options_carry_the_id(
+    install: Install, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install("spatterlib-sharing", SHARING)
+    np.save(tmp_path / "dark.npy", np.zeros((5, 8, 8), np.uint8))
+    video, out = str(tmp_path / "dark.npy"), str(tmp_path / "dark.h5")
+    assert main(["extract", video, "-o", out, "--detector", "sharing", "--min-area", "7"]) == 2
+    said = "--min-area is a parameter of several: use --sharing-min-area or --area-min-area"
+    assert said in capsys.readouterr().err
+    own = ["--detector", "sharing", "--sharing-min-area", "7", "--sharing-config", "8", "--area-min-area", "9"]
+    assert main(["extract", video, "-o", out, *own]) == 0
+    with sp.open_store(out) as store:
+        assert store.attrs["detector"] == {"id": "sharing", "min_area": 7, "config": 8}
+        assert store.attrs["filters"][0]["min_area"] == 9
 
 
 @pytest.mark.parametrize("answer", ["['a']", "{'a': 5}", "1 / 0"])

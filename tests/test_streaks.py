@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from spatterlib.errors import ContractError, MissingFileError, ParameterError, S
 from spatterlib.gasflow import fit_gas, gas_index
 from spatterlib.measurement import Measured, describe_by, measure_store, streaks_path
 from spatterlib.simulation import STREAK_TRUTH
-from spatterlib.speeds import measure_speeds
+from spatterlib.speeds import fit_speeds, measure_speeds, shutter_features, speed_across
 from spatterlib.streaks import BORDER, STREAK, ZONE, Finder, find_streaks, saturated_zone
 from spatterlib.types import Image
 
@@ -220,6 +221,60 @@ def test_a_calibration_comes_back_from_its_file(calibration: Calibration, tmp_pa
     assert calibration.gas is not None
     assert (again.gas.weights == calibration.gas.weights).all()
     assert again.camera == LONG.identity()
+
+
+def test_a_calibration_of_an_older_format_is_refused_in_one_line(tmp_path: Path) -> None:
+    about = {"simulated": True, "camera": LONG.identity(), "foreshortening": [1.0, 1.1, 1.5]}
+    with (tmp_path / "old.npz").open("wb") as file:
+        np.savez(file, about=np.array(json.dumps(about)))
+    with pytest.raises(StoreError, match="its format is 1, this version reads 2; make it anew with `spatterlib calib"):
+        Calibration.load(tmp_path / "old.npz")
+
+
+@pytest.fixture(scope="module")
+def short_calibration() -> Calibration:
+    return calibrate(SHORT, 12, 20)
+
+
+@pytest.mark.slow
+def test_speeds_of_short_exposures_allow_for_the_way_along_the_line_of_sight(
+    short_calibration: Calibration, tmp_path: Path
+) -> None:
+    short_calibration.save(tmp_path / "short.npz")
+    known = Calibration.load(tmp_path / "short.npz")
+    assert known.flights is None
+    errors: list[list[float]] = []
+    inside: list[bool] = []
+    for index, speed in enumerate((0.5, 2.0)):
+        for found, truth, partner in observe(simulated_camera(SHORT, speed, 91 + index, 0.6), 12):
+            rows, plain = measure_speeds(found, SHORT, known), measure_speeds(found, SHORT)
+            good = (partner >= 0) & np.isfinite(rows["speed"]) & (truth[partner]["cut"] == 3)
+            true = truth[partner]["speed"]
+            errors += np.abs(np.log(np.stack([rows["speed"], plain["speed"]], 1)[good] / true[good, None])).tolist()
+            inside += ((rows["speed_low"] <= true) & (true <= rows["speed_high"]))[good].tolist()
+            assert (rows["speed_low"][good] < rows["speed"][good]).all()
+            assert np.isfinite(rows["speed_high"][good]).all()
+    assert len(errors) > 40
+    ours, across = np.median(errors, 0)
+    assert ours < across
+    assert np.mean(inside) > 0.8
+
+
+def test_the_model_of_speeds_finds_a_law_and_bounds_what_is_left() -> None:
+    draw = np.random.default_rng(4)
+    features = draw.normal(size=(3000, 3))
+    speeds = np.exp(0.5 * features[:, 0] - 0.2 * features[:, 1] * features[:, 2] + draw.normal(0, 0.1, 3000))
+    model = fit_speeds(features[:2000], speeds[:2000], np.arange(2000) // 100)
+    found = model.predict(features[2000:])
+    assert np.median(np.abs(np.log(found[:, 0] / speeds[2000:]))) < 0.08
+    assert 0.85 < np.mean((found[:, 1] <= speeds[2000:]) & (speeds[2000:] <= found[:, 2])) < 0.95
+
+
+def test_a_streak_without_source_has_features_too() -> None:
+    row = row_of(path_of((10, 10), 0, 30, 0), 30)
+    row["source_x"] = row["source_y"] = np.nan
+    assert np.isfinite(shutter_features(row, SHORT)).all()
+    assert speed_across(row, SHORT)[0] == pytest.approx(4.0)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The app: one page, five tabs."""
+"""The app: one page, six tabs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
-from spatterlib_demo import dataset_tab, model_tab, samples, sessions, train_tab, tune_tab, verdict_tab, words
+from spatterlib_demo import (
+    dataset_tab,
+    layers_tab,
+    model_tab,
+    samples,
+    sessions,
+    train_tab,
+    tune_tab,
+    verdict_tab,
+    words,
+)
 from spatterlib_demo.look import head, style, theme
 
 __all__ = ["build", "launch"]
@@ -37,6 +47,8 @@ def build() -> gr.Blocks:
             tune = tune_tab.tab()
         with gr.Tab("Dataset", id="dataset") as at_dataset:
             dataset = dataset_tab.tab()
+        with gr.Tab("Layers", id="layers") as at_layers:
+            layers = layers_tab.tab()
         with gr.Tab("Train", id="train") as at_train:
             train = train_tab.tab()
         with gr.Tab("Model", id="model") as at_model:
@@ -45,6 +57,8 @@ def build() -> gr.Blocks:
         at_verdict.select(train_tab.models, None, verdict["model"], **quiet)
         at_tune.select(*tune, **quiet)
         at_dataset.select(dataset_tab.refreshed, dataset["choice"], [dataset["choice"], dataset["note"]], **quiet)
+        compared = [layers["good"], layers["store"]]
+        at_layers.select(layers_tab.refreshed, compared, [*compared, layers["note"]], **quiet)
         at_train.select(train_tab.refreshed, train["stores"], [train["stores"], train["note"]], **quiet)
         inside = [model["model"], model["store"]]
         at_model.select(model_tab.refreshed, inside, [*inside, model["note"]], **quiet)

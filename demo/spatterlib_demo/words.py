@@ -42,6 +42,7 @@ TERMS = {
     "occlusion": "A patch of the crop is covered and the model asked again: where its answer changes, it was looking.",
     "reliability": "Of the crops with probability 0.8, 80 % should be right. The line shows how far that holds.",
     "calibration error": "Mean distance between how sure the model is and how often it is right; 0 is perfect.",
+    "alarm": "A control chart is beyond its limit: the layer differs from the good ones more than chance should allow.",
     "simulated": "Computed, not filmed. What holds for simulated recordings need not hold on a machine.",
 }
 """Terms that a newcomer may not know; `term` makes a word that opens its explanation."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -26,10 +26,9 @@ FEW = 4
 
 @dataclass(frozen=True, eq=False)
 class Passed:
-    """What `backward` needs of a part of a batch: input, trace and result of both stages."""
+    """What `backward` needs of a part of a batch: input, trace and result of both stages; it overwrites them."""
 
     samples: int
-    tanh: bool
     x: Array
     middle: Array
     trace: NDArray[Any]
@@ -37,8 +36,12 @@ class Passed:
     last_trace: NDArray[Any]
 
 
+Spare: TypeAlias = dict[tuple[int, int, bool], list[Passed]]
+"""Room that a batch is done with, for the next of the same number, channels and pooling."""
+
+
 def forward(
-    samples: Image, weights: tuple[Array, Array, Array, Array], tanh: bool, threads: int
+    samples: Image, weights: tuple[Array, Array, Array, Array], tanh: bool, threads: int, spare: Spare | None = None
 ) -> tuple[Array, list[Passed]]:
     """Features of samples.
 
@@ -52,6 +55,8 @@ def forward(
         Tanh and average pooling, or no activation and maximum pooling.
     threads : int
         How many parts are worked on at a time.
+    spare : dict, optional
+        Room to be used again; taken out of it.
 
     Returns
     -------
@@ -60,13 +65,55 @@ def forward(
     """
     features = np.empty((len(samples), 400), np.float32)
     cuts = _cuts(len(samples))
+    passed = _taken(spare, (len(samples), samples.shape[3], tanh)) or [
+        _room(len(samples[part]), samples.shape[3], tanh) for part in cuts
+    ]
 
-    def work(part: slice) -> Passed:
-        passed = _stages(samples[part], weights, tanh)
-        features[part] = _flat(passed.last, passed.samples)
-        return passed
+    def work(item: tuple[slice, Passed]) -> None:
+        part, room = item
+        _stages(samples[part], weights, room)
+        features[part] = _flat(room.last, room.samples)
 
-    return features, _each(work, cuts, threads)
+    _each(work, list(zip(cuts, passed, strict=True)), threads)
+    return features, passed
+
+
+def _taken(spare: Spare | None, key: tuple[int, int, bool]) -> list[Passed]:
+    """Room for such a batch, if there is some; what fits another kind of batch only is let go."""
+    if not spare:
+        return []
+    found = spare.pop(key, [])
+    spare.clear()
+    return found
+
+
+def give_back(spare: Spare, passed: list[Passed]) -> None:
+    """Let the next batch use this room: memory that the system gives anew costs as much as a tenth of a step."""
+    if passed:
+        key = sum(part.samples for part in passed), passed[0].x.shape[1], passed[0].trace.dtype != np.uint8
+        spare[key] = passed
+
+
+def _room(samples: int, channels: int, tanh: bool) -> Passed:
+    from spatterlib.kernels.lenet import LANES
+
+    blocks = -(-samples // LANES)
+    x, middle, last = (
+        _aligned((blocks, k, side, side * LANES), np.float32) for k, side in ((channels, 32), (6, 14), (16, 5))
+    )
+    traces = (
+        _aligned((*pooled.shape[:3], 4 * pooled.shape[3]), np.float32) if tanh else _aligned(pooled.shape, np.uint8)
+        for pooled in (middle, last)
+    )
+    return Passed(samples, x, middle, next(traces), last, next(traces))
+
+
+def _aligned(shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
+    """Uninitialised; begins with a line of the cache: 64 bytes that lie across two lines cost twice as much."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.empty(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype).reshape(shape)
 
 
 def few(samples: Image, weights: tuple[Array, Array, Array, Array], tanh: bool) -> Array:
@@ -107,24 +154,12 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, "lenet")
 
 
-def _stages(samples: Image, weights: tuple[Array, Array, Array, Array], tanh: bool) -> Passed:
-    from spatterlib.kernels.lenet import LANES, convolve, pack
+def _stages(samples: Image, weights: tuple[Array, Array, Array, Array], room: Passed) -> None:
+    from spatterlib.kernels.lenet import convolve, pack
 
-    channels = samples.shape[3]
-    blocks = -(-len(samples) // LANES)
-    x = np.empty((blocks, channels, 32, 32 * LANES), np.float32)
-    pack(samples, x)
-    middle, last = (np.empty((blocks, k, s, s * LANES), np.float32) for k, s in ((6, 14), (16, 5)))
-    trace, last_trace = _trace(middle, tanh), _trace(last, tanh)
-    convolve(x, weights[0].reshape(6, channels, 25), weights[1], tanh, middle, trace)
-    convolve(middle, weights[2].reshape(16, 6, 25), weights[3], tanh, last, last_trace)
-    return Passed(len(samples), tanh, x, middle, trace, last, last_trace)
-
-
-def _trace(pooled: Array, tanh: bool) -> NDArray[Any]:
-    if not tanh:
-        return np.empty(pooled.shape, np.uint8)
-    return np.empty((*pooled.shape[:3], 4 * pooled.shape[3]), np.float32)
+    pack(samples, room.x)
+    convolve(room.x, weights[0].reshape(6, -1, 25), weights[1], room.middle, room.trace)
+    convolve(room.middle, weights[2].reshape(16, 6, 25), weights[3], room.last, room.last_trace)
 
 
 def _flat(lanes: Array, count: int) -> Array:
@@ -143,7 +178,7 @@ def backward(
     gradient : ndarray
         ``(m, 400)`` float32, of the features.
     passed : list
-        From `forward`.
+        From `forward`; used up.
     weights : tuple of ndarray
         As given to `forward`.
     threads : int
@@ -154,36 +189,34 @@ def backward(
     tuple of ndarray
         In the shapes of `weights`.
     """
-    padded = np.zeros((16, 6, 35), np.float32)
-    padded[..., 5:30] = weights[2].reshape(16, 6, 25)
     items = list(zip(_cuts(len(gradient)), passed, strict=True))
-    parts = _each(lambda item: _gradients(gradient[item[0]], item[1], padded), items, threads)
-    first, first_bias, second, second_bias = (np.sum(arrays, axis=0) for arrays in zip(*parts, strict=True))
-    return (
-        first.reshape(weights[0].shape),
-        first_bias,
-        second.reshape(weights[2].shape),
-        second_bias,
-    )
+    second = weights[2].reshape(16, 6, 25)
+    parts = _each(lambda item: _gradients(gradient[item[0]], item[1], second), items, threads)
+    first, first_bias, last, last_bias = (np.sum(arrays, axis=0) for arrays in zip(*parts, strict=True))
+    return first.reshape(weights[0].shape), first_bias, last.reshape(weights[2].shape), last_bias
 
 
-def _gradients(gradient: Array, passed: Passed, padded: Array) -> tuple[Array, Array, Array, Array]:
+def _gradients(gradient: Array, room: Passed, second: Array) -> tuple[Array, Array, Array, Array]:
     from spatterlib.kernels.lenet import LANES, spread, weigh
 
-    blocks = len(passed.last)
-    rows = np.zeros((blocks * LANES, 400), np.float32)
-    rows[: len(gradient)] = gradient
-    last = np.ascontiguousarray(rows.reshape(blocks, LANES, 400).transpose(0, 2, 1)).reshape(passed.last.shape)
-    middle = np.empty_like(passed.middle)
-    channels = passed.x.shape[1]
-    sums = [
-        np.zeros(shape, np.float32)
-        for shape in ((6, channels, 25 * LANES), (6, LANES), (16, 6, 25 * LANES), (16, LANES))
-    ]
-    weigh(passed.middle, last, passed.last_trace, passed.tanh, sums[2], sums[3])
-    spread(padded, last, passed.last_trace, passed.tanh, middle)
-    weigh(passed.x, middle, passed.trace, passed.tanh, sums[0], sums[1])
-    first, first_bias, second, second_bias = (
-        array.reshape(*array.shape[:-1], -1, LANES).sum(axis=-1) for array in sums
-    )
-    return first, first_bias[:, 0], second, second_bias[:, 0]
+    lanes = room.last.reshape(-1, 400, LANES)
+    _into_lanes(gradient, lanes)
+    shapes = ((6, room.x.shape[1], 25 * LANES), (6, LANES), (16, 6, 25 * LANES), (16, LANES))
+    sums = [_aligned(shape, np.float32) for shape in shapes]
+    for array in sums:
+        array[:] = 0
+    weigh(room.middle, room.last, room.last_trace, sums[2], sums[3])
+    # What was in the middle is needed no more: its gradient takes its place.
+    spread(second, room.last, room.last_trace, room.middle)
+    weigh(room.x, room.middle, room.trace, sums[0], sums[1])
+    first, first_bias, last, last_bias = (array.reshape(*array.shape[:-1], -1, LANES).sum(axis=-1) for array in sums)
+    return first, first_bias[:, 0], last, last_bias[:, 0]
+
+
+def _into_lanes(rows: Array, lanes: Array) -> None:
+    """``(m, 400)`` to ``(n, 400, 16)`` with crops side by side; spare lanes become 0."""
+    count, whole = lanes.shape[2], len(rows) // lanes.shape[2]
+    lanes[:whole] = rows[: whole * count].reshape(whole, count, 400).transpose(0, 2, 1)
+    if whole < len(lanes):
+        lanes[whole] = 0
+        lanes[whole, :, : len(rows) - whole * count] = rows[whole * count :].T

@@ -7,7 +7,7 @@ three-channel, so their initial distribution, gradients and Adam steps are those
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -49,17 +49,20 @@ class _Stages(torch.autograd.Function):
     """Both convolution stages by the Numba kernels, with their gradients."""
 
     @staticmethod
-    def forward(ctx: Any, samples: Image, tanh: bool, threads: int, *weights: Tensor) -> Tensor:
-        arrays: Any = tuple(weight.detach().numpy() for weight in weights)
-        features, passed = stages.forward(samples, arrays, tanh, threads)
-        ctx.passed, ctx.arrays, ctx.threads = passed, arrays, threads
+    def forward(ctx: Any, samples: Image, network: Trainable, *weights: Tensor) -> Tensor:
+        ctx.arrays, ctx.network = tuple(weight.detach().numpy() for weight in weights), network
+        features, ctx.passed = stages.forward(samples, ctx.arrays, network.tanh, network.threads, network.spare)
         return torch.from_numpy(features)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        arrays = stages.backward(gradient.numpy(), ctx.passed, ctx.arrays, ctx.threads)
-        return None, None, None, *(torch.from_numpy(array) for array in arrays)
+        passed, ctx.passed = ctx.passed, None
+        if passed is None:
+            raise RuntimeError("a batch goes back through the network once: its room is used again")
+        arrays = stages.backward(gradient.numpy(), passed, ctx.arrays, ctx.network.threads)
+        stages.give_back(ctx.network.spare, passed)
+        return None, None, *(torch.from_numpy(array) for array in arrays)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +77,14 @@ class Trainable:
         Which of the two networks it is.
     threads : int
         Of the convolution stages on the CPU.
+    spare : dict
+        Room of the last batch, which the next uses again.
     """
 
     parameters: dict[str, Tensor]
     tanh: bool
     threads: int = 1
+    spare: stages.Spare = field(default_factory=dict, repr=False)
 
     @classmethod
     def new(cls, outputs: int, *, tanh: bool, seed: int, device: str) -> Trainable:
@@ -102,8 +108,14 @@ class Trainable:
         return functional.linear(hidden, *weights[8:10])
 
     def _on_cpu(self, samples: Image, *weights: Tensor) -> Tensor:
-        features: Tensor = _Stages.apply(samples, self.tanh, self.threads, *(weight.contiguous() for weight in weights))
-        return features
+        contiguous = [weight.contiguous() for weight in weights]
+        if torch.is_grad_enabled():
+            features: Tensor = _Stages.apply(samples, self, *contiguous)
+            return features
+        arrays: Any = tuple(weight.detach().numpy() for weight in contiguous)
+        result, passed = stages.forward(samples, arrays, self.tanh, self.threads, self.spare)
+        stages.give_back(self.spare, passed)
+        return torch.from_numpy(result)
 
     def _elsewhere(self, samples: Image, first: Tensor, first_bias: Tensor, second: Tensor, bias: Tensor) -> Tensor:
         """By PyTorch's own operators, channels last; what crosses to the device are bytes."""

@@ -6,6 +6,7 @@ import dataclasses
 
 import click
 
+from spatterlib.contract import default_of
 from spatterlib.hookspecs import hookimpl
 
 
@@ -35,7 +36,7 @@ def plugins() -> None:
             purpose = (class_.__doc__ or "").strip().split("\n")[0]
             click.echo(f"  {id_:<18} {purpose}" + (f"  [{source}]" if source.version else ""))
             for parameter in dataclasses.fields(class_) if dataclasses.is_dataclass(class_) else ():
-                click.echo(f"    {parameter.name} = {parameter.default!r}  {parameter.metadata.get('help', '')}")
+                click.echo(f"    {parameter.name} = {default_of(parameter)!r}  {parameter.metadata.get('help', '')}")
     for source in found.failed:
         click.secho(f"did not load: {source}: {source.error}", fg="red", err=True)
     for (kind, id_), sources in found.clashes.items():

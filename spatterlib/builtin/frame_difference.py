@@ -7,13 +7,12 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from spatterlib.boxes import in_picture, measured_table
-from spatterlib.difference import changed, nested_outlines, outlines, sum_boxes
+from spatterlib.boxes import measured_table
+from spatterlib.difference import changed
 from spatterlib.errors import ParameterError
 from spatterlib.hookspecs import hookimpl
+from spatterlib.outlining import outlines_of
 from spatterlib.types import Clip, Detections, Detector, Image, RgbPicture
-
-_NOTHING = np.empty((0, 4), np.int32), np.empty(0), np.empty((0, 3), np.int64), np.empty(0, np.uint8)
 
 
 @dataclass(frozen=True)
@@ -85,21 +84,20 @@ class FrameDifference:
 
     def __call__(self, clip: Clip) -> Detections:
         """``(n,)`` `DETECTION` for the frames of `clip`."""
-        shown = -1 if self.crop_from == "first" else 0
-        find = outlines if self.outlines == "outer" else nested_outlines
-        settings = {"threshold": self.threshold, "blur": self.blur, "dilations": self.dilations}
         before, behind = self.inset
-        inset = np.array([before, before, -before - behind, -before - behind], np.int32)
-        index, found = [], [_NOTHING]
-        for number in range(max(clip.lead, 1), len(clip.pictures)):
-            rectangles, areas = find(clip.pictures[number - 1], clip.pictures[number], clip.box, **settings)
-            if len(areas):
-                boxes = rectangles + inset
-                index += [number + shown] * len(areas)
-                found.append((boxes, areas.copy(), *sum_boxes(clip.pictures[number + shown], in_picture(clip, boxes))))
-        boxes, areas, sums, peaks = (np.concatenate(part) for part in zip(*found, strict=True))
+        frames, boxes, areas, sums, peaks = outlines_of(
+            clip.pictures,
+            max(clip.lead, 1),
+            clip.box,
+            np.array([before, before, -before - behind, -before - behind], np.int32),
+            threshold=self.threshold,
+            blur=self.blur,
+            dilations=self.dilations,
+            nested=self.outlines == "tree",
+            behind=int(self.crop_from == "first"),
+        )
         ordered = self.crop_from == "current"
-        return measured_table(clip, np.array(index, np.intp), boxes, areas, sums, peaks, ordered=ordered)
+        return measured_table(clip, frames, boxes, areas, sums, peaks, ordered=ordered)
 
     def explain(self, clip: Clip) -> dict[str, Image]:
         """What it sees in the last frame of `clip`: the blurred difference and the mask, ``(h, w)`` uint8 each."""

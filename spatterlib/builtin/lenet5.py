@@ -75,11 +75,12 @@ class LenetModel:
         first = arrays[0].sum(axis=1, keepdims=True) if samples.shape[3] == 1 else arrays[0]
         stages = (np.ascontiguousarray(first), arrays[1], arrays[2], arrays[3])
         tanh = self.classifier.tanh
-        hidden = few(samples, stages, tanh) if len(samples) <= FEW else forward(samples, stages, tanh, threads=1)[0]
-        act: Any = _sigmoid if self.classifier.tanh else _relu
+        is_few = len(samples) <= FEW
+        hidden = few(samples, stages, tanh) if is_few else forward(samples, stages, tanh, threads=1)[0]
+        layer, act = (_product if is_few else _layer), (_sigmoid if tanh else _relu)
         for weight, bias in zip(arrays[4:8:2], arrays[5:8:2], strict=True):
-            hidden = act(hidden @ weight.T + bias)
-        scores: Scores = (hidden @ arrays[8].T + arrays[9]).astype(np.float64)
+            hidden = act(layer(hidden, weight, bias))
+        scores: Scores = layer(hidden, arrays[8], arrays[9]).astype(np.float64)
         if scores.shape[1] > 1:
             return scores
         return np.concatenate([np.zeros_like(scores), scores], axis=1)
@@ -140,6 +141,20 @@ class LenetModel:
         arrays = {name: np.ascontiguousarray(array) for name, array in self.weights.items()}
         with beside(Path(folder) / WEIGHTS) as part:
             save_file(arrays, part, metadata={"spatterlib": json.dumps(facts)})
+
+
+def _product(x: Array, weight: Array, bias: Array) -> Array:
+    """A dense layer, for a handful of samples."""
+    return np.asarray(x @ weight.T + bias, np.float32)
+
+
+def _layer(x: Array, weight: Array, bias: Array) -> Array:
+    """A dense layer, for many."""
+    from spatterlib.kernels.lenet import dense
+
+    out = np.empty((len(x), len(weight)), np.float32)
+    dense(np.ascontiguousarray(x), np.ascontiguousarray(weight), np.ascontiguousarray(bias), out)
+    return out
 
 
 def _relu(x: Array) -> Array:

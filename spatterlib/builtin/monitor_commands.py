@@ -61,10 +61,11 @@ def monitor(ctx: click.Context, /, stores: tuple[str, ...], reference: tuple[str
         options |= {name: learned.about.get(name) for name in ("scan_turn", "scan_start")}
     rows = [_rows(path, options) for path in stores]
     alarms = 0
-    for path, (own, simulated) in zip(stores, rows, strict=True):
-        base = learned or _learn([(own[:first], simulated)], [f"first {first} layers of {path}"], options)
+    for path, (own, seen) in zip(stores, rows, strict=True):
+        base = learned or _learn([(own[:first], seen)], [f"first {first} layers of {path}"], options)
+        base.check(seen.camera)
         found = sp.monitoring.monitor(base, own[first:])
-        alarms += _tell(path, found, mark=simulated)
+        alarms += _tell(path, found, mark=bool(seen.about["simulated"]))
         _write(found, Path(path).name, outs)
         if kept:
             base.save(kept)
@@ -87,21 +88,13 @@ def _must_be_free(paths: Sequence[str], overwrite: bool) -> None:
             raise OutputExistsError(f"{path} is there already; give another name or --overwrite")
 
 
-def _rows(path: str, options: dict[str, Any]) -> tuple[Any, bool]:
-    """Descriptors of a store's layers, from its streaks or after measuring them, and whether it is simulated."""
+def _rows(path: str, options: dict[str, Any]) -> tuple[Any, Any]:
+    """Descriptors of a store's layers, and its streaks, those beside it or measured now."""
     import spatterlib as sp
 
-    house = sp.measurement
-    with sp.open_store(path) as store:
-        table = store.table
-        if options["profile"] and not house.streaks_path(path).is_file():
-            found = house.measure_store(store, sp.camera.load_camera(options["profile"]))
-        else:
-            found = house.Measured.load(path, rows=len(table))
-    rows = house.describe_by(found, table, "layer")
-    if options["scan_turn"] is not None:
-        rows = sp.monitoring.turned(rows, options["scan_turn"], options["scan_start"])
-    return rows, bool(found.about["simulated"])
+    camera = sp.camera.load_camera(options["profile"]) if options["profile"] else None
+    turn = {"scan_turn": options["scan_turn"], "scan_start": options["scan_start"]}
+    return sp.measurement.layer_rows(path, camera, **turn)
 
 
 def _reference(reference: Sequence[str], options: dict[str, Any]) -> Any:
@@ -112,15 +105,12 @@ def _reference(reference: Sequence[str], options: dict[str, Any]) -> Any:
     return _learn([_rows(path, options) for path in reference], list(reference), options)
 
 
-def _learn(parts: Sequence[tuple[Any, bool]], names: Sequence[str], options: dict[str, Any]) -> Any:
+def _learn(parts: Sequence[tuple[Any, Any]], names: Sequence[str], options: dict[str, Any]) -> Any:
     import numpy as np
 
     import spatterlib as sp
 
-    about: dict[str, Any] = {
-        "recordings": [Path(name).name for name in names],
-        "simulated": any(mark for _, mark in parts),
-    }
+    about = sp.charts.about_reference(names, [seen for _, seen in parts])
     if options["scan_turn"] is not None:
         about |= {"scan_turn": options["scan_turn"], "scan_start": options["scan_start"]}
     return sp.monitoring.learn_reference(

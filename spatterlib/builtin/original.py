@@ -54,7 +54,7 @@ class Original:
         self._closed = False
         self._datasets: list[Any] = []
         self._first: NDArray[np.int64] = np.zeros(1, np.int64)
-        self._block: tuple[tuple[int, int], list[bytes]] = ((-1, -1), [])
+        self._last: tuple[tuple[int, int, int], list[bytes]] = ((-1, 0, 0), [])
 
     @classmethod
     def recognises(cls, path: str) -> bool:
@@ -193,26 +193,35 @@ class Original:
         numbers = row_numbers(rows, len(self), self._path)
         crops: list[bytes] = [b""] * len(numbers)
         places = np.searchsorted(self._first, numbers, side="right") - 1
-        for index in np.argsort(numbers, kind="stable"):
-            place = int(places[index])
-            crops[index] = self._crop(place, int(numbers[index] - self._first[place]))
+        for place in np.unique(places):
+            own = np.flatnonzero(places == place)
+            inside = numbers[own] - self._first[place]
+            for begin, stop in _stretches(inside, *self._block_of(int(place))):
+                strings = self._strings(int(place), begin, stop)
+                these = (inside >= begin) & (inside < stop)
+                for index, row in zip(own[these].tolist(), inside[these].tolist(), strict=True):
+                    crops[index] = strings[row - begin]
         return crops
 
-    def _crop(self, place: int, row: int) -> bytes:
-        """One crop; its neighbours, which are compressed together, are kept for the next call."""
+    def _block_of(self, place: int) -> tuple[int, int]:
+        """How many rows of a dataset are compressed together, and how many rows it has."""
         dataset = self._datasets[place]
-        count = dataset.chunks[0] if dataset.chunks else _BLOCK
-        block = (place, row // count)
-        known, crops = self._block
-        if known != block:
-            begin = block[1] * count
+        return (dataset.chunks[0] if dataset.chunks else _BLOCK), len(dataset)
+
+    def _strings(self, place: int, begin: int, stop: int) -> list[bytes]:
+        """Neighbouring crops; the last ones read are kept for the next call."""
+        (known, first, last), crops = self._last
+        if (known, begin >= first, stop <= last) != (place, True, True):
+            dataset = self._datasets[place]
             try:
-                crops = [_plain(value) for value in dataset[begin : begin + count]]
+                values = dataset[begin:stop]
+                # NumPy strips the zeros itself, all at once.
+                crops = values.tolist() if values.dtype.kind == "S" else [_plain(value) for value in values]
             except (OSError, RuntimeError) as error:
                 reason = one_line(error)
                 raise StoreError(f"{self._path}: dataset {dataset.name} is damaged: {reason}") from error
-            self._block = (block, crops)
-        return crops[row % count]
+            first, self._last = begin, ((place, begin, stop), crops)
+        return crops[begin - first : stop - first]
 
     def read(self, rows: Sequence[int]) -> list[Image]:
         """Decoded crops of the rows, ``(h, w, 3)`` uint8 RGB each."""
@@ -262,6 +271,18 @@ class Original:
             raise StoreError(f"{self._path} is no file of the research system: it has no numbered datasets of crops")
         self._owner = os.getpid()
         self._first = np.cumsum([0, *map(len, self._datasets)])
+
+
+def _stretches(rows: NDArray[np.int64], block: int, count: int) -> list[tuple[int, int]]:
+    """(begin, stop) of whole blocks that hold the rows; neighbours together, up to `_BLOCK` rows."""
+    stretches: list[tuple[int, int]] = []
+    for number in np.unique(rows // block).tolist():
+        begin, stop = number * block, min((number + 1) * block, count)
+        if stretches and stretches[-1][1] == begin and stop - stretches[-1][0] <= _BLOCK:
+            stretches[-1] = stretches[-1][0], stop
+        else:
+            stretches.append((begin, stop))
+    return stretches
 
 
 def _numbered(h5: Any) -> list[Any]:

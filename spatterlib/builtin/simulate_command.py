@@ -59,7 +59,7 @@ def simulate(out: str, workers: int, overwrite: bool, **values: Any) -> None:
     lit = len(set(events["frame"].tolist()))
     click.echo(
         f"{out}: simulated, {frames} frames, {len(events)} events in {lit} frames, {len(truth.streaks)} streaks, "
-        f"{len(truth.layers)} layers -> {truth.path}"
+        f"{len(truth.layers)} layer{'s' * (len(truth.layers) != 1)} -> {truth.path}"
     )
 
 

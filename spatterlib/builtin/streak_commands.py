@@ -51,9 +51,11 @@ def calibrate_camera(profile: str, out: str, recordings: int, crops: int, seed: 
     camera = sp.camera.load_camera(profile)
     found = sp.calibration.calibrate(camera, recordings, crops, seed)
     found.save(out)
-    flights = "speeds of whole flights" if found.flights else "speeds by exposure"
+    speeds = (
+        "speeds of whole flights" if found.flights else "speeds by exposure" if found.foreshortening else "no speeds"
+    )
     index = f"gas-flow index, error {math.expm1(float(found.gas.error)):.0%}" if found.gas else "no gas-flow index"
-    click.echo(f"{out}: calibrated by simulation, {flights}, {index}")
+    click.echo(f"{out}: calibrated by simulation, {speeds}, {index}")
 
 
 @click.command()
@@ -81,7 +83,7 @@ def streaks(
     """
     import spatterlib as sp
 
-    house = sp.measurement
+    house: Any = sp.measurement
     target = Path(out) if out else house.streaks_path(store)
     if target.exists() and not overwrite:
         raise OutputExistsError(f"{target} is there already; give another name or --overwrite")

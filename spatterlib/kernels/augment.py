@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from spatterlib.types import Image
 
-__all__ = ["measure_ring", "resize", "rotate_and_cut", "to_grey"]
+__all__ = ["measure_ring", "prepare", "resize", "rotate_and_cut", "to_grey"]
 
 _FAST: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
 # Fixed point of Pillow's resampling (Resample.c, PRECISION_BITS) and of its affine transform (Geometry.c).
@@ -57,30 +57,41 @@ def measure_ring(rgb: Image, width: int, out: NDArray[np.float32]) -> None:
         ``(9,)`` float32, written: mean red, green, blue of all; of the ring mean, then standard deviation.
     """
     height, length = rgb.shape[0], rgb.shape[1]
-    values, sums = rgb.reshape(-1), np.zeros((3, 3), np.int64)
-    red = green = blue = np.int64(0)
-    for k in range(height * length):
-        red += np.int64(values[3 * k])
-        green += np.int64(values[3 * k + 1])
-        blue += np.int64(values[3 * k + 2])
-    sums[0] = red, green, blue
-    count = 0
+    values, whole = rgb.reshape(-1), _colours(rgb.reshape(-1))
+    # Sums in variables, not in an array: each addition to memory waits for the one before.
+    red = green = blue = red_square = green_square = blue_square = count = np.int64(0)
     for i in range(height):
         edge = i < width or i >= height - width or 2 * width >= length
         for part in range(1 if edge else 2):
             first = part * (length - width)
             last = length if edge or part else width
             count += last - first
-            for j in range(first, last):
-                for c in range(3):
-                    value = np.int64(rgb[i, j, c])
-                    sums[1, c] += value
-                    sums[2, c] += value * value
+            line = values[3 * (i * length + first) : 3 * (i * length + last)]
+            for k in range(last - first):
+                r, g, b = np.int64(line[3 * k]), np.int64(line[3 * k + 1]), np.int64(line[3 * k + 2])
+                red, green, blue = red + r, green + g, blue + b
+                red_square, green_square, blue_square = red_square + r * r, green_square + g * g, blue_square + b * b
+    sums, squares = (red, green, blue), (red_square, green_square, blue_square)
     for c in range(3):
-        mean = sums[1, c] / count
-        out[c] = sums[0, c] / (height * length)
+        mean = sums[c] / count
+        out[c] = whole[c] / (height * length)
         out[3 + c] = mean
-        out[6 + c] = np.sqrt(max(sums[2, c] / count - mean * mean, 0.0))
+        out[6 + c] = np.sqrt(max(squares[c] / count - mean * mean, 0.0))
+
+
+@njit(**_FAST)  # type: ignore[untyped-decorator]
+def _colours(values: Image) -> tuple[np.int64, np.int64, np.int64]:
+    """Sums of red, green and blue; a million pixels at a time, whose sums fit into 32 bits."""
+    red = green = blue = np.int64(0)
+    for start in range(0, values.shape[0], 3 << 20):
+        line = values[start : start + (3 << 20)]
+        r = g = b = np.uint32(0)
+        for k in range(line.shape[0] // 3):
+            r += np.uint32(line[3 * k])
+            g += np.uint32(line[3 * k + 1])
+            b += np.uint32(line[3 * k + 2])
+        red, green, blue = red + np.int64(r), green + np.int64(g), blue + np.int64(b)
+    return red, green, blue
 
 
 @njit(**_FAST)  # type: ignore[untyped-decorator]
@@ -121,7 +132,8 @@ def resize(image: Image, out: Image) -> None:
     length, half = image.shape[1] * channels, np.int32(1 << (_BITS - 1))
     first, weights = _taps(image.shape[0], height)
     pixels, sums = image.reshape(-1), np.empty(length, np.int32)
-    low = np.empty((height, length), np.int32)
+    # Column by column, so that the second pass, too, works on neighbours.
+    low = np.empty((length, height), np.int32)
     for i in range(height):
         sums[:] = half
         for k in range(min(weights.shape[1], image.shape[0] - first[i])):
@@ -130,17 +142,35 @@ def resize(image: Image, out: Image) -> None:
             for j in range(length):
                 sums[j] += weight * np.int32(line[j])
         for j in range(length):
-            low[i, j] = sums[j] >> _BITS
+            low[j, i] = sums[j] >> _BITS
     first, weights = _taps(image.shape[1], width)
+    totals = np.empty(height, np.int32)
     for j in range(width):
-        stop = min(weights.shape[1], image.shape[1] - first[j])
         for c in range(channels):
-            start = first[j] * channels + c
+            totals[:] = half
+            for k in range(min(weights.shape[1], image.shape[1] - first[j])):
+                weight, column = weights[j, k], low[(first[j] + k) * channels + c]
+                for i in range(height):
+                    totals[i] += weight * column[i]
             for i in range(height):
-                total = half
-                for k in range(stop):
-                    total += weights[j, k] * low[i, start + k * channels]
-                out[i, j, c] = total >> _BITS
+                out[i, j, c] = totals[i] >> _BITS
+
+
+@njit(**_FAST)  # type: ignore[untyped-decorator]
+def prepare(rgb: Image, out: Image) -> int:
+    """`to_grey` and `resize` in one call, for a picture of one channel or three; returns the brightest grey level.
+
+    Parameters
+    ----------
+    rgb : ndarray
+        ``(h, w, 3)`` uint8 RGB.
+    out : ndarray
+        ``(height, width, channels)`` uint8, written.
+    """
+    grey = np.empty(rgb.shape[:2], np.uint8)
+    peak: int = to_grey(rgb, grey)
+    resize(grey.reshape((rgb.shape[0], rgb.shape[1], 1)) if out.shape[2] == 1 else rgb, out)
+    return peak
 
 
 @njit(inline="always", **_FAST)

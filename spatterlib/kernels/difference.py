@@ -40,13 +40,25 @@ def _most(row: Image) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _ends(hits: Image) -> tuple[int, int]:
-    """First place that is not 0, and the one behind the last; equal if there is none."""
-    first, last = 0, hits.shape[0]
-    while first < last and hits[first] == 0:
-        first += 1
-    while last > first and hits[last - 1] == 0:
-        last -= 1
+def _note(hits: Image, margin: int, flags: Image) -> tuple[int, int]:
+    """Flag the blocks of columns near a hit; the first hit, and the one behind the last, equal if there is none.
+
+    Eight columns at a time, which lie in one block: `hits` is a multiple of 8 long.
+    """
+    first, last = 0, 0
+    words = hits.view(np.uint64)
+    flags[:] = 0
+    for k in range(words.shape[0]):
+        if words[k] == 0:
+            continue
+        start, stop = 8 * k, 8 * k + 8
+        while hits[start] == 0:
+            start += 1
+        while hits[stop - 1] == 0:
+            stop -= 1
+        first, last = first if last else start, stop
+        for block in range(max(start - margin, 0) // BLOCK, min((stop - 1 + margin) // BLOCK + 1, flags.shape[0])):
+            flags[block] = 1
     return first, last
 
 
@@ -59,12 +71,12 @@ def _rgb_hits(most: Image, weights: NDArray[np.int32], limit: np.int32, out: Ima
 
 
 @njit(cache=True, nogil=True)
-def _rgb_span(most: Image, weights: NDArray[np.int32], limit: np.int32, hits: Image) -> tuple[int, int]:
-    """First column whose changes reach the limit, and the one behind the last; equal if none does."""
+def _rgb_reach(most: Image, weights: NDArray[np.int32], limit: np.int32, hits: Image) -> bool:
+    """Note which columns' changes reach the limit; False if that is clear to be none."""
     if weights.sum() * _most(most) < limit:
-        return 0, 0
+        return False
     _rgb_hits(most, weights, limit, hits)
-    return _ends(hits)
+    return True
 
 
 @njit(cache=True, nogil=True)
@@ -91,7 +103,7 @@ def _spread(few: NDArray[np.int32], shift: int, many: NDArray[np.int32]) -> None
 
 
 @njit(cache=True, nogil=True)
-def _yuv_span(
+def _yuv_reach(
     y: Image,
     u: Image,
     v: Image,
@@ -102,14 +114,14 @@ def _yuv_span(
     few: NDArray[np.int32],
     many: NDArray[np.int32],
     hits: Image,
-) -> tuple[int, int]:
-    """As `_rgb_span`; column j of luma has the chroma sample ``(j + offset) >> shift``."""
+) -> bool:
+    """As `_rgb_reach`; column j of luma has the chroma sample ``(j + offset) >> shift``."""
     if weights[0] * _most(y) + weights[1] * _most(u) + weights[2] * _most(v) < limit:
-        return 0, 0
+        return False
     _terms(u, v, weights, few)
     _spread(few, shift, many)
     _yuv_hits(y, many[offset:], weights[0], limit, hits)
-    return _ends(hits)
+    return True
 
 
 @njit(cache=True, nogil=True)
@@ -161,15 +173,27 @@ def _around(spans: NDArray[np.int64], margin: int, width: int, height: int) -> t
 
 
 @njit(cache=True, nogil=True)
-def _flag(hits: Image, found: tuple[int, int], margin: int, flags: Image) -> None:
-    """Which blocks of columns are near a hit."""
-    for k in range(flags.shape[0]):
-        flags[k] = 0
-        start, stop = max(k * BLOCK - margin, found[0]), min((k + 1) * BLOCK + margin, found[1])
-        j = start
-        while j < stop and flags[k] == 0:
-            flags[k] = hits[j]
-            j += 1
+def _near(spans: NDArray[np.int64], flags: Image, bands: tuple[int, int], row: Image) -> None:
+    """Which blocks some bands flag."""
+    row[:] = 0
+    for k in range(bands[0], bands[1]):
+        if spans[k, 1] > spans[k, 0]:
+            for j in range(row.shape[0]):
+                row[j] |= flags[k, j]
+
+
+@njit(cache=True, nogil=True)
+def _row_runs(row: Image, i: int, rectangle: tuple[int, int, int, int], runs: NDArray[np.int64], count: int) -> int:
+    """Append the runs of blocks in one row; how many runs there are then."""
+    x, width, open_ = rectangle[0], rectangle[2], False
+    for j in range(x // BLOCK, -(-(x + width) // BLOCK)):
+        if row[j] and not open_:
+            runs[count, 0], runs[count, 1] = i, j * BLOCK - x
+            count += 1
+        if row[j]:
+            runs[count - 1, 2] = min((j + 1) * BLOCK - x, width)
+        open_ = row[j] != 0
+    return count
 
 
 @njit(cache=True, nogil=True)
@@ -195,22 +219,20 @@ def _runs(
         The rectangle, and how many runs there are.
     """
     rectangle = _around(spans, margins[0], size[0], size[1])
-    x, y, width, height = rectangle
-    row, count = np.empty(flags.shape[1], np.uint8), 0
+    y, height = rectangle[1], rectangle[3]
+    row, count, begin, known = np.empty(flags.shape[1], np.uint8), 0, 0, (-1, -1)
     for i in range(height):
-        row[:] = 0
-        for k in range(max(y + i - margins[1], 0) // BAND, min((y + i + margins[1]) // BAND + 1, spans.shape[0])):
-            if spans[k, 1] > spans[k, 0]:
-                for j in range(row.shape[0]):
-                    row[j] |= flags[k, j]
-        open_ = False
-        for j in range(x // BLOCK, -(-(x + width) // BLOCK)):
-            if row[j] and not open_:
-                runs[count, 0], runs[count, 1] = i, j * BLOCK - x
-                count += 1
-            if row[j]:
-                runs[count - 1, 2] = min((j + 1) * BLOCK - x, width)
-            open_ = row[j] != 0
+        bands = max(y + i - margins[1], 0) // BAND, min((y + i + margins[1]) // BAND + 1, spans.shape[0])
+        if bands == known:
+            # The same bands are near as in the row before, so its runs are the same.
+            same = count - begin
+            for k in range(begin, begin + same):
+                runs[k + same] = i, runs[k, 1], runs[k, 2]
+            begin, count = count, count + same
+            continue
+        begin, known = count, bands
+        _near(spans, flags, bands, row)
+        count = _row_runs(row, i, rectangle, runs, count)
     return rectangle, count
 
 
@@ -250,7 +272,7 @@ def active_rgb(
         Of the runs. Bands that need not be read, because everything moves, are given whole.
     """
     x, y, width, height = box
-    most, hits = np.empty(3 * width, np.uint8), np.empty(width, np.uint8)
+    most, hits = np.empty(3 * width, np.uint8), np.zeros(-(-width // 8) * 8, np.uint8)
     spans, flags = (
         np.empty((-(-height // BAND), 2), np.int64),
         np.empty((-(-height // BAND), -(-width // BLOCK)), np.uint8),
@@ -261,8 +283,8 @@ def active_rgb(
         band = _band_of(state, width)
         rows = (y + band * BAND, y + min((band + 1) * BAND, height))
         _largest_change(first, second, rows, 3 * x, 3 * (x + width), most)
-        found = _rgb_span(most, weights, limit, hits)
-        _flag(hits, found, margins[1], flags[band])
+        reached = _rgb_reach(most, weights, limit, hits[:width])
+        found = _note(hits, margins[1], flags[band]) if reached else (0, 0)
         more = _next(spans, flags, state, found, width)
     return _runs(spans, flags, margins, (width, height), runs)
 
@@ -297,7 +319,7 @@ def active_yuv(
     left, right = x >> shift[0], ((x + width - 1) >> shift[0]) + 1
     luma, u, v = np.empty(width, np.uint8), np.empty(right - left, np.uint8), np.empty(right - left, np.uint8)
     few, many = np.empty(right - left, np.int32), np.empty((right - left) << shift[0], np.int32)
-    hits = np.empty(width, np.uint8)
+    hits = np.zeros(-(-width // 8) * 8, np.uint8)
     spans, flags = (
         np.empty((-(-height // BAND), 2), np.int64),
         np.empty((-(-height // BAND), -(-width // BLOCK)), np.uint8),
@@ -311,8 +333,9 @@ def active_yuv(
         rows = (top >> shift[1], ((bottom - 1) >> shift[1]) + 1)
         _largest_change(first[1], second[1], rows, left, right, u)
         _largest_change(first[2], second[2], rows, left, right, v)
-        found = _yuv_span(luma, u, v, x - (left << shift[0]), shift[0], weights, limit, few, many, hits)
-        _flag(hits, found, margins[1], flags[band])
+        offset = x - (left << shift[0])
+        reached = _yuv_reach(luma, u, v, offset, shift[0], weights, limit, few, many, hits[:width])
+        found = _note(hits, margins[1], flags[band]) if reached else (0, 0)
         more = _next(spans, flags, state, found, width)
     return _runs(spans, flags, margins, (width, height), runs)
 
@@ -352,74 +375,6 @@ def grey_change_rgb(first: Image, second: Image, corner: tuple[int, int], runs: 
             warm = np.int32(np.int32(RED * red) + np.int32(GREEN * green))
             grey = np.int32(warm + np.int32(BLUE * blue))
             line[j] = np.uint8(np.int32(grey + np.int32(16384)) >> np.int32(15))
-
-
-@njit(cache=True, nogil=True)
-def _mirrored(index: int, count: int) -> int:
-    """Index inside 0 .. count - 1 after reflection about the end pixels (OpenCV's BORDER_REFLECT_101)."""
-    if count == 1:
-        return 0
-    while index < 0 or index >= count:
-        index = -index if index < 0 else 2 * count - 2 - index
-    return index
-
-
-@njit(cache=True, nogil=True)
-def _down(a: Image, b: Image, c: Image, d: Image, e: Image, out: NDArray[np.uint16]) -> None:
-    """1-4-6-4-1 across five rows."""
-    for j in range(out.shape[0]):
-        ends = np.uint16(np.uint16(a[j]) + np.uint16(e[j]))
-        near = np.uint16(np.uint16(b[j]) + np.uint16(d[j]))
-        out[j] = np.uint16(ends + np.uint16(np.uint16(4) * near) + np.uint16(6) * np.uint16(c[j]))
-
-
-@njit(cache=True, nogil=True)
-def _across(padded: NDArray[np.uint16], limit: np.uint16, out: Image) -> None:
-    """1-4-6-4-1 along a row with two more values at either end; 255 where the sum reaches the limit."""
-    for j in range(out.shape[0]):
-        ends = np.uint16(padded[j] + padded[j + 4])
-        near = np.uint16(padded[j + 1] + padded[j + 3])
-        total = np.uint16(ends + np.uint16(np.uint16(4) * near) + np.uint16(np.uint16(6) * padded[j + 2]))
-        out[j] = np.uint8(255) if total >= limit else np.uint8(0)
-
-
-@njit(cache=True, nogil=True)
-def smooth_above(grey: Image, threshold: int, runs: NDArray[np.int64], out: Image) -> None:
-    """5x5 Gaussian and threshold in one pass: 255 where the smoothed level is greater.
-
-    Parameters
-    ----------
-    grey : ndarray
-        ``(h, w)`` uint8.
-    threshold : int
-        Grey levels, 0-254.
-    runs : ndarray
-        ``(k, 3)`` int64: row, first column and the one behind the last, where it may be greater.
-    out : ndarray
-        ``(h, w)`` uint8, written: ``(sum + 128) >> 8 > threshold``, weights 1-4-6-4-1 both ways, as OpenCV does it; 0
-        outside the runs.
-    """
-    height, width = grey.shape
-    limit = np.uint16(256 * threshold + 128)
-    sums = np.empty(width + 4, np.uint16)
-    out[:] = 0
-    for r in range(runs.shape[0]):
-        i, left, right = runs[r]
-        start, stop = max(left - 2, 0), min(right + 2, width)
-        _down(
-            grey[_mirrored(i - 2, height), start:stop],
-            grey[_mirrored(i - 1, height), start:stop],
-            grey[i, start:stop],
-            grey[_mirrored(i + 1, height), start:stop],
-            grey[_mirrored(i + 2, height), start:stop],
-            sums[start + 2 : stop + 2],
-        )
-        for j in range(1, 3):
-            if left < 2:
-                sums[2 - j] = sums[2 + _mirrored(-j, width)]
-            if right > width - 2:
-                sums[width + 1 + j] = sums[2 + _mirrored(width - 1 + j, width)]
-        _across(sums[left : right + 4], limit, out[i, left:right])
 
 
 @njit(cache=True, nogil=True)

@@ -1,7 +1,7 @@
 """Watching a machine while it builds: frames come from a stream, verdicts go to people and programs.
 
 From the ground up: `clock`, `latency`, `rolling`, `alarms`, `messages` are pure; `source`, `feed`, `keeping`,
-`senders`, `metrics` talk to the world; `watching` joins them.
+`charting` (layers against a reference), `senders`, `metrics` have threads or talk to the world; `watching` joins them.
 """
 
 from spatterlib.live.watching import Summary, watch

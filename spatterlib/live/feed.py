@@ -6,8 +6,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TypeAlias
 
 from spatterlib.errors import SpatterlibError
@@ -15,7 +16,7 @@ from spatterlib.live.clock import Clock, tick
 from spatterlib.live.source import Opened, Seen, said
 from spatterlib.types import Picture
 
-__all__ = ["Counts", "Feed", "Frame", "Lost"]
+__all__ = ["Counts", "Feed", "Frame", "Lost", "runs"]
 
 log = logging.getLogger("spatterlib")
 
@@ -66,6 +67,22 @@ class Lost:
 
 
 Item: TypeAlias = Frame | Lost
+
+
+def runs(items: Sequence[Frame | Lost]) -> Iterator[Lost | list[Frame]]:
+    """Frames that follow each other, and breaks between them."""
+    run = 0
+    keyed: list[tuple[int, Frame | Lost]] = []
+    for item in items:
+        if isinstance(item, Lost) or not item.joins or item.picture is None:
+            run += 1
+        keyed.append((run, item))
+    for _, group in groupby(keyed, key=lambda pair: pair[0]):
+        part = [item for _, item in group]
+        yield from [item for item in part if isinstance(item, Lost)]
+        frames = [item for item in part if isinstance(item, Frame)]
+        if frames:
+            yield frames
 
 
 @dataclass

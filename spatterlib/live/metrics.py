@@ -54,7 +54,8 @@ def serve(text: str, tally: Callable[[], dict[str, Any]]) -> Callable[[], None]:
     text : str
         See `address_of`.
     tally : callable
-        Fields of `status`, and ``latencies``, ``spans`` (by scope), ``alarm`` (whether an event is open).
+        Fields of `status`, and ``latencies``, ``spans`` (by scope), ``alarm`` (whether an event is open), ``charted``
+        (fields of the last `chart`, or None).
 
     Raises
     ------
@@ -99,6 +100,8 @@ def collect(tally: dict[str, Any]) -> Iterator[Any]:
     yield GaugeMetricFamily("spatterlib_watch_alarm", "1 while an event is open", value=float(tally["alarm"]))
     yield GaugeMetricFamily("spatterlib_watch_simulated", "1: stream or model is simulated", value=tally["simulated"])
     yield from _spans(tally["spans"])
+    if tally["charted"] is not None:
+        yield from _charts(tally["charted"])
     yield _latency(tally["latencies"])
 
 
@@ -117,6 +120,21 @@ def _spans(spans: dict[str, Span]) -> Iterator[Any]:
             share.add_metric([scope, span.leading], span.probability)
         number.add_metric([scope], span.votes)
     yield from (state, share, number)
+
+
+def _charts(facts: dict[str, Any]) -> Iterator[Any]:
+    from prometheus_client.core import GaugeMetricFamily
+
+    value = GaugeMetricFamily("spatterlib_watch_chart", "of the last layer, the farthest descriptor", labels=["chart"])
+    limit = GaugeMetricFamily("spatterlib_watch_chart_limit", "beyond it a layer differs", labels=["chart"])
+    for name, bound in facts["limits"].items():
+        value.add_metric([name], facts[name])
+        limit.add_metric([name], bound)
+    value.add_metric(["p"], facts["p"])
+    differs = GaugeMetricFamily(
+        "spatterlib_watch_layer_differs", "1: the last layer differs", value=float(bool(facts["alarms"]))
+    )
+    yield from (value, limit, differs)
 
 
 def _latency(found: Latencies) -> Any:

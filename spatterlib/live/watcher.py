@@ -8,7 +8,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,8 @@ from numpy.typing import NDArray
 
 from spatterlib.detection import Region, found_in
 from spatterlib.errors import VideoError
-from spatterlib.live import alarms, rolling
-from spatterlib.live.feed import Feed, Frame, Lost
+from spatterlib.live import alarms, charting, rolling
+from spatterlib.live.feed import Feed, Frame, Lost, runs
 from spatterlib.live.keeping import Keeper
 from spatterlib.live.latency import Latencies
 from spatterlib.live.messages import message, span_fields
@@ -79,12 +78,14 @@ class Watcher:
     notify: Callable[[dict[str, Any]], None]
     senders: Sequence[Sender]
     keeper: Keeper | None = None
+    charter: charting.Charter | None = None
     simulated: bool = False
     gaps: list[dict[str, Any]] = field(default_factory=list)
     latencies: Latencies = field(default_factory=Latencies)
     _feed: Feed | None = None
     _lead: list[Frame] = field(default_factory=list)
     _standing: alarms.Standing = field(default_factory=alarms.Standing)
+    _departure: charting.Departure | None = None
     _lost: tuple[Lost, int] | None = None
     _layers: list[Span] = field(default_factory=list)
     _spans: dict[str, Span] = field(default_factory=dict)
@@ -144,14 +145,16 @@ class Watcher:
             "latency_max": self.latencies.most if self.latencies.count else math.nan,
             "undelivered": sum(sender.undelivered for sender in self.senders),
             "store": self.keeper.state if self.keeper else None,
+            "charts": self.charter.state if self.charter else None,
+            "charted": self.charter.newest_facts if self.charter else None,
             "latencies": self.latencies,
             "spans": dict(self._spans),
-            "alarm": self._standing.open is not None,
+            "alarm": self._standing.open is not None or self._departure is not None,
             "simulated": self.simulated,
         }
 
     def _status(self) -> dict[str, Any]:
-        apart = ("latencies", "spans", "alarm", "simulated")
+        apart = ("latencies", "spans", "alarm", "charted", "simulated")
         return {name: value for name, value in self.tally().items() if name not in apart}
 
     def warm_up(self) -> None:
@@ -177,6 +180,8 @@ class Watcher:
             raise
         finally:
             self.feed.stop()
+            if self.charter:
+                self.charter.close()
             if self.keeper:
                 self.keeper.close({"gaps": self.gaps, "state": state, "complete": state == "complete"})
 
@@ -194,6 +199,9 @@ class Watcher:
         if not self._decoded and reason != "stopped":
             raise VideoError(f"{self.source}: no frame could be decoded ({reason})")
         self._judge_finished(range(self.rolling.done + 1, self.rolling.layer + 1))
+        if self.charter:
+            self.charter.close()
+            self._chart(self.charter, last=True)
         self._standing, said = alarms.close(self._standing, self._now)
         self._send(said, None)
         seconds = time.monotonic() - began
@@ -206,13 +214,15 @@ class Watcher:
 
     def _turn(self, items: Sequence[Frame | Lost]) -> None:
         """Everything that is to be done with what has come."""
-        for part in _runs(items):
+        for part in runs(items):
             if isinstance(part, Lost):
                 self._break(part)
             else:
                 self._resume(part[0])
                 self._look_at(part)
         self._judge_finished(rolling.finished(self.rolling, self._now, self.plan.gap))
+        if self.charter:
+            self._chart(self.charter)
         now = time.monotonic()
         if self._arrivals and (not self._unjudged or now >= self._next_judgement):
             self._judge(now)
@@ -247,6 +257,8 @@ class Watcher:
         table, crops = self._found(shown) if shown else (np.empty(0, DETECTION), [])
         if self.keeper:
             self.keeper.add(table, [item.encoded for item in crops], self._frame_log(run, table))
+        if self.charter:
+            self.charter.add(table, [item.encoded for item in crops])
         self._number = run[-1].number
         probabilities, distances = self.scorer(crops)
         before = self.rolling
@@ -288,10 +300,32 @@ class Watcher:
             span = judge_rows(rows, self.plan.run.classes, self.plan.rules, number)
             self._layers.append(span)
             self._spans["layer"] = span
+            if self.charter:
+                self.charter.end_layer(number, rows)
             found = self._say("layer", span, final=True)
             if self.plan.alarm == "layer":
                 self._step(span, found, final=True)
             self.rolling = rolling.forget(self.rolling, number, self._now - self.plan.window)
+
+    def _chart(self, charter: charting.Charter, *, last: bool = False) -> None:
+        """Tell of layers that were charted since; the first that differs begins an event."""
+        for layer in charter.take():
+            facts = layer.facts(charter.reference)
+            self.tell("chart", **facts)
+            before, number = self._departure, self._standing.event + 1
+            self._departure, phase = charting.step_departure(before, layer, number, self._now, self.plan.remind)
+            event = self._departure or before
+            if phase and event:
+                self._differ(event, phase, f"layer {layer.number}: {'; '.join(facts['alarms']) or 'as usual'}", facts)
+        if last and self._departure:
+            self._differ(self._departure, "end", "the watch ended; the state is that of its last layer", None)
+            self._departure = None
+
+    def _differ(self, event: charting.Departure, phase: str, reason: str, facts: Mapping[str, Any] | None) -> None:
+        if phase == "new":
+            self._standing = dataclasses.replace(self._standing, event=event.event)
+        state = charting.DIFFERS if facts is None or facts["alarms"] else charting.USUAL
+        self._alarm(event.event, phase, state, None, event.since, reason, None, facts)
 
     def _judge(self, now: float) -> None:
         """Verdicts as they stand, on the running layer and the last window."""
@@ -346,11 +380,19 @@ class Watcher:
             self._alarm(notice.event, notice.phase, notice.state, notice.label, notice.since, notice.reason, span)
 
     def _alarm(
-        self, event: int, phase: str, state: str, label: str | None, since: float, reason: str, span: Span | None
+        self,
+        event: int,
+        phase: str,
+        state: str,
+        label: str | None,
+        since: float,
+        reason: str,
+        span: Span | None,
+        chart: Mapping[str, Any] | None = None,
     ) -> None:
         values = {"event": event, "phase": phase, "state": state, "label": label, "since": since, "reason": reason}
         verdict = None if span is None else {"scope": self.plan.alarm, **span_fields(span)}
-        found = self.tell("alarm", id=uuid.uuid4().hex, verdict=verdict, **values)
+        found = self.tell("alarm", id=uuid.uuid4().hex, verdict=verdict, chart=chart, **values)
         for sender in self.senders:
             sender.send(found)
 
@@ -371,19 +413,3 @@ def _decoded_like(rgb: NDArray[np.uint8]) -> Picture:
     from spatterlib.builtin._decoded import picture_of
 
     return picture_of(av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format="yuv420p"))
-
-
-def _runs(items: Sequence[Frame | Lost]) -> Iterator[Lost | list[Frame]]:
-    """Frames that follow each other, and breaks between them."""
-    run = 0
-    keyed: list[tuple[int, Frame | Lost]] = []
-    for item in items:
-        if isinstance(item, Lost) or not item.joins or item.picture is None:
-            run += 1
-        keyed.append((run, item))
-    for _, group in groupby(keyed, key=lambda pair: pair[0]):
-        part = [item for _, item in group]
-        yield from [item for item in part if isinstance(item, Lost)]
-        frames = [item for item in part if isinstance(item, Frame)]
-        if frames:
-            yield frames

@@ -10,9 +10,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
 
+from spatterlib.calibration import Calibration
+from spatterlib.camera import Camera
 from spatterlib.detection import DETECTOR, FILTERS, Region, plugins_of
 from spatterlib.errors import ParameterError
 from spatterlib.live import metrics
+from spatterlib.live.charting import charter_of
 from spatterlib.live.clock import JUMP, Clock
 from spatterlib.live.feed import Feed
 from spatterlib.live.keeping import Keeper
@@ -20,6 +23,7 @@ from spatterlib.live.senders import Mqtt, Sender, Webhook
 from spatterlib.live.source import kind_of, open_source, redacted
 from spatterlib.live.watcher import Plan, Summary, Watcher
 from spatterlib.models import Run, load_model
+from spatterlib.monitoring import Reference
 from spatterlib.pipeline import one_opencv_thread
 from spatterlib.plugins import identity
 from spatterlib.provenance import model_facts, versions
@@ -53,6 +57,10 @@ def watch(
     alarm: Literal["layer", "window"] = "layer",
     hold: float = 2.0,
     remind: float = 60.0,
+    reference: str | Reference | None = None,
+    camera: str | Camera | None = None,
+    calibration: str | Calibration | None = None,
+    scan_start: float | None = None,
     every: float = 1.0,
     status: float = 10.0,
     idle: float = 10.0,
@@ -87,6 +95,12 @@ def watch(
         S that a verdict must last before it makes an event; final verdicts of layers need not.
     remind : float
         S, after which an event that goes on is told again.
+    reference : path or Reference, optional
+        Put each layer on control charts too, beside these good layers; `spatterlib monitor --save-reference` makes it.
+    camera, calibration : path or object, optional
+        Profile and calibration for the charts; the profile that the reference was measured with by default.
+    scan_start : float, optional
+        Degrees, scan angle of layer 0 of this watch; that of the reference by default.
     every, status : float
         S between two messages "verdict" and "status".
     idle : float
@@ -147,11 +161,15 @@ def watch(
     plan = Plan(run, rules, chosen, kept, look, roi, gap, window, alarm, hold, remind, every, status)
     settings = _settings(plan, {"idle": idle, "timeout": timeout})
     with ExitStack() as stack, one_opencv_thread():
+        charter = charter_of(reference, camera, calibration, scan_start, wait=kind == "file")
+        if charter:
+            stack.callback(charter.close)
+            settings["charts"] = charter.identity()
         senders: list[Sender] = [Webhook(webhook, headers)] if webhook else []
         senders += [Mqtt(mqtt)] if mqtt else []
         for sender in senders:
             stack.callback(sender.close, _GRACE)
-        watcher = Watcher(plan, redacted(source), notify or (lambda _: None), senders)
+        watcher = Watcher(plan, redacted(source), notify or (lambda _: None), senders, charter=charter)
         if metrics_at:
             stack.callback(metrics.serve(metrics_at, watcher.tally))
         watcher.warm_up()

@@ -1,0 +1,116 @@
+"""Whether what a plugin module announces and returns is what the hooks ask for."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from spatterlib.errors import ContractError
+
+__all__ = ["classes", "default_of", "known_hooks_only"]
+
+_NEEDED = {
+    "detector": ("__call__", "lead"),
+    "filter": ("__call__",),
+    "store": ("suffixes", "recognises", "create", "open"),
+    "classifier": ("fit", "load", "preprocessing"),
+}
+
+
+def known_hooks_only(names: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse a module that implements no hook, or one that does not exist.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The functions that it marks with ``@spatterlib.hookimpl``.
+    known : sequence of str
+        The hooks that there are.
+
+    Raises
+    ------
+    ContractError
+        With the nearest hook.
+    """
+    if not names:
+        raise ContractError("it implements no hook; mark its functions with @spatterlib.hookimpl")
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ContractError(f"there is no hook {name!r}; {hint}there are {', '.join(known)}")
+
+
+def classes(kind: str, hook: str, answer: Any) -> dict[str, type]:
+    """What a hook answered, if it is classes by id that keep the form of the contract.
+
+    Parameters
+    ----------
+    kind : str
+        ``"detector"``, ``"filter"``, ``"store"`` or ``"classifier"``.
+    hook : str
+        Its name, for messages.
+    answer : object
+        What it returned.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ContractError
+        If it is something else.
+    """
+    if not isinstance(answer, Mapping) or not all(isinstance(class_, type) for class_ in answer.values()):
+        raise ContractError(f"{hook} must return a dict of classes by id, got {answer!r}")
+    for id_, class_ in answer.items():
+        parameters = getattr(class_, "__dataclass_params__", None)
+        if kind != "store" and not (parameters and parameters.frozen):
+            raise ContractError(f"the class of {id_!r} must be a frozen dataclass, got {class_.__qualname__}")
+        lacking = [name for name in _NEEDED[kind] if not _has(class_, name)]
+        if not isinstance(id_, str) or lacking:
+            raise ContractError(
+                f"{kind} {id_!r}: {class_.__qualname__} has no {', '.join(lacking) or 'id that is text'}"
+            )
+        for parameter in dataclasses.fields(class_) if kind != "store" else ():
+            _check_default(f"{kind} {id_!r}", parameter)
+    return dict(answer)
+
+
+def _has(class_: type, name: str) -> bool:
+    # Not hasattr: every class can be called, which says nothing about its instances.
+    return any(name in vars(base) for base in class_.__mro__) or name in getattr(class_, "__dataclass_fields__", ())
+
+
+def _check_default(whose: str, parameter: dataclasses.Field[Any]) -> None:
+    if not parameter.init:
+        return
+    default = default_of(parameter)
+    if default is dataclasses.MISSING:
+        raise ContractError(f"{whose}: its parameter {parameter.name!r} has no default; each needs one")
+    try:
+        json.dumps(default)
+    except (TypeError, ValueError):
+        raise ContractError(
+            f"{whose}: the default of its parameter {parameter.name!r} is {type(default).__name__}, "
+            "which is not JSON; use numbers, text, bool, None or tuples of them"
+        ) from None
+
+
+def default_of(parameter: dataclasses.Field[Any]) -> Any:
+    """Default of a dataclass's field, from its factory if it has one; `dataclasses.MISSING` without.
+
+    Examples
+    --------
+    >>> import dataclasses
+    >>> import spatterlib as sp
+    >>> from spatterlib.contract import default_of
+    >>> default_of(dataclasses.fields(sp.catalog().detectors["frame-difference"])[0])
+    20
+    """
+    factory = parameter.default_factory
+    return parameter.default if factory is dataclasses.MISSING else factory()

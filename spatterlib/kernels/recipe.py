@@ -1,0 +1,255 @@
+"""The recipe for all frames of a clip in one call, which needs the interpreter neither between steps nor frames."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numba import config, njit, types
+from numba.extending import intrinsic
+from numba.np.numpy_support import carray
+from numpy.typing import NDArray
+
+from spatterlib.kernels import colour, difference, masks, outlines
+from spatterlib.kernels.colour import grey_change_yuv, measure_yuv
+from spatterlib.kernels.difference import active_rgb, active_yuv, grey_change_rgb, measure
+from spatterlib.kernels.masks import WORD, dilate, smooth_above
+from spatterlib.kernels.outlines import RIM, outer_outlines
+from spatterlib.types import Box, Image
+
+Planes: TypeAlias = tuple[Image, Image, Image]
+
+
+class Settings(NamedTuple):
+    """What is looked for, and where.
+
+    Parameters
+    ----------
+    height : int
+        Rows of a picture.
+    box : tuple of int
+        ``(x, y, width, height)`` px: the part of the pictures that counts.
+    behind : int
+        The frame that is measured is that many in front of the second of the two that are compared: 0 or 1.
+    threshold : int
+        Grey levels.
+    radius : int
+        Px, of the dilation.
+    margins : tuple of int
+        With `weights` and `limit` as in `spatterlib.kernels.difference.active_yuv`.
+    weights : ndarray
+        ``(3,)`` int32.
+    limit : int32
+        The sum that counts.
+    inset : ndarray
+        ``(4,)`` int32, added to an outline's rectangle to get its box.
+    """
+
+    height: int
+    box: Box
+    behind: int
+    threshold: int
+    radius: int
+    margins: tuple[int, int]
+    weights: NDArray[np.int32]
+    limit: np.int32
+    inset: NDArray[np.int32]
+
+
+class Scratch(NamedTuple):
+    """Memory for one frame, as large as one can need: `spatterlib.difference` makes it."""
+
+    runs: NDArray[np.int64]
+    grey: Image
+    binary: Image
+    mask: Image
+    rectangles: NDArray[np.int32]
+    areas: NDArray[np.float64]
+
+
+class Rows(NamedTuple):
+    """What is found: number of the frame that is measured, box from the corner of the part that counts, and the rest.
+
+    Shapes ``(k,)``, ``(k, 4)``, ``(k,)``, ``(k, 3)`` and ``(k,)``; sums and peaks as in
+    `spatterlib.kernels.difference.measure`.
+    """
+
+    frames: NDArray[np.int64]
+    boxes: NDArray[np.int32]
+    areas: NDArray[np.float64]
+    sums: NDArray[np.int64]
+    peaks: Image
+
+
+def _to_pointer(typingctx: Any, address: Any) -> Any:
+    """Code that makes an address something `carray` takes."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
+
+    return types.voidptr(types.int64), generate
+
+
+def _in_python(address: int) -> ctypes.c_void_p:
+    return ctypes.c_void_p(int(address))
+
+
+# Untyped on purpose: what numba makes of the function has another signature.
+_pointer: Any = _in_python if config.DISABLE_JIT else intrinsic(_to_pointer)  # type: ignore[attr-defined]
+
+
+@njit(nogil=True)
+def _plane(source: NDArray[np.int64], rows: int) -> Image:
+    """The array at an address, ``(rows, pitch)``: wider than the picture where its rows are padded."""
+    return carray(_pointer(source[0]), (rows, source[1]), np.uint8)
+
+
+@njit(nogil=True)
+def _planes(sources: NDArray[np.int64], height: int, shift: int) -> Planes:
+    rows = (height + (1 << shift) - 1) >> shift
+    return _plane(sources[0], height), _plane(sources[1], rows), _plane(sources[2], rows)
+
+
+@njit(nogil=True)
+def _grey_of(rectangle: Box, scratch: Scratch) -> Image:
+    return scratch.grey[: rectangle[3] * rectangle[2]].reshape(rectangle[3], rectangle[2])
+
+
+@njit(nogil=True)
+def _trace(rectangle: Box, runs: NDArray[np.int64], settings: Settings, scratch: Scratch) -> int:
+    """Smooth, threshold, dilate and follow the outlines; how many there are in the scratch."""
+    _, _, width, height = rectangle
+    pitch = -(-width // WORD) * WORD
+    binary = scratch.binary[: height * pitch].reshape(height, pitch)
+    mask = scratch.mask[: (height + 2) * (pitch + 2 * RIM)].reshape(height + 2, pitch + 2 * RIM)
+    smooth_above(_grey_of(rectangle, scratch), settings.threshold, runs, binary)
+    dilate(binary, width, settings.radius, mask)
+    return int(outer_outlines(mask, (rectangle[0], rectangle[1]), scratch.rectangles, scratch.areas))
+
+
+@njit(nogil=True)
+def _outlines_yuv(
+    one: Planes,
+    other: Planes,
+    shift: tuple[int, int],
+    matrix: NDArray[np.int32],
+    settings: Settings,
+    scratch: Scratch,
+) -> int:
+    box, weights, limit, margins = settings.box, settings.weights, settings.limit, settings.margins
+    rectangle, many = active_yuv(one, other, box, shift, weights, limit, margins, scratch.runs)
+    if rectangle[2] == 0:
+        return 0
+    runs, corner = scratch.runs[:many], (box[0] + rectangle[0], box[1] + rectangle[1])
+    grey_change_yuv(one, other, corner, shift, matrix, runs, _grey_of(rectangle, scratch))
+    return int(_trace(rectangle, runs, settings, scratch))
+
+
+@njit(nogil=True)
+def _outlines_rgb(one: Image, other: Image, settings: Settings, scratch: Scratch) -> int:
+    box, weights, limit, margins = settings.box, settings.weights, settings.limit, settings.margins
+    rectangle, many = active_rgb(one, other, box, weights, limit, margins, scratch.runs)
+    if rectangle[2] == 0:
+        return 0
+    runs, corner = scratch.runs[:many], (box[0] + rectangle[0], box[1] + rectangle[1])
+    grey_change_rgb(one, other, corner, runs, _grey_of(rectangle, scratch))
+    return int(_trace(rectangle, runs, settings, scratch))
+
+
+@njit(nogil=True)
+def _keep(number: int, found: int, count: int, settings: Settings, scratch: Scratch, rows: Rows) -> NDArray[np.int32]:
+    """Write what is known of the outlines into the rows from `count` on; their boxes from the picture's corner."""
+    placed = np.empty((found, 4), np.int32)
+    for k in range(found):
+        rows.frames[count + k], rows.areas[count + k] = number, scratch.areas[k]
+        for side in range(4):
+            rows.boxes[count + k, side] = scratch.rectangles[k, side] + settings.inset[side]
+        placed[k] = rows.boxes[count + k]
+        placed[k, 0] += settings.box[0]
+        placed[k, 1] += settings.box[1]
+    return placed
+
+
+def _for_yuv(sources: tuple[int, ...]) -> Any:
+    @njit(cache=True, nogil=True)
+    def find_yuv(
+        frames: NDArray[np.int64],
+        shift: tuple[int, int],
+        matrix: NDArray[np.int32],
+        start: int,
+        count: int,
+        settings: Settings,
+        scratch: Scratch,
+        rows: Rows,
+    ) -> tuple[int, int]:
+        """Outer outlines of what changes from frame to frame, and what the boxes in them hold; frames of planes.
+
+        Parameters
+        ----------
+        frames : ndarray
+            ``(n, 3, 2)`` int64: address and pitch (bytes from row to row) of Y, U and V, which must outlive the call.
+        shift, matrix
+            As in `spatterlib.kernels.colour.yuv_to_rgb`.
+        start, count : int
+            First of the frames to be compared with the one before it; first row to be written.
+
+        Returns
+        -------
+        tuple of int
+            How many rows are filled; the frame to go on with, for whose outlines there were too few rows.
+        """
+        assert sources  # noqa: S101 - what it closes over must be used
+        for number in range(start, len(frames)):
+            one = _planes(frames[number - 1], settings.height, shift[1])
+            other = _planes(frames[number], settings.height, shift[1])
+            found = _outlines_yuv(one, other, shift, matrix, settings, scratch)
+            end = count + found
+            if end > len(rows.frames):
+                return count, number
+            if found:
+                y, u, v = one if settings.behind else other
+                boxes = _keep(number - settings.behind, found, count, settings, scratch, rows)
+                measure_yuv(y, u, v, shift, matrix, boxes, rows.sums[count:end], rows.peaks[count:end])
+            count = end
+        return count, len(frames)
+
+    return find_yuv
+
+
+def _for_rgb(sources: tuple[int, ...]) -> Any:
+    @njit(cache=True, nogil=True)
+    def find_rgb(
+        frames: NDArray[np.int64], start: int, count: int, settings: Settings, scratch: Scratch, rows: Rows
+    ) -> tuple[int, int]:
+        """As `find_yuv`, for RGB: `frames` is ``(n, 1, 2)`` int64, and the pitch three times the width."""
+        assert sources  # noqa: S101 - what it closes over must be used
+        for number in range(start, len(frames)):
+            one, other = (
+                _plane(frames[number - 1, 0], settings.height),
+                _plane(frames[number, 0], settings.height),
+            )
+            found = _outlines_rgb(one, other, settings, scratch)
+            end = count + found
+            if end > len(rows.frames):
+                return count, number
+            if found:
+                boxes = _keep(number - settings.behind, found, count, settings, scratch, rows)
+                measure(one if settings.behind else other, boxes, rows.sums[count:end], rows.peaks[count:end])
+            count = end
+        return count, len(frames)
+
+    return find_rgb
+
+
+def _sources() -> tuple[int, ...]:
+    """Size and time of the files whose kernels these call.
+
+    Numba compiles anew what it has cached if its own file changes, or what it closes over: hence the two makers.
+    """
+    stats = [Path(str(module.__file__)).stat() for module in (colour, difference, masks, outlines)]
+    return tuple(number for stat in stats for number in (stat.st_size, stat.st_mtime_ns))
+
+
+find_yuv, find_rgb = _for_yuv(_sources()), _for_rgb(_sources())

@@ -1,0 +1,316 @@
+"""Layers of a stream on control charts: a thread of its own looks for streaks, so that no frame waits for them."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib.calibration import Calibration
+from spatterlib.camera import Camera, check_camera, load_camera
+from spatterlib.control import State
+from spatterlib.crops import decode
+from spatterlib.descriptors import DESCRIPTOR, describe
+from spatterlib.errors import ParameterError, one_line
+from spatterlib.live.alarms import Phase
+from spatterlib.measurement import crop_streaks
+from spatterlib.monitoring import Point, Reference, take_layer, turned
+from spatterlib.speeds import measure_speeds
+from spatterlib.streaks import STREAK, Finder, find_streaks
+from spatterlib.types import Detections
+
+__all__ = ["DIFFERS", "USUAL", "ChartedLayer", "Charter", "Departure", "charter_of", "step_departure"]
+
+log = logging.getLogger("spatterlib")
+
+DIFFERS, USUAL = "layer differs", "layer as usual"
+"""States of the alarms that charts raise."""
+# Parts of a stream, of a few crops each, that wait to be looked at.
+_MOST = 512
+# What a camera must be able to measure for a descriptor, see `spatterlib.camera.check_camera`.
+_TAKES = {"length": "length in mm", "drift": "drift", "clear_time": "time to clear", "gas_speed": "gas-flow index"}
+
+
+class ChartedLayer(NamedTuple):
+    """A layer on the charts: its number and row of `DESCRIPTOR`, its crops and in how many streaks were looked for."""
+
+    number: int
+    row: np.void
+    point: Point
+    crops: int
+    measured: int
+
+    def facts(self, reference: Reference) -> dict[str, Any]:
+        """Fields of the message `chart`."""
+        own = {name: self.point.row[name] for name in ("shewhart", "ewma", "cusum", "t2", "p")}
+        return {
+            "number": self.number,
+            "start": self.row["start"],
+            "stop": self.row["stop"],
+            "values": {name: self.row[name] for name in reference.names},
+            **own,
+            "limits": reference.limits,
+            "alarms": list(self.point.alarms),
+            "crops": self.crops,
+            "measured": self.measured,
+        }
+
+
+class Charter:
+    """Look for streaks in crops as they come, and chart each layer when it has ended.
+
+    Parameters
+    ----------
+    reference : Reference
+        What layers are compared with.
+    camera : Camera
+        Its profile.
+    calibration : Calibration, optional
+        Of this camera; speeds and the gas-flow index need it.
+    scan_start : float, optional
+        Degrees, scan angle of layer 0, where it is not that of the reference.
+    wait : bool
+        Whether crops wait where it does not keep up; they are left out of the descriptors otherwise.
+    """
+
+    def __init__(
+        self,
+        reference: Reference,
+        camera: Camera,
+        calibration: Calibration | None = None,
+        *,
+        scan_start: float | None = None,
+        wait: bool = False,
+    ) -> None:
+        self.reference, self.camera, self.calibration = reference, camera, calibration
+        self.newest: ChartedLayer | None = None
+        self.problem = ""
+        about = reference.about
+        self._turn, self._start = about.get("scan_turn"), about.get("scan_start") or 0.0
+        self._start = self._start if scan_start is None else scan_start
+        self._wait, self._room = wait, threading.Semaphore(_MOST)
+        self._came = self._ended = 0
+        self._todo: queue.SimpleQueue[_Crops | _Layer | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[ChartedLayer] = queue.SimpleQueue()
+        self._state: State | None = None
+        self._found: list[tuple[range, NDArray[np.void]]] = []
+        # Kernels are there before the first frame.
+        find_streaks(np.zeros((32, 32, 3), np.uint8))
+        self._thread = threading.Thread(target=self._run, name="spatterlib-charts", daemon=True)
+        self._thread.start()
+
+    @property
+    def state(self) -> str:
+        """Whether all is well ("ok"), or why layers are not charted any more."""
+        return self.problem or "ok"
+
+    def identity(self) -> dict[str, Any]:
+        """JSON-able: what layers are compared with, and how."""
+        base = self.reference
+        known = {"descriptors": base.names, "alarms": base.alarms, "arl": base.arl, "limits": base.limits}
+        return known | {"reference": base.about, "camera": self.camera.identity(), "scan_start": self._start}
+
+    def add(self, table: Detections, crops: Sequence[bytes]) -> None:
+        """Take rows and their encoded crops, in the order of the stream."""
+        first, self._came = self._came, self._came + len(table)
+        if len(table) and self._room.acquire(blocking=self._wait):
+            self._todo.put(_Crops(first, table, crops))
+
+    def end_layer(self, number: int, rows: NDArray[np.void]) -> None:
+        """Say that the next rows, so many as these, were a layer: of `DETECTION` and ``event``."""
+        first, self._ended = self._ended, self._ended + len(rows)
+        self._todo.put(_Layer(number, first, rows))
+
+    @property
+    def newest_facts(self) -> dict[str, Any] | None:
+        """Fields of the message on the last layer that was taken."""
+        return self.newest.facts(self.reference) if self.newest else None
+
+    def take(self) -> list[ChartedLayer]:
+        """Layers charted since it was asked last."""
+        found = []
+        while not self._done.empty():
+            found.append(self._done.get())
+        self.newest = found[-1] if found else self.newest
+        return found
+
+    def close(self) -> None:
+        """Come to the end of what has been given to it."""
+        if self._thread.is_alive():
+            self._todo.put(None)
+            self._thread.join()
+
+    def _run(self) -> None:
+        while (item := self._todo.get()) is not None:
+            try:
+                if not self.problem:
+                    self._work(item)
+            except Exception as error:
+                self.problem = one_line(error)
+                log.error("no more layers are charted, the watch goes on: %s", self.problem)
+            finally:
+                if isinstance(item, _Crops):
+                    self._room.release()
+
+    def _work(self, item: _Crops | _Layer) -> None:
+        if isinstance(item, _Layer):
+            self._done.put(self._chart(item))
+            return
+        crops = [decode(data) for data in item.crops]
+        streaks = crop_streaks(crops, item.table, item.first, Finder())
+        self._found.append((range(item.first, item.first + len(item.table)), streaks))
+
+    def _chart(self, layer: _Layer) -> ChartedLayer:
+        stop = layer.first + len(layer.rows)
+        own = [part for part in self._found if part[0].start < stop]
+        self._found = [part for part in self._found if part[0].stop > stop]
+        seen = np.zeros(len(layer.rows), bool)
+        for rows, _ in own:
+            seen[max(rows.start - layer.first, 0) : rows.stop - layer.first] = True
+        streaks = np.concatenate([np.empty(0, STREAK), *(found for _, found in own)])
+        streaks = streaks[(streaks["row"] >= layer.first) & (streaks["row"] < stop)]
+        streaks["row"] = (np.cumsum(seen) - 1)[streaks["row"] - layer.first]
+        row = self._described(layer, measure_speeds(streaks, self.camera, self.calibration), layer.rows[seen])
+        self._state, point = take_layer(self.reference, self._state, row)
+        return ChartedLayer(layer.number, row[0], point, len(seen), int(seen.sum()))
+
+    def _described(self, layer: _Layer, streaks: NDArray[np.void], rows: NDArray[np.void]) -> NDArray[np.void]:
+        gas = self.calibration.gas if self.calibration else None
+        group, event = np.full(len(rows), layer.number, np.int64), rows["event"].astype(np.int64)
+        row = describe(streaks, rows, group, self.camera, gas, event=event)
+        row = row if len(row) else _nothing()
+        row["group"], row["start"], row["stop"] = layer.number, layer.rows["time"].min(), layer.rows["time"].max()
+        return row if self._turn is None else turned(row, self._turn, self._start)
+
+
+class _Crops(NamedTuple):
+    first: int
+    table: Detections
+    crops: Sequence[bytes]
+
+
+class _Layer(NamedTuple):
+    number: int
+    first: int
+    rows: NDArray[np.void]
+
+
+def _nothing() -> NDArray[np.void]:
+    """A row of a layer of which nothing was measured."""
+    row = np.zeros(1, DESCRIPTOR)
+    for name in DESCRIPTOR.names or ():
+        if DESCRIPTOR[name].kind == "f":
+            row[name] = np.nan
+    return row
+
+
+def charter_of(
+    reference: str | Reference | None,
+    camera: str | Camera | None,
+    calibration: str | Calibration | None,
+    scan_start: float | None,
+    *,
+    wait: bool,
+) -> Charter | None:
+    """A charter of files or objects, None without a reference; the camera is the reference's where none is given.
+
+    Raises
+    ------
+    MissingFileError, StoreError
+        If a file is not there, or is something else.
+    ParameterError
+        If reference, camera and calibration do not belong together, or a descriptor that is charted cannot be had live.
+    """
+    if reference is None:
+        if camera is not None or calibration is not None or scan_start is not None:
+            raise ParameterError("camera, calibration and scan_start are for charts; give a reference too")
+        return None
+    base = reference if isinstance(reference, Reference) else Reference.load(reference)
+    if camera is None:
+        camera = base.camera
+        if camera is None:
+            raise ParameterError("the reference does not say which camera it is of; give its profile (--camera)")
+    camera = camera if isinstance(camera, Camera) else load_camera(camera)
+    if isinstance(calibration, str):
+        calibration = Calibration.load(calibration)
+    base.check(camera)
+    if calibration:
+        calibration.check(camera)
+    _check(base, camera, calibration)
+    return Charter(base, camera, calibration, scan_start=scan_start, wait=wait)
+
+
+def _check(reference: Reference, camera: Camera, calibration: Calibration | None) -> None:
+    """Refuse charts that would stand still for ever, or compare what is not the same."""
+    able = {item.name: item for item in check_camera(camera)}
+    for name in reference.names:
+        takes = able.get(_TAKES.get(name, ""))
+        if takes and not takes.measurable:
+            raise ParameterError(f"the reference charts {name}, which this camera cannot measure: {takes.reason}")
+        if name == "per_mm2":
+            raise ParameterError("the reference charts per_mm2, which takes the area scanned: a watch does not know it")
+        if name.startswith(("speed_", "gas_")) and reference.about.get("calibrated", True) and calibration is None:
+            raise ParameterError(f"the reference charts {name}, which takes a calibration; give one (--calibration)")
+    if reference.harmonics and reference.about.get("scan_turn") is None:
+        raise ParameterError(
+            "the reference knows scan angles but not by how much they turn; learn it with `monitor --scan-turn`"
+        )
+
+
+@dataclass(frozen=True)
+class Departure:
+    """Layers that follow each other and differ from the reference: one event.
+
+    Parameters
+    ----------
+    event : int
+        Number of the event.
+    since : float
+        S, when the first of them began.
+    what : tuple of str
+        Which charts of what are beyond their limits.
+    told : float
+        S, when it was told last.
+    """
+
+    event: int
+    since: float
+    what: tuple[str, ...]
+    told: float
+
+
+def step_departure(
+    standing: Departure | None, layer: ChartedLayer, event: int, time: float, remind: float
+) -> tuple[Departure | None, Phase | None]:
+    """Take one layer: what goes on behind it, and what is to be said, if anything.
+
+    A layer within all limits ends an event; one of which nothing was measured neither begins nor ends one.
+
+    Parameters
+    ----------
+    standing : Departure or None
+        The event that goes on.
+    layer : ChartedLayer
+        When it is over.
+    event : int
+        Number for a new event.
+    time : float
+        S, now.
+    remind : float
+        S, after which an event that goes on is told again.
+    """
+    what = tuple(text.split(" (")[0] for text in layer.point.alarms)
+    if not what:
+        known = any(np.isfinite(layer.point.row[name]) for name in ("shewhart", "t2"))
+        return (None, "end") if standing and known else (standing, None)
+    if standing is None:
+        return Departure(event, float(layer.row["start"]), what, time), "new"
+    if what == standing.what and time - standing.told < remind:
+        return standing, None
+    return replace(standing, what=what, told=time), "update"

@@ -1,0 +1,156 @@
+"""Outlines in all pictures of a clip: in one call of a kernel where they are of one kind, else two by two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatterlib.difference import (
+    Bound,
+    buffers_for,
+    is_plain,
+    margins_of,
+    nested_outlines,
+    outlines,
+    planes_of,
+    rgb_bound,
+    sum_boxes,
+    yuv_bound,
+)
+from spatterlib.pictures import YuvPicture
+from spatterlib.types import Box, Image, Picture
+
+__all__ = ["Found", "outlines_of"]
+
+
+class Found(NamedTuple):
+    """Outlines in the pictures of a clip, in its order.
+
+    Parameters
+    ----------
+    frames : ndarray
+        ``(n,)`` int64, index of the picture that was measured.
+    boxes : ndarray
+        ``(n, 4)`` int32, x, y, width, height in px from the corner of the part that counts.
+    areas : ndarray
+        ``(n,)`` float64, px².
+    sums, peaks : ndarray
+        ``(n, 3)`` int64 and ``(n,)`` uint8, as `sum_boxes` gives them.
+    """
+
+    frames: NDArray[np.int64]
+    boxes: NDArray[np.int32]
+    areas: NDArray[np.float64]
+    sums: NDArray[np.int64]
+    peaks: Image
+
+
+def outlines_of(
+    pictures: Sequence[Picture],
+    start: int,
+    box: Box,
+    inset: NDArray[np.int32],
+    *,
+    threshold: int = 20,
+    blur: int = 5,
+    dilations: int = 3,
+    nested: bool = False,
+    behind: int = 0,
+) -> Found:
+    """Outlines of what changed from each picture of a clip to the next, and what the boxes in them hold.
+
+    Parameters
+    ----------
+    pictures : sequence of Picture
+        Of one size.
+    start : int
+        The first that is compared with the one before it, from 1.
+    box, threshold, blur, dilations
+        As in `changed`.
+    inset : ndarray
+        ``(4,)`` int32, added to an outline's rectangle to get its box.
+    nested : bool
+        With nested outlines and holes too.
+    behind : int
+        0 to measure the second picture of each two, 1 the first.
+    """
+    find = None if nested or blur != 5 or start >= len(pictures) else _find(pictures)
+    if find is None:
+        chain = partial(nested_outlines if nested else outlines, threshold=threshold, blur=blur, dilations=dilations)
+        return _one_by_one(pictures, start, box, inset, behind, chain)
+    from spatterlib.kernels.recipe import Rows, Settings
+
+    run, bound = find
+    margins = margins_of(blur, dilations)
+    settings = Settings(pictures[0].shape[0], box, behind, threshold, dilations, margins, *bound(threshold), inset)
+    rows, count = Rows(*_room(8 * len(pictures))), 0
+    while start < len(pictures):
+        count, start = run(start, count, settings, buffers_for(box[2], box[3]), rows)
+        if start < len(pictures):
+            rows = Rows(*(np.concatenate([column, np.empty_like(column)]) for column in rows))
+    return Found(rows.frames[:count], rows.boxes[:count], rows.areas[:count], rows.sums[:count], rows.peaks[:count])
+
+
+def _room(count: int) -> Found:
+    return Found(
+        np.empty(count, np.int64),
+        np.empty((count, 4), np.int32),
+        np.empty(count),
+        np.empty((count, 3), np.int64),
+        np.empty(count, np.uint8),
+    )
+
+
+def _one_by_one(
+    pictures: Sequence[Picture],
+    start: int,
+    box: Box,
+    inset: NDArray[np.int32],
+    behind: int,
+    chain: Callable[..., tuple[NDArray[np.int32], NDArray[np.float64]]],
+) -> Found:
+    """Where there is no kernel for it all; boxes are measured while their picture is still in the cache."""
+    found, corner = [_room(0)], np.array([*box[:2], 0, 0], np.int32)
+    for number in range(start, len(pictures)):
+        rectangles, areas = chain(pictures[number - 1], pictures[number], box)
+        if len(areas):
+            boxes = rectangles + inset
+            measured = sum_boxes(pictures[number - behind], boxes + corner)
+            found.append(Found(np.full(len(areas), number - behind), boxes, areas.copy(), *measured))
+    return Found(*(np.concatenate(column) for column in zip(*found, strict=True)))
+
+
+def _find(pictures: Sequence[Picture]) -> tuple[Callable[..., tuple[int, int]], Callable[[int], Bound]] | None:
+    """The kernel for pictures that are all of one kind, and its bound for a threshold."""
+    from spatterlib.kernels.recipe import find_rgb, find_yuv
+
+    first = pictures[0]
+    if isinstance(first, YuvPicture):
+        if all(_alike(first, picture) for picture in pictures):
+            frames = _addresses([planes_of(picture) for picture in pictures])  # type: ignore[arg-type]
+            return partial(find_yuv, frames, first.shift, first.matrix), partial(yuv_bound, first.matrix)
+        return None
+    if all(is_plain(picture) for picture in pictures):
+        frames = _addresses([(picture.array.reshape(len(picture.array), -1),) for picture in pictures])  # type: ignore[attr-defined]
+        return partial(find_rgb, frames), rgb_bound
+    return None
+
+
+def _alike(first: YuvPicture, picture: Picture) -> bool:
+    return (
+        isinstance(picture, YuvPicture)
+        and picture.shift == first.shift
+        and picture.matrix is first.matrix
+        and all(plane.strides[0] >= plane.shape[1] and plane.strides[1] == 1 for plane in planes_of(picture))
+    )
+
+
+def _addresses(planes: Sequence[Sequence[Image]]) -> NDArray[np.int64]:
+    """``(n, p, 2)``: where each plane begins, and bytes from row to row."""
+    return np.array(
+        [[(plane.__array_interface__["data"][0], plane.strides[0]) for plane in own] for own in planes], np.int64
+    )
