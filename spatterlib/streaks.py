@@ -146,7 +146,8 @@ def find_streaks(crop: Image, finder: Finder | None = None) -> NDArray[np.void]:
     lines = _lines(luma, _tint(crop), zone, noise, finder)
     # What is bluer than what is beside it is the lit bed, not hot metal.
     hot = (lines[0][:, 14] <= _CROOKED) & (lines[0][:, 16] >= -_BLUE * lines[0][:, 9])
-    found = _rows(lines[0][hot], lines[1][hot], float(np.percentile(noise[::4, ::4], 20)))
+    levels = np.sort(noise[::4, ::4], axis=None)
+    found = _rows(lines[0][hot], lines[1][hot], float(levels[len(levels) // 5]))
     found = found[(found["snr"] >= finder.least_snr) & (found["length"] >= 0.5 * finder.shortest)]
     return _directed(found, wide)
 
@@ -212,8 +213,7 @@ def _noise(luma: NDArray[np.float32], wide: NDArray[np.float32]) -> NDArray[np.f
     whole = max(float(second.mean()), _LEAST_NOISE)
     local = cv2.blur(np.minimum(second, 2.5 * whole), (_AROUND, _AROUND)) * np.float32(np.sqrt(np.pi / 2))
     ground = cv2.blur(wide, (7, 7)) * np.float32(_TEXTURE)
-    local = np.hypot(local, ground)
-    return np.asarray(np.maximum(local, _LEAST_NOISE), np.float32)
+    return np.asarray(np.maximum(cv2.magnitude(local, ground), _LEAST_NOISE), np.float32)
 
 
 def _lines(
@@ -278,12 +278,12 @@ def _directed(rows: NDArray[np.void], wide: NDArray[np.float32]) -> NDArray[np.v
         turn = rows["last_brightness"] > rows["first_brightness"]
     else:
         rows["source_x"], rows["source_y"] = source
-        near = np.hypot(rows["start_x"] - source[0], rows["start_y"] - source[1])
-        far = np.hypot(rows["end_x"] - source[0], rows["end_y"] - source[1])
+        near = (rows["start_x"] - source[0]) ** 2 + (rows["start_y"] - source[1]) ** 2
+        far = (rows["end_x"] - source[0]) ** 2 + (rows["end_y"] - source[1]) ** 2
         turn = far < near
     for a, b in (("start_x", "end_x"), ("start_y", "end_y"), ("first_brightness", "last_brightness")):
-        rows[a], rows[b] = np.where(turn, rows[b], rows[a]), np.where(turn, rows[a], rows[b])
-    rows["curvature"] = np.where(turn, -rows["curvature"], rows["curvature"])
+        rows[a][turn], rows[b][turn] = rows[b][turn], rows[a][turn]
+    rows["curvature"][turn] *= -1
     rows["angle"] = np.rad2deg(np.arctan2(rows["start_y"] - rows["end_y"], rows["end_x"] - rows["start_x"])) % 360
     return rows
 
