@@ -17,27 +17,22 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import extending, njit, types
+from numba import config, extending, njit, types
 from numba.core import cgutils
 from numpy.typing import NDArray
 
+from spatterlib.kernels import plain_lanes
+from spatterlib.kernels.plain_lanes import LANES, MEETINGS
 from spatterlib.types import Image
 
 __all__ = ["LANES", "convolve", "dense", "pack", "spread", "weigh"]
 
-LANES = 16
-"""Crops side by side: one register of 512 bits, or two of 256."""
-
 Lanes = NDArray[np.float32]
 
 # Untyped on purpose: what they make of a function has another signature.
-_intrinsic: Any = extending.intrinsic
 _unpacked: Any = cgutils.unpack_tuple
 
 _FAST: dict[str, Any] = {"nogil": True, "fastmath": True, "error_model": "numpy", "cache": True}
-
-# Which of the four values of a block, by which of the 25 weights, meets which place of the 36 of a patch.
-_MEETINGS = [(a, 5 * i + j, 6 * (i + a // 2) + j + a % 2) for i in range(5) for j in range(5) for a in range(4)]
 
 _FLOATS, _BYTES = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.IntType(8), LANES)
 _LIMIT = 7.90531110763549805
@@ -45,6 +40,13 @@ _LIMIT = 7.90531110763549805
 _ABOVE = (-2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-08,
           1.48572235717979e-05, 6.37261928875436e-04, 4.89352455891786e-03)  # fmt: skip
 _BELOW = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
+
+
+def _operation(code: Any) -> Any:
+    """An operation for the compiler; where nothing is compiled, what says the same in NumPy."""
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return getattr(plain_lanes, code.__name__.removeprefix("_"))
+    return extending.intrinsic(prefer_literal=True)(code)
 
 
 class _Vector(types.Type):
@@ -109,7 +111,7 @@ def _lines(context: Any, builder: Any, kind: Any, array: Any, at: Any, step: Any
     return [_vectors(context, builder, kind, array, place) for place in places]
 
 
-@_intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@_operation
 def _same(typing: Any, value: Any, count: Any) -> Any:
     """`count` vectors of one float32."""
 
@@ -120,7 +122,7 @@ def _same(typing: Any, value: Any, count: Any) -> Any:
     return _tuple(number)(types.float32, count), code
 
 
-@_intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@_operation
 def _load(typing: Any, array: Any, at: Any, count: Any) -> Any:
     """`count` vectors, one behind the other."""
 
@@ -132,7 +134,7 @@ def _load(typing: Any, array: Any, at: Any, count: Any) -> Any:
     return _tuple(number)(array, types.intp, count), code
 
 
-@_intrinsic  # type: ignore[untyped-decorator]
+@_operation
 def _store(typing: Any, values: Any, array: Any, at: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer = _vectors(context, builder, array, args[1], args[2])
@@ -143,7 +145,7 @@ def _store(typing: Any, values: Any, array: Any, at: Any) -> Any:
     return types.void(values, array, types.intp), code
 
 
-@_intrinsic  # type: ignore[untyped-decorator]
+@_operation
 def _add(typing: Any, a: Any, b: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pairs = zip(*(_unpacked(builder, arg) for arg in args), strict=True)
@@ -152,7 +154,7 @@ def _add(typing: Any, a: Any, b: Any) -> Any:
     return a(a, b), code
 
 
-@_intrinsic  # type: ignore[untyped-decorator]
+@_operation
 def _gather(typing: Any, four: Any, weights: Any, first: Any, x: Any, at: Any, step: Any) -> Any:
     """Add to the four values of a block what the 25 weights make of a patch."""
 
@@ -160,7 +162,7 @@ def _gather(typing: Any, four: Any, weights: Any, first: Any, x: Any, at: Any, s
         sums, last = _unpacked(builder, args[0]), None
         taps = _place(context, builder, weights, args[1], args[2])
         rows = _lines(context, builder, x, *args[3:])
-        for which, tap, place in sorted(_MEETINGS, key=lambda meeting: meeting[2]):
+        for which, tap, place in sorted(MEETINGS, key=lambda meeting: meeting[2]):
             if place != last:
                 last, value = place, _read(builder, rows[place // 6], place % 6)
             weight = _spread_out(builder, builder.load(builder.gep(taps, [_whole(tap)])))
@@ -170,7 +172,7 @@ def _gather(typing: Any, four: Any, weights: Any, first: Any, x: Any, at: Any, s
     return four(four, weights, types.intp, x, types.intp, types.intp), code
 
 
-@_intrinsic  # type: ignore[untyped-decorator]
+@_operation
 def _pool(typing: Any, four: Any, trace: Any, at: Any) -> Any:
     """Activation and pooling of a block; leaves the trace."""
 
@@ -216,7 +218,7 @@ def _tanh(builder: Any, x: Any) -> Any:
     return builder.fdiv(builder.fmul(x, parts[0]), parts[1])
 
 
-@_intrinsic  # type: ignore[untyped-decorator]
+@_operation
 def _unpool(typing: Any, gradient: Any, trace: Any, at: Any) -> Any:
     """Gradient of the four values of a block from that of the pooled value, itself at `at`."""
 
@@ -237,7 +239,7 @@ def _four(context: Any, builder: Any, value: Any, kind: Any, trace: Any, at: Any
     return [builder.fmul(value, _read(builder, slopes, number)) for number in range(4)]
 
 
-@_intrinsic  # type: ignore[untyped-decorator]
+@_operation
 def _weigh(typing: Any, sums: Any, gradient: Any, trace: Any, own: Any, x: Any, at: Any, step: Any) -> Any:
     """Add to the gradients of 25 weights what a pooled value's gradient makes of its patch."""
 
@@ -255,7 +257,7 @@ def _weigh(typing: Any, sums: Any, gradient: Any, trace: Any, own: Any, x: Any, 
 
 def _weigh_four(builder: Any, totals: list[Any], four: list[Any], rows: list[Any]) -> None:
     last = None
-    for which, tap, place in sorted(_MEETINGS, key=lambda meeting: meeting[2]):
+    for which, tap, place in sorted(MEETINGS, key=lambda meeting: meeting[2]):
         if place != last:
             last, value = place, _read(builder, rows[place // 6], place % 6)
         totals[tap] = _fma(builder, four[which], value, totals[tap])
@@ -278,7 +280,7 @@ def _weigh_one(builder: Any, totals: list[Any], gradient: Any, which: Any, rows:
         above = line
 
 
-@_intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@_operation
 def _scatter(typing: Any, half: Any, row: Any, fours: Any, at: Any, weights: Any, first: Any) -> Any:
     """Add to three rows of a patch, from `row` on, what 25 weights make of the four values of a block."""
 
@@ -287,7 +289,7 @@ def _scatter(typing: Any, half: Any, row: Any, fours: Any, at: Any, weights: Any
         pointer = _vectors(context, builder, fours, args[2], args[3])
         four = [_read(builder, pointer, number) for number in range(4)]
         taps = _place(context, builder, weights, args[4], args[5])
-        for which, tap, place in _MEETINGS:
+        for which, tap, place in MEETINGS:
             own = place - 6 * begin
             if 0 <= own < 18:
                 weight = _spread_out(builder, builder.load(builder.gep(taps, [_whole(tap)])))
