@@ -135,7 +135,7 @@ def _add_jobs(app: FastAPI, service: Service, guard: list[Any], errors: dict[Any
 
 def _add_results(app: FastAPI, service: Service, guard: list[Any], errors: dict[Any, Any]) -> None:
     known_job = _known(service)
-    missing = errors | problems_of(404, 409, 422)
+    missing = errors | problems_of(404, 422, 409)
     page = {
         200: {"content": {"text/html": {"schema": {"type": "string"}}}, "description": "A page that holds all it shows"}
     }
