@@ -380,7 +380,7 @@ RANGED = {item.name: item for item in dataclasses.fields(Settings) if "range" in
 
 @pytest.mark.parametrize("name", RANGED)
 @given(data=st.data())
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 def test_every_number_outside_its_range_is_refused_by_name_and_range(name: str, data: st.DataObject) -> None:
     low, high = RANGED[name].metadata["range"]
     outside = st.one_of(
