@@ -68,11 +68,11 @@ docs: $(VENV)/documented
 	$(BIN)/python tools/write_docs.py
 	$(BIN)/zensical build --clean --strict
 
-# Compiled kernels are invisible to coverage: their tests run a second time as plain Python.
-KERNEL_TESTS := $(foreach name,augment crops detection difference grouping lenet5 streaks,tests/test_$(name).py)
+# Compiled kernels are invisible to coverage: tests/test_plain_python.py and these run them as plain Python.
+KERNEL_TESTS := $(foreach name,augment crops difference grouping,tests/test_$(name).py)
 coverage: $(VENV)/examples
 	@rm -f .coverage .coverage.*
-	-$(BIN)/python -m coverage run -m pytest -p no:xdist tests
+	-$(BIN)/python -m coverage run -m pytest -n 2 --dist worksteal tests
 	-NUMBA_DISABLE_JIT=1 $(BIN)/python -m coverage run -m pytest -p no:xdist -m 'not torture and not slow' $(KERNEL_TESTS)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --skip-covered --fail-under=95

@@ -119,11 +119,11 @@ def damage(path: Path, packets: Iterable[int], spare: int = 24) -> tuple[Path, l
     data, random = bytearray(path.read_bytes()), np.random.default_rng(3)
     with av.open(str(path)) as source:
         found = [(packet.pts, packet.pos, packet.size) for packet in source.demux(video=0) if packet.size]
-    ranks = sorted(pts for pts, _, _ in found)
+    ranks = sorted(pts for pts, _, _ in found)  # type: ignore[type-var]
     hit = [found[index] for index in packets]
     for _, place, size in hit:
-        begin = place + min(size // 4, spare)
-        data[begin : place + size] = random.integers(0, 256, place + size - begin, dtype=np.uint8).tobytes()
+        begin = place + min(size // 4, spare)  # type: ignore[operator]
+        data[begin : place + size] = random.integers(0, 256, place + size - begin, dtype=np.uint8).tobytes()  # type: ignore[arg-type, operator]
     return _written(path.with_name(f"bad_{path.name}"), bytes(data)), sorted(ranks.index(pts) for pts, _, _ in hit)
 
 

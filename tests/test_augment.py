@@ -116,7 +116,7 @@ class TestLaws:
             ({"rotation": 200}, "0 to 180"),
         ],
     )
-    def test_wrong_parameters_are_refused(self, parameters: dict, message: str) -> None:
+    def test_wrong_parameters_are_refused(self, parameters: dict, message: str) -> None:  # type: ignore[type-arg]
         with pytest.raises(ParameterError, match=message):
             Preprocessing(**parameters)
 

@@ -48,7 +48,7 @@ def test_extract_writes_store_and_plot_and_says_where(stack: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "100 of 100 frames; 19 detections in 19 frames (19.0 %), 1 layer" in done.stdout
     assert str(out) in done.stdout
-    assert cv2.imread(str(plot)).shape[1] > 1000
+    assert cv2.imread(str(plot)).shape[1] > 1000  # type: ignore[union-attr]
     with sp.open_store(out) as store:
         assert len(store) == 19
 
@@ -121,11 +121,11 @@ def test_show_makes_a_montage_and_an_annotated_frame(stack: Path) -> None:
     done = spatterlib("show", out, "-o", "montage.png", "--rows", "0:6", "--columns", "3", cwd=stack.parent)
     assert done.stdout.strip() == "montage.png"
     montage = cv2.imread(str(stack.parent / "montage.png"))
-    assert montage.shape == (256, 384, 3)
-    assert montage.max() > 200
+    assert montage.shape == (256, 384, 3)  # type: ignore[union-attr]
+    assert montage.max() > 200  # type: ignore[union-attr]
     done = spatterlib("show", stack, "--frame", "5", cwd=stack.parent)
     frame = cv2.imread(str(stack.parent / done.stdout.strip()))
-    drawn = np.argwhere((frame == (255, 200, 0)).all(axis=2))
+    drawn = np.argwhere((frame == (255, 200, 0)).all(axis=2))  # type: ignore[union-attr]
     assert len(drawn) > 100
     assert done.stderr == "frame 5: 1 found\n"
     done = spatterlib("show", stack, "--frame", "5", "--min-area", "15000", cwd=stack.parent)

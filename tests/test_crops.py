@@ -48,7 +48,7 @@ def test_channels_are_rgb_in_and_out() -> None:
     for format_ in ("jpeg", "png"):
         assert abs(decode(encode(rgb, format_)).astype(int) - rgb).mean() < 3
         seen = cv2.imdecode(np.frombuffer(encode(rgb, format_), np.uint8), cv2.IMREAD_COLOR)
-        assert seen[..., 2].mean() > seen[..., 1].mean() > seen[..., 0].mean()
+        assert seen[..., 2].mean() > seen[..., 1].mean() > seen[..., 0].mean()  # type: ignore[index]
 
 
 def test_a_better_quality_is_nearer_and_larger() -> None:

@@ -54,7 +54,7 @@ class TestOriginalSettings:
         with sp.open_video(recording) as video:
             for first in range(0, min(len(video.times), 700) - 1, 50):
                 part = video.read(first, min(first + 51, len(video.times)))
-                frames = [picture.rgb((0, 0, video.width, video.height)) for picture in part]
+                frames = [picture.rgb((0, 0, video.width, video.height)) for picture in part]  # type: ignore[union-attr]
                 rows += assert_same_as_the_script(np.stack(frames))
         assert rows > 0 or recording.name == "ded_powder_634x474.m4v"
 

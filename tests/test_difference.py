@@ -29,7 +29,7 @@ def reference(first: Image, second: Image, threshold: int = 20, blur: int = 5, d
     """The recipe's mask of two whole RGB frames, in plain OpenCV calls."""
     grey = cv2.cvtColor(cv2.absdiff(first, second), cv2.COLOR_RGB2GRAY)
     _, binary = cv2.threshold(cv2.GaussianBlur(grey, (blur, blur), 0), threshold, 255, cv2.THRESH_BINARY)
-    mask: Image = cv2.dilate(binary, np.ones((3, 3), np.uint8), iterations=dilations)
+    mask: Image = cv2.dilate(binary, np.ones((3, 3), np.uint8), iterations=dilations)  # type: ignore[assignment]
     return mask
 
 
@@ -141,7 +141,7 @@ def test_the_bound_on_planes_holds_for_every_pixel(seed: int, space: tuple[str, 
     first, second = (tuple(plane.astype(np.uint8) for plane in frame) for frame in (one, other))
     grey = np.empty((40, 50), np.uint8)
     whole = np.array([(row, 0, 50) for row in range(40)])
-    grey_change_yuv(first, second, (0, 0), (0, 0), matrix, whole, grey)
+    grey_change_yuv(first, second, (0, 0), (0, 0), matrix, whole, grey)  # type: ignore[arg-type]
     changes = [np.abs(a.astype(int) - b) for a, b in zip(first, second, strict=True)]
     bound = (
         sum(factor * change for factor, change in zip(_bound_weights(matrix.tobytes()), changes, strict=True)) / 2**15
@@ -213,7 +213,7 @@ def test_the_active_rectangle_leaves_out_nothing_that_reaches_the_limit(
     sums = (np.abs(frames[0].astype(int) - frames[1]) * weights).sum(axis=2)
     box = a_box(random, height, width)
     runs = np.empty((most_runs(box[2], box[3]), 3), np.int64)
-    found = active_rgb(*frames.reshape(2, height, -1), box, weights, np.int32(limit), margins, runs)
+    found = active_rgb(*frames.reshape(2, height, -1), box, weights, np.int32(limit), margins, runs)  # type: ignore[call-arg]
     assert_covers(found[0], runs[: found[1]], cut(sums >= limit, box), margins)
     first, second = (planes(random, height, width, shift, 255) for _ in range(2))
     rows, columns = np.arange(height) >> shift[1], np.arange(width) >> shift[0]
@@ -318,7 +318,7 @@ def plain_rgb(picture: YuvPicture) -> NDArray[np.int64]:
     u, v = (plane[rows][:, columns].astype(np.int64) - 128 for plane in (picture.u, picture.v))
     black, luma, v_red, v_green, u_green, u_blue = picture.matrix.astype(np.int64)
     y = np.maximum(picture.y.astype(np.int64) - black, 0) * luma + (1 << 19)
-    return np.clip(np.stack([y + v_red * v, y + v_green * v + u_green * u, y + u_blue * u], -1) >> 20, 0, 255)
+    return np.clip(np.stack([y + v_red * v, y + v_green * v + u_green * u, y + u_blue * u], -1) >> 20, 0, 255)  # type: ignore[no-any-return]
 
 
 @settings(max_examples=100, deadline=None)
@@ -351,7 +351,7 @@ def test_television_bt601_is_opencvs_conversion_to_the_last_bit() -> None:
     np.testing.assert_array_equal(YuvPicture(y, u, v, (1, 1), yuv_matrix()).rgb((0, 0, 96, 64)), expected)
 
 
-@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="a function that is not compiled has no compiler options")
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="a function that is not compiled has no compiler options")  # type: ignore[attr-defined]
 @pytest.mark.parametrize("kernel", [active_rgb, active_yuv, smooth_above, measure, grey_change_yuv, outer_outlines])
 def test_kernels_let_go_of_the_interpreter(kernel: object) -> None:
     assert kernel.targetoptions["nogil"] is True  # type: ignore[attr-defined]

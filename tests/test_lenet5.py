@@ -219,7 +219,7 @@ class TestWeights:
         torch.save(dict(reversed(renamed.items())), tmp_path / "lenet5.pth")
         model = sp.load_model(tmp_path / "lenet5.pth", classes=("low", "high"))
         assert model.classes == ("low", "high")
-        for array, expected in zip(model.model.weights.values(), arrays.values(), strict=True):
+        for array, expected in zip(model.model.weights.values(), arrays.values(), strict=True):  # type: ignore[attr-defined]
             np.testing.assert_array_equal(array, expected)
 
     @pytest.mark.torch

@@ -68,7 +68,7 @@ class TestReading:
             assert len(store) == 50
             assert store.encoded(range(50)) == crops
             random = np.random.default_rng(0).integers(0, 50, 200)
-            assert store.encoded(random) == [crops[row] for row in random]
+            assert store.encoded(random) == [crops[row] for row in random]  # type: ignore[arg-type]
             for number, crop in enumerate(store.read(range(50))):
                 assert crop.shape == picture(number).shape
                 assert abs(int(crop.mean()) - int(picture(number)[0, 0, 0])) <= 2
@@ -145,14 +145,14 @@ class TestReading:
                 lambda: store.set_attrs({}),
             ):
                 with pytest.raises(StoreError, match="read-only"):
-                    change()
+                    change()  # type: ignore[no-untyped-call]
             store.flush()
         for refused in (
             lambda: sp.open_store(research, "a"),
             lambda: create_store(research.with_name("n.h5"), to="original"),
         ):
             with pytest.raises(StoreError, match="read-only"):
-                refused()
+                refused()  # type: ignore[no-untyped-call]
         assert research.read_bytes() == before
 
     def test_rows_and_closing_as_with_every_store(self, research: Path) -> None:
@@ -189,7 +189,7 @@ class TestWriting:
         path = tmp_path / "mid_high_2.zarr"
         with create_store(path, attrs={"video": {"name": "mid_high_2.mp4"}}) as store:
             store.append(rows_of(0, 25), jpegs(25), frames_of(0, 40))
-            store.set_column("label", ["high"] * 25)
+            store.set_column("label", ["high"] * 25)  # type: ignore[arg-type]
         return path
 
     def test_its_scripts_read_it(self, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +203,7 @@ class TestWriting:
                 value = h5[f"mid_high_2_{row // 10}"][row % 10]
                 assert isinstance(value, bytes)
                 assert value == crop
-                assert cv2.imdecode(np.frombuffer(value, np.uint8), cv2.IMREAD_COLOR).shape == picture(row).shape
+                assert cv2.imdecode(np.frombuffer(value, np.uint8), cv2.IMREAD_COLOR).shape == picture(row).shape  # type: ignore[union-attr]
             assert {h5[name].compression for name in h5} == {"gzip"}
             assert {h5[name].dtype.kind for name in h5} == {"S"}
         with store.with_name("mid_high_2_spatter_at_frame.csv").open(newline="") as file:

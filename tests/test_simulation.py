@@ -459,5 +459,5 @@ def test_the_dtypes_are_documented() -> None:
     from spatterlib.simulation import truth
 
     text = Path(truth.__file__).read_text(encoding="utf-8")
-    for name in {*EVENT_TRUTH.names, *STREAK_TRUTH.names} - {"frame", "time"}:
+    for name in {*EVENT_TRUTH.names, *STREAK_TRUTH.names} - {"frame", "time"}:  # type: ignore[misc]
         assert text.count(name.split("_")[0]) >= 2

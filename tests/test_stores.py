@@ -51,7 +51,7 @@ class TestRows:
     def test_an_empty_store_just_works(self, path: Path) -> None:
         with create_store(path) as store:
             store.append(rows_of(0, 0), [])
-            store.set_column("label", [])
+            store.set_column("label", [])  # type: ignore[arg-type]
         with sp.open_store(path) as store:
             assert (len(store), len(store.table), len(store.frame_log)) == (0, 0, 0)
             assert (store.encoded([]), store.read([]), len(store.column("label"))) == ([], [], 0)
@@ -150,13 +150,13 @@ class TestColumnsAndAttrs:
         with create_store(path) as store:
             fill(store, 0, 4)
             for values in (["a"] * 4, [1.0] * 4, ["much longer text"] * 4, [1] * 4, [True] * 4):
-                store.set_column("label", values)
-                store.set_column("other", [0] * 4)
+                store.set_column("label", values)  # type: ignore[arg-type]
+                store.set_column("other", [0] * 4)  # type: ignore[arg-type]
                 with sp.open_store(path) as reader:
                     np.testing.assert_array_equal(reader.column("label"), values)
                     assert reader.columns[-2:] == ("label", "other")
         with sp.open_store(path, "a") as store:
-            store.set_column("label", range(4))
+            store.set_column("label", range(4))  # type: ignore[arg-type]
         with sp.open_store(path) as store:
             assert store.column("label").tolist() == [0, 1, 2, 3]
 
@@ -216,11 +216,11 @@ class TestOpening:
         with sp.open_store(path) as store:
             for change in (
                 lambda: store.append(rows_of(0, 1), [b"a"]),
-                lambda: store.set_column("label", []),
+                lambda: store.set_column("label", []),  # type: ignore[arg-type]
                 lambda: store.set_attrs({}),
             ):
                 with pytest.raises(StoreError, match="mode='a'") as caught:
-                    change()
+                    change()  # type: ignore[no-untyped-call]
                 one_line(caught.value)
             store.flush()
 
@@ -239,7 +239,7 @@ class TestOpening:
             fill(store, 0, 3)
             for second in (lambda: sp.open_store(path, "a"), lambda: create_store(path, overwrite=True)):
                 with pytest.raises(StoreError, match="written by another process") as caught:
-                    second()
+                    second()  # type: ignore[no-untyped-call]
                 one_line(caught.value)
             fill(store, 3, 3)
         with sp.open_store(path, "a") as store:
@@ -377,7 +377,7 @@ class TestForeignFiles:
             shard = path / array / "c" / "0"
             content = shard.read_bytes()
             for damage in (lambda shard=shard: shard.unlink(), lambda shard=shard: shard.write_bytes(b"12345")):
-                damage()
+                damage()  # type: ignore[no-untyped-call]
                 with sp.open_store(path) as store, pytest.raises(StoreError, match=f"damaged: a shard of {array}"):
                     _ = store.table, store.encoded(range(50))
                 shard.write_bytes(content)
@@ -405,7 +405,7 @@ class TestForeignFiles:
         with create_store(path) as store:
             fill(store, 0, 5)
         for name in ("columns/x", "../../secret"):
-            change_header(path, lambda root, name=name: root | {"arrays": root["arrays"] | {name: entry}})
+            change_header(path, lambda root, name=name: root | {"arrays": root["arrays"] | {name: entry}})  # type: ignore[misc]
             with pytest.raises(StoreError, match="damaged"):
                 sp.open_store(path)
 
@@ -426,7 +426,7 @@ class TestCreating:
     def test_what_is_there_is_refused_and_replaced_when_asked(self, path: Path) -> None:
         with create_store(path, attrs={"first": 1}) as store:
             fill(store, 0, 100)
-            store.set_column("label", ["a"] * 100)
+            store.set_column("label", ["a"] * 100)  # type: ignore[arg-type]
         with pytest.raises(OutputExistsError, match="exists already"):
             create_store(path)
         for _ in range(3):
@@ -436,7 +436,7 @@ class TestCreating:
         with sp.open_store(path) as store:
             assert_holds(store, 10)
         if path.suffix == ".zarr":
-            assert sum(1 for _ in path.rglob("zarr.json")) == 4 + 2 + len(sp.DETECTION) + len(FRAME_LOG)
+            assert sum(1 for _ in path.rglob("zarr.json")) == 4 + 2 + len(sp.DETECTION) + len(FRAME_LOG)  # type: ignore[arg-type]
 
     def test_a_reader_of_a_replaced_store_is_not_given_other_rows(self, path: Path) -> None:
         with create_store(path) as store:
@@ -514,7 +514,7 @@ class TestOtherPrograms:
         path = tmp_path / "store.h5"
         with create_store(path) as store:
             fill(store, 0, 3000)
-            store.set_column("label", ["größer"] * 3000)
+            store.set_column("label", ["größer"] * 3000)  # type: ignore[arg-type]
             fill(store, 3000, 10)
         with h5py.File(path) as h5:
             ends = h5["crops/ends"][:]
@@ -535,13 +535,13 @@ class TestOtherPrograms:
             for start in range(0, count, 7000):
                 fill(store, start, 7000)
                 store.flush()
-            store.set_column("label", ["größer"] * count)
+            store.set_column("label", ["größer"] * count)  # type: ignore[arg-type]
             store.set_column("probability", np.linspace(0, 1, count))
             store.set_column("sure", np.arange(count) % 2 == 0)
         assert len(names(path / "crops/data/c")) > 1
         group = zarr.open_group(path, mode="r")
         ends, data = group["crops/ends"][:], group["crops/data"][:].tobytes()  # type: ignore[index, union-attr]
-        assert [data[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)] == crops_of(0, count)  # type: ignore[misc]
+        assert [data[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)] == crops_of(0, count)  # type: ignore[arg-type, index, misc]
         for name in sp.DETECTION.names or ():
             np.testing.assert_array_equal(group[f"columns/{name}"][:], rows_of(0, count)[name])  # type: ignore[index]
         for name in FRAME_LOG.names or ():
@@ -570,18 +570,18 @@ class TestUrls:
             sp.open_store(url)
         with create_store(url, attrs={"place": "left"}) as store:
             fill(store, 0, 100_000, size=100)
-            store.set_column("label", ["a"] * 100_000)
+            store.set_column("label", ["a"] * 100_000)  # type: ignore[arg-type]
         with pytest.raises(OutputExistsError):
             create_store(url)
         with sp.open_store(url, "a") as store:
             fill(store, 100_000, 5, size=100)
-            store.set_column("label", ["b"] * 100_005)
+            store.set_column("label", ["b"] * 100_005)  # type: ignore[arg-type]
         with sp.open_store(url) as store:
             assert_holds(store, 100_005, size=100)
             assert set(store.column("label")) == {"b"}
             assert store.attrs == {"place": "left"}
             rows = np.random.default_rng(0).integers(0, 100_000, 300)
-            assert store.encoded(rows) == [crops_of(row, 1, size=100)[0] for row in rows]
+            assert store.encoded(rows) == [crops_of(row, 1, size=100)[0] for row in rows]  # type: ignore[arg-type]
         with create_store(url, overwrite=True) as store:
             fill(store, 0, 7)
         with sp.open_store(url) as store:
@@ -592,7 +592,7 @@ class TestUrls:
             fill(writer, 0, 10)
             with sp.open_store(url) as reader:
                 for number in range(5):
-                    writer.set_column("label", [number] * 10)
+                    writer.set_column("label", [number] * 10)  # type: ignore[arg-type]
                     time.sleep(0 if number else 1.1)
                     assert reader.column("label").tolist() == [number] * 10
 
@@ -622,7 +622,7 @@ class TestConvert:
             tmp_path / "a.h5", attrs={"video": {"name": "v"}, "state": "complete", "complete": True}
         ) as a:
             fill(a, 0, 3000)
-            a.set_column("label", ["low", "high", ""] * 1000)
+            a.set_column("label", ["low", "high", ""] * 1000)  # type: ignore[arg-type]
             a.set_column("probability", np.linspace(0, 1, 3000))
             a.set_column("group", np.arange(3000) % 7)
         convert(tmp_path / "a.h5", tmp_path / "b.zarr")
@@ -729,7 +729,7 @@ class TestProcessesAndThreads:
             random = np.random.default_rng(seed)
             for _ in range(50):
                 rows = random.integers(0, 2000, 20)
-                if store.encoded(rows) != [crops[row] for row in rows] or len(store.column("x")) != 2000:
+                if store.encoded(rows) != [crops[row] for row in rows] or len(store.column("x")) != 2000:  # type: ignore[arg-type]
                     wrong.append(seed)
 
         threads = [threading.Thread(target=read, args=(seed,)) for seed in range(8)]

@@ -34,7 +34,7 @@ class TestReaderBesideWriter:
             assert_holds(reader, 0)
             writer.flush()
             assert_holds(reader, 10)
-            writer.set_column("label", ["a"] * 10)
+            writer.set_column("label", ["a"] * 10)  # type: ignore[arg-type]
             assert reader.column("label").tolist() == ["a"] * 10
             for start in range(10, 30_000, 2999):
                 fill(writer, start, 2999)
@@ -85,7 +85,7 @@ class TestReaderBesideWriter:
 
         with create_store(store) as writer, sp.open_store(store) as reader:
             fill(writer, 0, 3000)
-            writer.set_column("label", ["first label"] * 3000)
+            writer.set_column("label", ["first label"] * 3000)  # type: ignore[arg-type]
             replace = threading.Thread(target=writer.set_column, args=("label", ["another label"] * 3000))
 
             def found_meanwhile(h5: Any, read: Any) -> Any:
@@ -105,7 +105,7 @@ class TestReaderBesideWriter:
     def test_a_column_replaced_while_it_is_read_is_read_again(self, path: Path) -> None:
         with create_store(path) as writer:
             fill(writer, 0, 5000)
-            writer.set_column("label", ["first"] * 5000)
+            writer.set_column("label", ["first"] * 5000)  # type: ignore[arg-type]
             with sp.open_store(path) as reader:
                 medium: Any = reader._medium  # type: ignore[attr-defined]
                 # The second does not fit into the place of the first, which becomes free; the third does.
@@ -113,7 +113,7 @@ class TestReaderBesideWriter:
 
                 def replace_then_fetch(array: str, ranges: Any) -> Any:
                     for value in values:
-                        writer.set_column("label", [value] * 5000)
+                        writer.set_column("label", [value] * 5000)  # type: ignore[arg-type]
                     return fetch(array, ranges)
 
                 medium.fetch = replace_then_fetch
@@ -131,7 +131,7 @@ class TestReaderBesideWriter:
         looks = []
         with create_store(tmp_path / "s.h5") as writer:
             fill(writer, 0, 3000)
-            writer.set_column("label", ["first label"] * 3000)
+            writer.set_column("label", ["first label"] * 3000)  # type: ignore[arg-type]
             monkeypatch.setattr("spatterlib.builtin.hdf5._wait_for_writer", wait)
             with sp.open_store(tmp_path / "s.h5") as reader:
 
@@ -143,7 +143,7 @@ class TestReaderBesideWriter:
 
                 look_at_every_write(look, monkeypatch)
                 for label in ("1", "twenty", "x" * 11, "y" * 11, "z" * 5):
-                    writer.set_column("label", [label] * 3000)
+                    writer.set_column("label", [label] * 3000)  # type: ignore[arg-type]
         assert {len(values) for values in looks} == {1}
         assert {"first label"} in looks
         assert {"the reader waits"} in looks
@@ -254,11 +254,11 @@ class TestKills:
         taking = Copies(tmp_path / "live", tmp_path / "copies", monkeypatch)
         with create_store(live, attrs={"step": 0}) as store:
             fill(store, 0, 30)
-            store.set_column("label", ["a"] * 30)
+            store.set_column("label", ["a"] * 30)  # type: ignore[arg-type]
             taking.on = True
             fill(store, 30, 30)
             store.flush()
-            store.set_column("label", ["longer"] * 60)
+            store.set_column("label", ["longer"] * 60)  # type: ignore[arg-type]
             store.set_attrs({"step": 1})
             taking.on = False
         assert taking.count > 20
@@ -271,7 +271,7 @@ class TestKills:
                 continue
             with sp.open_store(copy / path.name, "a") as store:
                 fill(store, state[0], 10)
-                store.set_column("label", ["b"] * (state[0] + 10))
+                store.set_column("label", ["b"] * (state[0] + 10))  # type: ignore[arg-type]
             with sp.open_store(copy / path.name) as store:
                 assert_holds(store, state[0] + 10)
             left = [name for name in names(copy) if name != path.name]
@@ -515,11 +515,11 @@ class TestCost:
             crops = [bytes([number % 251]) * (1 + number % 600) for number in range(10_000)]
             for start in range(0, 1_000_000, 10_000):
                 store.append(rows_of(start, 10_000), crops)
-        start = time.perf_counter()
+        start = time.perf_counter()  # type: ignore[assignment]
         with sp.open_store(path) as store:
             rows = np.flatnonzero(store.column("area") > 1000)
             chosen = np.random.default_rng(0).choice(rows, 1000)
-            found = store.encoded(chosen)
+            found = store.encoded(chosen)  # type: ignore[arg-type]
         assert time.perf_counter() - start < 1
         assert found == [crops[row % 10_000] for row in chosen]
 

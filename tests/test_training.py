@@ -276,7 +276,7 @@ class TestCallbacks:
 
     def epochs(self) -> list[Epoch]:
         return [
-            Epoch(number, 2, done, 64, 0.6 / number, 0.8, *((0.5, 0.9) if ended else ()), seconds=2.0)
+            Epoch(number, 2, done, 64, 0.6 / number, 0.8, *((0.5, 0.9) if ended else ()), seconds=2.0)  # type: ignore[misc]
             for number in (1, 2)
             for done, ended in ((32, False), (64, True))
         ]
