@@ -18,7 +18,7 @@ from spatterlib.monitoring import Charted, Reference, learn_reference, monitor
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["about_reference", "chart_layers", "draw_charts"]
+__all__ = ["chart_layers", "draw_charts", "learn_from"]
 
 # Colour-blind safe (Okabe and Ito 2008); grey for what is usual.
 _LINES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#6B3E26", "#5E4FA2", "#6B6B6B")
@@ -101,9 +101,7 @@ def chart_layers(
         first = reference if isinstance(reference, int) else 0
         parts = [(rows[:first], seen)] if first else [layer_rows(path, seen_by, **turn) for path in _paths(reference)]
         told = [f"first {first} layers of {Path(store).name}"] if first else _paths(reference)
-        about = about_reference(told, [part for _, part in parts]) | (turn if scan_turn is not None else {})
-        good = np.concatenate([part for part, _ in parts])
-        base, rows = learn_reference(good, names, arl=arl, builds=builds, about=about), rows[first:]
+        base, rows = learn_from(parts, told, names, turn, arl=arl, builds=builds), rows[first:]
     base.check(seen.camera)
     return monitor(base, rows)
 
@@ -118,23 +116,41 @@ def _camera_of(camera: str | os.PathLike[str] | Camera | Mapping[str, Any] | Non
     return load_camera(camera) if isinstance(camera, str | os.PathLike) else camera
 
 
-def about_reference(paths: Sequence[str | os.PathLike[str]], seen: Sequence[Measured]) -> dict[str, Any]:
-    """What a reference keeps of the stores that it was learned from.
+def learn_from(
+    parts: Sequence[tuple[NDArray[np.void], Measured]],
+    paths: Sequence[str | os.PathLike[str]],
+    names: Sequence[str] | None,
+    turn: Mapping[str, Any],
+    **options: Any,
+) -> Reference:
+    """Learn a reference that knows which stores and which camera it is of.
+
+    Parameters
+    ----------
+    parts : sequence of (ndarray, Measured)
+        Good layers of each store, as `spatterlib.measurement.layer_rows` gives them.
+    paths : sequence of path
+        What the stores are called.
+    names, **options
+        As `spatterlib.monitoring.learn_reference` takes them.
+    turn : mapping
+        ``scan_turn`` and ``scan_start``; kept if the first is no None.
 
     Raises
     ------
     ParameterError
-        If they are of several cameras.
+        If the stores are of several cameras, or their layers are too few.
     """
-    camera = seen[0].camera
+    camera, seen = parts[0][1].camera, [own for _, own in parts]
     for other in seen[1:]:
         check_same(camera.identity(), other.camera, "the first reference", "learn from one camera at a time")
-    return {
+    about = {
         "recordings": [Path(path).name for path in paths],
         "simulated": any(bool(item.about["simulated"]) for item in seen),
         "camera": camera.identity(),
         "calibrated": all(bool(item.about.get("calibrated")) for item in seen),
-    }
+    } | dict(turn if turn["scan_turn"] is not None else {})
+    return learn_reference(np.concatenate([rows for rows, _ in parts]), names, about=about, **options)
 
 
 def draw_charts(charted: Charted, path: str | os.PathLike[str], title: str = "") -> None:

@@ -38,6 +38,12 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / f"store{request.param}"
 
 
+@pytest.fixture(params=KINDS)
+def out(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Where the result of an extraction may go, in each kind of store."""
+    return tmp_path / f"result{request.param}"
+
+
 @pytest.fixture
 def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """A power cut is not tested here; kills are, and the processes that are killed do wait."""

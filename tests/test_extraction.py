@@ -81,11 +81,6 @@ class Recording:
         self.close()
 
 
-@pytest.fixture(params=[".h5", ".zarr"])
-def out(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return tmp_path / f"result{request.param}"
-
-
 def test_rows_crops_log_and_report_agree(out: Path) -> None:
     frames = flashes(103)
     report = sp.extract(Recording(frames), out, crop_format="png")

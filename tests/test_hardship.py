@@ -38,11 +38,6 @@ from spatterlib.types import RgbPicture
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(params=[".h5", ".zarr"])
-def out(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return tmp_path / f"result{request.param}"
-
-
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("video") / "flashes.mp4"

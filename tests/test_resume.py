@@ -32,11 +32,6 @@ SETTINGS = [
 ]
 
 
-@pytest.fixture(params=[".h5", ".zarr"])
-def out(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return tmp_path / f"result{request.param}"
-
-
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("video") / "flashes.mp4"

@@ -93,8 +93,7 @@ def _rows(path: str, options: dict[str, Any]) -> tuple[Any, Any]:
     import spatterlib as sp
 
     camera = sp.camera.load_camera(options["profile"]) if options["profile"] else None
-    turn = {"scan_turn": options["scan_turn"], "scan_start": options["scan_start"]}
-    return sp.measurement.layer_rows(path, camera, **turn)
+    return sp.measurement.layer_rows(path, camera, **_turn(options))
 
 
 def _reference(reference: Sequence[str], options: dict[str, Any]) -> Any:
@@ -106,21 +105,21 @@ def _reference(reference: Sequence[str], options: dict[str, Any]) -> Any:
 
 
 def _learn(parts: Sequence[tuple[Any, Any]], names: Sequence[str], options: dict[str, Any]) -> Any:
-    import numpy as np
-
     import spatterlib as sp
 
-    about = sp.charts.about_reference(names, [seen for _, seen in parts])
-    if options["scan_turn"] is not None:
-        about |= {"scan_turn": options["scan_turn"], "scan_start": options["scan_start"]}
-    return sp.monitoring.learn_reference(
-        np.concatenate([rows for rows, _ in parts]),
+    return sp.charts.learn_from(
+        parts,
+        names,
         options["descriptor"] or None,
+        _turn(options),
         arl=options["arl"],
         alarms=options["chart"],
         seed=options["seed"],
-        about=about,
     )
+
+
+def _turn(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in ("scan_turn", "scan_start")}
 
 
 def _tell(path: str, found: Any, *, mark: bool) -> int:
