@@ -73,6 +73,11 @@ class TestReading:
                 assert crop.shape == picture(number).shape
                 assert abs(int(crop.mean()) - int(picture(number)[0, 0, 0])) <= 2
 
+    def test_the_file_is_told_from_ours_at_once(self, research: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Only a file of ours may be in the middle of a commit, which is worth waiting for."""
+        monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail(f"waited for {seconds} s"))
+        assert len(sp.open_store(research)) == 60
+
     def test_variable_length_strings(self, tmp_path: Path) -> None:
         """HDF5 ends these at a zero, so no whole JPEG fits in; what is there is given as it is."""
         crops = [b"\xff\xd8\xff no zero in here %d " % number + JPEG_END for number in range(9)]

@@ -187,9 +187,19 @@ class _File:
             except StoreError:
                 # Torn by a commit in the meantime, or damaged for good?
                 tries += not _in_commit(self._path)
-                if tries > _TRIES:
+                if tries > _TRIES or self._foreign():
                     raise
             time.sleep(0.002)
+
+    def _foreign(self) -> bool:
+        """Whether another program wrote the file: what its root holds of ours is there before the file has its name."""
+        import h5py
+
+        try:
+            with h5py.File(Shadow(self._descriptor), "r") as h5:
+                return "commit" not in h5
+        except (OSError, RuntimeError, ValueError):
+            return False
 
     def _undisturbed(self) -> Layout | None:
         """The layout; None if a commit came in between.
