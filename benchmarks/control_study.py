@@ -17,14 +17,14 @@ import numpy as np
 from pages import put
 
 import spatterlib as sp
-from spatterlib.agreement import BORDER, with_index
-from spatterlib.calibration import Calibration, calibrate
-from spatterlib.camera import Camera
-from spatterlib.control import CHARTS, Baseline, advance, angle_terms, begin, learn
-from spatterlib.measurement import describe_by, measure_store
-from spatterlib.monitoring import USUAL, _values, learn_reference, monitor, turned
-from spatterlib.runlength import cusum_run_length, ewma_run_length, limits, shewhart_run_length
-from spatterlib.synchrony import synchronise
+from spatterlib.charting.control import CHARTS, Baseline, advance, angle_terms, begin, learn
+from spatterlib.charting.monitoring import USUAL, _values, learn_reference, monitor, turned
+from spatterlib.charting.runlength import cusum_run_length, ewma_run_length, limits, shewhart_run_length
+from spatterlib.judging.agreement import BORDER, with_index
+from spatterlib.measuring.calibration import Calibration, calibrate
+from spatterlib.measuring.camera import Camera
+from spatterlib.measuring.measurement import describe_by, measure_store
+from spatterlib.measuring.synchrony import synchronise
 
 PAGE = Path(__file__).parent.parent / "docs" / "control.md"
 LONG = Camera(frame_rate=25, exposure=0.036, mm_per_px=0.4, gas_direction=180.0)

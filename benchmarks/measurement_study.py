@@ -17,16 +17,16 @@ import numpy as np
 from pages import put
 
 import spatterlib as sp
-from spatterlib.calibration import Calibration, calibrate, observe, simulated_camera, streak_points
-from spatterlib.camera import Camera
-from spatterlib.gasflow import gas_index
 from spatterlib.kernels.flights import STEP
-from spatterlib.measurement import measure_store
+from spatterlib.measuring.calibration import Calibration, calibrate, observe, simulated_camera, streak_points
+from spatterlib.measuring.camera import Camera
+from spatterlib.measuring.gasflow import gas_index
+from spatterlib.measuring.measurement import measure_store
+from spatterlib.measuring.speeds import measure_speeds
+from spatterlib.measuring.streaks import find_streaks, saturated_zone
 from spatterlib.simulation import Settings
 from spatterlib.simulation.scene import Scene
 from spatterlib.simulation.tables import streak_rows
-from spatterlib.speeds import measure_speeds
-from spatterlib.streaks import find_streaks, saturated_zone
 
 PAGE = Path(__file__).parents[1] / "docs" / "measurement.md"
 LONG = Camera(frame_rate=25, exposure=0.036, mm_per_px=0.4, gas_direction=180.0)

@@ -12,7 +12,9 @@ from spatterlib.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from spatterlib import errors as errors
-    from spatterlib.charts import chart_layers as chart_layers
+    from spatterlib.charting import charts as charts
+    from spatterlib.charting import monitoring as monitoring
+    from spatterlib.charting.charts import chart_layers as chart_layers
     from spatterlib.detection import ORIGINAL as ORIGINAL
     from spatterlib.detection import detect as detect
     from spatterlib.evaluation import evaluate as evaluate
@@ -22,10 +24,15 @@ if TYPE_CHECKING:
     from spatterlib.forecasting import forecast as forecast
     from spatterlib.grouping import events as events
     from spatterlib.grouping import layers as layers
+    from spatterlib.judging.outcome import Verdict as Verdict
+    from spatterlib.judging.verification import verify as verify
     from spatterlib.live import watch as watch
     from spatterlib.many import extract_all as extract_all
+    from spatterlib.measuring import calibration as calibration
+    from spatterlib.measuring import camera as camera
+    from spatterlib.measuring import measurement as measurement
+    from spatterlib.measuring import synchrony as synchrony
     from spatterlib.models import load_model as load_model
-    from spatterlib.outcome import Verdict as Verdict
     from spatterlib.plugins import catalog as catalog
     from spatterlib.plugins import make as make
     from spatterlib.prediction import predict as predict
@@ -37,11 +44,10 @@ if TYPE_CHECKING:
     from spatterlib.training import train as train
     from spatterlib.types import DETECTION as DETECTION
     from spatterlib.types import Clip as Clip
-    from spatterlib.verification import verify as verify
     from spatterlib.video import open_video as open_video
 
 _HOMES = {
-    "charts": ("chart_layers",),
+    "charting.charts": ("chart_layers",),
     "detection": ("ORIGINAL", "detect"),
     "evaluation": ("evaluate",),
     "exporting": ("export",),
@@ -51,29 +57,29 @@ _HOMES = {
     "live": ("watch",),
     "many": ("extract_all",),
     "models": ("load_model",),
-    "outcome": ("Verdict",),
+    "judging.outcome": ("Verdict",),
     "plugins": ("catalog", "make"),
     "prediction": ("predict",),
     "simulation": ("score", "simulate"),
     "stores": ("convert", "is_simulated", "open_store"),
     "training": ("train",),
     "types": ("DETECTION", "Clip"),
-    "verification": ("verify",),
+    "judging.verification": ("verify",),
     "video": ("open_video",),
 }
-_MODULES = (
-    "calibration",
-    "camera",
-    "charts",
-    "errors",
-    "labels",
-    "measurement",
-    "models",
-    "monitoring",
-    "simulation",
-    "synchrony",
-    "testing",
-)
+_MODULES = {
+    "calibration": "measuring.calibration",
+    "camera": "measuring.camera",
+    "charts": "charting.charts",
+    "errors": "errors",
+    "labels": "labels",
+    "measurement": "measuring.measurement",
+    "models": "models",
+    "monitoring": "charting.monitoring",
+    "simulation": "simulation",
+    "synchrony": "measuring.synchrony",
+    "testing": "testing",
+}
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [*_HOME, "errors", "hookimpl"]
@@ -88,7 +94,7 @@ def __getattr__(name: str) -> Any:
         value = globals()[name] = getattr(import_module(f"spatterlib.{_HOME[name]}"), name)
         return value
     if name in _MODULES:
-        return import_module(f"spatterlib.{name}")
+        return import_module(f"spatterlib.{_MODULES[name]}")
     raise AttributeError(f"module 'spatterlib' has no attribute {name!r}")
 
 

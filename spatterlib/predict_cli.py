@@ -69,8 +69,8 @@ def predict(
     """
     import spatterlib as sp
     from spatterlib.extraction import is_whole
+    from spatterlib.judging.verdicts import Rules
     from spatterlib.terminal import notifier
-    from spatterlib.verdicts import Rules
 
     merged = run_settings(ctx, values)
     options = {key: merged[key] for key in _KEYS if key in merged}
@@ -129,7 +129,7 @@ def _measuring(
 
 def _measured(verdict: Any, path: str, camera: Any, learned: Any, base: Any) -> Any:
     import spatterlib as sp
-    from spatterlib import agreement
+    from spatterlib.judging import agreement
 
     with sp.open_store(path) as opened:
         found = sp.measurement.measure_store(opened, camera, learned)

@@ -19,16 +19,16 @@ from spatterlib.detection import DETECTOR, FILTERS, Position, Region, frame_span
 from spatterlib.errors import ParameterError, VideoError
 from spatterlib.extraction import Progress, extract
 from spatterlib.grouping import Layers, events, layers
+from spatterlib.judging.outcome import Evidence, Verdict, check_outputs, row_dtype
+from spatterlib.judging.verdicts import Change, Rules, Span, State, changes, judge_rows
 from spatterlib.learning import Model
 from spatterlib.models import Run, load_model
-from spatterlib.outcome import Evidence, Verdict, check_outputs, row_dtype
 from spatterlib.plugins import identity
 from spatterlib.provenance import code_digest, model_facts, versions
 from spatterlib.sightings import Look, Scorer, Sightings, evidence_rows, from_store, from_video
 from spatterlib.stores import find_store, is_simulated, open_store
 from spatterlib.terminal import told
 from spatterlib.types import Detections, Detector, Filter, Video
-from spatterlib.verdicts import Change, Rules, Span, State, changes, judge_rows
 from spatterlib.video import open_video, region
 
 __all__ = ["predict"]

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -22,22 +23,26 @@ PLUGINS = HOUSE.parent / "plugins"
 FLOORS: list[set[str]] = [
     {"errors", "types", "files", "contract"},
     {"hookspecs", "kernels", "crops", "pictures", "learning", "fitting", "engines"},
-    {"difference", "streaks", "camera", "speeds", "gasflow", "descriptors", "control", "runlength", "synchrony"},
+    {
+        "difference",
+        *("measuring.streaks", "measuring.camera", "measuring.speeds", "measuring.gasflow", "measuring.descriptors"),
+        *("measuring.synchrony", "charting.control", "charting.runlength"),
+    },
     {"boxes", "outlining"},
     {"builtin"},
     {"plugins", "video", "stores"},
     {"grouping", "terminal"},
     {"detection", "report", "simulation"},
     {"labels", "splits", "metrics", "callbacks", "models", "modelcard", "caching", "familiarity"},
-    {"calibration", "measurement", "monitoring", "charts"},
-    {"verdicts", "outcome", "htmlreport", "provenance", "agreement"},
+    {"measuring.calibration", "measuring.measurement", "charting.monitoring", "charting.charts"},
+    {"judging.verdicts", "judging.outcome", "judging.htmlreport", "judging.agreement", "provenance"},
     {"dataset"},
     {"training", "exporting"},
     {"evaluation", "probe"},
     {"pipeline", "resuming"},
     {"extraction", "sightings", "forecasting"},
     {"many"},
-    {"prediction", "verification", "live"},
+    {"prediction", "judging.verification", "live"},
     {"config", "options", "testing"},
     {"run_options"},
     {"extract_cli", "predict_cli", "watch_cli"},
@@ -62,6 +67,15 @@ HEAVY = [
 ]
 
 
+# Packages whose modules stand on floors of their own; other packages are one room each.
+FAMILIES = {module.split(".")[0] for modules in FLOORS for module in modules if "." in module}
+
+
+def room(parts: Sequence[str]) -> str:
+    """The room of a module: its package's, or in a family its own."""
+    return ".".join(parts[: 2 if parts[0] in FAMILIES else 1])
+
+
 def floor(module: str) -> int:
     return next(number for number, modules in enumerate(FLOORS) if module in modules)
 
@@ -84,19 +98,21 @@ def imports(path: Path) -> set[str]:
             continue
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "spatterlib":
             parts = (node.module or "").split(".")
-            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+            whole = len(parts) == 1 or (len(parts) == 2 and parts[1] in FAMILIES)
+            found |= {room([*parts[1:], *([alias.name] if whole else [])]) for alias in node.names}
         elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("spatterlib.")}
+            found |= {room(alias.name.split(".")[1:]) for alias in node.names if alias.name.startswith("spatterlib.")}
     return found
 
 
 def modules() -> list[Path]:
-    return sorted(path for path in HOUSE.rglob("*.py") if path != HOUSE / "__init__.py")
+    fronts = [HOUSE / "__init__.py", *(HOUSE / family / "__init__.py" for family in FAMILIES)]
+    return sorted(path for path in HOUSE.rglob("*.py") if path not in fronts)
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(HOUSE)))
 def test_imports_point_one_way_only(path: Path) -> None:
-    own = path.relative_to(HOUSE).parts[0].removesuffix(".py")
+    own = room(path.relative_to(HOUSE).with_suffix("").parts)
     for other in imports(path) - {own}:
         assert floor(other) <= floor(own), f"{own} imports {other}, which stands above it"
         assert own != "builtin" or floor(other) < floor("builtin")

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spatterlib.camera import Camera, check_camera, load_camera, save_camera
 from spatterlib.cli import main
 from spatterlib.errors import MissingFileError, ParameterError
+from spatterlib.measuring.camera import Camera, check_camera, load_camera, save_camera
 
 
 def able(camera: Camera) -> dict[str, bool]:

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spatterlib import errors
-from spatterlib.charts import draw_charts
-from spatterlib.control import CHARTS, advance, angle_terms, begin, conformal_p, learn
-from spatterlib.descriptors import DESCRIPTOR
-from spatterlib.monitoring import Reference, learn_reference, monitor, take_layer, turned
-from spatterlib.runlength import cusum_run_length, ewma_run_length, limits, shewhart_run_length, simulate_runs
+from spatterlib.charting.charts import draw_charts
+from spatterlib.charting.control import CHARTS, advance, angle_terms, begin, conformal_p, learn
+from spatterlib.charting.monitoring import Reference, learn_reference, monitor, take_layer, turned
+from spatterlib.charting.runlength import cusum_run_length, ewma_run_length, limits, shewhart_run_length, simulate_runs
+from spatterlib.measuring.descriptors import DESCRIPTOR
 
 ANGLES = 67.0 * np.arange(400)
 

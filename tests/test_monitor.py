@@ -16,18 +16,18 @@ import pytest
 from predictions import build
 
 import spatterlib as sp
-from spatterlib import agreement
-from spatterlib.calibration import Calibration
-from spatterlib.camera import Camera, save_camera
 from spatterlib.cli import main
-from spatterlib.descriptors import DESCRIPTOR
 from spatterlib.errors import ParameterError
-from spatterlib.gasflow import GasModel
-from spatterlib.measurement import Measured, describe_by, measure_store
+from spatterlib.judging import agreement
+from spatterlib.judging.verdicts import Span
+from spatterlib.measuring.calibration import Calibration
+from spatterlib.measuring.camera import Camera, save_camera
+from spatterlib.measuring.descriptors import DESCRIPTOR
+from spatterlib.measuring.gasflow import GasModel
+from spatterlib.measuring.measurement import Measured, describe_by, measure_store
+from spatterlib.measuring.streaks import STREAK
 from spatterlib.stores import create_store
-from spatterlib.streaks import STREAK
 from spatterlib.types import FRAME_LOG
-from spatterlib.verdicts import Span
 
 CAMERA = Camera(frame_rate=25, exposure=0.036, mm_per_px=0.4, gas_direction=180.0)
 LAYERS, EACH = 70, 12

@@ -15,7 +15,7 @@ import numpy as np
 import spatterlib as sp
 from spatterlib.builtin import _lenet_stages as stages
 from spatterlib.simulation import Settings, simulate_frames
-from spatterlib.streaks import find_streaks
+from spatterlib.measuring.streaks import find_streaks
 
 frames = list(simulate_frames(Settings(width=96, height=64, mm_per_px=2.6, seconds=1, seed=3), 12, 15))
 pictures = [frame.rgb for frame in frames]

@@ -26,8 +26,8 @@ from spatterlib.errors import (
     StoreError,
     VideoError,
 )
+from spatterlib.judging.verdicts import Rules
 from spatterlib.stores import create_store
-from spatterlib.verdicts import Rules
 
 
 def test_each_layer_has_its_verdict() -> None:

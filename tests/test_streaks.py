@@ -13,16 +13,23 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import spatterlib as sp
-from spatterlib.calibration import Calibration, calibrate, match_streaks, observe, simulated_camera, streak_points
-from spatterlib.camera import Camera, save_camera
 from spatterlib.cli import main
-from spatterlib.descriptors import DESCRIPTOR, describe, windows
 from spatterlib.errors import ContractError, MissingFileError, ParameterError, StoreError
-from spatterlib.gasflow import fit_gas, gas_index
-from spatterlib.measurement import Measured, describe_by, measure_store, streaks_path
+from spatterlib.measuring.calibration import (
+    Calibration,
+    calibrate,
+    match_streaks,
+    observe,
+    simulated_camera,
+    streak_points,
+)
+from spatterlib.measuring.camera import Camera, save_camera
+from spatterlib.measuring.descriptors import DESCRIPTOR, describe, windows
+from spatterlib.measuring.gasflow import fit_gas, gas_index
+from spatterlib.measuring.measurement import Measured, describe_by, measure_store, streaks_path
+from spatterlib.measuring.speeds import fit_speeds, measure_speeds, shutter_features, speed_across
+from spatterlib.measuring.streaks import BORDER, STREAK, ZONE, Finder, find_streaks, saturated_zone
 from spatterlib.simulation import STREAK_TRUTH
-from spatterlib.speeds import fit_speeds, measure_speeds, shutter_features, speed_across
-from spatterlib.streaks import BORDER, STREAK, ZONE, Finder, find_streaks, saturated_zone
 from spatterlib.types import Image
 
 LONG = Camera(frame_rate=25, exposure=0.036, mm_per_px=0.4, gas_direction=180.0)

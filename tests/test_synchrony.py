@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import spatterlib as sp
 from spatterlib.cli import main
 from spatterlib.errors import ParameterError
-from spatterlib.synchrony import activity, find_offset, synchronise
+from spatterlib.measuring.synchrony import activity, find_offset, synchronise
 from spatterlib.types import FRAME_LOG
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from spatterlib.errors import ParameterError
-from spatterlib.verdicts import STATES, Change, Rules, Span, changes, judge, votes
+from spatterlib.judging.verdicts import STATES, Change, Rules, Span, changes, judge, votes
 
 CLASSES = ("low", "high")
 

@@ -16,20 +16,20 @@ from hypothesis import strategies as st
 from predictions import build
 
 import spatterlib as sp
-from spatterlib.calibration import Calibration
-from spatterlib.camera import Camera, save_camera
+from spatterlib.charting.monitoring import POINT, Point, Reference, learn_reference, monitor, turned
 from spatterlib.cli import main
 from spatterlib.crops import encode
-from spatterlib.descriptors import DESCRIPTOR, describe
 from spatterlib.errors import ParameterError
 from spatterlib.grouping import events, layers
+from spatterlib.judging.outcome import row_dtype
 from spatterlib.live import charting
 from spatterlib.live.charting import DIFFERS, USUAL, ChartedLayer, Charter, Departure, charter_of, step_departure
 from spatterlib.live.messages import COMMON, FIELDS
-from spatterlib.measurement import crop_streaks, measure_store
-from spatterlib.monitoring import POINT, Point, Reference, learn_reference, monitor, turned
-from spatterlib.outcome import row_dtype
-from spatterlib.streaks import STREAK
+from spatterlib.measuring.calibration import Calibration
+from spatterlib.measuring.camera import Camera, save_camera
+from spatterlib.measuring.descriptors import DESCRIPTOR, describe
+from spatterlib.measuring.measurement import crop_streaks, measure_store
+from spatterlib.measuring.streaks import STREAK
 
 CAMERA = Camera(frame_rate=25, exposure=0.036, mm_per_px=0.4, gas_direction=180.0)
 ABOUT = {"simulated": True, "camera": CAMERA.identity(), "calibrated": False, "scan_turn": 67.0, "scan_start": 10.0}

@@ -12,17 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.calibration import Calibration
-from spatterlib.camera import Camera, check_camera, load_camera
-from spatterlib.control import State
+from spatterlib.charting.control import State
+from spatterlib.charting.monitoring import Point, Reference, take_layer, turned
 from spatterlib.crops import decode
-from spatterlib.descriptors import DESCRIPTOR, describe
 from spatterlib.errors import ParameterError, one_line
 from spatterlib.live.alarms import Phase
-from spatterlib.measurement import crop_streaks
-from spatterlib.monitoring import Point, Reference, take_layer, turned
-from spatterlib.speeds import measure_speeds
-from spatterlib.streaks import STREAK, Finder, find_streaks
+from spatterlib.measuring.calibration import Calibration
+from spatterlib.measuring.camera import Camera, check_camera, load_camera
+from spatterlib.measuring.descriptors import DESCRIPTOR, describe
+from spatterlib.measuring.measurement import crop_streaks
+from spatterlib.measuring.speeds import measure_speeds
+from spatterlib.measuring.streaks import STREAK, Finder, find_streaks
 from spatterlib.types import Detections
 
 __all__ = ["DIFFERS", "USUAL", "ChartedLayer", "Charter", "Departure", "charter_of", "step_departure"]
@@ -33,7 +33,7 @@ DIFFERS, USUAL = "layer differs", "layer as usual"
 """States of the alarms that charts raise."""
 # Parts of a stream, of a few crops each, that wait to be looked at.
 _MOST = 512
-# What a camera must be able to measure for a descriptor, see `spatterlib.camera.check_camera`.
+# What a camera must be able to measure for a descriptor, see `spatterlib.measuring.camera.check_camera`.
 _TAKES = {"length": "length in mm", "drift": "drift", "clear_time": "time to clear", "gas_speed": "gas-flow index"}
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from spatterlib.files import plain
-from spatterlib.verdicts import Span
+from spatterlib.judging.verdicts import Span
 
 __all__ = ["COMMON", "FIELDS", "human", "line", "message", "span_fields"]
 

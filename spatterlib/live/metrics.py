@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from spatterlib.errors import ParameterError, PluginError, SpatterlibError
+from spatterlib.judging.verdicts import STATES, Span
 from spatterlib.live.latency import Latencies
-from spatterlib.verdicts import STATES, Span
 
 __all__ = ["address_of", "serve"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.grouping import events
-from spatterlib.outcome import row_dtype
+from spatterlib.judging.outcome import row_dtype
 from spatterlib.types import Detections
 
 __all__ = ["Rolling", "add", "finished", "forget"]
@@ -24,7 +24,8 @@ class Rolling:
     Parameters
     ----------
     rows : ndarray
-        ``(n,)`` of `spatterlib.outcome.row_dtype`: crops of layers without a final verdict, and of the last window.
+        ``(n,)`` of `spatterlib.judging.outcome.row_dtype`: crops of layers without a final verdict, and of the last
+        window.
     layer : int
         Number of the newest layer, from 1; 0 before the first spatter.
     last : float

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from spatterlib.detection import Region, found_in
 from spatterlib.errors import VideoError
+from spatterlib.judging.verdicts import Rules, Span, judge_rows
 from spatterlib.live import alarms, charting, rolling
 from spatterlib.live.feed import Feed, Frame, Lost, runs
 from spatterlib.live.keeping import Keeper
@@ -25,7 +26,6 @@ from spatterlib.live.senders import Sender
 from spatterlib.models import Run
 from spatterlib.sightings import Look, Scorer
 from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detector, Filter, Picture
-from spatterlib.verdicts import Rules, Span, judge_rows
 from spatterlib.video import region
 
 __all__ = ["Plan", "Summary", "Watcher"]

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
 
-from spatterlib.calibration import Calibration
-from spatterlib.camera import Camera
+from spatterlib.charting.monitoring import Reference
 from spatterlib.detection import DETECTOR, FILTERS, Region, plugins_of
 from spatterlib.errors import ParameterError
+from spatterlib.judging.verdicts import Rules
 from spatterlib.live import metrics
 from spatterlib.live.charting import charter_of
 from spatterlib.live.clock import JUMP, Clock
@@ -22,15 +22,15 @@ from spatterlib.live.keeping import Keeper
 from spatterlib.live.senders import Mqtt, Sender, Webhook
 from spatterlib.live.source import kind_of, open_source, redacted
 from spatterlib.live.watcher import Plan, Summary, Watcher
+from spatterlib.measuring.calibration import Calibration
+from spatterlib.measuring.camera import Camera
 from spatterlib.models import Run, load_model
-from spatterlib.monitoring import Reference
 from spatterlib.pipeline import one_opencv_thread
 from spatterlib.plugins import identity
 from spatterlib.provenance import model_facts, versions
 from spatterlib.sightings import Look
 from spatterlib.stores import check_output, is_simulated
 from spatterlib.types import Detector, Filter
-from spatterlib.verdicts import Rules
 
 __all__ = ["GAP", "Summary", "watch"]
 

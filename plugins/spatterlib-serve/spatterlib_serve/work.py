@@ -80,7 +80,7 @@ def judge(folder: str, name: str, model: str, model_name: str, options: dict[str
     """Predict on the video in a folder and write the results beside it; figures for the metrics."""
     import spatterlib as sp
     from spatterlib.files import write_text
-    from spatterlib.verdicts import Rules
+    from spatterlib.judging.verdicts import Rules
 
     began, where = time.perf_counter(), Path(folder)
     rules = Rules(**options.pop("rules", {}))

@@ -13,15 +13,15 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.calibration import Calibration
-from spatterlib.charts import draw_charts
-from spatterlib.descriptors import describe
+from spatterlib.charting.charts import draw_charts
+from spatterlib.charting.monitoring import Reference, monitor, spells, turned
 from spatterlib.errors import ParameterError
-from spatterlib.gasflow import GasModel
-from spatterlib.measurement import Measured
-from spatterlib.monitoring import Reference, monitor, spells, turned
-from spatterlib.outcome import Section, Verdict
-from spatterlib.verdicts import Span
+from spatterlib.judging.outcome import Section, Verdict
+from spatterlib.judging.verdicts import Span
+from spatterlib.measuring.calibration import Calibration
+from spatterlib.measuring.descriptors import describe
+from spatterlib.measuring.gasflow import GasModel
+from spatterlib.measuring.measurement import Measured
 
 __all__ = ["BORDER", "Witness", "compare", "warnings", "with_charts", "with_index"]
 

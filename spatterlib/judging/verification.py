@@ -15,12 +15,12 @@ import numpy as np
 from spatterlib.detection import DETECTOR, FILTERS
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
 from spatterlib.grouping import events
-from spatterlib.htmlreport import differs, parse, read_page
+from spatterlib.judging.htmlreport import differs, parse, read_page
+from spatterlib.judging.verdicts import Rules, Span, judge
 from spatterlib.models import Run, load_model
 from spatterlib.prediction import sightings
 from spatterlib.provenance import code_digest, model_digest
 from spatterlib.stores import find_store, open_store
-from spatterlib.verdicts import Rules, Span, judge
 from spatterlib.video import open_video
 
 __all__ = ["Verification", "verify"]

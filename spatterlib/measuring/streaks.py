@@ -45,7 +45,7 @@ and where it ends; ``length``: px along it; ``angle``: degrees from start to end
 grey levels, mean rise above what is beside it, and the same of its first and last third; ``snr``: that over the noise
 of the dark; ``source``: px, the brightest place of the crop that it flies from, NaN where there is none; ``cut``: see
 `BORDER`, `ZONE`, `JOINED`, summed over both ends; ``speed``: m/s and its 90 % interval, NaN where it cannot be
-measured; ``estimator``: index into `spatterlib.speeds.ESTIMATORS`, 0 = none.
+measured; ``estimator``: index into `spatterlib.measuring.speeds.ESTIMATORS`, 0 = none.
 """
 
 BORDER, ZONE, JOINED = 1, 2, 4
@@ -130,7 +130,7 @@ def find_streaks(crop: Image, finder: Finder | None = None) -> NDArray[np.void]:
     Examples
     --------
     >>> import cv2, numpy as np
-    >>> from spatterlib.streaks import find_streaks
+    >>> from spatterlib.measuring.streaks import find_streaks
     >>> crop = np.zeros((60, 80, 3), np.uint8)
     >>> crop = cv2.line(crop, (10, 50), (60, 10), (180, 120, 60), 1, cv2.LINE_AA)
     >>> found = find_streaks(cv2.GaussianBlur(crop, (0, 0), 0.7))

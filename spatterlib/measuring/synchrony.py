@@ -105,7 +105,7 @@ def find_offset(first: Floats, second: Floats, step: float, most: float | None =
     Examples
     --------
     >>> import numpy as np
-    >>> from spatterlib.synchrony import find_offset
+    >>> from spatterlib.measuring.synchrony import find_offset
     >>> curve = np.repeat(np.random.default_rng(1).random(60) > 0.5, 20).astype(float)
     >>> find_offset(curve, curve[37:], 0.04).frames
     37

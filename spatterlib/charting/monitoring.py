@@ -12,8 +12,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.camera import Camera, check_same
-from spatterlib.control import (
+from spatterlib.charting.control import (
     FEWEST_LAYERS,
     Baseline,
     State,
@@ -25,9 +24,10 @@ from spatterlib.control import (
     learn,
     split_scores,
 )
+from spatterlib.charting.runlength import limits
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
 from spatterlib.files import write_text
-from spatterlib.runlength import limits
+from spatterlib.measuring.camera import Camera, check_same
 
 __all__ = ["POINT", "Charted", "Point", "Reference", "learn_reference", "monitor", "spells", "take_layer", "turned"]
 
@@ -64,7 +64,7 @@ class Reference:
     names : tuple of str
         Descriptors, fields of `DESCRIPTOR`.
     baseline : Baseline
-        From `spatterlib.control.learn`.
+        From `spatterlib.charting.control.learn`.
     limits : dict
         By chart of `CHARTS`.
     alarms : tuple of str
@@ -180,8 +180,8 @@ class Charted:
         return spells(self.points["group"].tolist(), self.alarms)
 
     def draw(self, path: str | os.PathLike[str], title: str = "") -> None:
-        """Write the charts as a picture, see `spatterlib.charts.draw_charts`."""
-        from spatterlib.charts import draw_charts
+        """Write the charts as a picture, see `spatterlib.charting.charts.draw_charts`."""
+        from spatterlib.charting.charts import draw_charts
 
         draw_charts(self, path, title)
 
@@ -283,7 +283,7 @@ def learn_reference(
     harmonics : int, optional
         Of the mean by scan angle; 1 where the angles are known, else 0.
     period, weight, slack
-        As in `spatterlib.control`.
+        As in `spatterlib.charting.control`.
     builds, seed : int
         Simulated builds that the limits are found with; of the random numbers.
     about : dict, optional
@@ -414,8 +414,8 @@ def monitor(reference: Reference, rows: NDArray[np.void]) -> Charted:
     Examples
     --------
     >>> import numpy as np
-    >>> from spatterlib.descriptors import DESCRIPTOR
-    >>> from spatterlib.monitoring import learn_reference, monitor
+    >>> from spatterlib.measuring.descriptors import DESCRIPTOR
+    >>> from spatterlib.charting.monitoring import learn_reference, monitor
     >>> draw, rows = np.random.default_rng(1), np.zeros(260, DESCRIPTOR)
     >>> rows["group"], rows["scan_angle"] = np.arange(260), np.nan
     >>> rows["drift"] = draw.normal(0.5, 0.05, 260)

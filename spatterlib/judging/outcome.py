@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from spatterlib.errors import OutputExistsError, ParameterError, PluginError, StoreError
 from spatterlib.files import beside, plain, write_csv, write_text
+from spatterlib.judging.verdicts import Change, Span
 from spatterlib.types import DETECTION
-from spatterlib.verdicts import Change, Span
 
 __all__ = ["SUFFIXES", "Evidence", "Section", "Verdict", "check_outputs", "row_dtype"]
 
@@ -99,7 +99,7 @@ class Verdict:
     evidence : tuple of Evidence
         Crops.
     sections : tuple of Section
-        What its page shows besides; see `spatterlib.agreement`.
+        What its page shows besides; see `spatterlib.judging.agreement`.
     """
 
     rows: NDArray[np.void]
@@ -189,7 +189,7 @@ class Verdict:
         write_text(path, json.dumps(self.to_dict(), allow_nan=False) + "\n")
 
     def _html(self, path: Path) -> None:
-        from spatterlib.htmlreport import page
+        from spatterlib.judging.htmlreport import page
 
         write_text(path, page(self))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.camera import Camera, check_camera
 from spatterlib.errors import ParameterError
-from spatterlib.gasflow import GasModel, gas_index
+from spatterlib.measuring.camera import Camera, check_camera
+from spatterlib.measuring.gasflow import GasModel, gas_index
 from spatterlib.types import Detections
 
 __all__ = ["DESCRIPTOR", "describe", "windows"]

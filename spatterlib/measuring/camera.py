@@ -64,7 +64,7 @@ class Camera:
 
     Examples
     --------
-    >>> from spatterlib.camera import Camera
+    >>> from spatterlib.measuring.camera import Camera
     >>> Camera(frame_rate=25, exposure=0.036, mm_per_px=0.4).scale(100, 100)
     0.4
     """
@@ -205,7 +205,7 @@ def check_camera(camera: Camera) -> tuple[Quantity, ...]:
 
     Examples
     --------
-    >>> from spatterlib.camera import Camera, check_camera
+    >>> from spatterlib.measuring.camera import Camera, check_camera
     >>> found = {q.name: q.measurable for q in check_camera(Camera(frame_rate=25, exposure=0.036))}
     >>> found["streaks"], found["speed, exposure"], found["length in mm"]
     (True, False, False)

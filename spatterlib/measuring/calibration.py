@@ -16,13 +16,20 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.camera import BOUNDED_S, FLIGHT_S, Camera, check_same
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
 from spatterlib.files import beside
-from spatterlib.gasflow import FEWEST, GasModel, fit_gas, gas_features
+from spatterlib.measuring.camera import BOUNDED_S, FLIGHT_S, Camera, check_same
+from spatterlib.measuring.gasflow import FEWEST, GasModel, fit_gas, gas_features
+from spatterlib.measuring.speeds import (
+    SpeedModel,
+    fit_speeds,
+    flight_features,
+    shutter_features,
+    speed_across,
+    whole_flights,
+)
+from spatterlib.measuring.streaks import STREAK, find_streaks
 from spatterlib.simulation import Settings, simulate_frames
-from spatterlib.speeds import SpeedModel, fit_speeds, flight_features, shutter_features, speed_across, whole_flights
-from spatterlib.streaks import STREAK, find_streaks
 
 __all__ = ["Calibration", "calibrate", "match_streaks", "observe", "simulated_camera", "streak_points"]
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.camera import Camera, check_camera
-from spatterlib.streaks import BORDER, JOINED, ZONE
+from spatterlib.measuring.camera import Camera, check_camera
+from spatterlib.measuring.streaks import BORDER, JOINED, ZONE
 
 if TYPE_CHECKING:
-    from spatterlib.calibration import Calibration
+    from spatterlib.measuring.calibration import Calibration
 
 __all__ = [
     "ESTIMATORS",

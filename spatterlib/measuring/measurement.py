@@ -18,16 +18,16 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.calibration import Calibration
-from spatterlib.camera import Camera, check_camera
-from spatterlib.descriptors import describe, windows
+from spatterlib.charting.monitoring import turned
 from spatterlib.errors import MissingFileError, StoreError
 from spatterlib.files import beside
 from spatterlib.grouping import events, layers
-from spatterlib.monitoring import turned
-from spatterlib.speeds import ESTIMATORS, measure_speeds
+from spatterlib.measuring.calibration import Calibration
+from spatterlib.measuring.camera import Camera, check_camera
+from spatterlib.measuring.descriptors import describe, windows
+from spatterlib.measuring.speeds import ESTIMATORS, measure_speeds
+from spatterlib.measuring.streaks import STREAK, Finder, find_streaks
 from spatterlib.stores import is_simulated, open_store
-from spatterlib.streaks import STREAK, Finder, find_streaks
 from spatterlib.types import Detections, Image, Store
 
 __all__ = ["Measured", "crop_streaks", "describe_by", "layer_rows", "measure_store", "streaks_path"]
@@ -212,7 +212,7 @@ def describe_by(
     Returns
     -------
     ndarray
-        ``(groups,)`` `spatterlib.descriptors.DESCRIPTOR`.
+        ``(groups,)`` `spatterlib.measuring.descriptors.DESCRIPTOR`.
 
     Raises
     ------
@@ -251,7 +251,7 @@ def layer_rows(
     Returns
     -------
     ndarray
-        ``(layers,)`` `spatterlib.descriptors.DESCRIPTOR`.
+        ``(layers,)`` `spatterlib.measuring.descriptors.DESCRIPTOR`.
     Measured
         The streaks.
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.camera import Camera, check_same, load_camera
+from spatterlib.charting.monitoring import Charted, Reference, learn_reference, monitor
 from spatterlib.files import beside
-from spatterlib.measurement import Measured, layer_rows
-from spatterlib.monitoring import Charted, Reference, learn_reference, monitor
+from spatterlib.measuring.camera import Camera, check_same, load_camera
+from spatterlib.measuring.measurement import Measured, layer_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +55,7 @@ def chart_layers(
         Profile, its file or its fields, for stores without measured streaks beside them; by default that of the
         reference.
     names, arl, builds
-        As `spatterlib.monitoring.learn_reference` takes them, where the reference is still to be learned.
+        As `spatterlib.charting.monitoring.learn_reference` takes them, where the reference is still to be learned.
     scan_turn, scan_start : float, optional
         Degrees by which the hatch turns from layer to layer, and its angle in a layer number 0; those of the reference
         by default.
@@ -77,8 +77,8 @@ def chart_layers(
     >>> import pathlib, tempfile
     >>> import numpy as np
     >>> import spatterlib as sp
-    >>> from spatterlib.descriptors import DESCRIPTOR
-    >>> from spatterlib.monitoring import learn_reference
+    >>> from spatterlib.measuring.descriptors import DESCRIPTOR
+    >>> from spatterlib.charting.monitoring import learn_reference
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> _ = sp.simulate(folder / "tonight.mp4", seconds=4, seed=5)
     >>> _ = sp.extract(folder / "tonight.mp4", folder / "tonight.h5", progress=False)
@@ -128,11 +128,11 @@ def learn_from(
     Parameters
     ----------
     parts : sequence of (ndarray, Measured)
-        Good layers of each store, as `spatterlib.measurement.layer_rows` gives them.
+        Good layers of each store, as `spatterlib.measuring.measurement.layer_rows` gives them.
     paths : sequence of path
         What the stores are called.
     names, **options
-        As `spatterlib.monitoring.learn_reference` takes them.
+        As `spatterlib.charting.monitoring.learn_reference` takes them.
     turn : mapping
         ``scan_turn`` and ``scan_start``; kept if the first is no None.
 
@@ -159,7 +159,7 @@ def draw_charts(charted: Charted, path: str | os.PathLike[str], title: str = "")
     Parameters
     ----------
     charted : Charted
-        From `spatterlib.monitoring.monitor`.
+        From `spatterlib.charting.monitoring.monitor`.
     path : path
         PNG, PDF or SVG to write.
     title : str

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.camera import Camera
+from spatterlib.measuring.camera import Camera
 
 __all__ = ["FEWEST", "GasIndex", "GasModel", "fit_gas", "gas_features", "gas_index"]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spatterlib.errors import ParameterError, StoreError
-from spatterlib.verdicts import Change, Span
+from spatterlib.judging.verdicts import Change, Span
 
 if TYPE_CHECKING:
-    from spatterlib.outcome import Evidence, Verdict
+    from spatterlib.judging.outcome import Evidence, Verdict
 
 __all__ = ["differs", "page", "parse", "read_page"]
 
@@ -55,7 +55,7 @@ def page(verdict: Verdict) -> str:
     facts = verdict.to_dict(rows=False, evidence=False)
     name = _name(facts)
     data = json.dumps(facts, allow_nan=False).replace("<", "\\u003c")
-    style = (Path(__file__).parent / "data" / "report.css").read_text(encoding="utf-8")
+    style = (Path(__file__).parent.parent / "data" / "report.css").read_text(encoding="utf-8")
     body = [
         _head(facts, name),
         _section("Timeline", _timeline(verdict.layers, verdict.windows, verdict.changes, verdict.classes)),

@@ -1,0 +1,1 @@
+"""From rows with probabilities to a verdict: per span, as an object, as files, checked again later."""
