@@ -122,22 +122,38 @@ def show(
     **values: Any,
 ) -> None:
     """Write a picture: a montage of a store's crops, or one frame of a video with its detections boxed."""
-    from spatterlib.report import annotate, montage, write_png
-    from spatterlib.stores import find_store, open_store
+    from spatterlib.report import caption, write_png
+    from spatterlib.stores import find_store
 
     if find_store(path):
-        with open_store(path) as store:
-            picture = montage(store.read(range(len(store))[_slice(rows)]), columns=columns)
-        target = out or f"{Path(path).stem}_crops.png"
+        picture, said, kind = _montage(path, _slice(rows), columns)
     else:
-        clip, found = _look(path, frame or 0, run_settings(ctx, values))
-        picture, target = (
-            annotate(clip.pictures[-1].rgb((0, 0, *clip.pictures[-1].shape[::-1])), found),
-            out or "",
-        )
-        target = target or f"{Path(path).stem}_frame{frame or 0}.png"
-    write_png(target, picture)
+        picture, said, kind = _annotated(path, frame or 0, run_settings(ctx, values))
+    target = out or f"{Path(path).stem}_{kind}.png"
+    write_png(target, caption(picture, f"{Path(path).name}, {said}"))
     click.echo(target)
+
+
+def _montage(path: str, rows: slice, columns: int) -> tuple[Any, str, str]:
+    from spatterlib.report import montage
+    from spatterlib.stores import is_simulated, open_store
+
+    with open_store(path) as store:
+        chosen = range(len(store))[rows]
+        said = f"{len(chosen)} of {len(store)} crops" + ", simulated" * is_simulated(store.attrs)
+        return montage(store.read(chosen), columns=columns), said, "crops"
+
+
+def _annotated(path: str, frame: int, options: dict[str, Any]) -> tuple[Any, str, str]:
+    from spatterlib.report import annotate
+    from spatterlib.stores import is_simulated
+    from spatterlib.video import open_video
+
+    with open_video(path) as video:
+        said = f"frame {frame}" + ", simulated" * is_simulated({"video": video.identity()})
+    clip, found = _look(path, frame, options)
+    whole = (0, 0, *clip.pictures[-1].shape[::-1])
+    return annotate(clip.pictures[-1].rgb(whole), found), said, f"frame{frame}"
 
 
 def _look(path: str, frame: int, options: dict[str, Any]) -> Any:

@@ -16,7 +16,7 @@ from spatterlib.types import Detections, Image
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["annotate", "montage", "timeline", "write_png"]
+__all__ = ["annotate", "caption", "montage", "timeline", "write_png"]
 
 # Colour-blind safe (Okabe and Ito 2008).
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#6B6B6B"
@@ -156,6 +156,41 @@ def annotate(frame: Image, detections: Detections) -> Image:
             thick,
         )
     return picture
+
+
+def caption(picture: Image, text: str) -> Image:
+    """Copy of a picture with a line of text below it: what it shows, and "simulated" where it is.
+
+    Parameters
+    ----------
+    picture : ndarray
+        ``(h, w, 3)`` uint8 RGB.
+    text : str
+        One line; letters that are not ASCII need OpenCV 5.
+
+    Returns
+    -------
+    ndarray
+        ``(h + line, max(w, text), 3)`` uint8 RGB.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spatterlib.report import caption
+    >>> caption(np.zeros((120, 400, 3), np.uint8), "low.h5, simulated").shape[1:]
+    (400, 3)
+    """
+    import cv2
+
+    height, width = picture.shape[:2]
+    font, scale = cv2.FONT_HERSHEY_SIMPLEX, max(1.0, width / 1280)
+    (length, tall), below = cv2.getTextSize(text, font, 0.45 * scale, round(scale))
+    line = 2 * tall + below
+    sheet = np.full((height + line, max(width, length + tall), 3), 24, np.uint8)
+    sheet[:height, :width] = picture
+    corner = (tall // 2, height + (line + tall) // 2)
+    cv2.putText(sheet, text, corner, font, 0.45 * scale, (230, 230, 230), round(scale), cv2.LINE_AA)
+    return sheet
 
 
 def write_png(path: str | os.PathLike[str], picture: Image) -> None:

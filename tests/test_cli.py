@@ -121,7 +121,8 @@ def test_show_makes_a_montage_and_an_annotated_frame(stack: Path) -> None:
     done = spatterlib("show", out, "-o", "montage.png", "--rows", "0:6", "--columns", "3", cwd=stack.parent)
     assert done.stdout.strip() == "montage.png"
     montage = cv2.imread(str(stack.parent / "montage.png"))
-    assert montage.shape == (256, 384, 3)  # type: ignore[union-attr]
+    assert montage.shape[1] == 384  # type: ignore[union-attr]
+    assert 256 < montage.shape[0] < 300, "two lines of crops, and one of text"  # type: ignore[union-attr]
     assert montage.max() > 200  # type: ignore[union-attr]
     done = spatterlib("show", stack, "--frame", "5", cwd=stack.parent)
     frame = cv2.imread(str(stack.parent / done.stdout.strip()))
