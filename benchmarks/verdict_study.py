@@ -20,6 +20,7 @@ from pages import put, say
 
 import spatterlib as sp
 from spatterlib.files import write_text
+from spatterlib.judging.verdicts import Span
 from spatterlib.modelcard import model_card
 from spatterlib.models import SIMULATED, write_facts
 from spatterlib.simulation import Truth
@@ -96,7 +97,11 @@ def builds() -> list[tuple[str, dict[str, Any]]]:
         flow = ("low>high", "high>low")[number % 2]
         change = {"gas_flow": flow, "seed": 9200 + number, "change_at": 28.0 + 1.7 * number}
         found.append((f"change_{number}", change))
-    return [(name, one | {"camera": CAMERAS[len(name) % 3], "seconds": BUILD_SECONDS}) for name, one in found]
+    each = len(found) // BUILDS
+    return [
+        (name, one | {"camera": CAMERAS[index // each % 3], "seconds": BUILD_SECONDS})
+        for index, (name, one) in enumerate(found)
+    ]
 
 
 def flows_of(settings: Any, start: float, stop: float) -> set[str]:
@@ -123,7 +128,7 @@ def measured(
     return rows
 
 
-def answer(own: list[sp.verdicts.Span], flows: set[str]) -> str:
+def answer(own: list[Span], flows: set[str]) -> str:
     """What the verdicts on a layer say of its true flow, one of `ANSWERS`."""
     labels = {span.label for span in own}
     if not own:
