@@ -23,7 +23,7 @@ from spatterlib.judging.outcome import Evidence, Verdict, check_outputs, row_dty
 from spatterlib.judging.verdicts import Change, Rules, Span, State, changes, judge_rows
 from spatterlib.learning import Model
 from spatterlib.models import Run, load_model
-from spatterlib.plugins import identity
+from spatterlib.plugins import foreign_versions, identity
 from spatterlib.provenance import code_digest, model_facts, versions
 from spatterlib.sightings import Look, Scorer, Sightings, evidence_rows, from_store, from_video
 from spatterlib.stores import find_store, is_simulated, open_store
@@ -182,7 +182,7 @@ def sightings(
     collect = _of_store if is_store else _of_video
     settings = collect(source, found, options, notify, workers, rows)
     settings["model"] = model_facts(run, familiarity=found.scorer.familiar is not None)
-    settings |= {"versions": versions(), "code": code_digest()}
+    settings |= {"versions": settings["versions"] | versions(), "code": code_digest()}
     settings["created"] = datetime.now(UTC).isoformat(timespec="seconds")
     return found, settings
 
@@ -210,6 +210,7 @@ def _of_video(source: Any, found: Sightings, options: Mapping[str, Any], notify:
         "roi": box,
         "fps": fps,
         "crops": {"format": look.format, "quality": look.quality},
+        "versions": foreign_versions(detector=[chosen], filter=kept),
     }
 
 
@@ -235,6 +236,7 @@ def _of_store(
     return {
         "source": {"kind": "store", "path": _path(source), "name": name, "complete": attrs.get("complete")},
         "simulated": is_simulated(attrs),
+        "versions": attrs.get("versions") or {},
     } | {key: attrs.get(key) for key in kept}
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from spatterlib.models import Run
+from spatterlib.plugins import foreign_versions
 
 __all__ = ["code_digest", "model_digest", "model_facts", "versions"]
 
@@ -54,8 +56,9 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def versions() -> dict[str, str]:
-    """Of the packages that a verdict depends on."""
+def versions(**plugins: Sequence[Any]) -> dict[str, str]:
+    """Of the packages that a verdict depends on, and of those that its plugins come from: ``detector=[...]``."""
     from importlib.metadata import version
 
-    return {name: version(name) for name in ("spatterlib", "numpy", "numba", "opencv-python-headless", "av")}
+    packages = ("spatterlib", "numpy", "numba", "opencv-python-headless", "av")
+    return {name: version(name) for name in packages} | foreign_versions(**plugins)

@@ -119,7 +119,7 @@ def test_a_detector_that_cannot_work_is_named_before_it_is_used(
 LISTED = (GOOD % "listed").replace("patience: int = 3", "sizes: list = field(default_factory=lambda: [3, 5])")
 
 
-def test_defaults_that_a_factory_makes_are_listed_and_a_store_says_whose_detector_it_was(
+def test_defaults_that_a_factory_makes_are_listed_and_results_say_whose_detector_it_was(
     install: Install, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install("spatterlib-listed", LISTED.replace("import dataclass", "import dataclass, field"), version="4.5")
@@ -129,6 +129,9 @@ def test_defaults_that_a_factory_makes_are_listed_and_a_store_says_whose_detecto
     sp.extract(tmp_path / "dark.npy", tmp_path / "dark.h5", detector="listed", progress=False)
     with sp.open_store(tmp_path / "dark.h5") as store:
         assert store.attrs["versions"]["spatterlib-listed"] == "4.5"
+    for source, how in (("dark.npy", {"detector": "listed"}), ("dark.h5", {})):
+        verdict = sp.predict(tmp_path / source, "simulated", progress=False, **how)  # type: ignore[arg-type]
+        assert verdict.settings["versions"]["spatterlib-listed"] == "4.5"
 
 
 SHARING = (GOOD % "sharing").replace("patience: int = 3", "min_area: int = 3\n    config: int = 4")

@@ -160,6 +160,7 @@ def watch(
     look = Look(run.preprocessing, crop_format, quality)
     plan = Plan(run, rules, chosen, kept, look, roi, gap, window, alarm, hold, remind, every, status)
     settings = _settings(plan, {"idle": idle, "timeout": timeout})
+    made_with = versions(detector=[chosen], filter=kept)
     with ExitStack() as stack, one_opencv_thread():
         charter = charter_of(reference, camera, calibration, scan_start, wait=kind == "file")
         if charter:
@@ -178,11 +179,11 @@ def watch(
         watcher.simulated = run.simulated or is_simulated({"video": opened.facts})
         facts = {"name": watcher.source, **opened.facts}
         if store is not None:
-            attrs: dict[str, Any] = {"video": facts, "simulated": watcher.simulated, **settings, "versions": versions()}
+            attrs: dict[str, Any] = {"video": facts, "simulated": watcher.simulated, **settings, "versions": made_with}
             attrs["created"] = datetime.now(UTC).isoformat(timespec="seconds")
             watcher.keeper = Keeper(store, attrs, overwrite=overwrite)
         model_ = model_facts(run, familiarity=watcher.scorer.familiar is not None)
-        watcher.tell("start", kind=kind, stream=facts, model=model_, settings=settings, versions=versions())
+        watcher.tell("start", kind=kind, stream=facts, model=model_, settings=settings, versions=made_with)
         clock = Clock(0.0, jump=math.inf) if kind == "file" else Clock(jump=JUMP)
         again = None if kind == "file" else connect
         watcher.feed = Feed(opened, again, live=kind != "file", clock=clock, give_up=give_up)
