@@ -96,11 +96,20 @@ class Familiar:
             If the file is damaged.
         """
         file = Path(folder) / FILE
-        if not file.is_file():
-            return None
+        return cls.parsed(file.read_bytes(), str(file)) if file.is_file() else None
+
+    @classmethod
+    def parsed(cls, text: str | bytes, name: str) -> Self:
+        """From the JSON of a file of that name.
+
+        Raises
+        ------
+        StoreError
+            If it is damaged.
+        """
         try:
-            facts = json.loads(file.read_text(encoding="utf-8"))
-            mean, whitening = (np.array(facts[name], np.float64) for name in ("mean", "whitening"))
+            facts = json.loads(text)
+            mean, whitening = (np.array(facts[part], np.float64) for part in ("mean", "whitening"))
             if mean.ndim != 1 or whitening.shape != (len(mean),) * 2:
                 raise ValueError(f"a mean of shape {mean.shape} and a whitening of shape {whitening.shape}")
             if not (np.isfinite(mean).all() and np.isfinite(whitening).all() and math.isfinite(facts["limit"])):
@@ -108,7 +117,7 @@ class Familiar:
             rows = tuple(map(tuple, whitening.tolist()))
             return cls(tuple(mean.tolist()), rows, float(facts["limit"]), int(facts["crops"]))
         except (ValueError, KeyError, TypeError, OverflowError) as error:
-            raise StoreError(f"{file} is damaged: {error}; train again, or remove it to predict without it") from error
+            raise StoreError(f"{name} is damaged: {error}; train again, or remove it to predict without it") from error
 
 
 def features(images: Image, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:

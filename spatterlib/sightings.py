@@ -6,6 +6,7 @@ encoded and decoded as in a store.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -93,10 +94,13 @@ class Scorer:
 
     @classmethod
     def of(cls, run: Run) -> Scorer:
-        """With what the run folder says."""
-        folder = run.path if os.path.isdir(run.path) else ""  # noqa: PTH112
-        black = (run.facts.get("options") or {}).get("black", 40)
-        return cls(run, Familiar.load(folder) if folder else None, int(black))
+        """With what the run folder, or an exported file, says of its training."""
+        kept = run.facts.get("familiar")
+        if os.path.isdir(run.path):  # noqa: PTH112
+            familiar = Familiar.load(run.path)
+        else:
+            familiar = Familiar.parsed(json.dumps(kept), run.path) if kept else None
+        return cls(run, familiar, int((run.facts.get("options") or {}).get("black", 40)))
 
     def __call__(self, seen: Sequence[Seen]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         """``(n, classes)`` probabilities, NaN for crops without a vote, and ``(n,)`` distances, NaN if not known."""

@@ -143,6 +143,18 @@ class TestOnnx:
         assert facts["versions"]["exported by"] == f"spatterlib {sp.__version__}"
         assert "simulated recordings" in graph.doc_string
 
+    def test_it_knows_foreign_crops_as_its_run_does(self, tmp_path: Path) -> None:
+        from spatterlib.sightings import Scorer
+
+        exported = sp.load_model(sp.export("simulated", tmp_path / "flow.onnx", crops=FEW).path)
+        run = sp.load_model("simulated")
+        images = run.preprocessing.prepare(FEW)
+        ours, theirs = Scorer.of(run), Scorer.of(exported)
+        assert ours.familiar
+        assert theirs.familiar
+        np.testing.assert_array_equal(theirs.familiar.distances(images), ours.familiar.distances(images))
+        assert theirs.black == ours.black
+
     def test_nothing_is_written_into_the_package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr("spatterlib.models.SIMULATED", run_folder(tmp_path / "package"))

@@ -16,6 +16,7 @@ import numpy as np
 
 from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, SpatterlibError, StoreError
 from spatterlib.exporting.comparing import Ask, check, in_batches, references, sample_crops
+from spatterlib.familiarity import Familiar
 from spatterlib.files import beside
 from spatterlib.learning import Exportable, Model
 from spatterlib.models import SIMULATED, Run, load_model
@@ -123,7 +124,8 @@ def export(
     tried = list(crops) if crops is not None else sample_crops(facts)
     if not tried:
         raise ParameterError("an exported model is compared on at least one crop, got none; leave crops out for 1,000")
-    described = _facts(model, facts)
+    familiar = Familiar.load(home) if (home := getattr(run, "path", "")) else None
+    described = _facts(model, facts) | {"familiar": asdict(familiar) if familiar else None}
     write = _write_onnx if kind == "onnx" else _write_torch
     try:
         with beside(target) as part:
@@ -178,6 +180,7 @@ def _facts(model: Model, facts: Mapping[str, Any]) -> dict[str, Any]:
         "weights": _digest(model),
         "simulated": facts.get("simulated"),
         "created": facts.get("created"),
+        "options": {"black": (facts.get("options") or {}).get("black", 40)},
         "split": facts.get("split"),
         "test": {key: test.get(key) for key in ("accuracy", "accuracy_interval")} if facts.get("split") else None,
         "versions": {**facts.get("versions", {}), "exported by": f"spatterlib {_version('spatterlib')}"},
