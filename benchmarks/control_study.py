@@ -18,11 +18,13 @@ from pages import put
 
 import spatterlib as sp
 from spatterlib.charting.control import CHARTS, Baseline, advance, angle_terms, begin, learn
-from spatterlib.charting.monitoring import USUAL, _values, learn_reference, monitor, turned
+from spatterlib.charting.monitoring import monitor
+from spatterlib.charting.reference import USUAL, learn_reference, values_of
 from spatterlib.charting.runlength import cusum_run_length, ewma_run_length, limits, shewhart_run_length
 from spatterlib.judging.agreement import BORDER, with_index
 from spatterlib.measuring.calibration import Calibration, calibrate
 from spatterlib.measuring.camera import Camera
+from spatterlib.measuring.descriptors import turned
 from spatterlib.measuring.measurement import describe_by, measure_store
 from spatterlib.measuring.synchrony import synchronise
 
@@ -61,7 +63,7 @@ def layers_of(folder: Path, name: str, **settings: Any) -> Any:
 def fitted(folder: Path) -> Model:
     """The model, fitted to 300 layers without a fault."""
     rows = layers_of(folder, "long", gas_speed=1.5, seconds=300 * PERIOD, seed=79)
-    values, terms = _values(rows, USUAL), angle_terms(rows["scan_angle"])
+    values, terms = values_of(rows, USUAL), angle_terms(rows["scan_angle"])
     base = learn(values, terms)
     away = (values - terms @ base.mean)[base.kept]
     new = (away[1:] - base.phi * away[:-1]) / base.scale

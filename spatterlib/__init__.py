@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from spatterlib import errors as errors
     from spatterlib.charting import charts as charts
     from spatterlib.charting import monitoring as monitoring
+    from spatterlib.charting import reference as reference
     from spatterlib.charting.charts import chart_layers as chart_layers
     from spatterlib.detection import ORIGINAL as ORIGINAL
     from spatterlib.detection import detect as detect
@@ -76,6 +77,7 @@ _MODULES = {
     "measurement": "measuring.measurement",
     "models": "models",
     "monitoring": "charting.monitoring",
+    "reference": "charting.reference",
     "simulation": "simulation",
     "synchrony": "measuring.synchrony",
     "testing": "testing",

@@ -115,7 +115,7 @@ def _measuring(
         raise ParameterError(
             "--camera and --reference measure crops of a store; add --store FILE, or give a store instead of a video"
         )
-    base = sp.monitoring.Reference.load(reference) if reference else None
+    base = sp.reference.Reference.load(reference) if reference else None
     camera = sp.camera.load_camera(profile) if profile else base.camera if base else None
     if camera is None:
         raise ParameterError("the reference does not say which camera it is of; give its profile: --camera PROFILE")

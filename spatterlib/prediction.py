@@ -19,8 +19,9 @@ from spatterlib.detection import DETECTOR, FILTERS, Position, Region, frame_span
 from spatterlib.errors import ParameterError, VideoError
 from spatterlib.extraction import Progress, extract
 from spatterlib.grouping import Layers, events, layers
+from spatterlib.judging.change import Change, changes
 from spatterlib.judging.outcome import Evidence, Verdict, check_outputs, row_dtype
-from spatterlib.judging.verdicts import Change, Rules, Span, State, changes, judge_rows
+from spatterlib.judging.verdicts import Rules, Span, State, judge_rows
 from spatterlib.learning import Model
 from spatterlib.models import Run, load_model
 from spatterlib.plugins import foreign_versions, identity

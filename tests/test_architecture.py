@@ -26,7 +26,7 @@ FLOORS: list[set[str]] = [
     {
         "difference",
         *("measuring.streaks", "measuring.camera", "measuring.speeds", "measuring.gasflow", "measuring.descriptors"),
-        *("measuring.synchrony", "charting.control", "charting.runlength"),
+        *("measuring.synchrony", "charting.control", "charting.runlength", "charting.reference"),
     },
     {"boxes", "outlining"},
     {"builtin"},
@@ -35,7 +35,7 @@ FLOORS: list[set[str]] = [
     {"detection", "report", "simulation"},
     {"labels", "splits", "metrics", "callbacks", "models", "modelcard", "caching", "familiarity"},
     {"measuring.calibration", "measuring.measurement", "charting.monitoring", "charting.charts"},
-    {"judging.verdicts", "judging.outcome", "judging.htmlreport", "judging.agreement", "provenance"},
+    {"judging.verdicts", "judging.change", "judging.outcome", "judging.htmlreport", "judging.agreement", "provenance"},
     {"dataset"},
     {"training", "exporting"},
     {"evaluation", "probe"},

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from spatterlib import errors
 from spatterlib.charting.charts import draw_charts
 from spatterlib.charting.control import CHARTS, advance, angle_terms, begin, conformal_p, learn
-from spatterlib.charting.monitoring import Reference, learn_reference, monitor, take_layer, turned
+from spatterlib.charting.monitoring import monitor, take_layer
+from spatterlib.charting.reference import Reference, learn_reference
 from spatterlib.charting.runlength import cusum_run_length, ewma_run_length, limits, shewhart_run_length, simulate_runs
-from spatterlib.measuring.descriptors import DESCRIPTOR
+from spatterlib.measuring.descriptors import DESCRIPTOR, turned
 
 ANGLES = 67.0 * np.arange(400)
 

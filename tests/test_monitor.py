@@ -138,7 +138,7 @@ def test_python_charts_the_same_layers(learned: str, tmp_path: Path) -> None:
 
 
 def test_a_reference_knows_its_camera_and_refuses_another(learned: str, tmp_path: Path, capsys: Any) -> None:
-    assert sp.monitoring.Reference.load(learned).camera == CAMERA
+    assert sp.reference.Reference.load(learned).camera == CAMERA
     other = Measured.load(stores()["good"])
     replace(other, camera=replace(CAMERA, mm_per_px=0.2)).save(tmp_path / "good.h5.streaks.npz")
     shutil.copy(stores()["good"], tmp_path / "good.h5")
@@ -217,12 +217,12 @@ def test_the_report_shows_the_index_and_warns_where_it_contradicts(store: str, t
 def test_the_report_shows_control_charts(store: str, learned: str) -> None:
     with sp.open_store(store) as opened:
         measured = measure_store(opened, CAMERA)
-    verdict = agreement.with_charts(sp.predict(store, "simulated"), measured, sp.monitoring.Reference.load(learned))
+    verdict = agreement.with_charts(sp.predict(store, "simulated"), measured, sp.reference.Reference.load(learned))
     assert [section.title for section in verdict.sections] == ["Control charts"]
     assert len(verdict.settings["monitor"]["layers"]) == len(verdict.layers)
     with pytest.raises(ParameterError, match=r"made for a camera of exposure 0\.036, this one has 0\.03"):
         agreement.with_charts(
-            verdict, replace(measured, camera=replace(CAMERA, exposure=0.03)), sp.monitoring.Reference.load(learned)
+            verdict, replace(measured, camera=replace(CAMERA, exposure=0.03)), sp.reference.Reference.load(learned)
         )
     with pytest.raises(ParameterError, match="low or high, this model tells a, b"):
         agreement.with_index(replace(verdict, classes=("a", "b")), measured, constant(1.0))

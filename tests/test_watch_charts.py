@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from predictions import build
 
 import spatterlib as sp
-from spatterlib.charting.monitoring import POINT, Point, Reference, learn_reference, monitor, turned
+from spatterlib.charting.monitoring import POINT, Point, monitor
+from spatterlib.charting.reference import Reference, learn_reference
 from spatterlib.cli import main
 from spatterlib.crops import encode
 from spatterlib.errors import ParameterError
@@ -27,7 +28,7 @@ from spatterlib.live.charting import DIFFERS, USUAL, ChartedLayer, Charter, Depa
 from spatterlib.live.messages import COMMON, FIELDS
 from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.camera import Camera, save_camera
-from spatterlib.measuring.descriptors import DESCRIPTOR, describe
+from spatterlib.measuring.descriptors import DESCRIPTOR, describe, turned
 from spatterlib.measuring.measurement import crop_streaks, measure_store
 from spatterlib.measuring.streaks import STREAK
 

@@ -100,7 +100,7 @@ def _reference(reference: Sequence[str], options: dict[str, Any]) -> Any:
     import spatterlib as sp
 
     if len(reference) == 1 and reference[0].endswith(".json"):
-        return sp.monitoring.Reference.load(reference[0])
+        return sp.reference.Reference.load(reference[0])
     return _learn([_rows(path, options) for path in reference], list(reference), options)
 
 

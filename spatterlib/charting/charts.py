@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.charting.monitoring import Charted, Reference, learn_reference, monitor
+from spatterlib.charting.monitoring import Charted, monitor
+from spatterlib.charting.reference import Reference, learn_reference
 from spatterlib.files import beside
 from spatterlib.measuring.camera import Camera, check_same, load_camera
 from spatterlib.measuring.measurement import Measured, layer_rows
@@ -55,7 +56,7 @@ def chart_layers(
         Profile, its file or its fields, for stores without measured streaks beside them; by default that of the
         reference.
     names, arl, builds
-        As `spatterlib.charting.monitoring.learn_reference` takes them, where the reference is still to be learned.
+        As `spatterlib.charting.reference.learn_reference` takes them, where the reference is still to be learned.
     scan_turn, scan_start : float, optional
         Degrees by which the hatch turns from layer to layer, and its angle in a layer number 0; those of the reference
         by default.
@@ -78,7 +79,7 @@ def chart_layers(
     >>> import numpy as np
     >>> import spatterlib as sp
     >>> from spatterlib.measuring.descriptors import DESCRIPTOR
-    >>> from spatterlib.charting.monitoring import learn_reference
+    >>> from spatterlib.charting.reference import learn_reference
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> _ = sp.simulate(folder / "tonight.mp4", seconds=4, seed=5)
     >>> _ = sp.extract(folder / "tonight.mp4", folder / "tonight.h5", progress=False)
@@ -132,7 +133,7 @@ def learn_from(
     paths : sequence of path
         What the stores are called.
     names, **options
-        As `spatterlib.charting.monitoring.learn_reference` takes them.
+        As `spatterlib.charting.reference.learn_reference` takes them.
     turn : mapping
         ``scan_turn`` and ``scan_start``; kept if the first is no None.
 

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.charting.charts import draw_charts
-from spatterlib.charting.monitoring import Reference, monitor, spells, turned
+from spatterlib.charting.monitoring import monitor, spells
+from spatterlib.charting.reference import Reference
 from spatterlib.errors import ParameterError
 from spatterlib.judging.outcome import Section, Verdict
 from spatterlib.judging.verdicts import Span
 from spatterlib.measuring.calibration import Calibration
-from spatterlib.measuring.descriptors import describe
+from spatterlib.measuring.descriptors import describe, turned
 from spatterlib.measuring.gasflow import GasModel
 from spatterlib.measuring.measurement import Measured
 

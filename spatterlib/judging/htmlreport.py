@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spatterlib.errors import ParameterError, StoreError
-from spatterlib.judging.verdicts import Change, Span
+from spatterlib.judging.change import Change
+from spatterlib.judging.verdicts import Span
 
 if TYPE_CHECKING:
     from spatterlib.judging.outcome import Evidence, Verdict

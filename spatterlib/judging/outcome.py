@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from spatterlib.errors import OutputExistsError, ParameterError, PluginError, StoreError
 from spatterlib.files import beside, plain, write_csv, write_text
-from spatterlib.judging.verdicts import Change, Span
+from spatterlib.judging.change import Change
+from spatterlib.judging.verdicts import Span
 from spatterlib.types import DETECTION
 
 __all__ = ["SUFFIXES", "Evidence", "Section", "Verdict", "check_outputs", "row_dtype"]

@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.charting.control import State
-from spatterlib.charting.monitoring import Point, Reference, take_layer, turned
+from spatterlib.charting.monitoring import Point, take_layer
+from spatterlib.charting.reference import Reference
 from spatterlib.crops import decode
 from spatterlib.errors import ParameterError, one_line
 from spatterlib.live.alarms import Phase
 from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.camera import Camera, check_camera, load_camera
-from spatterlib.measuring.descriptors import DESCRIPTOR, describe
+from spatterlib.measuring.descriptors import DESCRIPTOR, describe, turned
 from spatterlib.measuring.measurement import crop_streaks
 from spatterlib.measuring.speeds import measure_speeds
 from spatterlib.measuring.streaks import STREAK, Finder, find_streaks

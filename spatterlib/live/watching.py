@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
 
-from spatterlib.charting.monitoring import Reference
+from spatterlib.charting.reference import Reference
 from spatterlib.detection import DETECTOR, FILTERS, Region, plugins_of
 from spatterlib.errors import ParameterError
 from spatterlib.judging.verdicts import Rules

@@ -10,7 +10,7 @@ from spatterlib.measuring.camera import Camera, check_camera
 from spatterlib.measuring.gasflow import GasModel, gas_index
 from spatterlib.types import Detections
 
-__all__ = ["DESCRIPTOR", "describe", "windows"]
+__all__ = ["DESCRIPTOR", "describe", "turned", "windows"]
 
 DESCRIPTOR = np.dtype(
     [
@@ -162,3 +162,18 @@ def _clear_time(table: Detections, event: NDArray[np.int64]) -> float:
         if len(bright):
             spans.append(float(own["time"].max() - bright.max()))
     return float(np.mean(spans)) if spans else np.nan
+
+
+def turned(rows: NDArray[np.void], turn: float, start: float = 0.0) -> NDArray[np.void]:
+    """Rows with the scan angle of a hatch that turns by `turn` degrees from layer to layer: a copy.
+
+    Parameters
+    ----------
+    rows : ndarray
+        ``(n,)`` `DESCRIPTOR`, by layer.
+    turn, start : float
+        Degrees; `start` is the angle of a layer number 0.
+    """
+    rows = rows.copy()
+    rows["scan_angle"] = (start + turn * rows["group"]) % 360
+    return rows

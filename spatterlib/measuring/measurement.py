@@ -18,13 +18,12 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.charting.monitoring import turned
 from spatterlib.errors import MissingFileError, StoreError
 from spatterlib.files import beside
 from spatterlib.grouping import events, layers
 from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.camera import Camera, check_camera
-from spatterlib.measuring.descriptors import describe, windows
+from spatterlib.measuring.descriptors import describe, turned, windows
 from spatterlib.measuring.speeds import ESTIMATORS, measure_speeds
 from spatterlib.measuring.streaks import STREAK, Finder, find_streaks
 from spatterlib.stores import is_simulated, open_store
