@@ -1,7 +1,7 @@
 """What the loop of `sp.extract` costs beside its steps written by hand, by processor time on one core.
 
-``python benchmarks/overhead_study.py [ROUNDS]``; two minutes. Wall time and threads scatter by more than what is sought:
-so both ways keep to one core, take turns in one process, and differences of neighbours are what is averaged.
+``python benchmarks/overhead_study.py [ROUNDS]``; two minutes. Wall time scatters by more than what is sought: so
+both ways keep to one core, take turns in one process, and differences of neighbours are what is averaged.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Frames to batches of rows and encoded crops: in order, with decoding, detecting and encoding side by side.
 
-For several workers a video is cut at its key frames. A part has its key frame as context and ends with as many frames
+A video is cut at its key frames. A part has its key frame as context and ends with as many frames
 of the next part as a detector needs for context, so nothing is decoded twice but these few frames, and the rows do not
 depend on how many workers there are. The same parts are what an executor gets: processes, or machines of a farm.
 """
@@ -8,7 +8,6 @@ depend on how many workers there are. The same parts are what an executor gets: 
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -38,8 +37,6 @@ Crop: TypeAlias = bytes | range
 
 # Frames of a part: enough that seeking to its key frame does not count, few enough that workers end together.
 _PART = 500
-# S between two times that a thread hands over what it has: each wakes a third thread, which wants the interpreter.
-_SECONDS = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,16 +112,15 @@ def _side_by_side(video: Video, parts: Sequence[range], work: Work, threads: int
     stopped, following = Event(), iter(parts)
     with ThreadPoolExecutor(threads) as pool:
 
-        def begin(part: range) -> tuple[SimpleQueue[list[Batch]], Future[None]]:
-            done: SimpleQueue[list[Batch]] = SimpleQueue()
+        def begin(part: range) -> tuple[SimpleQueue[Batch | None], Future[None]]:
+            done: SimpleQueue[Batch | None] = SimpleQueue()
             return done, pool.submit(_fill, video, part, work, done, stopped)
 
         waiting = deque(map(begin, islice(following, threads + 1)))
         try:
             while waiting:
                 done, future = waiting.popleft()
-                for some in iter(done.get, []):
-                    yield from some
+                yield from iter(done.get, None)
                 future.result()
                 waiting.extend(map(begin, islice(following, 1)))
         finally:
@@ -133,21 +129,15 @@ def _side_by_side(video: Video, parts: Sequence[range], work: Work, threads: int
                 future.cancel()
 
 
-def _fill(video: Video, part: range, work: Work, done: SimpleQueue[list[Batch]], stopped: Event) -> None:
-    """Hand over the batches of a part, now and then what there is, and an empty list behind them."""
-    ready: list[Batch] = []
-    since = time.monotonic()
+def _fill(video: Video, part: range, work: Work, done: SimpleQueue[Batch | None], stopped: Event) -> None:
+    """Hand over the batches of a part, and None behind them."""
     try:
         for batch in _part(video, part, work):
-            ready.append(batch)
+            done.put(batch)
             if stopped.is_set():
                 return
-            if time.monotonic() - since > _SECONDS:
-                done.put(ready)
-                ready, since = [], time.monotonic()
     finally:
-        for some in (ready, []) if ready else ([],):
-            done.put(some)
+        done.put(None)
 
 
 @contextmanager
