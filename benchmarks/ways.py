@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,35 +55,19 @@ def cut(clip: Clip, pictures: Sequence[Picture]) -> Clip:
 
 
 def by_hand(video: Path, out: Path) -> int:
-    """What `sp.extract` does with one worker and its two threads, without its checks, log, progress and report."""
+    """What `sp.extract` does, in one thread and without its checks, threads, log, progress and report."""
     detector = sp.make("detector", "frame-difference")
     filters = [sp.make("filter", name) for name in ("area", "blue", "black")]
     rows: list[Any] = []
     crops: list[bytes] = []
-
-    def found(clip: Clip) -> tuple[Any, list[bytes]]:
-        table = detector(clip)
-        for filter_ in filters:
-            table = table[filter_(table, clip)]
-        return table, [encode(crop) for crop in clip.crops(table)]
-
-    def take(done: Future[tuple[Any, list[bytes]]]) -> None:
-        table, encoded = done.result()
-        rows.append(table)
-        crops.extend(encoded)
-
-    store = create_store(str(out), attrs={}, overwrite=True)
-    waiting: deque[Future[tuple[Any, list[bytes]]]] = deque()
-    with sp.open_video(video) as opened, ThreadPoolExecutor(1) as pool:
+    with create_store(str(out), attrs={}, overwrite=True) as store, sp.open_video(video) as opened:
         for clip in clips(opened, lead=1, start=0, stop=len(opened.times)):
-            waiting.append(pool.submit(found, clip))
-            if len(waiting) == 3:
-                take(waiting.popleft())
-        for done in waiting:
-            take(done)
-        log = np.zeros(len(opened.times), FRAME_LOG)
-    store.append(np.concatenate(rows), crops, log)
-    store.close()
+            table = detector(clip)
+            for filter_ in filters:
+                table = table[filter_(table, clip)]
+            rows.append(table)
+            crops += [encode(crop) for crop in clip.crops(table)]
+        store.append(np.concatenate(rows), crops, np.zeros(len(opened.times), FRAME_LOG))
     return len(crops)
 
 

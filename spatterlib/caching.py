@@ -18,7 +18,7 @@ from spatterlib.errors import StoreError
 from spatterlib.learning import Preprocessing
 from spatterlib.types import Image, Store
 
-__all__ = ["BATCH", "FEATURES", "Batch", "allocate", "decoded"]
+__all__ = ["BATCH", "FEATURES", "Batch", "allocate", "cores", "decoded"]
 
 FEATURES = (
     *("red", "green", "blue", "ring_red", "ring_green", "ring_blue"),
@@ -63,11 +63,16 @@ class Batch:
     peaks: NDArray[np.int64]
 
 
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def decoded(
     store: Store, rows: NDArray[np.int64], preprocessing: Preprocessing, digest: Any
 ) -> Iterator[tuple[slice, Batch]]:
     """Batches of crops in order: one thread reads, as many decode as there are cores."""
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = cores()
     waiting: deque[tuple[slice, Future[Batch]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(rows), BATCH):

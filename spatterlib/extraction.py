@@ -30,7 +30,8 @@ from spatterlib.video import Recording, open_video, region
 
 __all__ = ["Progress", "Report", "extract", "is_whole"]
 
-# What a kill can cost at most: rows, bytes of crops, frames, seconds between two commits.
+# What a kill can cost at most: rows, bytes of crops, frames, seconds between two commits; and the parts of the video
+# that come behind the one whose turn it is.
 _ROWS, _BYTES, _FRAMES, _SECONDS = 2048, 8 << 20, 16384, 10.0
 _FULLY_DECODED = 0.999
 
@@ -158,8 +159,9 @@ def extract(
     gap : float or "auto"
         S, pause that separates layers; see `layers`.
     workers : int
-        How many parts of the video are worked on side by side; the rows are the same for any number. With 1, one
-        thread decodes and another detects and encodes.
+        The rows are the same for any number. Each is two threads as far as there are cores, and each thread decodes,
+        detects and encodes parts of its own. What cannot be cut at key frames is decoded by one thread, while
+        another detects and encodes.
     executor : concurrent.futures.Executor, optional
         Who works on the parts instead of threads: a pool of processes, or ``distributed.Client(...).get_executor()``
         for many machines, which must find video and store under the same path. Into a ``.zarr`` store, each worker

@@ -131,12 +131,14 @@ def _find(pictures: Sequence[Picture]) -> tuple[Callable[..., tuple[int, int]], 
     first = pictures[0]
     if isinstance(first, YuvPicture):
         if all(_alike(first, picture) for picture in pictures):
-            frames = _addresses([planes_of(picture) for picture in pictures])  # type: ignore[arg-type]
-            return partial(find_yuv, frames, first.shift, first.matrix), partial(yuv_bound, first.matrix)
+            places = [picture.places or _places(planes_of(picture)) for picture in pictures]  # type: ignore[attr-defined, arg-type]
+            return partial(find_yuv, np.array(places, np.int64), first.shift, first.matrix), partial(
+                yuv_bound, first.matrix
+            )
         return None
     if all(is_plain(picture) for picture in pictures):
-        frames = _addresses([(picture.array.reshape(len(picture.array), -1),) for picture in pictures])  # type: ignore[attr-defined]
-        return partial(find_rgb, frames), rgb_bound
+        places = [_places([picture.array.reshape(len(picture.array), -1)]) for picture in pictures]  # type: ignore[attr-defined]
+        return partial(find_rgb, np.array(places, np.int64)), rgb_bound
     return None
 
 
@@ -149,8 +151,6 @@ def _alike(first: YuvPicture, picture: Picture) -> bool:
     )
 
 
-def _addresses(planes: Sequence[Sequence[Image]]) -> NDArray[np.int64]:
-    """``(n, p, 2)``: where each plane begins, and bytes from row to row."""
-    return np.array(
-        [[(plane.__array_interface__["data"][0], plane.strides[0]) for plane in own] for own in planes], np.int64
-    )
+def _places(planes: Sequence[Image]) -> tuple[tuple[int, int], ...]:
+    """Where each plane begins, and bytes from row to row."""
+    return tuple((plane.__array_interface__["data"][0], plane.strides[0]) for plane in planes)

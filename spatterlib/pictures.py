@@ -65,6 +65,9 @@ class YuvPicture:
         (horizontal, vertical) chroma subsampling, as powers of two: (1, 1) is 4:2:0.
     matrix : ndarray
         From `yuv_matrix`.
+    places : tuple, optional
+        Address of each plane, and bytes from row to row, where they are known: asking NumPy for the addresses takes
+        longer than all else that Python does for a frame.
     """
 
     y: Image
@@ -72,6 +75,7 @@ class YuvPicture:
     v: Image
     shift: tuple[int, int]
     matrix: NDArray[np.int32]
+    places: tuple[tuple[int, int], ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """Frames to batches of rows and encoded crops: in order, with decoding, detecting and encoding side by side.
 
-For several workers a video is cut at its key frames. A part has its key frame as context and ends with as many frames
+A video is cut at its key frames. A part has its key frame as context and ends with as many frames
 of the next part as a detector needs for context, so nothing is decoded twice but these few frames, and the rows do not
 depend on how many workers there are. The same parts are what an executor gets: processes, or machines of a farm.
 """
@@ -14,12 +14,15 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import pairwise
+from itertools import islice, pairwise
+from queue import SimpleQueue
+from threading import Event
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.caching import cores
 from spatterlib.detection import Region, found_in
 from spatterlib.errors import VideoError
 from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detections, Detector, Filter, Image, Video
@@ -87,22 +90,54 @@ def batches(video: Video, span: range, work: Work, workers: int = 1) -> Iterator
     work : Work
         Detector, filters, encoding.
     workers : int
-        With 1 the calling thread decodes, and another detects and encodes beside it. With more, each does everything
-        for parts of its own.
+        Each is two threads, as far as there are cores for them, and each thread does everything for parts of its own.
+        What cannot be cut is decoded by the calling thread, while another detects and encodes.
 
     Yields
     ------
     Batch
         Every frame of the span is in the log of exactly one.
     """
-    parts = cut(video, span, work.detector.lead) if workers > 1 else [span]
-    with one_opencv_thread(), ThreadPoolExecutor(workers) as pool:
-        if len(parts) == 1:
-            yield from _in_order(pool, (partial(_batch, *item, work) for item in _clips(video, span, work)), 3)
+    parts = cut(video, span, work.detector.lead)
+    with one_opencv_thread():
+        if len(parts) > 1:
+            yield from _side_by_side(video, parts, work, max(workers, min(2 * workers, cores())))
             return
-        jobs = (partial(_part, video, part, work) for part in parts)
-        for done in _in_order(pool, jobs, workers + 1):
-            yield from done
+        with ThreadPoolExecutor(1) as pool:
+            yield from _in_order(pool, (partial(_batch, *item, work) for item in _clips(video, span, work)), 3)
+
+
+def _side_by_side(video: Video, parts: Sequence[range], work: Work, threads: int) -> Iterator[Batch]:
+    """Batches of parts in order, as soon as they are there; an error comes behind what was done before it."""
+    stopped, following = Event(), iter(parts)
+    with ThreadPoolExecutor(threads) as pool:
+
+        def begin(part: range) -> tuple[SimpleQueue[Batch | None], Future[None]]:
+            done: SimpleQueue[Batch | None] = SimpleQueue()
+            return done, pool.submit(_fill, video, part, work, done, stopped)
+
+        waiting = deque(map(begin, islice(following, threads + 1)))
+        try:
+            while waiting:
+                done, future = waiting.popleft()
+                yield from iter(done.get, None)
+                future.result()
+                waiting.extend(map(begin, islice(following, 1)))
+        finally:
+            stopped.set()
+            for _, future in waiting:
+                future.cancel()
+
+
+def _fill(video: Video, part: range, work: Work, done: SimpleQueue[Batch | None], stopped: Event) -> None:
+    """Hand over the batches of a part, and None behind them."""
+    try:
+        for batch in _part(video, part, work):
+            done.put(batch)
+            if stopped.is_set():
+                return
+    finally:
+        done.put(None)
 
 
 @contextmanager
@@ -192,7 +227,7 @@ def _task(
     source: Source | Video, part: range, work: Work, write: Callable[[list[bytes]], list[range]] | None
 ) -> list[Batch]:
     with one_opencv_thread():
-        done = _part(_opened(source) if isinstance(source, Source) else source, part, work)
+        done = list(_part(_opened(source) if isinstance(source, Source) else source, part, work))
     if write is None:
         return done
     places = iter(write([crop for batch in done for crop in batch.crops if isinstance(crop, bytes)]))
@@ -216,8 +251,8 @@ def cut(video: Video, span: range, lead: int) -> list[range]:
     return [range(*pair) for pair in pairwise([*cuts, span.stop])]
 
 
-def _part(video: Video, part: range, work: Work) -> list[Batch]:
-    return [_batch(frame_log, clip, work) for frame_log, clip in _clips(video, part, work)]
+def _part(video: Video, part: range, work: Work) -> Iterator[Batch]:
+    return (_batch(frame_log, clip, work) for frame_log, clip in _clips(video, part, work))
 
 
 def _clips(video: Video, span: range, work: Work) -> Iterator[tuple[NDArray[np.void], Clip]]:

@@ -101,7 +101,7 @@ _RUN_OPTIONS = {
     "quality": click.option("--quality", type=int, help="JPEG quality, 1-100.  [default: 95]"),
     "gap": click.option("--gap", metavar="SECONDS", help="Pause that separates layers.  [default: auto]"),
     "workers": click.option(
-        "--workers", type=int, metavar="N", help="Parts of the video worked on side by side.  [default: 1]"
+        "--workers", type=int, metavar="N", help="Two threads each; processes for several videos.  [default: 1]"
     ),
 }
 

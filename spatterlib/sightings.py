@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -226,12 +225,10 @@ def from_video(
     notify: Callable[[int, Detections], None],
 ) -> Iterator[tuple[NDArray[np.void], Detections, Sequence[Seen]]]:
     """(frame log, rows, crops) of an opened video; `notify` gets the number of frames and the rows of each part."""
-    # With one worker, the thread that decodes has about as much to do as the one that detects: each reads half of them.
-    turns: Iterator[Callable[[Image], Any]] = cycle((look, look.encode))
-    encode_: Any = look if workers > 1 else lambda crop: next(turns)(crop)
-    for batch in batches(video, span, Work(plugins[0], plugins[1], roi, encode_), workers):
-        crops: list[Any] = batch.crops
-        yield batch.frame_log, batch.table, [look.read(crop) if isinstance(crop, bytes) else crop for crop in crops]
+    look_: Any = look
+    for batch in batches(video, span, Work(plugins[0], plugins[1], roi, look_), workers):
+        seen: list[Any] = batch.crops
+        yield batch.frame_log, batch.table, seen
         notify(len(batch.frame_log), batch.table)
 
 

@@ -263,6 +263,12 @@ class TestPixels:
         video.close()
         assert [number_of(picture.rgb((0, 0, 160, 120))) for picture in kept if picture] == list(range(60))
 
+    def test_lie_where_they_say(self, tmp_path: Path) -> None:
+        [picture] = opened(write(tmp_path / "frames.mp4")).read(5, 6)
+        assert isinstance(picture, YuvPicture)
+        planes = (picture.y, picture.u, picture.v)
+        assert picture.places == tuple((plane.ctypes.data, plane.strides[0]) for plane in planes)
+
     def test_cannot_be_written_to(self, tmp_path: Path) -> None:
         [picture] = opened(write(tmp_path / "frames.mp4")).read(5, 6)
         assert isinstance(picture, YuvPicture)

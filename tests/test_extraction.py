@@ -7,6 +7,7 @@ import itertools
 import pickle
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -276,6 +277,66 @@ def test_rows_crops_and_log_are_the_same_for_any_number_of_workers(tmp_path: Pat
         for ours, expected in zip(other, results[0], strict=True):
             np.testing.assert_array_equal(ours, expected)
     assert len(results[0][0]) > 50
+
+
+@dataclasses.dataclass
+class Long(Recording):
+    """One that can be cut in two, and a frame of which may be broken."""
+
+    @property
+    def keyframes(self) -> NDArray[np.int64]:
+        return np.array([0, len(self.frames) // 2])
+
+
+class Slow:
+    """A detector that counts the clips it looks at, and takes its time for each."""
+
+    lead = 0
+
+    def __init__(self) -> None:
+        self.clips: list[int] = []
+
+    def __call__(self, clip: sp.Clip) -> Any:
+        self.clips.append(clip.start)
+        time.sleep(0.005)
+        return np.empty(0, sp.DETECTION)
+
+
+class TestPartsSideBySide:
+    """Threads that work ahead of the part whose turn it is do not show, whatever happens."""
+
+    def test_what_is_done_is_told_before_its_part_is(self, out: Path) -> None:
+        told: list[int] = []
+        detector = Slow()
+        sp.extract(Long(black(6400)), out, detector=detector, progress=lambda state: told.append(state.done))
+        assert told == list(range(64, 6401, 64))
+        assert sorted(detector.clips) == list(range(0, 6400, 64))
+
+    def test_an_interrupt_stops_those_that_work_ahead(self, out: Path) -> None:
+        detector = Slow()
+
+        def stop(progress: Progress) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            sp.extract(Long(black(6400)), out, detector=detector, progress=stop)
+        assert len(detector.clips) < 50
+        with sp.open_store(out) as store:
+            assert store.attrs["state"] == "interrupted"
+
+    @pytest.mark.parametrize("broken", [1700, 600])
+    def test_an_error_comes_behind_what_was_done_before_it(self, out: Path, broken: int) -> None:
+        with pytest.raises(VideoError, match=f"frame {broken}"):
+            sp.extract(Long(flashes(2000), breaks_at=broken), out)
+        with sp.open_store(out) as store:
+            done = broken // 64 * 64 if broken < 1000 else 1000 + (broken - 1001) // 64 * 64
+            assert done <= len(store.frame_log) + 1 <= broken
+            assert store.frame_log["number"].tolist() == list(range(len(store.frame_log)))
+            assert "VideoError" in store.attrs["state"]
+
+
+def black(count: int) -> Frames:
+    return np.zeros((count, 8, 8, 3), np.uint8)
 
 
 @pytest.mark.torture

@@ -189,6 +189,11 @@ class TestReadOnly:
 class TestVanishing:
     """A file that is removed or cut while it is read: what can be told is told, nothing crashes."""
 
+    @pytest.fixture(autouse=True)
+    def small_parts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # What is worked on ahead ends before the middle of the film.
+        monkeypatch.setattr("spatterlib.pipeline._PART", 60)
+
     @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".ts"])
     def test_a_video_that_is_removed_is_read_to_its_end(self, tmp_path: Path, out: Path, suffix: str) -> None:
         path = media.write(tmp_path / f"film{suffix}", 150, codec="mpeg4" if suffix == ".avi" else "libx264")

@@ -113,8 +113,10 @@ def picture_of(frame: VideoFrame) -> Picture:
     layout = _layout(name, frame.colorspace, frame.color_range, frame.height, frame.width)
     if layout is not None:
         shift, matrix, *shapes = layout
-        y, u, v = map(_array, frame.planes, shapes)
-        return YuvPicture(y, u, v, shift, matrix)
+        planes = frame.planes
+        y, u, v = map(_array, planes, shapes)
+        places = [(plane.buffer_ptr, plane.line_size) for plane in planes[:3]]
+        return YuvPicture(y, u, v, shift, matrix, tuple(places))
     if name == "gray" and frame.color_range != _LIMITED_RANGE:
         return RgbPicture(_array(frame.planes[0], (frame.height, frame.width)))
     return RgbPicture(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
