@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,10 @@ from numpy.typing import NDArray
 from spatterlib.crops import decode
 from spatterlib.errors import StoreError
 from spatterlib.learning import Preprocessing
+from spatterlib.threads import cores, in_order
 from spatterlib.types import Image, Store
 
-__all__ = ["BATCH", "FEATURES", "Batch", "allocate", "cores", "decoded"]
+__all__ = ["BATCH", "FEATURES", "Batch", "allocate", "decoded"]
 
 FEATURES = (
     *("red", "green", "blue", "ring_red", "ring_green", "ring_blue"),
@@ -63,32 +63,25 @@ class Batch:
     peaks: NDArray[np.int64]
 
 
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def decoded(
     store: Store, rows: NDArray[np.int64], preprocessing: Preprocessing, digest: Any
 ) -> Iterator[tuple[slice, Batch]]:
     """Batches of crops in order: one thread reads, as many decode as there are cores."""
     threads = cores()
-    waiting: deque[tuple[slice, Future[Batch]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
+
+    def jobs() -> Iterator[Callable[[], tuple[slice, Batch]]]:
         for start in range(0, len(rows), BATCH):
             part = slice(start, min(start + BATCH, len(rows)))
             encoded = store.encoded(rows[part])  # type: ignore[arg-type]
             # At once: each update would let go of the interpreter and wait for it again.
             digest.update(b"".join(encoded))
-            waiting.append((part, pool.submit(_decode_batch, encoded, preprocessing)))
-            if len(waiting) > threads + 1:
-                part, future = waiting.popleft()
-                yield part, future.result()
-        for part, future in waiting:
-            yield part, future.result()
+            yield partial(_decode_batch, part, encoded, preprocessing)
+
+    with ThreadPoolExecutor(threads) as pool:
+        yield from in_order(pool, jobs(), threads + 2)
 
 
-def _decode_batch(encoded: Sequence[bytes], preprocessing: Preprocessing) -> Batch:
+def _decode_batch(part: slice, encoded: Sequence[bytes], preprocessing: Preprocessing) -> tuple[slice, Batch]:
     from spatterlib.kernels.augment import measure_ring
 
     images = np.zeros((len(encoded), *preprocessing.shape), np.uint8)
@@ -103,4 +96,4 @@ def _decode_batch(encoded: Sequence[bytes], preprocessing: Preprocessing) -> Bat
         measure_ring(crop, max(1, round(_RING * min(height, width))), features[index, :9])
         features[index, 9:] = height, width
         peaks[index] = preprocessing.prepare_into(crop, images[index])
-    return Batch(images, features, peaks)
+    return part, Batch(images, features, peaks)

@@ -11,7 +11,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice, pairwise
@@ -22,13 +21,13 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.caching import cores
 from spatterlib.detection import Region, found_in
 from spatterlib.errors import VideoError
+from spatterlib.threads import cores, in_order, one_opencv_thread
 from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detections, Detector, Filter, Image, Video
 from spatterlib.video import Recording, clips, open_video
 
-__all__ = ["Batch", "Crop", "Source", "Work", "batches", "cut", "one_opencv_thread", "spread"]
+__all__ = ["Batch", "Crop", "Source", "Work", "batches", "cut", "spread"]
 
 Item = TypeVar("Item")
 
@@ -104,7 +103,7 @@ def batches(video: Video, span: range, work: Work, workers: int = 1) -> Iterator
             yield from _side_by_side(video, parts, work, max(workers, min(2 * workers, cores())))
             return
         with ThreadPoolExecutor(1) as pool:
-            yield from _in_order(pool, (partial(_batch, *item, work) for item in _clips(video, span, work)), 3)
+            yield from in_order(pool, (partial(_batch, *item, work) for item in _clips(video, span, work)), 3)
 
 
 def _side_by_side(video: Video, parts: Sequence[range], work: Work, threads: int) -> Iterator[Batch]:
@@ -138,19 +137,6 @@ def _fill(video: Video, part: range, work: Work, done: SimpleQueue[Batch | None]
                 return
     finally:
         done.put(None)
-
-
-@contextmanager
-def one_opencv_thread() -> Iterator[None]:
-    """Keep OpenCV from cutting small pictures up for threads of its own, which wait busily and take the cores."""
-    import cv2
-
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(threads)
 
 
 @dataclass(frozen=True)
@@ -219,7 +205,7 @@ def spread(
         In order.
     """
     jobs = (partial(_task, source, part, work, write and partial(write, n)) for n, part in enumerate(parts))
-    for done in _in_order(executor, jobs, 2 * _workers_of(executor) + 1):
+    for done in in_order(executor, jobs, 2 * _workers_of(executor) + 1):
         yield from done
 
 
@@ -280,28 +266,3 @@ def _frame_log(times: NDArray[np.float64], following: int, start: int, end: int)
     rows["time"] = times[following:end]
     rows["decoded"] = rows["number"] >= start
     return rows
-
-
-def _in_order(pool: Executor, jobs: Iterator[Callable[[], Item]], depth: int) -> Iterator[Item]:
-    """Results in the order of the jobs, at most `depth` under way; an error comes behind what was done before it."""
-    waiting: deque[Future[Item]] = deque()
-    error: Exception | None = None
-    try:
-        while True:
-            try:
-                job = next(jobs)
-            except StopIteration:
-                break
-            except Exception as caught:
-                error = caught
-                break
-            waiting.append(pool.submit(job))
-            if len(waiting) >= depth:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
-    if error:
-        raise error

@@ -25,11 +25,11 @@ from spatterlib.live.watcher import Plan, Summary, Watcher
 from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.camera import Camera
 from spatterlib.models import Run, load_model
-from spatterlib.pipeline import one_opencv_thread
 from spatterlib.plugins import identity
 from spatterlib.provenance import model_facts, versions
 from spatterlib.sightings import Look
 from spatterlib.stores import check_output, is_simulated
+from spatterlib.threads import one_opencv_thread
 from spatterlib.types import Detector, Filter
 
 __all__ = ["GAP", "Summary", "watch"]

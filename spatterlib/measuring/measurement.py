@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -27,11 +29,12 @@ from spatterlib.measuring.descriptors import describe, turned, windows
 from spatterlib.measuring.speeds import ESTIMATORS, measure_speeds
 from spatterlib.measuring.streaks import STREAK, Finder, find_streaks
 from spatterlib.stores import is_simulated, open_store
+from spatterlib.threads import cores, in_order, one_opencv_thread
 from spatterlib.types import Detections, Image, Store
 
 __all__ = ["Measured", "crop_streaks", "describe_by", "layer_rows", "measure_store", "streaks_path"]
 
-_BATCH = 256
+_BATCH = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,11 +173,10 @@ def measure_store(
         calibration.check(camera)
     finder, table = finder or Finder(), store.table
     parts = [np.empty(0, STREAK)]
-    for first in range(0, len(table), _BATCH):
-        rows = range(first, min(first + _BATCH, len(table)))
-        parts.append(crop_streaks(store.read(rows), table[rows.start : rows.stop], first, finder))
+    for stop, part in _streaks(store, table, finder):
+        parts.append(part)
         if progress:
-            progress(rows.stop, len(table))
+            progress(stop, len(table))
     found = measure_speeds(np.concatenate(parts), camera, calibration)
     about = {
         "finder": asdict(finder),
@@ -184,6 +186,19 @@ def measure_store(
         "simulated": is_simulated(store.attrs),
     }
     return Measured(found, len(table), camera, about)
+
+
+def _streaks(store: Store, table: Detections, finder: Finder) -> Iterator[tuple[int, NDArray[np.void]]]:
+    """Streaks of the store's crops, and how many of these were looked at; one thread reads."""
+
+    def look(crops: list[Image], first: int) -> tuple[int, NDArray[np.void]]:
+        stop = first + len(crops)
+        return stop, crop_streaks(crops, table[first:stop], first, finder)
+
+    starts = range(0, len(table), _BATCH)
+    jobs = (partial(look, store.read(range(first, min(first + _BATCH, len(table)))), first) for first in starts)
+    with one_opencv_thread(), ThreadPoolExecutor(cores()) as pool:
+        yield from in_order(pool, jobs, cores() + 1)
 
 
 def describe_by(

@@ -1,0 +1,57 @@
+"""Threads side by side: how many, in what order their results come, and OpenCV's own kept out of their way."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from typing import TypeVar
+
+__all__ = ["cores", "in_order", "one_opencv_thread"]
+
+Item = TypeVar("Item")
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_order(pool: Executor, jobs: Iterator[Callable[[], Item]], depth: int) -> Iterator[Item]:
+    """Results in the order of the jobs, at most `depth` under way; an error comes behind what was done before it."""
+    waiting: deque[Future[Item]] = deque()
+    error: Exception | None = None
+    try:
+        while True:
+            try:
+                job = next(jobs)
+            except StopIteration:
+                break
+            except Exception as caught:
+                error = caught
+                break
+            waiting.append(pool.submit(job))
+            if len(waiting) >= depth:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+    if error:
+        raise error
+
+
+@contextmanager
+def one_opencv_thread() -> Iterator[None]:
+    """Keep OpenCV from cutting small pictures up for threads of its own, which wait busily and take the cores."""
+    import cv2
+
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
