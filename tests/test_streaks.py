@@ -112,6 +112,29 @@ def test_crossing_streaks_are_two() -> None:
     assert sorted(np.round(found["length"] / 60).tolist()) == [1, 1]
 
 
+def test_a_streak_parted_by_a_dark_stretch_is_one() -> None:
+    path = path_of((25, 50), 10, 60, 0.0)
+    found = find_streaks(drawn([path[:280], path[340:]]))
+    assert len(found) == 1
+    assert found["length"][0] == pytest.approx(60, abs=2)
+
+
+def test_streaks_one_behind_the_other_of_another_direction_or_brightness_stay_two() -> None:
+    path = path_of((25, 50), 10, 60, 0.0)
+    bent = path_of((float(path[340, 0]), float(path[340, 1])), 45, 26, 0.0)
+    assert len(find_streaks(drawn([path[:280], bent]))) == 2
+    dim = np.maximum(drawn([path[:280]], level=170), drawn([path[340:]], level=50))
+    assert len(find_streaks(dim)) == 2
+
+
+def test_what_is_faint_must_be_long() -> None:
+    crop = drawn([path_of((20, 25), 0, 40, 0.0), path_of((20, 60), 0, 6, 0.0)], level=45)
+    assert len(find_streaks(crop, Finder(sure=0))) == 2
+    found = find_streaks(crop, Finder(sure=120))
+    assert len(found) == 1
+    assert found["length"][0] > 30
+
+
 def test_a_streak_at_the_border_says_so() -> None:
     found = find_streaks(drawn([path_of((60, 45), 0, 80, 0)]))
     assert len(found) == 1

@@ -16,29 +16,30 @@ from spatterlib.types import Image
 Floats = NDArray[np.float64]
 Plane = NDArray[np.float32]
 
-_HISTORY = 4
+_HISTORY = 6
 # A line that runs beside a stronger one this far is the same line.
 _BESIDE = 3
 # Largest ratio of the second derivatives along and across at a seed.
 _ROUND = 0.4
+_STEEPEST = 2 / (1 - _ROUND) + 1e-3
 # A line ends where its ridge falls below this share of what it was over the last few px.
-_DROP = 0.25
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _at(plane: Plane, x: float, y: float) -> float:
-    """Value between pixels; the caller keeps `x`, `y` inside."""
-    j, i = int(x), int(y)
-    a, b = x - j, y - i
-    upper = plane[i, j] * (1 - a) + plane[i, j + 1] * a
-    lower = plane[i + 1, j] * (1 - a) + plane[i + 1, j + 1] * a
-    return float(upper * (1 - b) + lower * b)
+_DROP = 0.35
+# And where it rises above so many times that: there it came upon another.
+_LEAP = 2.5
+# A line of which more than this share lies on stronger ones, whatever their direction, is one of them once more.
+_TAKEN = 0.3
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _across(xx: Plane, xy: Plane, yy: Plane, x: float, y: float, c: float, s: float) -> float:
-    """Ridge measure at a point, across the direction ``(c, s)``."""
-    return -(s * s * _at(xx, x, y) - 2 * s * c * _at(xy, x, y) + c * c * _at(yy, x, y))
+    """Ridge measure between pixels, across the direction ``(c, s)``; the caller keeps `x`, `y` inside."""
+    j, i = int(x), int(y)
+    a, b = x - j, y - i
+    p, q, r, t = (1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b
+    along_x = p * xx[i, j] + q * xx[i, j + 1] + r * xx[i + 1, j] + t * xx[i + 1, j + 1]
+    mixed = p * xy[i, j] + q * xy[i, j + 1] + r * xy[i + 1, j] + t * xy[i + 1, j + 1]
+    along_y = p * yy[i, j] + q * yy[i, j + 1] + r * yy[i + 1, j] + t * yy[i + 1, j + 1]
+    return -float(s * s * along_x - 2 * s * c * mixed + c * c * along_y)
 
 
 @njit(cache=True, nogil=True)
@@ -68,6 +69,9 @@ def seeds(xx: Plane, xy: Plane, yy: Plane, noise: Plane, least: float, zone: Ima
     for i in range(2, height - 2):
         for j in range(2, width - 2):
             if zone[i, j]:
+                continue
+            # `value` below is at most `_STEEPEST` times this, else it is round: most pixels need no root.
+            if -0.5 * (xx[i, j] + yy[i, j]) * _STEEPEST < least * noise[i, j]:
                 continue
             half, other = 0.5 * (xx[i, j] - yy[i, j]), xy[i, j]
             root = np.sqrt(half * half + other * other)
@@ -146,7 +150,8 @@ def _follow(
         row = out[count]
         row[0], row[1], row[2] = x, y, best
         count += 1
-        weak = weak + 1 if best < max(least * noise[i, j], _DROP * usual) else 0
+        faint = best < max(least * noise[i, j], _DROP * usual)
+        weak = weak + 1 if faint or (usual > 0.0 and best > _LEAP * usual) else 0
         usual = best if usual == 0.0 else usual + 0.2 * (best - usual) * (weak == 0)
         beside = beside + 1 if _owned(owner, bearing, x, y, angle) >= 0 else 0
         if weak > gap:
@@ -162,6 +167,17 @@ def _follow(
             turn = (toward - angle + np.pi) % (2 * np.pi) - np.pi
             angle += 0.5 * min(max(turn, -0.6), 0.6)
     return good, why
+
+
+@njit(cache=True, nogil=True)
+def _worth(points: Floats, noise: Plane, owner: NDArray[np.int32]) -> tuple[float, int]:
+    """Sum of the ridge over the noise, and how many of the points lie on lines found before."""
+    strength, taken = 0.0, 0
+    for k in range(points.shape[0]):
+        i, j = int(points[k, 1] + 0.5), int(points[k, 0] + 0.5)
+        strength += points[k, 2] / noise[i, j]
+        taken += owner[i, j] >= 0
+    return strength, taken
 
 
 @njit(cache=True, nogil=True)
@@ -222,12 +238,9 @@ def trace(
             xx, xy, yy, noise, least, gap, zone, owner, bearing, x, y, angle + np.pi, back
         )  # fmt: skip
         total = ahead + behind
-        strength = 0.0
-        for k in range(ahead):
-            strength += forth[k, 2] / noise[int(forth[k, 1] + 0.5), int(forth[k, 0] + 0.5)]
-        for k in range(behind):
-            strength += back[k, 2] / noise[int(back[k, 1] + 0.5), int(back[k, 0] + 0.5)]
-        if strength < total * mean:
+        strength, taken = _worth(forth[:ahead], noise, owner)
+        more, also = _worth(back[:behind], noise, owner)
+        if strength + more < total * mean or taken + also > _TAKEN * total:
             continue
         if total < shortest or used + total + 1 > points.shape[0] or count == lines.shape[0]:
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ _SATURATED = 225
 # Grey levels, below which a wide bright place is no melt pool.
 _DIMMEST = 60
 # Texture of the lit bed, as a share of its light.
-_TEXTURE = 0.05
+_TEXTURE = 0.04
 # Px, root mean square by which the points of a streak may lie off its curve.
 _CROOKED = 0.9
 # How much bluer than what is beside it a streak may be, as a share of its rise.
@@ -65,6 +66,8 @@ _MARGIN = 2
 _LEAST_NOISE = 0.7
 # Px, over which noise is averaged.
 _AROUND = 25
+# Mean amount of a normal deviate over its median.
+_USUAL = 1.18
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ class Finder:
         Px, shorter streaks are dropped.
     least_snr : float
         Streaks whose mean rise over the noise is lower are dropped.
+    sure : float
+        Likewise that times the root of the length in px: what is faint must be long.
 
     Raises
     ------
@@ -93,12 +98,13 @@ class Finder:
     """
 
     sigma: float = 0.8
-    seed: float = 13.0
+    seed: float = 15.0
     follow: float = 8.0
     mean: float = 9.0
     gap: int = 1
     shortest: float = 4.0
     least_snr: float = 3.0
+    sure: float = 35.0
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.sigma <= 5:
@@ -146,9 +152,9 @@ def find_streaks(crop: Image, finder: Finder | None = None) -> NDArray[np.void]:
     lines = _lines(luma, _tint(crop), zone, noise, finder)
     # What is bluer than what is beside it is the lit bed, not hot metal.
     hot = (lines[0][:, 14] <= _CROOKED) & (lines[0][:, 16] >= -_BLUE * lines[0][:, 9])
-    levels = np.sort(noise[::4, ::4], axis=None)
-    found = _rows(lines[0][hot], lines[1][hot], float(levels[len(levels) // 5]))
-    found = found[(found["snr"] >= finder.least_snr) & (found["length"] >= 0.5 * finder.shortest)]
+    found = _rows(lines[0][hot], lines[1][hot], _quantile(noise[::4, ::4], 0.2))
+    sure = found["snr"] * np.sqrt(found["length"]) >= finder.sure
+    found = found[sure & (found["snr"] >= finder.least_snr) & (found["length"] >= 0.5 * finder.shortest)]
     return _directed(found, wide)
 
 
@@ -210,10 +216,16 @@ def _noise(luma: NDArray[np.float32], wide: NDArray[np.float32]) -> NDArray[np.f
 
     mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
     second = np.abs(cv2.filter2D(luma, cv2.CV_32F, mask, borderType=cv2.BORDER_REFLECT_101))
-    whole = max(float(second.mean()), _LEAST_NOISE)
-    local = cv2.blur(np.minimum(second, 2.5 * whole), (_AROUND, _AROUND)) * np.float32(np.sqrt(np.pi / 2))
+    whole = max(_USUAL * _quantile(second[::4, ::4], 0.5), _LEAST_NOISE)
+    local = cv2.blur(np.minimum(second, 2.0 * whole), (_AROUND, _AROUND)) * np.float32(np.sqrt(np.pi / 2))
     ground = cv2.blur(wide, (7, 7)) * np.float32(_TEXTURE)
     return np.asarray(np.maximum(cv2.magnitude(local, ground), _LEAST_NOISE), np.float32)
+
+
+def _quantile(values: NDArray[np.float32], share: float) -> float:
+    """One of the values: a share of all is below it."""
+    order = np.sort(values, axis=None)
+    return float(order[int(share * len(order))])
 
 
 def _lines(
@@ -221,6 +233,7 @@ def _lines(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """``(n, FIELDS)`` of the lines, and the bits of their two ends."""
     from spatterlib.kernels.lines import FIELDS, describe
+    from spatterlib.kernels.pieces import join_pieces
     from spatterlib.kernels.ridges import seeds, trace
 
     xx, xy, yy = _derivatives(luma, finder.sigma)
@@ -233,15 +246,18 @@ def _lines(
     count = trace(
         xx, xy, yy, level, zone, starts, finder.follow, finder.mean, finder.gap, finder.shortest, points, lines
     )
+    lines = lines[:count]
+    points = points[: lines[-1, 1] if count else 0]
+    joined, whole = np.empty_like(points), np.empty_like(lines)
+    count = join_pieces(points, lines, joined, whole)
     found = np.empty((count, FIELDS))
-    describe(luma, tint, points, lines[:count], 3.5 * finder.sigma, found)
-    return found, lines[:count, 2:]
+    describe(luma, tint, joined, whole[:count], 3.5 * finder.sigma, found)
+    return found, whole[:count, 2:]
 
 
-def _derivatives(luma: NDArray[np.float32], sigma: float) -> tuple[NDArray[np.float32], ...]:
-    """Second derivatives of the picture smoothed by a Gaussian: along x, mixed, along y."""
-    import cv2
-
+@lru_cache(maxsize=8)
+def _taps(sigma: float) -> tuple[NDArray[np.float64], ...]:
+    """A Gaussian and its first two derivatives, exact for parabolas."""
     half = int(np.ceil(3.5 * sigma))
     t = np.arange(-half, half + 1)
     smooth = np.exp(-(t**2) / (2 * sigma**2))
@@ -251,6 +267,14 @@ def _derivatives(luma: NDArray[np.float32], sigma: float) -> tuple[NDArray[np.fl
     bend = (t**2 / sigma**4 - 1 / sigma**2) * smooth
     bend -= bend.mean()
     bend /= (bend * t**2).sum() / 2
+    return smooth, slope, bend
+
+
+def _derivatives(luma: NDArray[np.float32], sigma: float) -> tuple[NDArray[np.float32], ...]:
+    """Second derivatives of the picture smoothed by a Gaussian: along x, mixed, along y."""
+    import cv2
+
+    smooth, slope, bend = _taps(sigma)
     return tuple(
         np.asarray(cv2.sepFilter2D(luma, cv2.CV_32F, a, b, borderType=cv2.BORDER_REPLICATE), np.float32)
         for a, b in ((bend, smooth), (slope, slope), (smooth, bend))
@@ -282,7 +306,7 @@ def _directed(rows: NDArray[np.void], wide: NDArray[np.float32]) -> NDArray[np.v
         far = (rows["end_x"] - source[0]) ** 2 + (rows["end_y"] - source[1]) ** 2
         turn = far < near
     for a, b in (("start_x", "end_x"), ("start_y", "end_y"), ("first_brightness", "last_brightness")):
-        rows[a][turn], rows[b][turn] = rows[b][turn], rows[a][turn]
+        rows[a], rows[b] = np.where(turn, rows[b], rows[a]), np.where(turn, rows[a], rows[b])
     rows["curvature"][turn] *= -1
     rows["angle"] = np.rad2deg(np.arctan2(rows["start_y"] - rows["end_y"], rows["end_x"] - rows["start_x"])) % 360
     return rows
