@@ -126,15 +126,15 @@ def crop_streaks(crops: list[Image], table: Detections, first: int, finder: Find
     ndarray
         ``(m,)`` `STREAK`, speeds NaN.
     """
-    parts = []
-    for index, (crop, row) in enumerate(zip(crops, table, strict=True)):
-        found = find_streaks(crop, finder)
-        found["row"] = first + index
-        for name in ("start", "end", "source"):
-            found[f"{name}_x"] += row["x"]
-            found[f"{name}_y"] += row["y"]
-        parts.append(found)
-    return np.concatenate(parts) if parts else np.empty(0, STREAK)
+    parts = [find_streaks(crop, finder) for crop in crops]
+    # The type named, since NumPy otherwise works it out anew, field by field, at each part.
+    found = np.concatenate([np.empty(0, STREAK), *parts], dtype=STREAK, casting="no")
+    own = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    found["row"] = first + own
+    for name in ("start", "end", "source"):
+        found[f"{name}_x"] += table["x"][own]
+        found[f"{name}_y"] += table["y"][own]
+    return found
 
 
 def measure_store(
@@ -177,7 +177,7 @@ def measure_store(
         parts.append(part)
         if progress:
             progress(stop, len(table))
-    found = measure_speeds(np.concatenate(parts), camera, calibration)
+    found = measure_speeds(np.concatenate(parts, dtype=STREAK, casting="no"), camera, calibration)
     about = {
         "finder": asdict(finder),
         "estimators": list(ESTIMATORS),

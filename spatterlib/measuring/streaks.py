@@ -314,10 +314,8 @@ def _directed(rows: NDArray[np.void], wide: NDArray[np.float32]) -> NDArray[np.v
 
 def _source(wide: NDArray[np.float32]) -> tuple[float, float] | None:
     """Px, middle of the brightest place that is wider than a streak."""
-    import cv2
-
     top = float(wide.max())
     if top < _DIMMEST:
         return None
-    moments = cv2.moments((wide >= 0.9 * top).astype(np.uint8), binaryImage=True)
-    return moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]
+    y, x = np.divmod(np.flatnonzero(wide >= np.float32(0.9 * top)), wide.shape[1])
+    return float(x.mean()), float(y.mean())
