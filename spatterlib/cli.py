@@ -140,6 +140,8 @@ def _montage(path: str, rows: slice, columns: int) -> tuple[Any, str, str]:
 
     with open_store(path) as store:
         chosen = range(len(store))[rows]
+        if not chosen:
+            raise ParameterError(f"{path} has {len(store)} crops, and --rows chooses none of them")
         said = f"{len(chosen)} of {len(store)} crops" + ", simulated" * is_simulated(store.attrs)
         return montage(store.read(chosen), columns=columns), said, "crops"
 

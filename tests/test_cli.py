@@ -124,6 +124,7 @@ def test_show_makes_a_montage_and_an_annotated_frame(stack: Path) -> None:
     assert montage.shape[1] == 384  # type: ignore[union-attr]
     assert 256 < montage.shape[0] < 300, "two lines of crops, and one of text"  # type: ignore[union-attr]
     assert montage.max() > 200  # type: ignore[union-attr]
+    assert "crops, and --rows chooses none of them" in refused(spatterlib("show", out, "--rows", "900:"))
     done = spatterlib("show", stack, "--frame", "5", cwd=stack.parent)
     frame = cv2.imread(str(stack.parent / done.stdout.strip()))
     drawn = np.argwhere((frame == (255, 200, 0)).all(axis=2))  # type: ignore[union-attr]
