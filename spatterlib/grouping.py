@@ -39,6 +39,8 @@ around all its boxes, its largest area (px²) and peak, and the number of detect
 _SHORTEST_PAUSE = 1.0
 # A recoating pause stands out from the pauses within a layer by at least this factor.
 _LEAST_RATIO = 2.0
+# One pause of no kind in so many layers is let pass.
+_LAYERS_PER_STRANGE = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,19 +134,24 @@ def _auto_gap(pauses: NDArray[np.float64]) -> tuple[float, str]:
 
     Each step in the sorted pauses is a candidate if the pauses above it are long enough for a recoater, at
     least twice as long as those below, and longer than chance allows if spatter within a layer comes at
-    random (exponential pauses: the longest of N is improbable beyond ``mean * ln(N / 0.01)``). Among the
-    candidates the step that is wide (on a logarithmic scale) and has many pauses above wins, so that one
-    long stop of the machine does not outvote the recoating.
+    random (exponential pauses: the longest of N is improbable beyond ``mean * ln(N / 0.01)``). The longer a
+    build, the stranger its strangest pause: in one of a hundred layers one may lie between those below and those
+    above. Among the candidates the step that is wide (on a logarithmic scale) and has many pauses above wins, so
+    that one long stop of the machine does not outvote the recoating; the gap is its widest part.
     """
     sorted_ = np.sort(pauses)
     below, above = sorted_[:-1], sorted_[1:]
     counts = np.arange(1, len(sorted_))
     by_chance = np.cumsum(below) / counts * np.log(counts / 0.01)
-    usable = (above >= _SHORTEST_PAUSE) & (above >= _LEAST_RATIO * below) & (above > by_chance)
+    strange = (len(sorted_) - counts) // _LAYERS_PER_STRANGE
+    usual = sorted_[np.maximum(counts - 1 - strange, 0)]
+    usable = (above >= _SHORTEST_PAUSE) & (above >= _LEAST_RATIO * usual) & (above > by_chance)
     if not usable.any():
         return float("inf"), f"one layer: the {len(pauses)} pauses between spatter have one mode only"
-    score = np.where(usable, np.log(above / below) * np.log1p(len(sorted_) - counts), -np.inf)
+    score = np.where(usable, np.log(above / usual) * np.log1p(len(sorted_) - counts), -np.inf)
     best = int(np.argmax(score))
+    lowest = max(best - int(strange[best]), 0)
+    best = lowest + int(np.argmax(np.log(above / below)[lowest : best + 1]))
     gap = float(np.sqrt(below[best] * above[best]))
     count = len(sorted_) - 1 - best
     longer = f"{count} pauses from {above[best]:.3g} s on" if count > 1 else f"one pause of {above[best]:.3g} s"

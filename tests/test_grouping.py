@@ -26,6 +26,17 @@ def build(seed: int, fps: float, layers: int, scan: float, pause: float, share: 
     return np.concatenate(times)
 
 
+def test_a_few_strange_pauses_do_not_make_a_long_build_one_layer() -> None:
+    """Without spatter for half as long as the recoater takes, in 9 of 1,000 layers and by chance in two more."""
+    times = build(3, fps=25, layers=1000, scan=6, pause=2)
+    starts = 3 + 8.0 * np.arange(50, 950, 100)
+    strange = times[~((times[:, None] > starts) & (times[:, None] < starts + 0.9)).any(axis=1)]
+    within = np.diff(strange)[np.diff(strange) < 1.7]
+    assert within.max() > 1
+    assert 9 <= (within > 0.9).sum() < 15
+    assert len(sp.layers(times)) == len(sp.layers(strange)) == 1000
+
+
 @pytest.mark.parametrize("fps", [10, 25, 30, 60])
 def test_twenty_layers_with_twenty_seconds_of_recoating_are_twenty(fps: float) -> None:
     found = sp.layers(build(1, fps, layers=20, scan=30, pause=20))
