@@ -191,6 +191,15 @@ def test_builds_without_a_fault_run_as_long_as_stated(phi: float) -> None:
     assert first.mean(0) == pytest.approx([arl] * 3, rel=0.1)
 
 
+def test_charts_that_alarm_together_have_the_stated_run_length_together() -> None:
+    """Other builds than those that the limits are of; few reference layers, since these make builds most unequal."""
+    terms, correlation = angle_terms(ANGLES[:40]), np.full((6, 6), 0.6) + 0.4 * np.eye(6)
+    bounds = limits(terms, np.zeros(6), correlation, arl=60, builds=4000)
+    runs = simulate_runs(terms, np.zeros(6), correlation, arl=60, builds=4000, seed=9)
+    together = np.min([runs.lengths(name, bounds[name]) for name in ("ewma", "t2")], axis=0)
+    assert together.mean() == pytest.approx(60, abs=3 * together.std() / np.sqrt(len(together)))
+
+
 def test_charts_that_alarm_together_get_wider_limits() -> None:
     terms = np.ones((100, 1))
     both = limits(terms, np.zeros(2), np.eye(2), arl=50, alarms=("ewma", "t2"), builds=400)
