@@ -278,8 +278,8 @@ def limits(
         raise ParameterError(f"alarms must name charts of {', '.join(CHARTS)}, got {', '.join(unknown) or 'none'}")
     if not 20 <= arl <= 1e5:
         raise ParameterError(f"the run length must be from 20 to 100000 layers, got {arl:g}")
-    # Builds differ, some have limits too narrow for all their charts at once: together these alarm sooner than charts of
-    # one build that alarm at random, so each needs more than its share.
+    # Builds are unequal, and limits that are too narrow for one chart of a build are so for its others: together they
+    # alarm sooner than charts that know nothing of each other, so each needs more than its share.
     most = _MORE * arl * len(alarms)
     tops = _ceilings(most, len(phi), len(terms))
     run = partial(simulate_runs, terms, phi, correlation, arl=arl, weight=weight, slack=slack)
