@@ -281,7 +281,7 @@ def cost_table(calibration: Calibration) -> str:
 
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "low.mp4"
-        sp.simulate(video, gas_flow="low", seconds=30, seed=9)
+        sp.simulate(video, gas_flow="low", seconds=120, seed=9)
         without, extra = [], []
         for _ in range(5):
             begin = now()

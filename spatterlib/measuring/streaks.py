@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -144,18 +145,18 @@ def find_streaks(crop: Image, finder: Finder | None = None) -> NDArray[np.void]:
     (1, True)
     """
     finder = finder or Finder()
-    luma = _luma(crop)
-    if min(luma.shape) < 8:
+    grey = _grey(crop)
+    if min(grey.shape) < 8:
         return np.empty(0, STREAK)
-    wide = _wide(luma)
-    noise, zone = _noise(luma, wide), _zone(wide)
+    luma, opened = grey.astype(np.float32), _wide(grey)
+    noise, zone = _noise(luma, opened), _zone(opened)
     lines = _lines(luma, _tint(crop), zone, noise, finder)
     # What is bluer than what is beside it is the lit bed, not hot metal.
     hot = (lines[0][:, 14] <= _CROOKED) & (lines[0][:, 16] >= -_BLUE * lines[0][:, 9])
     found = _rows(lines[0][hot], lines[1][hot], _quantile(noise[::4, ::4], 0.2))
     sure = found["snr"] * np.sqrt(found["length"]) >= finder.sure
     found = found[sure & (found["snr"] >= finder.least_snr) & (found["length"] >= 0.5 * finder.shortest)]
-    return _directed(found, wide)
+    return _directed(found, opened)
 
 
 def saturated_zone(luma: NDArray[Any]) -> Image:
@@ -174,39 +175,43 @@ def saturated_zone(luma: NDArray[Any]) -> Image:
     return _zone(_wide(np.asarray(luma, np.float32)))
 
 
-def _wide(luma: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The picture without what is narrower than 5 px: an opening."""
+def _wide(luma: NDArray[Any]) -> NDArray[Any]:
+    """The picture without what is narrower than 5 px: an opening; of bytes it takes half the time."""
     import cv2
 
-    return np.asarray(cv2.morphologyEx(luma, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)), np.float32)
+    return np.asarray(cv2.morphologyEx(luma, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)), luma.dtype)
 
 
-def _zone(wide: NDArray[np.float32]) -> Image:
+def _zone(wide: NDArray[Any]) -> Image:
     import cv2
 
-    core = (wide >= np.clip(0.6 * wide.max(), _DIMMEST, _SATURATED)).astype(np.uint8)
+    level = np.clip(np.float32(0.6) * np.float32(wide.max()), _DIMMEST, _SATURATED)
+    core = (wide >= (math.ceil(level) if wide.dtype == np.uint8 else level)).view(np.uint8)
     size = 2 * _MARGIN + 1
     return np.asarray(cv2.dilate(core, np.ones((size, size), np.uint8)), np.uint8)
 
 
-def _luma(crop: Image) -> NDArray[np.float32]:
+def _grey(crop: Image) -> Image:
     if crop.dtype != np.uint8 or crop.ndim not in (2, 3):
         raise ContractError(f"find_streaks expects a uint8 crop (h, w, 3) or (h, w), got {crop.dtype} {crop.shape}")
     if crop.ndim == 2:
-        return crop.astype(np.float32)
+        return np.ascontiguousarray(crop)
     import cv2
 
-    return np.asarray(cv2.cvtColor(np.ascontiguousarray(crop), cv2.COLOR_RGB2GRAY), np.float32)
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(crop), cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def _tint(crop: Image) -> NDArray[np.float32]:
     """Red less blue."""
     if crop.ndim == 2:
         return np.zeros(crop.shape, np.float32)
-    return crop[..., 0].astype(np.float32) - crop[..., 2]
+    import cv2
+
+    red, blue = cv2.extractChannel(crop, 0), cv2.extractChannel(crop, 2)
+    return np.asarray(cv2.subtract(red, blue, dtype=cv2.CV_32F), np.float32)
 
 
-def _noise(luma: NDArray[np.float32], wide: NDArray[np.float32]) -> NDArray[np.float32]:
+def _noise(luma: NDArray[np.float32], wide: Image) -> NDArray[np.float32]:
     """``(h, w)`` grey levels, standard deviation of noise and texture around each px, streaks left out.
 
     Second differences as of Immerkaer (1996), Comput. Vis. Image Underst. 64, 300; large ones are clipped, so that
@@ -215,11 +220,16 @@ def _noise(luma: NDArray[np.float32], wide: NDArray[np.float32]) -> NDArray[np.f
     import cv2
 
     mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
-    second = np.abs(cv2.filter2D(luma, cv2.CV_32F, mask, borderType=cv2.BORDER_REFLECT_101))
+    second = np.asarray(cv2.filter2D(luma, cv2.CV_32F, mask, borderType=cv2.BORDER_REFLECT_101), np.float32)
+    np.abs(second, out=second)
     whole = max(_USUAL * _quantile(second[::4, ::4], 0.5), _LEAST_NOISE)
-    local = cv2.blur(np.minimum(second, 2.0 * whole), (_AROUND, _AROUND)) * np.float32(np.sqrt(np.pi / 2))
-    ground = cv2.blur(wide, (7, 7)) * np.float32(_TEXTURE)
-    return np.asarray(np.maximum(cv2.magnitude(local, ground), _LEAST_NOISE), np.float32)
+    np.minimum(second, 2.0 * whole, out=second)
+    local = np.asarray(cv2.blur(second, (_AROUND, _AROUND)), np.float32)
+    ground = np.asarray(cv2.boxFilter(wide, cv2.CV_32F, (7, 7)), np.float32)
+    np.multiply(local, np.float32(np.sqrt(np.pi / 2)), out=local)
+    np.multiply(ground, np.float32(_TEXTURE), out=ground)
+    found = np.asarray(cv2.magnitude(local, ground), np.float32)
+    return np.maximum(found, np.float32(_LEAST_NOISE), out=found)
 
 
 def _quantile(values: NDArray[np.float32], share: float) -> float:
@@ -295,7 +305,7 @@ def _rows(lines: NDArray[np.float64], ends: NDArray[np.int64], noise: float) -> 
     return rows
 
 
-def _directed(rows: NDArray[np.void], wide: NDArray[np.float32]) -> NDArray[np.void]:
+def _directed(rows: NDArray[np.void], wide: Image) -> NDArray[np.void]:
     """Turn streaks so that they begin at the end nearer to the source, the brighter end where there is none."""
     source = _source(wide)
     if source is None:
@@ -312,10 +322,10 @@ def _directed(rows: NDArray[np.void], wide: NDArray[np.float32]) -> NDArray[np.v
     return rows
 
 
-def _source(wide: NDArray[np.float32]) -> tuple[float, float] | None:
+def _source(wide: Image) -> tuple[float, float] | None:
     """Px, middle of the brightest place that is wider than a streak."""
-    top = float(wide.max())
+    top = int(wide.max())
     if top < _DIMMEST:
         return None
-    y, x = np.divmod(np.flatnonzero(wide >= np.float32(0.9 * top)), wide.shape[1])
+    y, x = np.divmod(np.flatnonzero(wide >= math.ceil(np.float32(0.9 * top))), wide.shape[1])
     return float(x.mean()), float(y.mean())
