@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from spatterlib.crops import decode
 from spatterlib.errors import StoreError
 from spatterlib.learning import Preprocessing
-from spatterlib.threads import cores, in_order
+from spatterlib.threads import on_every_core
 from spatterlib.types import Image, Store
 
 __all__ = ["BATCH", "FEATURES", "Batch", "allocate", "decoded"]
@@ -67,7 +66,6 @@ def decoded(
     store: Store, rows: NDArray[np.int64], preprocessing: Preprocessing, digest: Any
 ) -> Iterator[tuple[slice, Batch]]:
     """Batches of crops in order: one thread reads, as many decode as there are cores."""
-    threads = cores()
 
     def jobs() -> Iterator[Callable[[], tuple[slice, Batch]]]:
         for start in range(0, len(rows), BATCH):
@@ -77,8 +75,7 @@ def decoded(
             digest.update(b"".join(encoded))
             yield partial(_decode_batch, part, encoded, preprocessing)
 
-    with ThreadPoolExecutor(threads) as pool:
-        yield from in_order(pool, jobs(), threads + 2)
+    yield from on_every_core(jobs())
 
 
 def _decode_batch(part: slice, encoded: Sequence[bytes], preprocessing: Preprocessing) -> tuple[slice, Batch]:

@@ -151,21 +151,20 @@ def _annotated(path: str, frame: int, options: dict[str, Any]) -> tuple[Any, str
     from spatterlib.stores import is_simulated
     from spatterlib.video import open_video
 
-    with open_video(path) as video:
+    with open_video(path, fps=options.get("fps")) as video:
         said = f"frame {frame}" + ", simulated" * is_simulated({"video": video.identity()})
-    clip, found = _look(path, frame, options)
+        clip, found = _look(video, path, frame, options)
     whole = (0, 0, *clip.pictures[-1].shape[::-1])
     return annotate(clip.pictures[-1].rgb(whole), found), said, f"frame{frame}"
 
 
-def _look(path: str, frame: int, options: dict[str, Any]) -> Any:
+def _look(video: Any, path: str, frame: int, options: dict[str, Any]) -> Any:
     """The frame and what is found in it; says how much that is, and which filter dropped the rest."""
     from spatterlib.detection import DETECTOR, FILTERS, detect, kept_by, plugins_of
     from spatterlib.plugins import identity
 
     detector, filters = plugins_of(options.get("detector", DETECTOR), options.get("filters", FILTERS))
-    chosen = {key: options[key] for key in ("roi", "fps") if key in options}
-    for clip, found in detect(path, detector, filters=[], **chosen, start=frame, stop=frame + 1):
+    for clip, found in detect(video, detector, filters=[], roi=options.get("roi"), start=frame, stop=frame + 1):
         said = f"frame {frame}: {len(found)} found"
         for filter_ in filters:
             before, found = len(found), kept_by(filter_, found, clip)

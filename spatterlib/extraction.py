@@ -21,7 +21,7 @@ from spatterlib.detection import DETECTOR, FILTERS, Position, Region, frame_span
 from spatterlib.errors import ParameterError, VideoError
 from spatterlib.grouping import layers
 from spatterlib.pipeline import Batch, Crop, Source, Work, batches, cut, spread
-from spatterlib.plugins import foreign_versions, identity
+from spatterlib.plugins import identity, versions_of
 from spatterlib.resuming import begun, is_begun
 from spatterlib.stores import check_output, create_store
 from spatterlib.terminal import told
@@ -324,8 +324,6 @@ def _attrs(
     quality: int,
 ) -> dict[str, Any]:
     """What the store was made from: enough to make it again."""
-    from importlib.metadata import version
-
     packages = ("spatterlib", "numpy", "opencv-python-headless", "av")
     return {
         "video": video.identity(),
@@ -335,8 +333,7 @@ def _attrs(
         "stop": span.stop,
         "roi": list(region(video, roi)) if roi else None,
         "crops": {"format": crop_format} | ({"quality": quality} if crop_format == "jpeg" else {}),
-        "versions": {package: version(package) for package in packages}
-        | foreign_versions(detector=[detector], filter=filters),
+        "versions": versions_of(packages, detector=[detector], filter=filters),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "state": "running",
         "complete": False,

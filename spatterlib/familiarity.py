@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,8 +100,8 @@ class Familiar:
         return cls.parsed(file.read_bytes(), str(file)) if file.is_file() else None
 
     @classmethod
-    def parsed(cls, text: str | bytes, name: str) -> Self:
-        """From the JSON of a file of that name.
+    def parsed(cls, known: bytes | Mapping[str, Any], name: str) -> Self:
+        """From the JSON, or what it says, of a file of that name.
 
         Raises
         ------
@@ -108,7 +109,7 @@ class Familiar:
             If it is damaged.
         """
         try:
-            facts = json.loads(text)
+            facts = json.loads(known) if isinstance(known, bytes) else known
             mean, whitening = (np.array(facts[part], np.float64) for part in ("mean", "whitening"))
             if mean.ndim != 1 or whitening.shape != (len(mean),) * 2:
                 raise ValueError(f"a mean of shape {mean.shape} and a whitening of shape {whitening.shape}")

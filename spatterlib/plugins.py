@@ -381,6 +381,13 @@ def describe(kind: str, plugin: Any) -> str:
     return f"{kind} {id_!r}" + (f" ({source})" if source else "")
 
 
+def versions_of(packages: Sequence[str], **plugins: Sequence[Any]) -> dict[str, str]:
+    """Of installed packages, and of the distributions of others that plugin objects come from."""
+    from importlib.metadata import version
+
+    return {package: version(package) for package in packages} | foreign_versions(**plugins)
+
+
 def foreign_versions(**plugins: Sequence[Any]) -> dict[str, str]:
     """Versions of the distributions of others that plugin objects come from, such as ``detector=[...]``.
 

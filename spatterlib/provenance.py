@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from spatterlib.models import Run
-from spatterlib.plugins import foreign_versions
+from spatterlib.plugins import versions_of
 
 __all__ = ["code_digest", "model_digest", "model_facts", "versions"]
 
@@ -58,7 +58,4 @@ def code_digest() -> str:
 
 def versions(**plugins: Sequence[Any]) -> dict[str, str]:
     """Of the packages that a verdict depends on, and of those that its plugins come from: ``detector=[...]``."""
-    from importlib.metadata import version
-
-    packages = ("spatterlib", "numpy", "numba", "opencv-python-headless", "av")
-    return {name: version(name) for name in packages} | foreign_versions(**plugins)
+    return versions_of(("spatterlib", "numpy", "numba", "opencv-python-headless", "av"), **plugins)

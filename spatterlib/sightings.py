@@ -6,7 +6,6 @@ encoded and decoded as in a store.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -57,11 +56,7 @@ class Look:
 
     def __call__(self, crop: Image) -> Seen:
         """Of ``(h, w, 3)`` uint8 RGB."""
-        return self.read(self.encode(crop))
-
-    def encode(self, crop: Image) -> bytes:
-        """Of ``(h, w, 3)`` uint8 RGB: what a store would keep."""
-        return encode(crop, self.format, self.quality)
+        return self.read(encode(crop, self.format, self.quality))
 
     def read(self, encoded: bytes) -> Seen:
         """Of an encoded crop."""
@@ -98,7 +93,7 @@ class Scorer:
         if os.path.isdir(run.path):  # noqa: PTH112
             familiar = Familiar.load(run.path)
         else:
-            familiar = Familiar.parsed(json.dumps(kept), run.path) if kept else None
+            familiar = Familiar.parsed(kept, run.path) if kept else None
         return cls(run, familiar, int((run.facts.get("options") or {}).get("black", 40)))
 
     def __call__(self, seen: Sequence[Seen]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:

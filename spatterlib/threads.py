@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-__all__ = ["cores", "in_order", "one_opencv_thread"]
+__all__ = ["cores", "in_order", "on_every_core", "one_opencv_thread"]
 
 Item = TypeVar("Item")
 
@@ -42,6 +42,12 @@ def in_order(pool: Executor, jobs: Iterator[Callable[[], Item]], depth: int) -> 
             future.cancel()
     if error:
         raise error
+
+
+def on_every_core(jobs: Iterator[Callable[[], Item]]) -> Iterator[Item]:
+    """Results in the order of the jobs, which the calling thread makes while as many threads as cores do them."""
+    with ThreadPoolExecutor(cores()) as pool:
+        yield from in_order(pool, jobs, cores() + 2)
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import json
 import os
 import zipfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,7 +28,7 @@ from spatterlib.measuring.descriptors import describe, turned, windows
 from spatterlib.measuring.speeds import ESTIMATORS, measure_speeds
 from spatterlib.measuring.streaks import STREAK, Finder, find_streaks
 from spatterlib.stores import is_simulated, open_store
-from spatterlib.threads import cores, in_order, one_opencv_thread
+from spatterlib.threads import on_every_core, one_opencv_thread
 from spatterlib.types import Detections, Image, Store
 
 __all__ = ["Measured", "crop_streaks", "describe_by", "layer_rows", "measure_store", "streaks_path"]
@@ -197,8 +196,8 @@ def _streaks(store: Store, table: Detections, finder: Finder) -> Iterator[tuple[
 
     starts = range(0, len(table), _BATCH)
     jobs = (partial(look, store.read(range(first, min(first + _BATCH, len(table)))), first) for first in starts)
-    with one_opencv_thread(), ThreadPoolExecutor(cores()) as pool:
-        yield from in_order(pool, jobs, cores() + 1)
+    with one_opencv_thread():
+        yield from on_every_core(jobs)
 
 
 def describe_by(
