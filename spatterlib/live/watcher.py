@@ -199,6 +199,8 @@ class Watcher:
         if not self._decoded and reason != "stopped":
             raise VideoError(f"{self.source}: no frame could be decoded ({reason})")
         self._judge_finished(range(self.rolling.done + 1, self.rolling.layer + 1))
+        # The frames behind the last draft waited for no other: the final verdict was theirs.
+        self._count_latencies()
         if self.charter:
             self.charter.close()
             self._chart(self.charter, last=True)
@@ -336,11 +338,16 @@ class Watcher:
             if now >= self._next_verdict:
                 self._say_drafts()
                 self._next_verdict, self._unsaid = now + self.plan.every, False
-        done = time.monotonic()
+        done = self._count_latencies()
         # Where a verdict takes long (many votes), at least as much time is left for the frames.
         self._next_judgement = done + (done - now)
+
+    def _count_latencies(self) -> float:
+        """Count the frames that are judged by now; when that was, s."""
+        done = time.monotonic()
         self.latencies.add(done - arrived for arrived in self._arrivals)
         self._arrivals = []
+        return done
 
     def _say_drafts(self) -> None:
         """Verdicts into which something new went, or which are others because time passed."""
