@@ -778,17 +778,14 @@ def test_prometheus_reads_what_the_messages_say() -> None:
 
 
 def test_frames_behind_the_last_draft_are_counted_with_the_final_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    from spatterlib.live import watcher
-
-    judged = watcher.judge_rows
     counted: list[int] = []
 
     def slowly(*arguments: Any) -> Span:
         time.sleep(0.5)
-        return judged(*arguments)
+        return judge_rows(*arguments)
 
-    monkeypatch.setattr(watcher, "judge_rows", slowly)
-    monkeypatch.setattr(watcher.Latencies, "add", lambda _, found: counted.append(len(list(found))))
+    monkeypatch.setattr("spatterlib.live.watcher.judge_rows", slowly)
+    monkeypatch.setattr(Latencies, "add", lambda _, found: counted.append(len(list(found))))
     found = sp.watch(str(short()), "simulated", expected="high", idle=0.1)
     assert sum(counted) == found.facts["received"]
 
