@@ -32,7 +32,7 @@ from streams import Camera, transport_stream
 import spatterlib as sp
 from spatterlib.cli import main
 from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, SpatterlibError, VideoError
-from spatterlib.judging.verdicts import Rules, Span, State, judge
+from spatterlib.judging.verdicts import Rules, Span, State, judge, judge_rows
 from spatterlib.live import alarms, rolling
 from spatterlib.live.clock import Clock, tick
 from spatterlib.live.feed import Feed, Frame, Lost
