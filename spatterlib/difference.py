@@ -58,7 +58,7 @@ def buffers_for(width: int, height: int) -> Scratch:
     Memory that is used again: the page faults of fresh arrays cost more than the arithmetic.
     """
     if getattr(_local, "size", None) != (width, height):
-        from spatterlib.kernels.difference import most_runs
+        from spatterlib.kernels.active import most_runs
         from spatterlib.kernels.recipe import Scratch
 
         pixels, most = height * width, -(-height // 2) * -(-width // 2)
@@ -212,7 +212,7 @@ class _RgbPair(NamedTuple):
 
     def active(self, threshold: int, margins: tuple[int, int], runs: NDArray[np.int64]) -> tuple[Box, int]:
         """Rectangle and runs outside which no grey difference exceeds the threshold; how many runs."""
-        from spatterlib.kernels.difference import active_rgb
+        from spatterlib.kernels.active import active_rgb
 
         return active_rgb(self.first, self.second, self.box, *rgb_bound(threshold), margins, runs)
 
@@ -231,7 +231,7 @@ class _YuvPair(NamedTuple):
     box: Box
 
     def active(self, threshold: int, margins: tuple[int, int], runs: NDArray[np.int64]) -> tuple[Box, int]:
-        from spatterlib.kernels.difference import active_yuv
+        from spatterlib.kernels.active import active_yuv
 
         one, other, shift = planes_of(self.first), planes_of(self.second), self.first.shift
         bound = yuv_bound(self.first.matrix, threshold)

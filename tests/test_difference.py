@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from spatterlib.difference import _bound_weights, changed, nested_outlines, outlines, sum_boxes
+from spatterlib.kernels.active import BAND, active_rgb, active_yuv, most_runs
 from spatterlib.kernels.colour import grey_change_yuv
-from spatterlib.kernels.difference import BAND, BLOCK, active_rgb, active_yuv, measure, most_runs
+from spatterlib.kernels.difference import measure
+from spatterlib.kernels.hits import BLOCK
 from spatterlib.kernels.masks import dilate, smooth_above
 from spatterlib.kernels.outlines import outer_outlines
 from spatterlib.outlining import outlines_of
@@ -199,7 +201,7 @@ def test_smoothing_is_opencvs_gaussian(seed: int, height: int, width: int, thres
 @given(
     seed=st.integers(0, 2**32 - 1),
     height=st.integers(1, 120),
-    width=st.integers(1, 40),
+    width=st.integers(1, 150),
     limit=st.integers(1, 600),
     lit=st.sampled_from([0.0005, 0.01, 0.5]),
     shift=SHIFTS,
@@ -208,18 +210,19 @@ def test_the_active_rectangle_leaves_out_nothing_that_reaches_the_limit(
     seed: int, height: int, width: int, limit: int, lit: float, shift: tuple[int, int]
 ) -> None:
     random = np.random.default_rng(seed)
-    weights, margins = np.array([1, 2, 1], np.int32), (3, 2)
+    unit = 1 << 13
+    weights, margins = unit * np.array([1, 2, 1], np.int32), (3, 2)
     frames = random.integers(0, 256, (2, height, width, 3), dtype=np.uint8) * (random.random((height, width, 1)) < lit)
-    sums = (np.abs(frames[0].astype(int) - frames[1]) * weights).sum(axis=2)
+    sums = (np.abs(frames[0].astype(int) - frames[1]) * weights).sum(axis=2) // unit
     box = a_box(random, height, width)
     runs = np.empty((most_runs(box[2], box[3]), 3), np.int64)
-    found = active_rgb(*frames.reshape(2, height, -1), box, weights, np.int32(limit), margins, runs)  # type: ignore[call-arg]
+    found = active_rgb(*frames.reshape(2, height, -1), box, weights, np.int32(unit * limit), margins, runs)  # type: ignore[call-arg]
     assert_covers(found[0], runs[: found[1]], cut(sums >= limit, box), margins)
     first, second = (planes(random, height, width, shift, 255) for _ in range(2))
     rows, columns = np.arange(height) >> shift[1], np.arange(width) >> shift[0]
     changes = [np.abs(a.astype(int) - b) for a, b in zip(first, second, strict=True)]
     sums = changes[0] + 2 * changes[1][rows][:, columns] + changes[2][rows][:, columns]
-    found = active_yuv(first, second, box, shift, weights, np.int32(limit), margins, runs)
+    found = active_yuv(first, second, box, shift, weights, np.int32(unit * limit), margins, runs)
     assert_covers(found[0], runs[: found[1]], cut(sums >= limit, box), margins)
 
 

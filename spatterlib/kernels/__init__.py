@@ -1,6 +1,9 @@
 """Numba kernels: arrays in, arrays out, nothing else. Outputs are allocated by the caller and reused.
 
 Each kernel has one text; its plain reference lives in the tests.
+
+Numba compiles anew what stands in a file that has changed, and does not see what that calls in others: after a change
+of `hits` or `vectors` delete `__pycache__`.
 """
 
 import numpy as np

@@ -6,15 +6,19 @@ operation is cast back to 32 bits, because Numba computes in 64 and would halve 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numba import njit
+from numba import njit, types
 from numpy.typing import NDArray
 
-from spatterlib.kernels import BLUE, GREEN, RED
+from spatterlib.kernels import BLUE, GREEN, RED, vectors
+from spatterlib.kernels.vectors import BYTE, LONG
 from spatterlib.types import Image
 
 _HALF = np.int32(1 << 19)
 _BITS = np.int32(20)
+_BLOCK = 32
 
 
 @njit(cache=True, nogil=True)
@@ -150,6 +154,99 @@ def _change_at(
         out[target[0], target[1] + j] = np.uint8(np.int32(s + np.int32(16384)) >> np.int32(15))
 
 
+def _chroma_of_block(
+    u: Image, v: Image, row: int, first: int, matrix: NDArray[np.int32], many: NDArray[np.int32], start: int
+) -> None:
+    _chroma(u, v, (np.uint64(row), np.uint64(first), np.uint64(_BLOCK // 2)), 1, matrix, many, np.uint64(start))
+
+
+@vectors.operation(_chroma_of_block)
+def _chroma_block(typing: Any, u: Any, v: Any, row: Any, first: Any, matrix: Any, many: Any, start: Any) -> Any:
+    """`_chroma` of 16 samples, each of which is that of two columns of luma."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind, middle = vectors.vector(BYTE, _BLOCK // 2), vectors.fill(LONG, _BLOCK // 2, 128)
+        samples = []
+        for which, array in zip((u, v), args[:2], strict=True):
+            values = vectors.read(builder, vectors.place(context, builder, which, array, args[2:4], kind))
+            samples.append(builder.sub(vectors.widen(builder, values, LONG), middle))
+        of = [vectors.number(context, builder, matrix, args[4], k, _BLOCK // 2) for k in range(6)]
+        green = builder.add(builder.mul(of[3], samples[1]), builder.mul(of[4], samples[0]))
+        for channel, term in enumerate((builder.mul(of[2], samples[1]), green, builder.mul(of[5], samples[0]))):
+            twice = vectors.pick(builder, term, [k // 2 for k in range(_BLOCK)])
+            index = vectors.whole(channel), args[6]
+            vectors.store(builder, twice, vectors.place(context, builder, many, args[5], index, twice.type), 4)
+        return context.get_dummy_value()
+
+    return types.void(u, v, types.intp, types.intp, matrix, many, types.intp), code
+
+
+def _change_of_block(
+    first: Image,
+    second: Image,
+    row: int,
+    left: int,
+    matrix: NDArray[np.int32],
+    one: NDArray[np.int32],
+    other: NDArray[np.int32],
+    at: int,
+    out: Image,
+    line: int,
+    column: int,
+) -> None:
+    place, target = (np.uint64(row), np.uint64(left), np.uint64(_BLOCK)), (np.uint64(line), np.uint64(column))
+    _change_at(first, second, place, matrix, one, other, np.uint64(at), out, target)
+
+
+@vectors.operation(_change_of_block)
+def _change_block(
+    typing: Any,
+    first: Any,
+    second: Any,
+    row: Any,
+    left: Any,
+    matrix: Any,
+    one: Any,
+    other: Any,
+    at: Any,
+    out: Any,
+    line: Any,
+    column: Any,
+) -> Any:
+    """`_change_at` of 32 columns."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        grey = vectors.fill(LONG, _BLOCK, 1 << 14)
+        lumas = [_luma_block(context, builder, signature.args[k], args[k], matrix, args) for k in range(2)]
+        for channel, weight in enumerate((RED, GREEN, BLUE)):
+            index, levels = (vectors.whole(channel), args[7]), []
+            for k, luma in enumerate(lumas):
+                terms = vectors.place(context, builder, signature.args[5 + k], args[5 + k], index, luma.type)
+                levels.append(_level_block(builder, builder.add(luma, vectors.read(builder, terms, 4))))
+            change = vectors.apart(builder, *levels)
+            grey = builder.add(grey, builder.mul(change, vectors.fill(LONG, _BLOCK, int(weight))))
+        grey = builder.trunc(builder.lshr(grey, vectors.fill(LONG, _BLOCK, 15)), vectors.vector(BYTE, _BLOCK))
+        vectors.store(builder, grey, vectors.place(context, builder, out, args[8], args[9:11], grey.type))
+        return context.get_dummy_value()
+
+    place = types.intp
+    return types.void(first, second, place, place, matrix, one, other, place, out, place, place), code
+
+
+def _luma_block(context: Any, builder: Any, kind: Any, array: Any, matrix: Any, args: Any) -> Any:
+    pointer = vectors.place(context, builder, kind, array, args[2:4], vectors.vector(BYTE, _BLOCK))
+    black, factor = (vectors.number(context, builder, matrix, args[4], k, _BLOCK) for k in range(2))
+    above = builder.sub(vectors.widen(builder, vectors.read(builder, pointer), LONG), black)
+    above = vectors.higher(builder, above, vectors.fill(LONG, _BLOCK, 0), signed=True)
+    return builder.add(builder.mul(above, factor), vectors.fill(LONG, _BLOCK, int(_HALF)))
+
+
+def _level_block(builder: Any, value: Any) -> Any:
+    level = builder.ashr(value, vectors.fill(LONG, _BLOCK, int(_BITS)))
+    level = vectors.higher(builder, level, vectors.fill(LONG, _BLOCK, 0), signed=True)
+    return vectors.lower(builder, level, vectors.fill(LONG, _BLOCK, 255), signed=True)
+
+
 @njit(cache=True, nogil=True)
 def grey_change_yuv(
     first: tuple[Image, Image, Image],
@@ -173,6 +270,7 @@ def grey_change_yuv(
     """
     room = ((out.shape[1] >> shift[0]) + 2) << shift[0]
     one, other = np.empty((3, room), np.int32), np.empty((3, room), np.int32)
+    (y, u, v), (y_of_second, u_of_second, v_of_second) = first, second
     # Of the run that begins in a column: its row of chroma, and where it ends. Two rows of luma share one of chroma.
     known = np.full((out.shape[1], 2), -1)
     out[:] = 0
@@ -183,12 +281,25 @@ def grey_change_yuv(
         if known[start, 0] != row or known[start, 1] != stop:
             known[start, 0], known[start, 1] = row, stop
             count = (skip + stop - start + (1 << shift[0]) - 1) >> shift[0]
-            place = (np.uint64(row), np.uint64(left >> shift[0]), np.uint64(count))
-            _chroma(first[1], first[2], place, shift[0], matrix, one, np.uint64(start))
-            _chroma(second[1], second[2], place, shift[0], matrix, other, np.uint64(start))
-        place = (np.uint64(top), np.uint64(left), np.uint64(stop - start))
-        target = (np.uint64(i), np.uint64(start))
-        _change_at(first[0], second[0], place, matrix, one, other, np.uint64(start + skip), out, target)
+            column, blocks = left >> shift[0], 2 * count // _BLOCK if shift[0] == 1 else 0
+            for k in range(blocks):
+                at, place = column + k * _BLOCK // 2, start + k * _BLOCK
+                _chroma_block(u, v, row, at, matrix, one, place)
+                _chroma_block(u_of_second, v_of_second, row, at, matrix, other, place)
+            done = blocks * _BLOCK // 2
+            if done < count:
+                rest = (np.uint64(row), np.uint64(column + done), np.uint64(count - done))
+                _chroma(u, v, rest, shift[0], matrix, one, np.uint64(start + (done << shift[0])))
+                _chroma(u_of_second, v_of_second, rest, shift[0], matrix, other, np.uint64(start + (done << shift[0])))
+        done = start
+        while done + _BLOCK <= stop:
+            at, column = done + skip, left + done - start
+            _change_block(y, y_of_second, top, column, matrix, one, other, at, out, i, done)
+            done += _BLOCK
+        if done < stop:
+            rest = (np.uint64(top), np.uint64(left + done - start), np.uint64(stop - done))
+            target = (np.uint64(i), np.uint64(done))
+            _change_at(y, y_of_second, rest, matrix, one, other, np.uint64(done + skip), out, target)
 
 
 @njit(cache=True, nogil=True)

@@ -12,9 +12,10 @@ from numba.extending import intrinsic
 from numba.np.numpy_support import carray
 from numpy.typing import NDArray
 
-from spatterlib.kernels import colour, difference, masks, outlines
+from spatterlib.kernels import active, colour, difference, hits, masks, outlines, vectors
+from spatterlib.kernels.active import active_rgb, active_yuv
 from spatterlib.kernels.colour import grey_change_yuv, measure_yuv
-from spatterlib.kernels.difference import active_rgb, active_yuv, grey_change_rgb, measure
+from spatterlib.kernels.difference import grey_change_rgb, measure
 from spatterlib.kernels.masks import WORD, dilate, smooth_above
 from spatterlib.kernels.outlines import RIM, outer_outlines
 from spatterlib.types import Box, Image
@@ -38,7 +39,7 @@ class Settings(NamedTuple):
     radius : int
         Px, of the dilation.
     margins : tuple of int
-        With `weights` and `limit` as in `spatterlib.kernels.difference.active_yuv`.
+        With `weights` and `limit` as in `spatterlib.kernels.active.active_yuv`.
     weights : ndarray
         ``(3,)`` int32.
     limit : int32
@@ -248,7 +249,9 @@ def _sources() -> tuple[int, ...]:
 
     Numba compiles anew what it has cached if its own file changes, or what it closes over: hence the two makers.
     """
-    stats = [Path(str(module.__file__)).stat() for module in (colour, difference, masks, outlines)]
+    stats = [
+        Path(str(module.__file__)).stat() for module in (active, colour, difference, hits, masks, outlines, vectors)
+    ]
     return tuple(number for stat in stats for number in (stat.st_size, stat.st_mtime_ns))
 
 

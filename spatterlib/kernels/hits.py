@@ -1,0 +1,251 @@
+"""Which pixels change so much that a weighted sum reaches a limit: operations on 32 px, and what rows make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numpy.typing import NDArray
+
+from spatterlib.kernels import vectors
+from spatterlib.kernels.vectors import BYTE, SHORT
+from spatterlib.types import Image
+
+BLOCK = 32
+"""Columns that are looked at together."""
+
+Weights: TypeAlias = tuple[np.uint16, np.uint16, np.uint16]
+_MOST = np.int64(65_535)
+_WEIGHTS: Any = types.UniTuple(types.uint16, 3)  # type: ignore[no-untyped-call]
+
+
+@njit(cache=True, nogil=True)
+def rounded(weights: NDArray[np.int32], limit: np.int32) -> tuple[Weights, np.uint16]:
+    """Weights and limit in 16 bits: what reaches the limit reaches it still, and hardly anything else does."""
+    red, green, blue = weights
+    few = np.uint16(-(-red >> 8)), np.uint16(-(-green >> 8)), np.uint16(-(-blue >> 8))
+    return few, np.uint16(min(max(np.int64(limit) >> 8, np.int64(0)), _MOST))
+
+
+@njit(cache=True, nogil=True)
+def _apart(first: Image, second: Image, row: int, column: int) -> np.int64:
+    # Not int(), which Numba takes for an unsigned number here.
+    return np.int64(abs(np.int64(first[row, column]) - np.int64(second[row, column])))
+
+
+@njit(cache=True, nogil=True)
+def _few_rgb(
+    first: Image, second: Image, row: int, column: int, count: int, weights: Weights, limit: np.uint16
+) -> np.uint32:
+    """Which of `count` pixels from a byte on change so much that the weighted sum reaches the limit, as bits."""
+    found = np.int64(0)
+    for j in range(count):
+        total = np.int64(0)
+        for channel in range(3):
+            total += np.int64(weights[channel]) * _apart(first, second, row, column + 3 * j + channel)
+        found |= np.int64(min(total, _MOST) >= limit) << j
+    return np.uint32(found)
+
+
+@njit(cache=True, nogil=True)
+def _few_yuv(
+    first: Image,
+    second: Image,
+    row: int,
+    column: int,
+    count: int,
+    terms: NDArray[np.uint16],
+    at: int,
+    weight: np.uint16,
+    limit: np.uint16,
+) -> np.uint32:
+    """The same for luma, given what chroma adds from `at` on."""
+    found = np.int64(0)
+    for j in range(count):
+        total = np.int64(weight) * _apart(first, second, row, column + j) + np.int64(terms[at + j])
+        found |= np.int64(min(total, _MOST) >= limit) << j
+    return np.uint32(found)
+
+
+@njit(cache=True, nogil=True)
+def _few_terms(
+    one: tuple[Image, Image],
+    other: tuple[Image, Image],
+    row: int,
+    column: int,
+    count: int,
+    weights: Weights,
+    terms: NDArray[np.uint16],
+    at: int,
+    times: int,
+) -> None:
+    """What the changes of `count` samples of chroma add, each so many times."""
+    for k in range(count):
+        of_u = np.int64(weights[1]) * _apart(one[0], other[0], row, column + k)
+        total = min(of_u + np.int64(weights[2]) * _apart(one[1], other[1], row, column + k), _MOST)
+        for n in range(times):
+            terms[at + times * k + n] = total
+
+
+def _of_block(few: Any) -> Callable[..., Any]:
+    return lambda *args: few(*args[:4], BLOCK, *args[4:])
+
+
+def _plain_stir(first: Image, second: Image, row: int, column: int, level: int) -> bool:
+    apart = np.abs(first[row, column : column + 3 * BLOCK].astype(int) - second[row, column : column + 3 * BLOCK])
+    return bool(apart.max() >= level)
+
+
+@vectors.operation(_plain_stir)
+def _stir(typing: Any, first: Any, second: Any, row: Any, column: Any, level: Any) -> Any:
+    """Whether any channel of the 32 pixels from a byte on changes by a level or more."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        reached = []
+        for begin, count in ((0, 64), (64, 32)):
+            index = args[2], builder.add(args[3], vectors.whole(begin))
+            change = _change(context, builder, signature.args[:2], args[:2], index, count)
+            held = vectors.bits(builder, builder.icmp_unsigned(">=", change, vectors.spread(builder, args[4], count)))
+            reached.append(builder.icmp_unsigned("!=", held, ir.Constant(held.type, 0)))
+        return builder.or_(*reached)
+
+    return types.boolean(first, second, types.intp, types.intp, types.uint8), code
+
+
+def _change(context: Any, builder: Any, kinds: Any, arrays: Any, index: Any, count: int) -> Any:
+    """How far bytes of two arrays are apart."""
+    chosen = vectors.vector(BYTE, count)
+    pointers = (vectors.place(context, builder, *pair, index, chosen) for pair in zip(kinds, arrays, strict=True))
+    return vectors.apart(builder, *(vectors.read(builder, pointer) for pointer in pointers))
+
+
+def _weighed(builder: Any, change: Any, weight: Any) -> Any:
+    wide = vectors.widen(builder, change, SHORT)
+    return builder.mul(wide, vectors.spread(builder, weight, change.type.count))
+
+
+@vectors.operation(_of_block(_few_rgb))
+def _rgb_hits(typing: Any, first: Any, second: Any, row: Any, column: Any, weights: Any, limit: Any) -> Any:
+    """`_few_rgb` of 32 pixels."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        change = _change(context, builder, signature.args[:2], args[:2], args[2:4], 3 * BLOCK)
+        total = None
+        for channel, weight in enumerate(vectors.unpacked(builder, args[4])):
+            part = _weighed(builder, vectors.pick(builder, change, range(channel, 3 * BLOCK, 3)), weight)
+            total = part if total is None else vectors.sum_of(builder, total, part)
+        return vectors.bits(builder, builder.icmp_unsigned(">=", total, vectors.spread(builder, args[5], BLOCK)))
+
+    return types.uint32(first, second, types.intp, types.intp, _WEIGHTS, types.uint16), code
+
+
+@vectors.operation(_of_block(_few_yuv))
+def _yuv_hits(
+    typing: Any, first: Any, second: Any, row: Any, column: Any, terms: Any, at: Any, weight: Any, limit: Any
+) -> Any:
+    """`_few_yuv` of 32 pixels."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        change = _change(context, builder, signature.args[:2], args[:2], args[2:4], BLOCK)
+        pointer = vectors.place(context, builder, terms, args[4], args[5:6], vectors.vector(SHORT, BLOCK))
+        total = vectors.sum_of(builder, _weighed(builder, change, args[6]), vectors.read(builder, pointer, 2))
+        return vectors.bits(builder, builder.icmp_unsigned(">=", total, vectors.spread(builder, args[7], BLOCK)))
+
+    signature = types.uint32(first, second, types.intp, types.intp, terms, types.intp, types.uint16, types.uint16)
+    return signature, code
+
+
+@vectors.operation(_of_block(_few_terms))
+def _terms(
+    typing: Any, one: Any, other: Any, row: Any, column: Any, weights: Any, terms: Any, at: Any, times: Any
+) -> Any:
+    """`_few_terms` of 32 samples, each once or twice."""
+    count = times.literal_value
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        total, weight = None, vectors.unpacked(builder, args[4])
+        arrays = list(zip(*(vectors.unpacked(builder, frame) for frame in args[:2]), strict=True))
+        for k, kinds in enumerate(zip(one, other, strict=True)):
+            change = _change(context, builder, kinds, arrays[k], args[2:4], BLOCK)
+            part = _weighed(builder, change, weight[1 + k])
+            total = part if total is None else vectors.sum_of(builder, total, part)
+        total = vectors.pick(builder, total, [k // count for k in range(count * BLOCK)])
+        pointer = vectors.place(context, builder, terms, args[5], args[6:7], total.type)
+        vectors.store(builder, total, pointer, 2)
+        return context.get_dummy_value()
+
+    return types.void(one, other, types.intp, types.intp, _WEIGHTS, terms, types.intp, times), code
+
+
+@njit(cache=True, nogil=True)
+def hits_rgb(
+    first: Image,
+    second: Image,
+    rows: tuple[int, int],
+    x: int,
+    width: int,
+    weights: Weights,
+    limit: np.uint16,
+    level: np.uint8,
+    found: NDArray[np.uint32],
+) -> None:
+    """Note which columns reach the limit in some rows, 32 as the bits of one number."""
+    found[:], over = 0, width % BLOCK
+    for i in range(rows[0], rows[1]):
+        if width < BLOCK:
+            found[0] |= _few_rgb(first, second, i, 3 * x, width, weights, limit)
+            continue
+        for k in range(width // BLOCK):
+            at = 3 * (x + BLOCK * k)
+            if _stir(first, second, i, at, level):
+                found[k] |= _rgb_hits(first, second, i, at, weights, limit)
+        if over:
+            # The last block reaches back into the one before it.
+            hits = _rgb_hits(first, second, i, 3 * (x + width - BLOCK), weights, limit)
+            found[-1] |= hits >> np.uint32(BLOCK - over)
+
+
+@njit(cache=True, nogil=True)
+def hits_yuv(
+    first: tuple[Image, Image, Image],
+    second: tuple[Image, Image, Image],
+    rows: tuple[int, int],
+    x: int,
+    width: int,
+    shift: tuple[int, int],
+    weights: Weights,
+    limit: np.uint16,
+    terms: NDArray[np.uint16],
+    found: NDArray[np.uint32],
+) -> None:
+    """The same for planes; `terms` has room for what chroma adds to each column."""
+    one, other, luma, luma_of_other = (first[1], first[2]), (second[1], second[2]), first[0], second[0]
+    left, known, over = x >> shift[0], -1, width % BLOCK
+    count, offset = ((x + width - 1) >> shift[0]) + 1 - left, x - (left << shift[0])
+    found[:] = 0
+    for i in range(rows[0], rows[1]):
+        if i >> shift[1] != known:
+            known = i >> shift[1]
+            if count < BLOCK or shift[0] > 1:
+                _few_terms(one, other, known, left, count, weights, terms, 0, 1 << shift[0])
+            elif shift[0] == 1:
+                for k in range(0, count, BLOCK):
+                    begin = min(k, count - BLOCK)
+                    _terms(one, other, known, left + begin, weights, terms, 2 * begin, 2)
+            else:
+                for k in range(0, count, BLOCK):
+                    begin = min(k, count - BLOCK)
+                    _terms(one, other, known, left + begin, weights, terms, begin, 1)
+        if width < BLOCK:
+            found[0] |= _few_yuv(luma, luma_of_other, i, x, width, terms, offset, weights[0], limit)
+            continue
+        for k in range(width // BLOCK):
+            at = offset + BLOCK * k
+            found[k] |= _yuv_hits(luma, luma_of_other, i, x + BLOCK * k, terms, at, weights[0], limit)
+        if over:
+            begin = width - BLOCK
+            hits = _yuv_hits(luma, luma_of_other, i, x + begin, terms, offset + begin, weights[0], limit)
+            found[-1] |= hits >> np.uint32(BLOCK - over)
