@@ -8,6 +8,7 @@ converted.
 
 from __future__ import annotations
 
+import math
 import threading
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeGuard
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.kernels import BLUE, GREEN, RED
+from spatterlib.kernels import BLUE, GREEN, REACH, RED
 from spatterlib.pictures import YuvPicture
 from spatterlib.types import Box, Image, Picture, RgbPicture
 
@@ -59,13 +60,13 @@ def buffers_for(width: int, height: int) -> Scratch:
     """
     if getattr(_local, "size", None) != (width, height):
         from spatterlib.kernels.active import most_runs
+        from spatterlib.kernels.masks import grey_shape
         from spatterlib.kernels.recipe import Scratch
 
-        pixels, most = height * width, -(-height // 2) * -(-width // 2)
+        most = -(-height // 2) * -(-width // 2)
         _local.buffers = Scratch(
             np.empty((most_runs(width, height), 3), np.int64),
-            np.empty(pixels, np.uint8),
-            np.empty(height * (width + WORD), np.uint8),
+            np.empty(math.prod(grey_shape(width, height)), np.uint8),
             np.empty((height + 2) * (width + WORD + 2 * RIM), np.uint8),
             np.empty((most, 4), np.int32),
             np.empty(most),
@@ -168,24 +169,25 @@ def _mask(
     first: Picture, second: Picture, box: Box, threshold: int, blur: int, dilations: int
 ) -> tuple[Image, tuple[int, int], int] | None:
     """`changed` with a rim as `outer_outlines` wants it: mask, corner and width without the rim."""
-    from spatterlib.kernels.masks import dilate
+    from spatterlib.kernels.masks import dilate, grey_shape
 
     buffers, pair = buffers_for(box[2], box[3]), _pair(first, second, box)
     (left, top, width, height), count = pair.active(threshold, margins_of(blur, dilations), buffers.runs)
     if not width:
         return None
     runs, pitch = buffers.runs[:count], -(-width // WORD) * WORD
-    grey = buffers.grey[: height * width].reshape(height, width)
-    binary = buffers.binary[: height * pitch].reshape(height, pitch)
+    shape = grey_shape(width, height)
+    grey = buffers.grey[: math.prod(shape)].reshape(shape)
     mask = buffers.mask[: (height + 2) * (pitch + 2 * RIM)].reshape(height + 2, pitch + 2 * RIM)
     pair.grey((pair.box[0] + left, pair.box[1] + top), runs, grey)
-    _above(grey, threshold, blur, runs, binary)
-    dilate(binary, width, dilations, mask)
+    dilate(_above(grey, width, threshold, blur, runs, dilations), width, dilations, mask)
     return mask, (left, top), width
 
 
-def _above(grey: Image, threshold: int, blur: int, runs: NDArray[np.int64], out: Image) -> None:
-    """255 where the blurred level is greater than the threshold.
+def _above(
+    grey: Image, width: int, threshold: int, blur: int, runs: NDArray[np.int64], radius: int
+) -> NDArray[np.uint64]:
+    """Where the blurred level is greater than the threshold, as `dilate` takes it.
 
     At the rim of the rectangle the blur takes mirrored values where the frame goes on. That does no harm: the rim is
     so wide that it and its mirror image hold no level above the threshold.
@@ -193,14 +195,14 @@ def _above(grey: Image, threshold: int, blur: int, runs: NDArray[np.int64], out:
     from spatterlib.kernels.masks import smooth_above
 
     if blur == 5:
-        smooth_above(grey, threshold, runs, out)
-        return
+        return smooth_above(grey, width, threshold, runs, radius)
     import cv2
 
-    width = grey.shape[1]
-    blurred = cv2.GaussianBlur(grey, (blur, blur), 0)
-    cv2.threshold(blurred, threshold, 255, cv2.THRESH_BINARY, out[:, :width])
-    out[:, width:] = 0
+    levels = np.ascontiguousarray(grey[REACH:-REACH, REACH : REACH + width])
+    packed = np.packbits(cv2.GaussianBlur(levels, (blur, blur), 0) > threshold, axis=1, bitorder="little")
+    rows = np.zeros((len(levels) + 2 * radius, -(-width // WORD) * 8), np.uint8)
+    rows[radius : radius + len(levels), : packed.shape[1]] = packed
+    return rows.reshape(-1).view(np.uint64)
 
 
 class _RgbPair(NamedTuple):

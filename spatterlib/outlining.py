@@ -137,7 +137,7 @@ def _find(pictures: Sequence[Picture]) -> tuple[Callable[..., tuple[int, int]], 
             )
         return None
     if all(is_plain(picture) for picture in pictures):
-        places = [_places([picture.array.reshape(len(picture.array), -1)]) for picture in pictures]  # type: ignore[attr-defined]
+        places = [_places([picture.array]) for picture in pictures]  # type: ignore[attr-defined]
         return partial(find_rgb, np.array(places, np.int64)), rgb_bound
     return None
 

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from spatterlib.difference import _bound_weights, changed, nested_outlines, outlines, sum_boxes
+from spatterlib.kernels import REACH
 from spatterlib.kernels.active import BAND, active_rgb, active_yuv, most_runs
 from spatterlib.kernels.colour import grey_change_yuv
 from spatterlib.kernels.difference import measure
 from spatterlib.kernels.hits import BLOCK
-from spatterlib.kernels.masks import dilate, smooth_above
+from spatterlib.kernels.masks import dilate, grey_shape, smooth_above
 from spatterlib.kernels.outlines import outer_outlines
 from spatterlib.outlining import outlines_of
 from spatterlib.pictures import YuvPicture, yuv_matrix
@@ -141,7 +142,7 @@ def test_the_bound_on_planes_holds_for_every_pixel(seed: int, space: tuple[str, 
     one = [random.integers(0, 256, (40, 50)) for _ in range(3)]
     other = [np.clip(plane + random.integers(-span, span + 1, plane.shape), 0, 255) for plane in one]
     first, second = (tuple(plane.astype(np.uint8) for plane in frame) for frame in (one, other))
-    grey = np.empty((40, 50), np.uint8)
+    grey = np.empty(grey_shape(50, 40), np.uint8)
     whole = np.array([(row, 0, 50) for row in range(40)])
     grey_change_yuv(first, second, (0, 0), (0, 0), matrix, whole, grey)  # type: ignore[arg-type]
     changes = [np.abs(a.astype(int) - b) for a, b in zip(first, second, strict=True)]
@@ -149,7 +150,7 @@ def test_the_bound_on_planes_holds_for_every_pixel(seed: int, space: tuple[str, 
         sum(factor * change for factor, change in zip(_bound_weights(matrix.tobytes()), changes, strict=True)) / 2**15
         + 1.5
     )
-    assert (grey < bound).all()
+    assert (grey[REACH:-REACH, REACH : REACH + 50] < bound).all()
 
 
 def test_nothing_changed_is_none_and_costs_no_mask() -> None:
@@ -184,17 +185,27 @@ def test_grey_and_strided_pictures_are_compared_too() -> None:
     height=st.integers(1, 40),
     width=st.integers(1, 70),
     threshold=st.integers(0, 254),
+    radius=st.integers(0, 4),
 )
-def test_smoothing_is_opencvs_gaussian(seed: int, height: int, width: int, threshold: int) -> None:
+def test_smoothing_is_opencvs_gaussian(seed: int, height: int, width: int, threshold: int, radius: int) -> None:
     random = np.random.default_rng(seed)
-    grey = random.integers(0, 256, (height, width), dtype=np.uint8)
-    out = np.empty_like(grey)
+    grey = random.integers(0, 256, grey_shape(width, height), dtype=np.uint8)
+    levels = grey[REACH:-REACH, REACH : REACH + width].copy()
     ends = np.sort(random.integers(0, width + 1, (height, 2)), axis=1)
+    ends[:, 0] -= ends[:, 0] % BLOCK
     runs = np.array([(row, *pair) for row, pair in enumerate(ends) if pair[1] > pair[0]], np.int64).reshape(-1, 3)
-    smooth_above(grey, threshold, runs, out)
+    bits = smooth_above(grey, width, threshold, runs, radius)
     inside = (np.arange(width) >= ends[:, :1]) & (np.arange(width) < ends[:, 1:])
-    expected = np.where((cv2.GaussianBlur(grey, (5, 5), 0) > threshold) & inside, 255, 0)
-    np.testing.assert_array_equal(out, expected)
+    expected = (cv2.GaussianBlur(levels, (5, 5), 0) > threshold) & inside
+    np.testing.assert_array_equal(bits, as_bits(expected, radius))
+
+
+def as_bits(binary: NDArray[np.bool_], radius: int) -> NDArray[np.uint64]:
+    """Row by row in whole words, `radius` rows of 0 above and below."""
+    height, width = binary.shape
+    rows = np.zeros((height + 2 * radius, -(-width // 64) * 64), np.bool_)
+    rows[radius : radius + height, :width] = binary
+    return np.packbits(rows, bitorder="little").view(np.uint64)
 
 
 @settings(max_examples=100, deadline=None)
@@ -369,13 +380,12 @@ def test_kernels_let_go_of_the_interpreter(kernel: object) -> None:
     share=st.sampled_from([0.0, 0.001, 0.02, 0.5, 1.0]),
 )
 def test_dilation_is_opencvs(seed: int, height: int, width: int, radius: int, share: float) -> None:
-    binary = np.zeros((height, -(-width // 64) * 64), np.uint8)
-    binary[:, :width][np.random.default_rng(seed).random((height, width)) < share] = 255
-    mask = np.full((height + 2, binary.shape[1] + 16), 7, np.uint8)
-    dilate(binary, width, radius, mask)
+    binary = np.random.default_rng(seed).random((height, width)) < share
+    mask = np.full((height + 2, -(-width // 64) * 64 + 16), 7, np.uint8)
+    dilate(as_bits(binary, radius), width, radius, mask)
     side = 2 * radius + 1
     expected = np.zeros_like(mask)
-    expected[1:-1, 8 : 8 + width] = cv2.dilate(binary[:, :width].copy(), np.ones((side, side), np.uint8))
+    expected[1:-1, 8 : 8 + width] = cv2.dilate(binary * np.uint8(255), np.ones((side, side), np.uint8))
     np.testing.assert_array_equal(mask, expected)
 
 

@@ -10,3 +10,6 @@ import numpy as np
 
 RED, GREEN, BLUE = np.int32(9798), np.int32(19235), np.int32(3735)
 """Weights of the grey level, times 2**15 (ITU-R BT.601); that of a colour is ``(sum + 16384) >> 15``, as in OpenCV."""
+
+REACH = 2
+"""Px, from the middle of the 5x5 Gaussian to its rim."""

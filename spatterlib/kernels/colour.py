@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 
-from spatterlib.kernels import BLUE, GREEN, RED, vectors
+from spatterlib.kernels import BLUE, GREEN, REACH, RED, vectors
 from spatterlib.kernels.vectors import BYTE, LONG
 from spatterlib.types import Image
 
@@ -294,11 +294,11 @@ def grey_change_yuv(
         done = start
         while done + _BLOCK <= stop:
             at, column = done + skip, left + done - start
-            _change_block(y, y_of_second, top, column, matrix, one, other, at, out, i, done)
+            _change_block(y, y_of_second, top, column, matrix, one, other, at, out, REACH + i, REACH + done)
             done += _BLOCK
         if done < stop:
             rest = (np.uint64(top), np.uint64(left + done - start), np.uint64(stop - done))
-            target = (np.uint64(i), np.uint64(done))
+            target = (np.uint64(REACH + i), np.uint64(REACH + done))
             _change_at(y, y_of_second, rest, matrix, one, other, np.uint64(done + skip), out, target)
 
 

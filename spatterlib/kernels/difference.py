@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from spatterlib.kernels import BLUE, GREEN, RED
+from spatterlib.kernels import BLUE, GREEN, REACH, RED
 from spatterlib.types import Image
 
 
@@ -19,16 +19,17 @@ def grey_change_rgb(first: Image, second: Image, corner: tuple[int, int], runs: 
     first, second : ndarray
         ``(h, 3 w)`` uint8, C-contiguous, R G B R G B ...
     corner : tuple of int
-        ``(x, y)`` px: upper left corner of `out` in the frames.
+        ``(x, y)`` px in the frames: what lies in the upper left corner of `out`, inside the rim.
     runs : ndarray
-        ``(k, 3)`` int64, from `active_rgb`.
+        ``(k, 3)`` int64, from `spatterlib.kernels.active.active_rgb`.
     out : ndarray
-        ``(height, width)`` uint8, written: ``(9798 R + 19235 G + 3735 B + 16384) >> 15``, as OpenCV does it.
+        Uint8 of `spatterlib.kernels.masks.grey_shape`, written behind a rim of `REACH` px:
+        ``(9798 R + 19235 G + 3735 B + 16384) >> 15``, as OpenCV does it.
     """
     out[:] = 0
     for r in range(runs.shape[0]):
         # Slices, so that the loop begins at 0: only then does the compiler know that no index is negative.
-        line = out[runs[r, 0], runs[r, 1] : runs[r, 2]]
+        line = out[REACH + runs[r, 0], REACH + runs[r, 1] : REACH + runs[r, 2]]
         left, row = 3 * (corner[0] + runs[r, 1]), corner[1] + runs[r, 0]
         x, y = first[row, left:], second[row, left:]
         for j in range(line.shape[0]):

@@ -1,21 +1,31 @@
-"""From grey levels to the mask: smoothed and thresholded in one pass, dilated 64 px at a time."""
+"""From grey levels to the mask: smoothed and thresholded 32 px at a time, dilated 64 px at a time."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numba import njit
+from numba import njit, types
 from numpy.typing import NDArray
 
+from spatterlib.kernels import REACH, vectors
+from spatterlib.kernels.vectors import BYTE, SHORT
 from spatterlib.types import Image
 
 WORD = 64
 """Px that are dilated together."""
 
+_BLOCK = 32
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
-_ONES = np.uint64(0x0101010101010101)
 _EIGHT, _SIXTY_FOUR = np.uint64(8), np.uint64(64)
 # Eight pixels, 0 or 255 each, of eight bits; the first is the lowest.
 _SPREAD = np.array([sum(255 << (8 * k) for k in range(8) if n >> k & 1) for n in range(256)], np.uint64)
+
+
+@njit(cache=True, nogil=True)
+def grey_shape(width: int, height: int) -> tuple[int, int]:
+    """Of an array for grey levels that are smoothed: with a rim, and in whole blocks."""
+    return height + 2 * REACH, -(-width // _BLOCK) * _BLOCK + 2 * REACH
 
 
 @njit(cache=True, nogil=True)
@@ -29,162 +39,138 @@ def _mirrored(index: int, count: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _down(
-    grey: Image,
-    rows: tuple[np.uint64, np.uint64, np.uint64, np.uint64, np.uint64],
-    start: np.uint64,
-    count: np.uint64,
-    sums: NDArray[np.uint16],
-) -> None:
-    """1-4-6-4-1 across five rows, from a column on; column j goes to place j + 2.
-
-    Unsigned indices instead of slices, as in `spatterlib.kernels.colour`.
-    """
-    a, b, c, d, e = rows
-    for j in range(count):
-        k = start + j
-        ends = np.uint16(np.uint16(grey[a, k]) + np.uint16(grey[e, k]))
-        near = np.uint16(np.uint16(grey[b, k]) + np.uint16(grey[d, k]))
-        sums[k + np.uint64(2)] = np.uint16(
-            np.uint16(ends + np.uint16(np.uint16(4) * near)) + np.uint16(np.uint16(6) * np.uint16(grey[c, k]))
-        )
+def _fill_rim(grey: Image, width: int) -> None:
+    height = grey.shape[0] - 2 * REACH
+    for i in range(REACH, REACH + height):
+        for j in (-2, -1, width, width + 1):
+            grey[i, REACH + j] = grey[i, REACH + _mirrored(j, width)]
+    for i in (-2, -1, height, height + 1):
+        grey[REACH + i] = grey[REACH + _mirrored(i, height)]
 
 
-@njit(cache=True, nogil=True)
-def _across(
-    sums: NDArray[np.uint16], start: np.uint64, count: np.uint64, limit: np.uint16, out: Image, row: np.uint64
-) -> None:
-    """1-4-6-4-1 along a row, whose column j is in place j + 2; 255 where the sum reaches the limit."""
-    for j in range(count):
-        k = start + j
-        ends = np.uint16(sums[k] + sums[k + np.uint64(4)])
-        near = np.uint16(sums[k + np.uint64(1)] + sums[k + np.uint64(3)])
-        total = np.uint16(
-            np.uint16(ends + np.uint16(np.uint16(4) * near)) + np.uint16(np.uint16(6) * sums[k + np.uint64(2)])
-        )
-        out[row, k] = np.uint8(255) if total >= limit else np.uint8(0)
+def _plain_block(grey: Image, row: int, column: int, limit: int) -> np.uint32:
+    around = grey[row : row + 5, column : column + _BLOCK + 4].astype(int)
+    down = np.array([1, 4, 6, 4, 1]) @ around
+    sums = sum(weight * down[k : k + _BLOCK] for k, weight in enumerate((1, 4, 6, 4, 1)))
+    return np.uint32((sums >= limit) @ (1 << np.arange(_BLOCK)))
 
 
-@njit(cache=True, nogil=True)
-def _rows_around(i: int, height: int) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64, np.uint64]:
-    return (
-        np.uint64(_mirrored(i - 2, height)),
-        np.uint64(_mirrored(i - 1, height)),
-        np.uint64(i),
-        np.uint64(_mirrored(i + 1, height)),
-        np.uint64(_mirrored(i + 2, height)),
-    )
+@vectors.operation(_plain_block)
+def _smooth_block(typing: Any, grey: Any, row: Any, column: Any, limit: Any) -> Any:
+    """1-4-6-4-1 both ways of the 32 pixels right of and below the rim, and which sums reach the limit, as bits."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind, down = vectors.vector(BYTE, _BLOCK), []
+        # The sums of each column, from the first on, and again from the fifth on.
+        for begin in (0, 4):
+            levels = []
+            for k in range(5):
+                index = builder.add(args[1], vectors.whole(k)), builder.add(args[2], vectors.whole(begin))
+                pointer = vectors.place(context, builder, grey, args[0], index, kind)
+                levels.append(vectors.widen(builder, vectors.read(builder, pointer), SHORT))
+            down.append(_weighed(builder, levels))
+        across = [[*range(k, _BLOCK), *range(2 * _BLOCK - 4, 2 * _BLOCK - 4 + k)] for k in range(5)]
+        taps = [vectors.pick(builder, down[0], places, down[1]) for places in across]
+        reached = builder.icmp_unsigned(">=", _weighed(builder, taps), vectors.spread(builder, args[3], _BLOCK))
+        return vectors.bits(builder, reached)
+
+    return types.uint32(grey, types.intp, types.intp, types.uint16), code
+
+
+def _weighed(builder: Any, five: list[Any]) -> Any:
+    """1-4-6-4-1 of five vectors."""
+    near = builder.mul(builder.add(five[1], five[3]), vectors.fill(SHORT, _BLOCK, 4))
+    middle = builder.mul(five[2], vectors.fill(SHORT, _BLOCK, 6))
+    return builder.add(builder.add(builder.add(five[0], five[4]), near), middle)
 
 
 @njit(cache=True, nogil=True)
-def smooth_above(grey: Image, threshold: int, runs: NDArray[np.int64], out: Image) -> None:
-    """5x5 Gaussian and threshold in one pass: 255 where the smoothed level is greater.
+def smooth_above(grey: Image, width: int, threshold: int, runs: NDArray[np.int64], radius: int) -> NDArray[np.uint64]:
+    """5x5 Gaussian and threshold in one pass: where the smoothed level is greater.
 
     Parameters
     ----------
     grey : ndarray
-        ``(h, w)`` uint8.
+        Uint8, C-contiguous, of `grey_shape`: the levels begin behind a rim of `REACH` px, which is written.
+    width : int
+        Px.
     threshold : int
         Grey levels, 0-254.
     runs : ndarray
-        ``(k, 3)`` int64: row, first column and the one behind the last, where it may be greater.
-    out : ndarray
-        ``(h, w or more)`` uint8, written: ``(sum + 128) >> 8 > threshold``, weights 1-4-6-4-1 both ways, as OpenCV does
-        it; 0 outside the runs.
+        ``(k, 3)`` int64: row, first column, a multiple of 32, and the one behind the last, where it may be greater.
+    radius : int
+        Px, of the dilation that is to come.
+
+    Returns
+    -------
+    ndarray
+        Uint64, what `dilate` takes. A bit is ``(sum + 128) >> 8 > threshold``, weights 1-4-6-4-1 both ways, as OpenCV
+        does it; 0 outside the runs.
     """
-    height, width = grey.shape
-    limit = np.uint16(256 * threshold + 128)
-    sums = np.empty(width + 4, np.uint16)
-    out[:] = 0
+    words = -(-width // WORD)
+    bits = np.zeros((grey.shape[0] - 2 * REACH + 2 * radius) * words, np.uint64)
+    halves, limit = bits.view(np.uint32), np.uint16(256 * threshold + 128)
+    _fill_rim(grey, width)
     for r in range(runs.shape[0]):
         i, left, right = runs[r]
-        start, stop = max(left - 2, 0), min(right + 2, width)
-        _down(grey, _rows_around(i, height), np.uint64(start), np.uint64(stop - start), sums)
-        for j in range(1, 3):
-            if left < 2:
-                sums[2 - j] = sums[2 + _mirrored(-j, width)]
-            if right > width - 2:
-                sums[width + 1 + j] = sums[2 + _mirrored(width - 1 + j, width)]
-        _across(sums, np.uint64(left), np.uint64(right - left), limit, out, np.uint64(i))
-
-
-@njit(cache=True, nogil=True)
-def _packed(words: NDArray[np.uint64], at: np.uint64) -> np.uint64:
-    """64 pixels, 0 or 255 each, as bits."""
-    some, bits = np.uint64(0), np.uint64(0)
-    for n in range(_EIGHT):
-        some |= words[at + n]
-    if some == 0:
-        return some
-    for n in range(_EIGHT):
-        bits |= words[at + n] & (_ONES << n)
-    # Bit 8 k + n is pixel 8 n + k: transposed as in Warren, Hacker's Delight, 7-3.
-    swap = (bits ^ (bits >> np.uint64(7))) & np.uint64(0x00AA00AA00AA00AA)
-    bits ^= swap ^ (swap << np.uint64(7))
-    swap = (bits ^ (bits >> np.uint64(14))) & np.uint64(0x0000CCCC0000CCCC)
-    bits ^= swap ^ (swap << np.uint64(14))
-    swap = (bits ^ (bits >> np.uint64(28))) & np.uint64(0x00000000F0F0F0F0)
-    return bits ^ swap ^ (swap << np.uint64(28))
+        line = 2 * (i + radius) * words
+        for column in range(left, right, _BLOCK):
+            found = _smooth_block(grey, i, column, limit)
+            if right - column < _BLOCK:
+                found &= np.uint32((1 << (right - column)) - 1)
+            halves[line + column // _BLOCK] = found
+    return bits
 
 
 @njit(cache=True, nogil=True)
 def _widen(bits: NDArray[np.uint64], at: np.uint64, count: np.uint64, radius: int) -> None:
-    """Spread the bits of a row both ways, in ever wider steps; the word behind it is 0."""
-    done = 0
+    """Spread the bits of a row both ways, in ever wider steps."""
+    done, last = 0, at + count - np.uint64(1)
     while done < radius:
         step = min(done + 1, radius - done)
         near, far, before = np.uint64(step), np.uint64(64 - step), np.uint64(0)
         for k in range(at, at + count):
-            here, after = bits[k], bits[k + np.uint64(1)]
+            here, after = bits[k], bits[k + np.uint64(1)] if k < last else np.uint64(0)
             bits[k] = here | (here << near) | (here >> near) | (before >> far) | (after << far)
             before = here
         done += step
 
 
 @njit(cache=True, nogil=True)
-def _row_bits(binary: Image, width: int, radius: int) -> NDArray[np.uint64]:
-    """Rows of bits, spread along the row, with `radius` rows of 0 above and below and one word more."""
-    words, height, count = binary.reshape(-1).view(np.uint64), binary.shape[0], np.uint64(binary.shape[1] // 64)
-    bits = np.zeros((height + 2 * radius) * (binary.shape[1] // 64) + 1, np.uint64)
-    inside = _ALL >> (_SIXTY_FOUR * count - np.uint64(width))
-    for i in range(np.uint64(height)):
-        at, some = (i + np.uint64(radius)) * count, np.uint64(0)
-        for k in range(count):
-            packed = _packed(words, (i * count + k) * _EIGHT)
-            bits[at + k] = packed
-            some |= packed
-        if some:
-            _widen(bits, at, count, radius)
-            bits[at + count - np.uint64(1)] &= inside
-    return bits
-
-
-@njit(cache=True, nogil=True)
-def dilate(binary: Image, width: int, radius: int, mask: Image) -> None:
+def dilate(bits: NDArray[np.uint64], width: int, radius: int, mask: Image) -> None:
     """Dilation by a square, into a mask with the rim that `spatterlib.kernels.outlines` wants.
 
     Parameters
     ----------
-    binary : ndarray
-        ``(h, w)`` uint8, C-contiguous, w `width` rounded up to a multiple of 64: 0 or 255, and 0 from `width` on.
+    bits : ndarray
+        Uint64, overwritten: row by row the pixels, the first the lowest bit, in whole words that are 0 from `width` on;
+        `radius` rows of 0 above and below.
     width : int
         Px; beyond it nothing is dilated.
     radius : int
         Px, 0-63; the square's side is ``2 * radius + 1``.
     mask : ndarray
-        ``(h + 2, w + 2 * RIM)`` uint8, C-contiguous, written: 0 or 255, the rim 0.
+        ``(h + 2, w + 2 * RIM)`` uint8, C-contiguous, written: 0 or 255, the rim 0; w is `width` in whole words.
     """
-    bits, across = _row_bits(binary, width, radius), binary.shape[1] // 64
+    height, across = mask.shape[0] - 2, -(-width // WORD)
+    count, inside = np.uint64(across), _ALL >> (_SIXTY_FOUR * np.uint64(across) - np.uint64(width))
+    for i in range(np.uint64(height)):
+        at, some = (i + np.uint64(radius)) * count, np.uint64(0)
+        for k in range(count):
+            some |= bits[at + k]
+        if some:
+            _widen(bits, at, count, radius)
+            bits[at + count - np.uint64(1)] &= inside
     # Each row becomes the union of itself and those that follow, in steps that double.
     span = 1
     while span < 2 * radius + 1:
         step = min(span, 2 * radius + 1 - span)
-        for j in range(bits.shape[0] - 1 - step * across):
+        for j in range(bits.shape[0] - step * across):
             bits[j] |= bits[j + step * across]
         span += step
     mask[:] = 0
-    spread, count, pitch = mask.reshape(-1).view(np.uint64), np.uint64(across), np.uint64(mask.shape[1] // 8)
-    for i in range(np.uint64(binary.shape[0])):
+    spread, pitch = mask.reshape(-1).view(np.uint64), np.uint64(mask.shape[1] // 8)
+    for i in range(np.uint64(height)):
         for k in range(count):
             word, at = bits[i * count + k], (i + np.uint64(1)) * pitch + np.uint64(1) + _EIGHT * k
             if word:

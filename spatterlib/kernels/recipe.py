@@ -16,7 +16,7 @@ from spatterlib.kernels import active, colour, difference, hits, masks, outlines
 from spatterlib.kernels.active import active_rgb, active_yuv
 from spatterlib.kernels.colour import grey_change_yuv, measure_yuv
 from spatterlib.kernels.difference import grey_change_rgb, measure
-from spatterlib.kernels.masks import WORD, dilate, smooth_above
+from spatterlib.kernels.masks import WORD, dilate, grey_shape, smooth_above
 from spatterlib.kernels.outlines import RIM, outer_outlines
 from spatterlib.types import Box, Image
 
@@ -64,7 +64,6 @@ class Scratch(NamedTuple):
 
     runs: NDArray[np.int64]
     grey: Image
-    binary: Image
     mask: Image
     rectangles: NDArray[np.int32]
     areas: NDArray[np.float64]
@@ -115,7 +114,8 @@ def _planes(sources: NDArray[np.int64], height: int, shift: int) -> Planes:
 
 @njit(nogil=True)
 def _grey_of(rectangle: Box, scratch: Scratch) -> Image:
-    return scratch.grey[: rectangle[3] * rectangle[2]].reshape(rectangle[3], rectangle[2])
+    shape = grey_shape(rectangle[2], rectangle[3])
+    return scratch.grey[: shape[0] * shape[1]].reshape(shape)
 
 
 @njit(nogil=True)
@@ -123,10 +123,9 @@ def _trace(rectangle: Box, runs: NDArray[np.int64], settings: Settings, scratch:
     """Smooth, threshold, dilate and follow the outlines; how many there are in the scratch."""
     _, _, width, height = rectangle
     pitch = -(-width // WORD) * WORD
-    binary = scratch.binary[: height * pitch].reshape(height, pitch)
     mask = scratch.mask[: (height + 2) * (pitch + 2 * RIM)].reshape(height + 2, pitch + 2 * RIM)
-    smooth_above(_grey_of(rectangle, scratch), settings.threshold, runs, binary)
-    dilate(binary, width, settings.radius, mask)
+    bits = smooth_above(_grey_of(rectangle, scratch), width, settings.threshold, runs, settings.radius)
+    dilate(bits, width, settings.radius, mask)
     return int(outer_outlines(mask, (rectangle[0], rectangle[1]), scratch.rectangles, scratch.areas))
 
 

@@ -7,15 +7,12 @@ It is written in LLVM's own terms, so it runs on every processor, in registers a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from llvmlite import ir
 from numba import config, extending
 from numba.core import cgutils
-
-__all__ = ["BYTE", "LONG", "SHORT", "apart", "bits", "fill", "higher", "lower", "number", "operation", "pick", "place",
-           "read", "spread", "store", "sum_of", "unpacked", "vector", "whole", "widen"]  # fmt: skip
 
 BYTE, SHORT, LONG = ir.IntType(8), ir.IntType(16), ir.IntType(32)
 
@@ -40,9 +37,14 @@ def whole(value: int) -> Any:
     return ir.Constant(ir.IntType(64), value)
 
 
+def constant(kind: Any, values: list[int]) -> Any:
+    """A vector of constants."""
+    return ir.Constant(vector(kind, len(values)), values)
+
+
 def fill(kind: Any, count: int, value: int) -> Any:
     """A constant in all places."""
-    return ir.Constant(vector(kind, count), [value] * count)
+    return constant(kind, [value] * count)
 
 
 def spread(builder: Any, value: Any, count: int) -> Any:
@@ -52,10 +54,9 @@ def spread(builder: Any, value: Any, count: int) -> Any:
     return pick(builder, first, [0] * count)
 
 
-def pick(builder: Any, values: Any, places: Any) -> Any:
-    """Values from some places of a vector."""
-    chosen = list(places)
-    return builder.shuffle_vector(values, values, ir.Constant(vector(LONG, len(chosen)), chosen))
+def pick(builder: Any, values: Any, places: Iterable[int], more: Any = None) -> Any:
+    """Values from some places of a vector, or of two, the places of the second counted on."""
+    return builder.shuffle_vector(values, more or values, constant(LONG, list(places)))
 
 
 def place(context: Any, builder: Any, kind: Any, array: Any, index: Any, vectors: Any) -> Any:
