@@ -137,7 +137,8 @@ def _find(pictures: Sequence[Picture]) -> tuple[Callable[..., tuple[int, int]], 
             )
         return None
     if all(is_plain(picture) for picture in pictures):
-        places = [_places([picture.array]) for picture in pictures]  # type: ignore[attr-defined]
+        arrays = [picture.array for picture in pictures]  # type: ignore[attr-defined]
+        places = [((array.__array_interface__["data"][0], array.strides[0]),) for array in arrays]
         return partial(find_rgb, np.array(places, np.int64)), rgb_bound
     return None
 

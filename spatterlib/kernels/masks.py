@@ -41,9 +41,11 @@ def _mirrored(index: int, count: int) -> int:
 @njit(cache=True, nogil=True)
 def _fill_rim(grey: Image, width: int) -> None:
     height = grey.shape[0] - 2 * REACH
+    far, near = REACH + _mirrored(-2, width), REACH + _mirrored(-1, width)
+    next_, last = REACH + _mirrored(width, width), REACH + _mirrored(width + 1, width)
     for i in range(REACH, REACH + height):
-        for j in (-2, -1, width, width + 1):
-            grey[i, REACH + j] = grey[i, REACH + _mirrored(j, width)]
+        grey[i, 0], grey[i, 1] = grey[i, far], grey[i, near]
+        grey[i, REACH + width], grey[i, REACH + width + 1] = grey[i, next_], grey[i, last]
     for i in (-2, -1, height, height + 1):
         grey[REACH + i] = grey[REACH + _mirrored(i, height)]
 

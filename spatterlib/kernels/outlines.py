@@ -24,7 +24,7 @@ def _steps(width: int) -> NDArray[np.int64]:
 
 
 @njit(cache=True, nogil=True)
-def _follow(flat: Image, start: int, width: int, steps: NDArray[np.int64], rectangle: NDArray[np.int32]) -> int:
+def _follow(flat: Image, start: np.int64, width: int, steps: NDArray[np.int64], rectangle: NDArray[np.int32]) -> int:
     """Walk once round a component from its first pixel; mark the pixels, note the rectangle; twice the area.
 
     The marks tell pixels that have nothing to their right, where a row leaves the component.
@@ -101,18 +101,20 @@ def outer_outlines(
             word = words[i, k]
             if (word == 0 and before == 0) or (word == _WORD and before == _FRESH):
                 continue
-            for j in range(8 * k, 8 * k + 8):
-                value = mask[i, j]
+            # Unsigned, so that nobody asks whether an index is negative.
+            begin = np.uint64(i * width + 8 * k)
+            for j in range(begin, begin + np.uint64(8)):
+                value = flat[j]
                 if value != before:
                     if before == 0 and value == _FRESH and mark != _SEEN:
                         own = rectangles[count] if count < rectangles.shape[0] else scratch
-                        twice = _follow(flat, i * width + j, width, steps, own)
+                        twice = _follow(flat, np.int64(j), width, steps, own)
                         own[0] += corner[0] - RIM
                         own[1] += corner[1] - 1
                         if count < rectangles.shape[0]:
                             areas[count] = twice / 2
                         count += 1
-                        value = mask[i, j]
+                        value = flat[j]
                     before = value
                 if value in (_SEEN, _SEEN_RIGHT):
                     mark = value
