@@ -83,6 +83,119 @@ def _interleave(red: Image, green: Image, blue: Image, out: Image) -> None:
         out[j, 2] = blue[j]
 
 
+def _chroma_of_block(
+    u: Image, v: Image, row: int, first: int, matrix: NDArray[np.int32], many: NDArray[np.int32], start: int
+) -> None:
+    _chroma(u, v, (np.uint64(row), np.uint64(first), np.uint64(_BLOCK // 2)), 1, matrix, many, np.uint64(start))
+
+
+@vectors.operation(_chroma_of_block)
+def _chroma_block(typing: Any, u: Any, v: Any, row: Any, first: Any, matrix: Any, many: Any, start: Any) -> Any:
+    """`_chroma` of 16 samples, each of which is that of two columns of luma."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind, middle = vectors.vector(BYTE, _BLOCK // 2), vectors.fill(LONG, _BLOCK // 2, 128)
+        samples = []
+        for which, array in zip((u, v), args[:2], strict=True):
+            values = vectors.read(builder, vectors.place(context, builder, which, array, args[2:4], kind))
+            samples.append(builder.sub(vectors.widen(builder, values, LONG), middle))
+        of = [vectors.number(context, builder, matrix, args[4], k, _BLOCK // 2) for k in range(6)]
+        green = builder.add(builder.mul(of[3], samples[1]), builder.mul(of[4], samples[0]))
+        for channel, term in enumerate((builder.mul(of[2], samples[1]), green, builder.mul(of[5], samples[0]))):
+            twice = vectors.pick(builder, term, [k // 2 for k in range(_BLOCK)])
+            index = vectors.whole(channel), args[6]
+            vectors.store(builder, twice, vectors.place(context, builder, many, args[5], index, twice.type), 4)
+        return context.get_dummy_value()
+
+    return types.void(u, v, types.intp, types.intp, matrix, many, types.intp), code
+
+
+def _luma_block(context: Any, builder: Any, kind: Any, array: Any, matrix: Any, factors: Any, index: Any) -> Any:
+    pointer = vectors.place(context, builder, kind, array, index, vectors.vector(BYTE, _BLOCK))
+    black, factor = (vectors.number(context, builder, matrix, factors, k, _BLOCK) for k in range(2))
+    above = builder.sub(vectors.widen(builder, vectors.read(builder, pointer), LONG), black)
+    above = vectors.higher(builder, above, vectors.fill(LONG, _BLOCK, 0), signed=True)
+    return builder.add(builder.mul(above, factor), vectors.fill(LONG, _BLOCK, int(_HALF)))
+
+
+def _level_block(builder: Any, value: Any) -> Any:
+    level = builder.ashr(value, vectors.fill(LONG, _BLOCK, int(_BITS)))
+    level = vectors.higher(builder, level, vectors.fill(LONG, _BLOCK, 0), signed=True)
+    return vectors.lower(builder, level, vectors.fill(LONG, _BLOCK, 255), signed=True)
+
+
+@njit(cache=True, nogil=True)
+def _chroma_of_row(
+    u: Image,
+    v: Image,
+    row: int,
+    first: int,
+    count: int,
+    shift: int,
+    matrix: NDArray[np.int32],
+    many: NDArray[np.int32],
+) -> None:
+    """`_chroma` from column 0 on, by blocks where each sample is that of two columns."""
+    half = _BLOCK // 2
+    if shift == 1 and count >= half:
+        for k in range(0, count, half):
+            begin = min(k, count - half)
+            _chroma_block(u, v, row, first + begin, matrix, many, 2 * begin)
+        return
+    _chroma(u, v, (np.uint64(row), np.uint64(first), np.uint64(count)), shift, matrix, many, np.uint64(0))
+
+
+def _rgb_of_block(
+    y: Image,
+    row: int,
+    left: int,
+    matrix: NDArray[np.int32],
+    many: NDArray[np.int32],
+    at: int,
+    out: Image,
+    line: int,
+    column: int,
+) -> None:
+    above = np.maximum(y[row, left : left + _BLOCK].astype(np.int32) - matrix[0], 0)
+    values = above * matrix[1] + _HALF + many[:, at : at + _BLOCK]
+    out[line, column : column + _BLOCK] = (values >> _BITS).clip(0, 255).T
+
+
+@vectors.operation(_rgb_of_block)
+def _rgb_block(
+    typing: Any,
+    y: Any,
+    row: Any,
+    left: Any,
+    matrix: Any,
+    many: Any,
+    at: Any,
+    out: Any,
+    line: Any,
+    column: Any,
+) -> Any:
+    """32 columns of RGB, given the terms of chroma from `at` on."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        luma = _luma_block(context, builder, y, args[0], matrix, args[3], args[1:3])
+        channels = []
+        for channel in range(3):
+            index = vectors.whole(channel), args[5]
+            terms = vectors.read(builder, vectors.place(context, builder, many, args[4], index, luma.type), 4)
+            level = _level_block(builder, builder.add(luma, terms))
+            channels.append(builder.trunc(level, vectors.vector(BYTE, _BLOCK)))
+        both = vectors.pick(builder, channels[0], range(2 * _BLOCK), channels[1])
+        third = vectors.pick(builder, channels[2], [*range(_BLOCK)] * 2)
+        mixed = [k + n * _BLOCK for k in range(_BLOCK) for n in range(3)]
+        pixels = vectors.pick(builder, both, mixed, third)
+        index = args[7], builder.mul(args[8], vectors.whole(3))
+        vectors.store(builder, pixels, vectors.place(context, builder, out, args[6], index, pixels.type))
+        return context.get_dummy_value()
+
+    place = types.intp
+    return types.void(y, place, place, matrix, many, place, out, place, place), code
+
+
 @njit(cache=True, nogil=True)
 def yuv_to_rgb(
     y: Image,
@@ -107,20 +220,25 @@ def yuv_to_rgb(
     matrix : ndarray
         ``(6,)`` int32: black level; factors of luma, V in red, V in green, U in green, U in blue, times 2**20.
     out : ndarray
-        ``(height, width, 3)`` uint8 RGB, written.
+        ``(height, width, 3)`` uint8 RGB, written; no gaps between the pixels of a row.
     """
     width = out.shape[1]
     skip = left - (left >> shift[0] << shift[0])
     count = (skip + width + (1 << shift[0]) - 1) >> shift[0]
-    many, luma = np.empty((3, count << shift[0]), np.int32), np.empty(width, np.int32)
-    channels = np.empty((3, width), np.uint8)
+    many = np.empty((3, count << shift[0]), np.int32)
+    luma, channels = np.empty(width, np.int32), np.empty((3, width), np.uint8)
     known = -1
     for i in range(out.shape[0]):
         row = (top + i) >> shift[1]
         if row != known:
-            place = (np.uint64(row), np.uint64(left >> shift[0]), np.uint64(count))
-            _chroma(u, v, place, shift[0], matrix, many, np.uint64(0))
+            _chroma_of_row(u, v, row, left >> shift[0], count, shift[0], matrix, many)
             known = row
+        if width >= _BLOCK:
+            for k in range(0, width, _BLOCK):
+                # The last block reaches back into the one before it.
+                begin = min(k, width - _BLOCK)
+                _rgb_block(y, top + i, left + begin, matrix, many, skip + begin, out, i, begin)
+            continue
         _luma(y[top + i, left : left + width], matrix, luma)
         for channel in range(3):
             _pack(luma, many[channel, skip:], channels[channel])
@@ -152,33 +270,6 @@ def _change_at(
         s = np.int32(np.int32(RED * r) + np.int32(GREEN * g))
         s = np.int32(s + np.int32(BLUE * np.int32(abs(np.int32(_level(a, one[blue, k]) - _level(b, other[blue, k]))))))
         out[target[0], target[1] + j] = np.uint8(np.int32(s + np.int32(16384)) >> np.int32(15))
-
-
-def _chroma_of_block(
-    u: Image, v: Image, row: int, first: int, matrix: NDArray[np.int32], many: NDArray[np.int32], start: int
-) -> None:
-    _chroma(u, v, (np.uint64(row), np.uint64(first), np.uint64(_BLOCK // 2)), 1, matrix, many, np.uint64(start))
-
-
-@vectors.operation(_chroma_of_block)
-def _chroma_block(typing: Any, u: Any, v: Any, row: Any, first: Any, matrix: Any, many: Any, start: Any) -> Any:
-    """`_chroma` of 16 samples, each of which is that of two columns of luma."""
-
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind, middle = vectors.vector(BYTE, _BLOCK // 2), vectors.fill(LONG, _BLOCK // 2, 128)
-        samples = []
-        for which, array in zip((u, v), args[:2], strict=True):
-            values = vectors.read(builder, vectors.place(context, builder, which, array, args[2:4], kind))
-            samples.append(builder.sub(vectors.widen(builder, values, LONG), middle))
-        of = [vectors.number(context, builder, matrix, args[4], k, _BLOCK // 2) for k in range(6)]
-        green = builder.add(builder.mul(of[3], samples[1]), builder.mul(of[4], samples[0]))
-        for channel, term in enumerate((builder.mul(of[2], samples[1]), green, builder.mul(of[5], samples[0]))):
-            twice = vectors.pick(builder, term, [k // 2 for k in range(_BLOCK)])
-            index = vectors.whole(channel), args[6]
-            vectors.store(builder, twice, vectors.place(context, builder, many, args[5], index, twice.type), 4)
-        return context.get_dummy_value()
-
-    return types.void(u, v, types.intp, types.intp, matrix, many, types.intp), code
 
 
 def _change_of_block(
@@ -217,7 +308,9 @@ def _change_block(
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         grey = vectors.fill(LONG, _BLOCK, 1 << 14)
-        lumas = [_luma_block(context, builder, signature.args[k], args[k], matrix, args) for k in range(2)]
+        lumas = [
+            _luma_block(context, builder, signature.args[k], args[k], matrix, args[4], args[2:4]) for k in range(2)
+        ]
         for channel, weight in enumerate((RED, GREEN, BLUE)):
             index, levels = (vectors.whole(channel), args[7]), []
             for k, luma in enumerate(lumas):
@@ -231,20 +324,6 @@ def _change_block(
 
     place = types.intp
     return types.void(first, second, place, place, matrix, one, other, place, out, place, place), code
-
-
-def _luma_block(context: Any, builder: Any, kind: Any, array: Any, matrix: Any, args: Any) -> Any:
-    pointer = vectors.place(context, builder, kind, array, args[2:4], vectors.vector(BYTE, _BLOCK))
-    black, factor = (vectors.number(context, builder, matrix, args[4], k, _BLOCK) for k in range(2))
-    above = builder.sub(vectors.widen(builder, vectors.read(builder, pointer), LONG), black)
-    above = vectors.higher(builder, above, vectors.fill(LONG, _BLOCK, 0), signed=True)
-    return builder.add(builder.mul(above, factor), vectors.fill(LONG, _BLOCK, int(_HALF)))
-
-
-def _level_block(builder: Any, value: Any) -> Any:
-    level = builder.ashr(value, vectors.fill(LONG, _BLOCK, int(_BITS)))
-    level = vectors.higher(builder, level, vectors.fill(LONG, _BLOCK, 0), signed=True)
-    return vectors.lower(builder, level, vectors.fill(LONG, _BLOCK, 255), signed=True)
 
 
 @njit(cache=True, nogil=True)

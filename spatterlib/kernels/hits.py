@@ -95,22 +95,23 @@ def _of_block(few: Any) -> Callable[..., Any]:
 
 
 def _plain_stir(first: Image, second: Image, row: int, column: int, level: int) -> bool:
-    apart = np.abs(first[row, column : column + 3 * BLOCK].astype(int) - second[row, column : column + 3 * BLOCK])
-    return bool(apart.max() >= level)
+    end = column + 6 * BLOCK
+    return bool((np.abs(first[row, column:end].astype(int) - second[row, column:end]) >= level).any())
 
 
 @vectors.operation(_plain_stir)
 def _stir(typing: Any, first: Any, second: Any, row: Any, column: Any, level: Any) -> Any:
-    """Whether any channel of the 32 pixels from a byte on changes by a level or more."""
+    """Whether any channel of the 64 pixels from a byte on changes by a level or more."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        reached = []
-        for begin, count in ((0, 64), (64, 32)):
-            index = args[2], builder.add(args[3], vectors.whole(begin))
-            change = _change(context, builder, signature.args[:2], args[:2], index, count)
-            held = vectors.bits(builder, builder.icmp_unsigned(">=", change, vectors.spread(builder, args[4], count)))
-            reached.append(builder.icmp_unsigned("!=", held, ir.Constant(held.type, 0)))
-        return builder.or_(*reached)
+        most = None
+        for part in range(3):
+            index = args[2], builder.add(args[3], vectors.whole(2 * BLOCK * part))
+            change = _change(context, builder, signature.args[:2], args[:2], index, 2 * BLOCK)
+            most = change if most is None else vectors.higher(builder, most, change)
+        level = vectors.spread(builder, args[4], 2 * BLOCK)
+        reached = vectors.bits(builder, builder.icmp_unsigned(">=", most, level))
+        return builder.icmp_unsigned("!=", reached, ir.Constant(reached.type, 0))
 
     return types.boolean(first, second, types.intp, types.intp, types.uint8), code
 
@@ -198,10 +199,14 @@ def hits_rgb(
         if width < BLOCK:
             found[0] |= _few_rgb(first, second, i, 3 * x, width, weights, limit)
             continue
-        for k in range(width // BLOCK):
-            at = 3 * (x + BLOCK * k)
+        for k in range(width // BLOCK // 2):
+            at = 3 * (x + 2 * BLOCK * k)
             if _stir(first, second, i, at, level):
-                found[k] |= _rgb_hits(first, second, i, at, weights, limit)
+                found[2 * k] |= _rgb_hits(first, second, i, at, weights, limit)
+                found[2 * k + 1] |= _rgb_hits(first, second, i, at + 3 * BLOCK, weights, limit)
+        if width // BLOCK % 2:
+            last = width // BLOCK - 1
+            found[last] |= _rgb_hits(first, second, i, 3 * (x + BLOCK * last), weights, limit)
         if over:
             # The last block reaches back into the one before it.
             hits = _rgb_hits(first, second, i, 3 * (x + width - BLOCK), weights, limit)

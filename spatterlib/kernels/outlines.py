@@ -24,7 +24,7 @@ def _steps(width: int) -> NDArray[np.int64]:
 
 
 @njit(cache=True, nogil=True)
-def _follow(flat: Image, start: np.int64, width: int, steps: NDArray[np.int64], rectangle: NDArray[np.int32]) -> int:
+def _follow(flat: Image, start: int, width: int, steps: NDArray[np.int64], rectangle: NDArray[np.int32]) -> int:
     """Walk once round a component from its first pixel; mark the pixels, note the rectangle; twice the area.
 
     The marks tell pixels that have nothing to their right, where a row leaves the component.
@@ -108,7 +108,7 @@ def outer_outlines(
                 if value != before:
                     if before == 0 and value == _FRESH and mark != _SEEN:
                         own = rectangles[count] if count < rectangles.shape[0] else scratch
-                        twice = _follow(flat, np.int64(j), width, steps, own)
+                        twice = _follow(flat, np.int64(j), width, steps, own)  # type: ignore[arg-type]
                         own[0] += corner[0] - RIM
                         own[1] += corner[1] - 1
                         if count < rectangles.shape[0]:
