@@ -61,7 +61,7 @@ def by_hand(video: Path, out: Path) -> int:
     rows: list[Any] = []
     crops: list[bytes] = []
     with create_store(str(out), attrs={}, overwrite=True) as store, sp.open_video(video) as opened:
-        for clip in clips(opened, lead=1, start=0, stop=len(opened.times)):
+        for clip in clips(opened, lead=1, start=0, stop=len(opened.times), length=16):
             table = detector(clip)
             for filter_ in filters:
                 table = table[filter_(table, clip)]

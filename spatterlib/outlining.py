@@ -148,7 +148,10 @@ def _alike(first: YuvPicture, picture: Picture) -> bool:
         isinstance(picture, YuvPicture)
         and picture.shift == first.shift
         and picture.matrix is first.matrix
-        and all(plane.strides[0] >= plane.shape[1] and plane.strides[1] == 1 for plane in planes_of(picture))
+        and (
+            picture.places != ()
+            or all(plane.strides[0] >= plane.shape[1] and plane.strides[1] == 1 for plane in planes_of(picture))
+        )
     )
 
 

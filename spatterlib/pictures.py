@@ -66,8 +66,8 @@ class YuvPicture:
     matrix : ndarray
         From `yuv_matrix`.
     places : tuple, optional
-        Address of each plane, and bytes from row to row, where they are known: asking NumPy for the addresses takes
-        longer than all else that Python does for a frame.
+        Address of each plane, and bytes from row to row, not less than a row has px, where they are known: asking NumPy
+        for the addresses takes longer than all else that Python does for a frame.
     """
 
     y: Image

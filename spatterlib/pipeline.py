@@ -36,6 +36,9 @@ Crop: TypeAlias = bytes | range
 
 # Frames of a part: enough that seeking to its key frame does not count, few enough that workers end together.
 _PART = 500
+# Frames of a clip, few enough that they lie in the cache when they are looked at, and their memory when it is filled
+# anew; and frames that are handed over together, so that few of them wait for the interpreter.
+_CLIP, _HANDED = 16, 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +106,9 @@ def batches(video: Video, span: range, work: Work, workers: int = 1) -> Iterator
             yield from _side_by_side(video, parts, work, max(workers, min(2 * workers, cores())))
             return
         with ThreadPoolExecutor(1) as pool:
-            yield from in_order(pool, (partial(_batch, *item, work) for item in _clips(video, span, work)), 3)
+            # Larger clips: their frames go from one core to another anyway.
+            clips_of_span = _clips(video, span, work, 64)
+            yield from in_order(pool, (partial(_batch, *item, work) for item in clips_of_span), 3)
 
 
 def _side_by_side(video: Video, parts: Sequence[range], work: Work, threads: int) -> Iterator[Batch]:
@@ -238,16 +243,35 @@ def cut(video: Video, span: range, lead: int) -> list[range]:
 
 
 def _part(video: Video, part: range, work: Work) -> Iterator[Batch]:
-    return (_batch(frame_log, clip, work) for frame_log, clip in _clips(video, part, work))
+    held: list[Batch] = []
+    for frame_log, clip in _clips(video, part, work, _CLIP):
+        held.append(_batch(frame_log, clip, work))
+        # Frames that are done with go back to the decoder before it fills the next clip, which then finds them warm.
+        del clip
+        if sum(len(batch.frame_log) for batch in held) >= _HANDED:
+            yield _joined(held)
+            held = []
+    if held:
+        yield _joined(held)
 
 
-def _clips(video: Video, span: range, work: Work) -> Iterator[tuple[NDArray[np.void], Clip]]:
+def _joined(several: Sequence[Batch]) -> Batch:
+    return Batch(
+        np.concatenate([batch.frame_log for batch in several]),
+        np.concatenate([batch.table for batch in several]),
+        [crop for batch in several for crop in batch.crops],
+    )
+
+
+def _clips(video: Video, span: range, work: Work, length: int) -> Iterator[tuple[NDArray[np.void], Clip]]:
     """Frame log and clip, clip by clip; frames behind the last one that decodes come with an empty clip."""
     following = span.start
-    for clip in clips(video, lead=work.detector.lead, start=span.start, stop=span.stop, roi=work.roi):
+    lead = work.detector.lead
+    for clip in clips(video, lead=lead, start=span.start, stop=span.stop, roi=work.roi, length=length):
         end = clip.start + len(clip.pictures) - clip.lead
-        yield _frame_log(video.times, following, clip.start, end), clip
-        following = end
+        log, following = _frame_log(video.times, following, clip.start, end), end
+        yield log, clip
+        del clip
     if following < span.stop:
         yield _frame_log(video.times, following, span.stop, span.stop), Clip([], np.empty(0))
 

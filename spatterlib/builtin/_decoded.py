@@ -115,8 +115,8 @@ def picture_of(frame: VideoFrame) -> Picture:
         shift, matrix, *shapes = layout
         planes = frame.planes
         y, u, v = map(_array, planes, shapes)
-        places = [(plane.buffer_ptr, plane.line_size) for plane in planes[:3]]
-        return YuvPicture(y, u, v, shift, matrix, tuple(places))
+        places = tuple([(plane.buffer_ptr, plane.line_size) for plane in planes[:3]])
+        return YuvPicture(y, u, v, shift, matrix, places if places[0][1] > 0 else ())
     if name == "gray" and frame.color_range != _LIMITED_RANGE:
         return RgbPicture(_array(frame.planes[0], (frame.height, frame.width)))
     return RgbPicture(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, islice
@@ -179,9 +179,9 @@ class Container:
         finally:
             self._idle[threads].append(source)
 
-    def _picture(self, frame: VideoFrame) -> Picture:
-        picture = picture_of(frame)
-        return TurnedPicture(picture, self.turn) if self.turn else picture
+    @cached_property
+    def _picture(self) -> Callable[[VideoFrame], Picture]:
+        return (lambda frame: TurnedPicture(picture_of(frame), self.turn)) if self.turn else picture_of
 
     def _packets_from(self, first: int, threads: int) -> tuple[InputContainer, Iterator[Packet[Any]]]:
         """Packets from number `first` on: by seeking if that lands where it should, else by skipping."""
