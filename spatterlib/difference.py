@@ -59,9 +59,9 @@ def buffers_for(width: int, height: int) -> Scratch:
     Memory that is used again: the page faults of fresh arrays cost more than the arithmetic.
     """
     if getattr(_local, "size", None) != (width, height):
-        from spatterlib.kernels.active import most_runs
         from spatterlib.kernels.masks import grey_shape
         from spatterlib.kernels.recipe import Scratch
+        from spatterlib.kernels.runs import most_runs
 
         most = -(-height // 2) * -(-width // 2)
         _local.buffers = Scratch(
@@ -215,8 +215,10 @@ class _RgbPair(NamedTuple):
     def active(self, threshold: int, margins: tuple[int, int], runs: NDArray[np.int64]) -> tuple[Box, int]:
         """Rectangle and runs outside which no grey difference exceeds the threshold; how many runs."""
         from spatterlib.kernels.active import active_rgb
+        from spatterlib.kernels.runs import runs_of
 
-        return active_rgb(self.first, self.second, self.box, *rgb_bound(threshold), margins, runs)
+        spans, flags = active_rgb(self.first, self.second, self.box, *rgb_bound(threshold), margins[1])
+        return runs_of(spans, flags, margins, self.box[2:], runs)
 
     def grey(self, corner: tuple[int, int], runs: NDArray[np.int64], out: Image) -> None:
         """Grey level of the absolute difference in some runs, 0 elsewhere."""
@@ -234,10 +236,12 @@ class _YuvPair(NamedTuple):
 
     def active(self, threshold: int, margins: tuple[int, int], runs: NDArray[np.int64]) -> tuple[Box, int]:
         from spatterlib.kernels.active import active_yuv
+        from spatterlib.kernels.runs import runs_of
 
         one, other, shift = planes_of(self.first), planes_of(self.second), self.first.shift
         bound = yuv_bound(self.first.matrix, threshold)
-        return active_yuv(one, other, self.box, shift, *bound, margins, runs)
+        spans, flags = active_yuv(one, other, self.box, shift, *bound, margins[1])
+        return runs_of(spans, flags, margins, self.box[2:], runs)
 
     def grey(self, corner: tuple[int, int], runs: NDArray[np.int64], out: Image) -> None:
         from spatterlib.kernels.colour import grey_change_yuv

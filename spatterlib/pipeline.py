@@ -230,7 +230,7 @@ def _workers_of(executor: Executor) -> int:
     client: Any = getattr(executor, "_client", None)
     if hasattr(client, "nthreads"):
         return max(int(sum(client.nthreads().values())), 1)
-    return int(getattr(executor, "_max_workers", 0)) or os.cpu_count() or 1
+    return int(getattr(executor, "_max_workers", 0)) or cores()
 
 
 def cut(video: Video, span: range, lead: int) -> list[range]:

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from spatterlib.difference import _bound_weights, changed, nested_outlines, outlines, sum_boxes
-from spatterlib.kernels import REACH
-from spatterlib.kernels.active import BAND, active_rgb, active_yuv, most_runs
+from spatterlib.kernels import BAND, BLOCK, REACH
+from spatterlib.kernels.active import active_rgb, active_yuv
 from spatterlib.kernels.colour import grey_change_yuv
 from spatterlib.kernels.difference import measure
-from spatterlib.kernels.hits import BLOCK
 from spatterlib.kernels.masks import dilate, grey_shape, smooth_above
 from spatterlib.kernels.outlines import outer_outlines
+from spatterlib.kernels.runs import most_runs, runs_of
 from spatterlib.outlining import outlines_of
 from spatterlib.pictures import YuvPicture, yuv_matrix
 from spatterlib.types import Box, Image, RgbPicture
@@ -227,13 +227,15 @@ def test_the_active_rectangle_leaves_out_nothing_that_reaches_the_limit(
     sums = (np.abs(frames[0].astype(int) - frames[1]) * weights).sum(axis=2) // unit
     box = a_box(random, height, width)
     runs = np.empty((most_runs(box[2], box[3]), 3), np.int64)
-    found = active_rgb(*frames.reshape(2, height, -1), box, weights, np.int32(unit * limit), margins, runs)  # type: ignore[call-arg]
+    active = active_rgb(*frames.reshape(2, height, -1), box, weights, np.int32(unit * limit), margins[1])  # type: ignore[call-arg]
+    found = runs_of(*active, margins, box[2:], runs)
     assert_covers(found[0], runs[: found[1]], cut(sums >= limit, box), margins)
     first, second = (planes(random, height, width, shift, 255) for _ in range(2))
     rows, columns = np.arange(height) >> shift[1], np.arange(width) >> shift[0]
     changes = [np.abs(a.astype(int) - b) for a, b in zip(first, second, strict=True)]
     sums = changes[0] + 2 * changes[1][rows][:, columns] + changes[2][rows][:, columns]
-    found = active_yuv(first, second, box, shift, weights, np.int32(unit * limit), margins, runs)
+    active = active_yuv(first, second, box, shift, weights, np.int32(unit * limit), margins[1])
+    found = runs_of(*active, margins, box[2:], runs)
     assert_covers(found[0], runs[: found[1]], cut(sums >= limit, box), margins)
 
 

@@ -2,8 +2,8 @@
 
 Each kernel has one text; its plain reference lives in the tests.
 
-Numba compiles anew what stands in a file that has changed, and does not see what that calls in others: after a change
-of `hits` or `vectors` delete `__pycache__`.
+Numba compiles anew what stands in a file that has changed, and does not see what that calls in others: so kernels call
+kernels of their own file only, and after a change of `vectors` delete `__pycache__`.
 """
 
 import numpy as np
@@ -13,3 +13,6 @@ RED, GREEN, BLUE = np.int32(9798), np.int32(19235), np.int32(3735)
 
 REACH = 2
 """Px, from the middle of the 5x5 Gaussian to its rim."""
+
+BAND, BLOCK = 8, 32
+"""Rows, and columns, that are looked at together: fewer make what is computed tighter, and finding it dearer."""

@@ -17,20 +17,16 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import config, extending, njit, types
-from numba.core import cgutils
+from numba import extending, njit, types
 from numpy.typing import NDArray
 
-from spatterlib.kernels import plain_lanes
+from spatterlib.kernels import plain_lanes, vectors
 from spatterlib.kernels.plain_lanes import LANES, MEETINGS
 from spatterlib.types import Image
 
 __all__ = ["LANES", "convolve", "dense", "pack", "spread", "weigh"]
 
 Lanes = NDArray[np.float32]
-
-# Untyped on purpose: what they make of a function has another signature.
-_unpacked: Any = cgutils.unpack_tuple
 
 _FAST: dict[str, Any] = {"nogil": True, "fastmath": True, "error_model": "numpy", "cache": True}
 
@@ -44,9 +40,7 @@ _BELOW = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89
 
 def _operation(code: Any) -> Any:
     """An operation for the compiler; where nothing is compiled, what says the same in NumPy."""
-    if config.DISABLE_JIT:  # type: ignore[attr-defined]
-        return getattr(plain_lanes, code.__name__.removeprefix("_"))
-    return extending.intrinsic(prefer_literal=True)(code)
+    return vectors.operation(getattr(plain_lanes, code.__name__.removeprefix("_")))(code)
 
 
 class _Vector(types.Type):
@@ -66,10 +60,6 @@ def _tuple(count: int) -> Any:
     return types.UniTuple(_Vector(), count)  # type: ignore[no-untyped-call]
 
 
-def _whole(value: int) -> Any:
-    return ir.Constant(ir.IntType(64), value)
-
-
 def _all(value: float, kind: Any = _FLOATS) -> Any:
     return ir.Constant(kind, [value if kind is _BYTES else float(np.float32(value))] * LANES)
 
@@ -86,18 +76,11 @@ def _vectors(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
 
 
 def _read(builder: Any, pointer: Any, offset: int = 0) -> Any:
-    return builder.load(builder.gep(pointer, [_whole(offset)]), align=1)
+    return builder.load(builder.gep(pointer, [vectors.whole(offset)]), align=1)
 
 
 def _write(builder: Any, value: Any, pointer: Any, offset: int = 0) -> None:
-    builder.store(value, builder.gep(pointer, [_whole(offset)]), align=1)
-
-
-def _spread_out(builder: Any, value: Any) -> Any:
-    """A number in all sixteen lanes."""
-    nothing = ir.Constant(_FLOATS, ir.Undefined)
-    one = builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+    builder.store(value, builder.gep(pointer, [vectors.whole(offset)]), align=1)
 
 
 def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
@@ -107,7 +90,7 @@ def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
 
 def _lines(context: Any, builder: Any, kind: Any, array: Any, at: Any, step: Any) -> list[Any]:
     """Pointers to the six rows of a patch."""
-    places = [builder.add(at, builder.mul(step, _whole(row))) for row in range(6)]
+    places = [builder.add(at, builder.mul(step, vectors.whole(row))) for row in range(6)]
     return [_vectors(context, builder, kind, array, place) for place in places]
 
 
@@ -116,7 +99,7 @@ def _same(typing: Any, value: Any, count: Any) -> Any:
     """`count` vectors of one float32."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return context.make_tuple(builder, signature.return_type, [_spread_out(builder, args[0])] * number)
+        return context.make_tuple(builder, signature.return_type, [vectors.spread(builder, args[0], LANES)] * number)
 
     number = count.literal_value
     return _tuple(number)(types.float32, count), code
@@ -138,7 +121,7 @@ def _load(typing: Any, array: Any, at: Any, count: Any) -> Any:
 def _store(typing: Any, values: Any, array: Any, at: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer = _vectors(context, builder, array, args[1], args[2])
-        for number, value in enumerate(_unpacked(builder, args[0])):
+        for number, value in enumerate(vectors.unpacked(builder, args[0])):
             _write(builder, value, pointer, number)
         return context.get_dummy_value()
 
@@ -148,7 +131,7 @@ def _store(typing: Any, values: Any, array: Any, at: Any) -> Any:
 @_operation
 def _add(typing: Any, a: Any, b: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pairs = zip(*(_unpacked(builder, arg) for arg in args), strict=True)
+        pairs = zip(*(vectors.unpacked(builder, arg) for arg in args), strict=True)
         return context.make_tuple(builder, signature.return_type, [builder.fadd(*pair) for pair in pairs])
 
     return a(a, b), code
@@ -159,13 +142,13 @@ def _gather(typing: Any, four: Any, weights: Any, first: Any, x: Any, at: Any, s
     """Add to the four values of a block what the 25 weights make of a patch."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        sums, last = _unpacked(builder, args[0]), None
+        sums, last = vectors.unpacked(builder, args[0]), None
         taps = _place(context, builder, weights, args[1], args[2])
         rows = _lines(context, builder, x, *args[3:])
         for which, tap, place in sorted(MEETINGS, key=lambda meeting: meeting[2]):
             if place != last:
                 last, value = place, _read(builder, rows[place // 6], place % 6)
-            weight = _spread_out(builder, builder.load(builder.gep(taps, [_whole(tap)])))
+            weight = vectors.spread(builder, builder.load(builder.gep(taps, [vectors.whole(tap)])), LANES)
             sums[which] = _fma(builder, weight, value, sums[which])
         return context.make_tuple(builder, signature.return_type, sums)
 
@@ -178,9 +161,9 @@ def _pool(typing: Any, four: Any, trace: Any, at: Any) -> Any:
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         way = _maximum if trace.dtype == types.uint8 else _mean_of_tanh
-        at = args[2] if way is _maximum else builder.mul(args[2], _whole(4))
+        at = args[2] if way is _maximum else builder.mul(args[2], vectors.whole(4))
         to = _vectors(context, builder, trace, args[1], at)
-        pooled = way(builder, _unpacked(builder, args[0]), to)
+        pooled = way(builder, vectors.unpacked(builder, args[0]), to)
         return context.make_tuple(builder, signature.return_type, [pooled])
 
     return _tuple(1)(four, trace, types.intp), code
@@ -235,7 +218,7 @@ def _four(context: Any, builder: Any, value: Any, kind: Any, trace: Any, at: Any
         which = _read(builder, _vectors(context, builder, kind, trace, at))
         chosen = [builder.icmp_unsigned("==", which, _all(number, _BYTES)) for number in range(4)]
         return [builder.select(own, value, _all(0)) for own in chosen]
-    slopes = _vectors(context, builder, kind, trace, builder.mul(at, _whole(4)))
+    slopes = _vectors(context, builder, kind, trace, builder.mul(at, vectors.whole(4)))
     return [builder.fmul(value, _read(builder, slopes, number)) for number in range(4)]
 
 
@@ -244,7 +227,7 @@ def _weigh(typing: Any, sums: Any, gradient: Any, trace: Any, own: Any, x: Any, 
     """Add to the gradients of 25 weights what a pooled value's gradient makes of its patch."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        totals, rows = _unpacked(builder, args[0]), _lines(context, builder, x, *args[4:])
+        totals, rows = vectors.unpacked(builder, args[0]), _lines(context, builder, x, *args[4:])
         value = _read(builder, _vectors(context, builder, gradient, args[1], args[3]))
         if trace.dtype == types.uint8:
             _weigh_one(builder, totals, value, _read(builder, _vectors(context, builder, trace, *args[2:4])), rows)
@@ -285,14 +268,14 @@ def _scatter(typing: Any, half: Any, row: Any, fours: Any, at: Any, weights: Any
     """Add to three rows of a patch, from `row` on, what 25 weights make of the four values of a block."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        sums = _unpacked(builder, args[0])
+        sums = vectors.unpacked(builder, args[0])
         pointer = _vectors(context, builder, fours, args[2], args[3])
         four = [_read(builder, pointer, number) for number in range(4)]
         taps = _place(context, builder, weights, args[4], args[5])
         for which, tap, place in MEETINGS:
             own = place - 6 * begin
             if 0 <= own < 18:
-                weight = _spread_out(builder, builder.load(builder.gep(taps, [_whole(tap)])))
+                weight = vectors.spread(builder, builder.load(builder.gep(taps, [vectors.whole(tap)])), LANES)
                 sums[own] = _fma(builder, weight, four[which], sums[own])
         return context.make_tuple(builder, signature.return_type, sums)
 

@@ -12,12 +12,13 @@ from numba.extending import intrinsic
 from numba.np.numpy_support import carray
 from numpy.typing import NDArray
 
-from spatterlib.kernels import active, colour, difference, hits, masks, outlines, vectors
+from spatterlib.kernels import active, colour, difference, masks, outlines, runs, vectors
 from spatterlib.kernels.active import active_rgb, active_yuv
 from spatterlib.kernels.colour import grey_change_yuv, measure_yuv
 from spatterlib.kernels.difference import grey_change_rgb, measure
 from spatterlib.kernels.masks import WORD, dilate, grey_shape, smooth_above
 from spatterlib.kernels.outlines import RIM, outer_outlines
+from spatterlib.kernels.runs import runs_of
 from spatterlib.types import Box, Image
 
 Planes: TypeAlias = tuple[Image, Image, Image]
@@ -39,7 +40,7 @@ class Settings(NamedTuple):
     radius : int
         Px, of the dilation.
     margins : tuple of int
-        With `weights` and `limit` as in `spatterlib.kernels.active.active_yuv`.
+        As in `spatterlib.kernels.runs.runs_of`; `weights` and `limit` as in `spatterlib.kernels.active.active_yuv`.
     weights : ndarray
         ``(3,)`` int32.
     limit : int32
@@ -139,23 +140,25 @@ def _outlines_yuv(
     scratch: Scratch,
 ) -> int:
     box, weights, limit, margins = settings.box, settings.weights, settings.limit, settings.margins
-    rectangle, many = active_yuv(one, other, box, shift, weights, limit, margins, scratch.runs)
+    spans, flags = active_yuv(one, other, box, shift, weights, limit, margins[1])
+    rectangle, many = runs_of(spans, flags, margins, box[2:], scratch.runs)
     if rectangle[2] == 0:
         return 0
-    runs, corner = scratch.runs[:many], (box[0] + rectangle[0], box[1] + rectangle[1])
-    grey_change_yuv(one, other, corner, shift, matrix, runs, _grey_of(rectangle, scratch))
-    return int(_trace(rectangle, runs, settings, scratch))
+    kept, corner = scratch.runs[:many], (box[0] + rectangle[0], box[1] + rectangle[1])
+    grey_change_yuv(one, other, corner, shift, matrix, kept, _grey_of(rectangle, scratch))
+    return int(_trace(rectangle, kept, settings, scratch))
 
 
 @njit(nogil=True)
 def _outlines_rgb(one: Image, other: Image, settings: Settings, scratch: Scratch) -> int:
     box, weights, limit, margins = settings.box, settings.weights, settings.limit, settings.margins
-    rectangle, many = active_rgb(one, other, box, weights, limit, margins, scratch.runs)
+    spans, flags = active_rgb(one, other, box, weights, limit, margins[1])
+    rectangle, many = runs_of(spans, flags, margins, box[2:], scratch.runs)
     if rectangle[2] == 0:
         return 0
-    runs, corner = scratch.runs[:many], (box[0] + rectangle[0], box[1] + rectangle[1])
-    grey_change_rgb(one, other, corner, runs, _grey_of(rectangle, scratch))
-    return int(_trace(rectangle, runs, settings, scratch))
+    kept, corner = scratch.runs[:many], (box[0] + rectangle[0], box[1] + rectangle[1])
+    grey_change_rgb(one, other, corner, kept, _grey_of(rectangle, scratch))
+    return int(_trace(rectangle, kept, settings, scratch))
 
 
 @njit(nogil=True)
@@ -248,9 +251,8 @@ def _sources() -> tuple[int, ...]:
 
     Numba compiles anew what it has cached if its own file changes, or what it closes over: hence the two makers.
     """
-    stats = [
-        Path(str(module.__file__)).stat() for module in (active, colour, difference, hits, masks, outlines, vectors)
-    ]
+    modules = active, colour, difference, masks, outlines, runs, vectors
+    stats = [Path(str(module.__file__)).stat() for module in modules]
     return tuple(number for stat in stats for number in (stat.st_size, stat.st_mtime_ns))
 
 
