@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.errors import ContractError
 from spatterlib.types import Box, Image
 
 __all__ = ["YuvPicture", "yuv_matrix"]
@@ -68,6 +69,11 @@ class YuvPicture:
     places : tuple, optional
         Address of each plane, and bytes from row to row, not less than a row has px, where they are known: asking NumPy
         for the addresses takes longer than all else that Python does for a frame.
+
+    Raises
+    ------
+    ContractError
+        If the rows of a plane have gaps between their pixels.
     """
 
     y: Image
@@ -76,6 +82,15 @@ class YuvPicture:
     shift: tuple[int, int]
     matrix: NDArray[np.int32]
     places: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        # The kernels read rows as bytes one behind the other. Whoever knows the places has seen to that.
+        for plane in () if self.places else (self.y, self.u, self.v):
+            if plane.shape[1] > 1 and plane.strides[1] != 1:
+                raise ContractError(
+                    f"rows of a plane are contiguous, got a plane of shape {plane.shape} with strides {plane.strides}; "
+                    "use numpy.ascontiguousarray"
+                )
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from spatterlib.difference import _bound_weights, changed, nested_outlines, outlines, sum_boxes
+from spatterlib.errors import ContractError
 from spatterlib.kernels import BAND, BLOCK, REACH
 from spatterlib.kernels.active import active_rgb, active_yuv
 from spatterlib.kernels.colour import grey_change_yuv
@@ -357,6 +358,12 @@ def test_a_picture_of_planes_becomes_rgb_by_the_formula_whole_and_in_part(
     out = np.empty((h, w, 3), np.uint8)
     assert picture.rgb((x, y, w, h), out) is out
     np.testing.assert_array_equal(out, whole[y : y + h, x : x + w])
+
+
+def test_planes_whose_rows_have_gaps_are_refused() -> None:
+    wide = np.zeros((8, 16), np.uint8)
+    with pytest.raises(ContractError, match="ascontiguousarray"):
+        YuvPicture(wide[:, ::2], wide[::2, :4], wide[::2, :4], (1, 1), yuv_matrix())
 
 
 def test_television_bt601_is_opencvs_conversion_to_the_last_bit() -> None:
