@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +92,10 @@ class YuvPicture:
                     f"rows of a plane are contiguous, got a plane of shape {plane.shape} with strides {plane.strides}; "
                     "use numpy.ascontiguousarray"
                 )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Addresses mean nothing elsewhere, and pickled planes are copies.
+        return YuvPicture, (self.y, self.u, self.v, self.shift, self.matrix)
 
     @property
     def shape(self) -> tuple[int, int]:

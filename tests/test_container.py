@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import pickle
@@ -468,6 +469,16 @@ def test_it_pickles_and_reads_on_in_another_process(tmp_path: Path) -> None:
     assert numbers(again) == numbers(video) == list(range(10))
     video.close()
     video.close()
+
+
+def test_pictures_that_travel_leave_their_addresses_behind(tmp_path: Path) -> None:
+    video = opened(write(tmp_path / "a.mp4", 10))
+    clip = sp.Clip([picture for picture in video.read(0, 10) if picture], video.times, 1, 1)
+    detector = sp.make("detector", "frame-difference")
+    for again in (pickle.loads(pickle.dumps(clip)), copy.deepcopy(clip)):
+        assert [getattr(picture, "places", None) for picture in again.pictures] == [()] * 10
+        np.testing.assert_array_equal(again.frames, clip.frames)
+        np.testing.assert_array_equal(detector(again), detector(clip))
 
 
 def test_one_frame_is_a_video(tmp_path: Path) -> None:

@@ -103,6 +103,32 @@ class TurnedPicture:
         return out
 
 
+class DecodedPicture(YuvPicture):
+    """A picture whose planes become arrays when somebody asks for them: most frames are only looked at by kernels."""
+
+    def __init__(
+        self,
+        planes: tuple[VideoPlane, ...],
+        shapes: list[_Size],
+        shift: tuple[int, int],
+        matrix: NDArray[np.int32],
+        places: tuple[tuple[int, int], ...],
+    ) -> None:
+        self.__dict__.update(planes=planes, shapes=shapes, shift=shift, matrix=matrix, places=places)
+
+    @property
+    def shape(self) -> _Size:
+        """``(height, width)`` in px."""
+        return self.__dict__["shapes"][0]  # type: ignore[no-any-return]
+
+    def __getattr__(self, name: str) -> Image:
+        if name not in ("y", "u", "v"):
+            raise AttributeError(name)
+        for own, plane, shape in zip("yuv", self.__dict__["planes"], self.__dict__["shapes"], strict=False):
+            self.__dict__[own] = _array(plane, shape)
+        return self.__dict__[name]  # type: ignore[no-any-return]
+
+
 def picture_of(frame: VideoFrame) -> Picture:
     """A picture on the frame's own planes; RGB at once where they are not three planes of 8 bits.
 
@@ -114,9 +140,11 @@ def picture_of(frame: VideoFrame) -> Picture:
     if layout is not None:
         shift, matrix, *shapes = layout
         planes = frame.planes
-        y, u, v = map(_array, planes, shapes)
         places = tuple([(plane.buffer_ptr, plane.line_size) for plane in planes[:3]])
-        return YuvPicture(y, u, v, shift, matrix, places if places[0][1] > 0 else ())
+        if places[0][1] < 0:
+            y, u, v = map(_array, planes, shapes)
+            return YuvPicture(y, u, v, shift, matrix)
+        return DecodedPicture(planes, shapes, shift, matrix, places)
     if name == "gray" and frame.color_range != _LIMITED_RANGE:
         return RgbPicture(_array(frame.planes[0], (frame.height, frame.width)))
     return RgbPicture(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
