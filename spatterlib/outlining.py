@@ -137,8 +137,7 @@ def _find(pictures: Sequence[Picture]) -> tuple[Callable[..., tuple[int, int]], 
             )
         return None
     if all(is_plain(picture) for picture in pictures):
-        arrays = [picture.array for picture in pictures]  # type: ignore[attr-defined]
-        places = [((array.__array_interface__["data"][0], array.strides[0]),) for array in arrays]
+        places = [_places([picture.array]) for picture in pictures]  # type: ignore[attr-defined]
         return partial(find_rgb, np.array(places, np.int64)), rgb_bound
     return None
 
@@ -157,4 +156,4 @@ def _alike(first: YuvPicture, picture: Picture) -> bool:
 
 def _places(planes: Sequence[Image]) -> tuple[tuple[int, int], ...]:
     """Where each plane begins, and bytes from row to row."""
-    return tuple((plane.__array_interface__["data"][0], plane.strides[0]) for plane in planes)
+    return tuple([(plane.__array_interface__["data"][0], plane.strides[0]) for plane in planes])

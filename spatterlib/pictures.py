@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,9 +67,6 @@ class YuvPicture:
         (horizontal, vertical) chroma subsampling, as powers of two: (1, 1) is 4:2:0.
     matrix : ndarray
         From `yuv_matrix`.
-    places : tuple, optional
-        Address of each plane, and bytes from row to row, not less than a row has px, where they are known: asking NumPy
-        for the addresses takes longer than all else that Python does for a frame.
 
     Raises
     ------
@@ -82,20 +79,18 @@ class YuvPicture:
     v: Image
     shift: tuple[int, int]
     matrix: NDArray[np.int32]
-    places: tuple[tuple[int, int], ...] = ()
+    places: ClassVar[tuple[tuple[int, int], ...]] = ()
+    """Address of each plane, and bytes from row to row, not less than a row has px, where a reader knows them: asking
+    NumPy for the addresses takes longer than all else that Python does for a frame."""
 
     def __post_init__(self) -> None:
-        # The kernels read rows as bytes one behind the other. Whoever knows the places has seen to that.
-        for plane in () if self.places else (self.y, self.u, self.v):
+        # The kernels read rows as bytes one behind the other.
+        for plane in (self.y, self.u, self.v):
             if plane.shape[1] > 1 and plane.strides[1] != 1:
                 raise ContractError(
                     f"rows of a plane are contiguous, got a plane of shape {plane.shape} with strides {plane.strides}; "
                     "use numpy.ascontiguousarray"
                 )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Addresses mean nothing elsewhere, and pickled planes are copies.
-        return YuvPicture, (self.y, self.u, self.v, self.shift, self.matrix)
 
     @property
     def shape(self) -> tuple[int, int]:

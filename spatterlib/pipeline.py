@@ -107,8 +107,8 @@ def batches(video: Video, span: range, work: Work, workers: int = 1) -> Iterator
             return
         with ThreadPoolExecutor(1) as pool:
             # Larger clips: their frames go from one core to another anyway.
-            clips_of_span = _clips(video, span, work, 64)
-            yield from in_order(pool, (partial(_batch, *item, work) for item in clips_of_span), 3)
+            items = _clips(video, span, work, _HANDED)
+            yield from in_order(pool, (partial(_batch, *item, work) for item in items), 3)
 
 
 def _side_by_side(video: Video, parts: Sequence[range], work: Work, threads: int) -> Iterator[Batch]:

@@ -121,6 +121,10 @@ class DecodedPicture(YuvPicture):
         """``(height, width)`` in px."""
         return self.__dict__["shapes"][0]  # type: ignore[no-any-return]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Addresses mean nothing elsewhere, and pickled planes are copies.
+        return YuvPicture, (self.y, self.u, self.v, self.shift, self.matrix)
+
     def __getattr__(self, name: str) -> Image:
         if name not in ("y", "u", "v"):
             raise AttributeError(name)

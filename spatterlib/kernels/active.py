@@ -315,6 +315,14 @@ def _band_of(state: NDArray[np.int64], width: int) -> int:
 
 
 @njit(cache=True, nogil=True)
+def _begun(width: int, height: int) -> tuple[NDArray[np.uint32], NDArray[np.int64], Image, NDArray[np.int64]]:
+    """Room for the hits of one band, and for the spans and flags of all; the state of `_next`."""
+    bands, blocks = -(-height // BAND), -(-width // BLOCK)
+    spans, flags = np.empty((bands, 2), np.int64), np.empty((bands, blocks), np.uint8)
+    return np.empty(blocks, np.uint32), spans, flags, np.array([0, bands, width, 0])
+
+
+@njit(cache=True, nogil=True)
 def active_rgb(
     first: Image,
     second: Image,
@@ -351,11 +359,8 @@ def active_rgb(
     few, least = _rounded(weights, limit)
     # Some channel changes that much where the sum reaches the limit.
     level = np.uint8(min(max(-(-limit // max(weights.sum(), 1)), 0), 255))
-    bands, blocks = -(-height // BAND), -(-width // BLOCK)
-    found, flags = np.empty(blocks, np.uint32), np.empty((bands, blocks), np.uint8)
-    spans = np.empty((bands, 2), np.int64)
-    state = np.array([0, bands, width, 0])
-    more = bands > 0
+    found, spans, flags, state = _begun(width, height)
+    more = height > 0
     while more:
         band = _band_of(state, width)
         rows = (y + band * BAND, y + min((band + 1) * BAND, height))
@@ -393,11 +398,8 @@ def active_yuv(
     room = (((x + width - 1) >> shift[0]) + 1 - (x >> shift[0])) << shift[0]
     terms = np.empty(room, np.uint16)
     few, least = _rounded(weights, limit)
-    bands, blocks = -(-height // BAND), -(-width // BLOCK)
-    found, flags = np.empty(blocks, np.uint32), np.empty((bands, blocks), np.uint8)
-    spans = np.empty((bands, 2), np.int64)
-    state = np.array([0, bands, width, 0])
-    more = bands > 0
+    found, spans, flags, state = _begun(width, height)
+    more = height > 0
     while more:
         band = _band_of(state, width)
         rows = (y + band * BAND, y + min((band + 1) * BAND, height))

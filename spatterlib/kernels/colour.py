@@ -1,7 +1,7 @@
 """Colour: from a decoder's planes to RGB, and to the grey difference of two frames.
 
-Row by row over small buffers, plain loops: that is what the compiler turns into vector instructions. Every
-operation is cast back to 32 bits, because Numba computes in 64 and would halve the width of the vectors.
+Block by block of 32 columns, and by plain loops what is left over; they say the same. Every operation is cast back to
+32 bits, because Numba computes in 64 and would halve the width of the vectors.
 """
 
 from __future__ import annotations
@@ -12,26 +12,17 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 
-from spatterlib.kernels import BLUE, GREEN, REACH, RED, vectors
+from spatterlib.kernels import BLOCK, BLUE, GREEN, REACH, RED, vectors
 from spatterlib.kernels.vectors import BYTE, LONG
 from spatterlib.types import Image
 
 _HALF = np.int32(1 << 19)
 _BITS = np.int32(20)
-_BLOCK = 32
 
 
 @njit(cache=True, nogil=True)
 def _level(luma: np.int32, chroma: np.int32) -> np.int32:
     return np.int32(min(max(np.int32(np.int32(luma + chroma) >> _BITS), np.int32(0)), np.int32(255)))
-
-
-@njit(cache=True, nogil=True)
-def _luma(row: Image, matrix: NDArray[np.int32], out: NDArray[np.int32]) -> None:
-    black, factor = matrix[0], matrix[1]
-    for j in range(out.shape[0]):
-        above = max(np.int32(np.int32(row[j]) - black), np.int32(0))
-        out[j] = np.int32(np.int32(above * factor) + _HALF)
 
 
 @njit(cache=True, nogil=True)
@@ -69,24 +60,10 @@ def _chroma(
                 many[channel, n] = term
 
 
-@njit(cache=True, nogil=True)
-def _pack(luma: NDArray[np.int32], chroma: NDArray[np.int32], out: Image) -> None:
-    for j in range(out.shape[0]):
-        out[j] = np.uint8(_level(luma[j], chroma[j]))
-
-
-@njit(cache=True, nogil=True)
-def _interleave(red: Image, green: Image, blue: Image, out: Image) -> None:
-    for j in range(red.shape[0]):
-        out[j, 0] = red[j]
-        out[j, 1] = green[j]
-        out[j, 2] = blue[j]
-
-
 def _chroma_of_block(
     u: Image, v: Image, row: int, first: int, matrix: NDArray[np.int32], many: NDArray[np.int32], start: int
 ) -> None:
-    _chroma(u, v, (np.uint64(row), np.uint64(first), np.uint64(_BLOCK // 2)), 1, matrix, many, np.uint64(start))
+    _chroma(u, v, (np.uint64(row), np.uint64(first), np.uint64(BLOCK // 2)), 1, matrix, many, np.uint64(start))
 
 
 @vectors.operation(_chroma_of_block)
@@ -94,15 +71,15 @@ def _chroma_block(typing: Any, u: Any, v: Any, row: Any, first: Any, matrix: Any
     """`_chroma` of 16 samples, each of which is that of two columns of luma."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind, middle = vectors.vector(BYTE, _BLOCK // 2), vectors.fill(LONG, _BLOCK // 2, 128)
+        kind, middle = vectors.vector(BYTE, BLOCK // 2), vectors.fill(LONG, BLOCK // 2, 128)
         samples = []
         for which, array in zip((u, v), args[:2], strict=True):
             values = vectors.read(builder, vectors.place(context, builder, which, array, args[2:4], kind))
             samples.append(builder.sub(vectors.widen(builder, values, LONG), middle))
-        of = [vectors.number(context, builder, matrix, args[4], k, _BLOCK // 2) for k in range(6)]
+        of = [vectors.number(context, builder, matrix, args[4], k, BLOCK // 2) for k in range(6)]
         green = builder.add(builder.mul(of[3], samples[1]), builder.mul(of[4], samples[0]))
         for channel, term in enumerate((builder.mul(of[2], samples[1]), green, builder.mul(of[5], samples[0]))):
-            twice = vectors.pick(builder, term, [k // 2 for k in range(_BLOCK)])
+            twice = vectors.pick(builder, term, [k // 2 for k in range(BLOCK)])
             index = vectors.whole(channel), args[6]
             vectors.store(builder, twice, vectors.place(context, builder, many, args[5], index, twice.type), 4)
         return context.get_dummy_value()
@@ -111,21 +88,23 @@ def _chroma_block(typing: Any, u: Any, v: Any, row: Any, first: Any, matrix: Any
 
 
 def _luma_block(context: Any, builder: Any, kind: Any, array: Any, matrix: Any, factors: Any, index: Any) -> Any:
-    pointer = vectors.place(context, builder, kind, array, index, vectors.vector(BYTE, _BLOCK))
-    black, factor = (vectors.number(context, builder, matrix, factors, k, _BLOCK) for k in range(2))
+    pointer = vectors.place(context, builder, kind, array, index, vectors.vector(BYTE, BLOCK))
+    black, factor = (vectors.number(context, builder, matrix, factors, k, BLOCK) for k in range(2))
     above = builder.sub(vectors.widen(builder, vectors.read(builder, pointer), LONG), black)
-    above = vectors.higher(builder, above, vectors.fill(LONG, _BLOCK, 0), signed=True)
-    return builder.add(builder.mul(above, factor), vectors.fill(LONG, _BLOCK, int(_HALF)))
+    above = vectors.higher(builder, above, vectors.fill(LONG, BLOCK, 0), signed=True)
+    return builder.add(builder.mul(above, factor), vectors.fill(LONG, BLOCK, int(_HALF)))
 
 
-def _level_block(builder: Any, value: Any) -> Any:
-    level = builder.ashr(value, vectors.fill(LONG, _BLOCK, int(_BITS)))
-    level = vectors.higher(builder, level, vectors.fill(LONG, _BLOCK, 0), signed=True)
-    return vectors.lower(builder, level, vectors.fill(LONG, _BLOCK, 255), signed=True)
+def _level_block(context: Any, builder: Any, luma: Any, kind: Any, many: Any, index: Any) -> Any:
+    """A channel's levels, given luma and where its terms of chroma are."""
+    terms = vectors.read(builder, vectors.place(context, builder, kind, many, index, luma.type), 4)
+    level = builder.ashr(builder.add(luma, terms), vectors.fill(LONG, BLOCK, int(_BITS)))
+    level = vectors.higher(builder, level, vectors.fill(LONG, BLOCK, 0), signed=True)
+    return vectors.lower(builder, level, vectors.fill(LONG, BLOCK, 255), signed=True)
 
 
 @njit(cache=True, nogil=True)
-def _chroma_of_row(
+def _chroma_along(
     u: Image,
     v: Image,
     row: int,
@@ -136,13 +115,33 @@ def _chroma_of_row(
     many: NDArray[np.int32],
 ) -> None:
     """`_chroma` from column 0 on, by blocks where each sample is that of two columns."""
-    half = _BLOCK // 2
+    half = BLOCK // 2
     if shift == 1 and count >= half:
         for k in range(0, count, half):
+            # The last block reaches back into the one before it.
             begin = min(k, count - half)
             _chroma_block(u, v, row, first + begin, matrix, many, 2 * begin)
         return
     _chroma(u, v, (np.uint64(row), np.uint64(first), np.uint64(count)), shift, matrix, many, np.uint64(0))
+
+
+@njit(cache=True, nogil=True)
+def _rgb_at(
+    y: Image,
+    place: tuple[np.uint64, np.uint64, np.uint64],
+    matrix: NDArray[np.int32],
+    many: NDArray[np.int32],
+    at: np.uint64,
+    out: Image,
+    target: tuple[np.uint64, np.uint64],
+) -> None:
+    """RGB of a stretch of a row, given the terms of chroma from `at` on."""
+    row, left, count = place
+    black, factor = matrix[0], matrix[1]
+    for j in range(count):
+        a = np.int32(np.int32(max(np.int32(np.int32(y[row, left + j]) - black), np.int32(0)) * factor) + _HALF)
+        for channel in range(np.uint64(3)):
+            out[target[0], target[1] + j, channel] = np.uint8(_level(a, many[channel, at + j]))
 
 
 def _rgb_of_block(
@@ -156,9 +155,8 @@ def _rgb_of_block(
     line: int,
     column: int,
 ) -> None:
-    above = np.maximum(y[row, left : left + _BLOCK].astype(np.int32) - matrix[0], 0)
-    values = above * matrix[1] + _HALF + many[:, at : at + _BLOCK]
-    out[line, column : column + _BLOCK] = (values >> _BITS).clip(0, 255).T
+    place, target = (np.uint64(row), np.uint64(left), np.uint64(BLOCK)), (np.uint64(line), np.uint64(column))
+    _rgb_at(y, place, matrix, many, np.uint64(at), out, target)
 
 
 @vectors.operation(_rgb_of_block)
@@ -174,19 +172,17 @@ def _rgb_block(
     line: Any,
     column: Any,
 ) -> Any:
-    """32 columns of RGB, given the terms of chroma from `at` on."""
+    """`_rgb_at` of 32 columns."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         luma = _luma_block(context, builder, y, args[0], matrix, args[3], args[1:3])
         channels = []
         for channel in range(3):
-            index = vectors.whole(channel), args[5]
-            terms = vectors.read(builder, vectors.place(context, builder, many, args[4], index, luma.type), 4)
-            level = _level_block(builder, builder.add(luma, terms))
-            channels.append(builder.trunc(level, vectors.vector(BYTE, _BLOCK)))
-        both = vectors.pick(builder, channels[0], range(2 * _BLOCK), channels[1])
-        third = vectors.pick(builder, channels[2], [*range(_BLOCK)] * 2)
-        mixed = [k + n * _BLOCK for k in range(_BLOCK) for n in range(3)]
+            level = _level_block(context, builder, luma, many, args[4], (vectors.whole(channel), args[5]))
+            channels.append(builder.trunc(level, vectors.vector(BYTE, BLOCK)))
+        both = vectors.pick(builder, channels[0], range(2 * BLOCK), channels[1])
+        third = vectors.pick(builder, channels[2], [*range(BLOCK)] * 2)
+        mixed = [k + n * BLOCK for k in range(BLOCK) for n in range(3)]
         pixels = vectors.pick(builder, both, mixed, third)
         index = args[7], builder.mul(args[8], vectors.whole(3))
         vectors.store(builder, pixels, vectors.place(context, builder, out, args[6], index, pixels.type))
@@ -226,23 +222,20 @@ def yuv_to_rgb(
     skip = left - (left >> shift[0] << shift[0])
     count = (skip + width + (1 << shift[0]) - 1) >> shift[0]
     many = np.empty((3, count << shift[0]), np.int32)
-    luma, channels = np.empty(width, np.int32), np.empty((3, width), np.uint8)
     known = -1
     for i in range(out.shape[0]):
         row = (top + i) >> shift[1]
         if row != known:
-            _chroma_of_row(u, v, row, left >> shift[0], count, shift[0], matrix, many)
+            _chroma_along(u, v, row, left >> shift[0], count, shift[0], matrix, many)
             known = row
-        if width >= _BLOCK:
-            for k in range(0, width, _BLOCK):
+        if width >= BLOCK:
+            for k in range(0, width, BLOCK):
                 # The last block reaches back into the one before it.
-                begin = min(k, width - _BLOCK)
+                begin = min(k, width - BLOCK)
                 _rgb_block(y, top + i, left + begin, matrix, many, skip + begin, out, i, begin)
             continue
-        _luma(y[top + i, left : left + width], matrix, luma)
-        for channel in range(3):
-            _pack(luma, many[channel, skip:], channels[channel])
-        _interleave(channels[0], channels[1], channels[2], out[i])
+        place = (np.uint64(top + i), np.uint64(left), np.uint64(width))
+        _rgb_at(y, place, matrix, many, np.uint64(skip), out, (np.uint64(i), np.uint64(0)))
 
 
 @njit(cache=True, nogil=True)
@@ -285,7 +278,7 @@ def _change_of_block(
     line: int,
     column: int,
 ) -> None:
-    place, target = (np.uint64(row), np.uint64(left), np.uint64(_BLOCK)), (np.uint64(line), np.uint64(column))
+    place, target = (np.uint64(row), np.uint64(left), np.uint64(BLOCK)), (np.uint64(line), np.uint64(column))
     _change_at(first, second, place, matrix, one, other, np.uint64(at), out, target)
 
 
@@ -307,18 +300,19 @@ def _change_block(
     """`_change_at` of 32 columns."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        grey = vectors.fill(LONG, _BLOCK, 1 << 14)
+        grey = vectors.fill(LONG, BLOCK, 1 << 14)
         lumas = [
             _luma_block(context, builder, signature.args[k], args[k], matrix, args[4], args[2:4]) for k in range(2)
         ]
         for channel, weight in enumerate((RED, GREEN, BLUE)):
-            index, levels = (vectors.whole(channel), args[7]), []
-            for k, luma in enumerate(lumas):
-                terms = vectors.place(context, builder, signature.args[5 + k], args[5 + k], index, luma.type)
-                levels.append(_level_block(builder, builder.add(luma, vectors.read(builder, terms, 4))))
+            index = vectors.whole(channel), args[7]
+            levels = (
+                _level_block(context, builder, luma, signature.args[k], args[k], index)
+                for k, luma in enumerate(lumas, 5)
+            )
             change = vectors.apart(builder, *levels)
-            grey = builder.add(grey, builder.mul(change, vectors.fill(LONG, _BLOCK, int(weight))))
-        grey = builder.trunc(builder.lshr(grey, vectors.fill(LONG, _BLOCK, 15)), vectors.vector(BYTE, _BLOCK))
+            grey = builder.add(grey, builder.mul(change, vectors.fill(LONG, BLOCK, int(weight))))
+        grey = builder.trunc(builder.lshr(grey, vectors.fill(LONG, BLOCK, 15)), vectors.vector(BYTE, BLOCK))
         vectors.store(builder, grey, vectors.place(context, builder, out, args[8], args[9:11], grey.type))
         return context.get_dummy_value()
 
@@ -360,21 +354,22 @@ def grey_change_yuv(
         if known[start, 0] != row or known[start, 1] != stop:
             known[start, 0], known[start, 1] = row, stop
             count = (skip + stop - start + (1 << shift[0]) - 1) >> shift[0]
-            column, blocks = left >> shift[0], 2 * count // _BLOCK if shift[0] == 1 else 0
+            # Not by `_chroma_along`, whose call takes longer than a block.
+            column, blocks = left >> shift[0], 2 * count // BLOCK if shift[0] == 1 else 0
             for k in range(blocks):
-                at, place = column + k * _BLOCK // 2, start + k * _BLOCK
+                at, place = column + k * BLOCK // 2, start + k * BLOCK
                 _chroma_block(u, v, row, at, matrix, one, place)
                 _chroma_block(u_of_second, v_of_second, row, at, matrix, other, place)
-            done = blocks * _BLOCK // 2
+            done = blocks * BLOCK // 2
             if done < count:
                 rest = (np.uint64(row), np.uint64(column + done), np.uint64(count - done))
                 _chroma(u, v, rest, shift[0], matrix, one, np.uint64(start + (done << shift[0])))
                 _chroma(u_of_second, v_of_second, rest, shift[0], matrix, other, np.uint64(start + (done << shift[0])))
         done = start
-        while done + _BLOCK <= stop:
+        while done + BLOCK <= stop:
             at, column = done + skip, left + done - start
             _change_block(y, y_of_second, top, column, matrix, one, other, at, out, REACH + i, REACH + done)
-            done += _BLOCK
+            done += BLOCK
         if done < stop:
             rest = (np.uint64(top), np.uint64(left + done - start), np.uint64(stop - done))
             target = (np.uint64(REACH + i), np.uint64(REACH + done))

@@ -72,7 +72,7 @@ def _place(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
 def _vectors(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
     """Pointer to sixteen elements of an array of one axis."""
     kinds = _BYTES if kind.dtype == types.uint8 else _FLOATS
-    return builder.bitcast(_place(context, builder, kind, array, at), kinds.as_pointer())
+    return vectors.place(context, builder, kind, array, (at,), kinds)
 
 
 def _read(builder: Any, pointer: Any, offset: int = 0) -> Any:

@@ -8,14 +8,13 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 
-from spatterlib.kernels import REACH, vectors
+from spatterlib.kernels import BLOCK, REACH, vectors
 from spatterlib.kernels.vectors import BYTE, SHORT
 from spatterlib.types import Image
 
 WORD = 64
 """Px that are dilated together."""
 
-_BLOCK = 32
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _EIGHT, _SIXTY_FOUR = np.uint64(8), np.uint64(64)
 # Eight pixels, 0 or 255 each, of eight bits; the first is the lowest.
@@ -25,7 +24,7 @@ _SPREAD = np.array([sum(255 << (8 * k) for k in range(8) if n >> k & 1) for n in
 @njit(cache=True, nogil=True)
 def grey_shape(width: int, height: int) -> tuple[int, int]:
     """Of an array for grey levels that are smoothed: with a rim, and in whole blocks."""
-    return height + 2 * REACH, -(-width // _BLOCK) * _BLOCK + 2 * REACH
+    return height + 2 * REACH, -(-width // BLOCK) * BLOCK + 2 * REACH
 
 
 @njit(cache=True, nogil=True)
@@ -51,10 +50,10 @@ def _fill_rim(grey: Image, width: int) -> None:
 
 
 def _plain_block(grey: Image, row: int, column: int, limit: int) -> np.uint32:
-    around = grey[row : row + 5, column : column + _BLOCK + 4].astype(int)
+    around = grey[row : row + 5, column : column + BLOCK + 4].astype(int)
     down = np.array([1, 4, 6, 4, 1]) @ around
-    sums = sum(weight * down[k : k + _BLOCK] for k, weight in enumerate((1, 4, 6, 4, 1)))
-    return np.uint32((sums >= limit) @ (1 << np.arange(_BLOCK)))
+    sums = sum(weight * down[k : k + BLOCK] for k, weight in enumerate((1, 4, 6, 4, 1)))
+    return np.uint32((sums >= limit) @ (1 << np.arange(BLOCK)))
 
 
 @vectors.operation(_plain_block)
@@ -62,7 +61,7 @@ def _smooth_block(typing: Any, grey: Any, row: Any, column: Any, limit: Any) -> 
     """1-4-6-4-1 both ways of the 32 pixels right of and below the rim, and which sums reach the limit, as bits."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind, down = vectors.vector(BYTE, _BLOCK), []
+        kind, down = vectors.vector(BYTE, BLOCK), []
         # The sums of each column, from the first on, and again from the fifth on.
         for begin in (0, 4):
             levels = []
@@ -71,9 +70,9 @@ def _smooth_block(typing: Any, grey: Any, row: Any, column: Any, limit: Any) -> 
                 pointer = vectors.place(context, builder, grey, args[0], index, kind)
                 levels.append(vectors.widen(builder, vectors.read(builder, pointer), SHORT))
             down.append(_weighed(builder, levels))
-        across = [[*range(k, _BLOCK), *range(2 * _BLOCK - 4, 2 * _BLOCK - 4 + k)] for k in range(5)]
+        across = [[*range(k, BLOCK), *range(2 * BLOCK - 4, 2 * BLOCK - 4 + k)] for k in range(5)]
         taps = [vectors.pick(builder, down[0], places, down[1]) for places in across]
-        reached = builder.icmp_unsigned(">=", _weighed(builder, taps), vectors.spread(builder, args[3], _BLOCK))
+        reached = builder.icmp_unsigned(">=", _weighed(builder, taps), vectors.spread(builder, args[3], BLOCK))
         return vectors.bits(builder, reached)
 
     return types.uint32(grey, types.intp, types.intp, types.uint16), code
@@ -81,8 +80,8 @@ def _smooth_block(typing: Any, grey: Any, row: Any, column: Any, limit: Any) -> 
 
 def _weighed(builder: Any, five: list[Any]) -> Any:
     """1-4-6-4-1 of five vectors."""
-    near = builder.mul(builder.add(five[1], five[3]), vectors.fill(SHORT, _BLOCK, 4))
-    middle = builder.mul(five[2], vectors.fill(SHORT, _BLOCK, 6))
+    near = builder.mul(builder.add(five[1], five[3]), vectors.fill(SHORT, BLOCK, 4))
+    middle = builder.mul(five[2], vectors.fill(SHORT, BLOCK, 6))
     return builder.add(builder.add(builder.add(five[0], five[4]), near), middle)
 
 
@@ -116,11 +115,11 @@ def smooth_above(grey: Image, width: int, threshold: int, runs: NDArray[np.int64
     for r in range(runs.shape[0]):
         i, left, right = runs[r]
         line = 2 * (i + radius) * words
-        for column in range(left, right, _BLOCK):
+        for column in range(left, right, BLOCK):
             found = _smooth_block(grey, i, column, limit)
-            if right - column < _BLOCK:
+            if right - column < BLOCK:
                 found &= np.uint32((1 << (right - column)) - 1)
-            halves[line + column // _BLOCK] = found
+            halves[line + column // BLOCK] = found
     return bits
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numba import config, njit, types
-from numba.extending import intrinsic
+from numba import njit, types
 from numba.np.numpy_support import carray
 from numpy.typing import NDArray
 
@@ -97,8 +96,7 @@ def _in_python(address: int) -> ctypes.c_void_p:
     return ctypes.c_void_p(int(address))
 
 
-# Untyped on purpose: what numba makes of the function has another signature.
-_pointer: Any = _in_python if config.DISABLE_JIT else intrinsic(_to_pointer)  # type: ignore[attr-defined]
+_pointer = vectors.operation(_in_python)(_to_pointer)
 
 
 @njit(nogil=True)
