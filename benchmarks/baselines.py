@@ -31,12 +31,14 @@ def published_calls(frames: Iterable[Image]) -> list[Found]:
     return found
 
 
-def tuned_calls(frames: list[Image]) -> list[Found]:
+def tuned_calls(frames: Iterable[Image]) -> list[Found]:
     """The same OpenCV calls with outputs that are used again and one 7x7 dilation."""
-    difference = np.empty_like(frames[0])
-    grey, other = (np.empty(frames[0].shape[:2], np.uint8) for _ in range(2))
+    difference = grey = other = None
     found: list[Found] = []
     for first, second in pairwise(frames):
+        if difference is None:
+            difference = np.empty_like(first)
+            grey, other = (np.empty(first.shape[:2], np.uint8) for _ in range(2))
         cv2.absdiff(first, second, difference)
         cv2.cvtColor(difference, cv2.COLOR_RGB2GRAY, grey)
         cv2.GaussianBlur(grey, (5, 5), 0, other)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from alone import Run
-from baselines import decode, mog2, published_calls, published_loop, tuned_calls
+from alone import Run, Took
+from baselines import Image, decode, mog2, published_calls, published_loop, tuned_calls
 
 import spatterlib as sp
 from spatterlib.crops import encode
+from spatterlib.pipeline import _CLIP
 from spatterlib.stores import create_store
 from spatterlib.types import FRAME_LOG, Clip, Picture, RgbPicture
 from spatterlib.video import clips
@@ -20,38 +23,69 @@ from spatterlib.video import clips
 WARM = 31
 
 
-def first_clip(path: Path, frames: int) -> Clip:
-    """Some frames of a video that are not black, as the decoder leaves them."""
-    pictures: list[Picture] = []
+class Reading(Iterator[Any]):
+    """Passes on what a reader gives, and knows how many seconds that took."""
+
+    def __init__(self, items: Iterator[Any]) -> None:
+        self.items, self.seconds = items, 0.0
+
+    def __next__(self) -> Any:
+        began = time.perf_counter()
+        try:
+            return next(self.items)
+        finally:
+            self.seconds += time.perf_counter() - began
+
+
+def clips_read(path: Path, frames: int, rgb: bool) -> Iterator[Clip]:
+    """Some frames that are not black, in the clips of an extraction: as the decoder leaves them, or arrays of RGB."""
     with sp.open_video(path) as video:
         start = min(len(video.times) // 4, 200)
-        for clip in clips(video, lead=0, start=start, stop=len(video.times)):
-            pictures += clip.pictures
-            if len(pictures) >= frames:
-                break
-        return Clip(pictures[:frames], video.times[start : start + frames], start)
+        room = cycle([np.empty((video.height, video.width, 3), np.uint8) for _ in range(_CLIP + 1)])
+        lead: list[Picture] = []
+        for clip in clips(video, lead=1, start=start + 1, stop=start + frames, length=_CLIP):
+            if rgb:
+                new = range(len(lead), len(clip.pictures))
+                pictures = [*lead, *(RgbPicture(clip.rgb(index, next(room))) for index in new)]
+                yield Clip(pictures, clip.times, clip.start, clip.lead)
+                lead = pictures[-1:]
+            else:
+                yield clip
+            del clip
+
+
+def frames_read(path: Path, frames: int) -> Iterator[Image]:
+    """The same frames one by one, each converted just before it is wanted, into memory that is used again."""
+    with sp.open_video(path) as video:
+        start = min(len(video.times) // 4, 200)
+        room = cycle([np.empty((video.height, video.width, 3), np.uint8) for _ in range(3)])
+        for clip in clips(video, lead=0, start=start, stop=start + frames, length=_CLIP):
+            for index in range(len(clip.pictures)):
+                yield clip.rgb(index, next(room))
 
 
 def detecting(way: str, path: Path, frames: int) -> tuple[Run, Run]:
-    """Detection in frames that are in memory: in the first for warming up, and in all.
-
-    Frames of RGB are arrays of their own, as a reader gives them: numpy asks for huge pages where there is one for all.
-    """
-    planes = first_clip(path, frames)
-    detector = sp.make("detector", "frame-difference")
-    if way == "ours, on planes":
-        return partial(detector, cut(planes, planes.pictures[:WARM])), partial(detector, planes)
-    arrays = [planes.rgb(index) for index in range(len(planes.pictures))]
-    if way == "ours":
-        whole = cut(planes, [RgbPicture(array) for array in arrays])
-        return partial(detector, cut(planes, whole.pictures[:WARM])), partial(detector, whole)
-    calls = {"published": published_calls, "tuned": tuned_calls, "MOG2": mog2}[way]
-    return partial(calls, arrays[:WARM]), partial(calls, arrays)
+    """Detection in frames as they come from a reader, in the first for warming up, and in all."""
+    return partial(_detect, way, path, WARM), partial(_detect, way, path, frames)
 
 
-def cut(clip: Clip, pictures: Sequence[Picture]) -> Clip:
-    """A clip of other pictures of the same frames."""
-    return Clip(list(pictures), clip.times[: len(pictures)], clip.start)
+def _detect(way: str, path: Path, frames: int) -> Took:
+    """What is found, and the time that reading did not take."""
+    calls = {"published": published_calls, "tuned": tuned_calls, "MOG2": mog2}
+    reading = Reading(
+        frames_read(path, frames) if way in calls else clips_read(path, frames, rgb=way != "ours, on planes")
+    )
+    began = time.perf_counter()
+    if way in calls:
+        found: Any = calls[way](reading)
+    else:
+        detector = sp.make("detector", "frame-difference")
+        tables = []
+        for clip in reading:
+            tables.append(detector(clip))
+            del clip  # as in an extraction: its memory goes back to the decoder before the next is filled
+        found = np.concatenate(tables)
+    return Took(found, time.perf_counter() - began - reading.seconds)
 
 
 def by_hand(video: Path, out: Path) -> int:
@@ -61,7 +95,7 @@ def by_hand(video: Path, out: Path) -> int:
     rows: list[Any] = []
     crops: list[bytes] = []
     with create_store(str(out), attrs={}, overwrite=True) as store, sp.open_video(video) as opened:
-        for clip in clips(opened, lead=1, start=0, stop=len(opened.times), length=16):
+        for clip in clips(opened, lead=1, start=0, stop=len(opened.times), length=_CLIP):
             table = detector(clip)
             for filter_ in filters:
                 table = table[filter_(table, clip)]
