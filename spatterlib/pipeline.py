@@ -37,8 +37,8 @@ Crop: TypeAlias = bytes | range
 # Frames of a part: enough that seeking to its key frame does not count, few enough that workers end together.
 _PART = 500
 # Frames of a clip, few enough that they lie in the cache when they are looked at, and their memory when it is filled
-# anew; and frames that are handed over together, so that few of them wait for the interpreter.
-_CLIP, _HANDED = 24, 72
+# anew; and frames that are handed over together, at least, so that few of them wait for the interpreter.
+_CLIP, _HANDED = 24, 64
 
 
 @dataclass(frozen=True, eq=False)
