@@ -114,8 +114,8 @@ def changed(
     >>> mask[58 - corner[1], 50 - corner[0]], corner
     (np.uint8(255), (32, 43))
     """
-    rim = _mask(first, second, box, threshold, blur, dilations)
-    return None if rim is None else (rim[0][1:-1, RIM : RIM + rim[2]], rim[1])
+    found = _mask(first, second, box, threshold, blur, dilations)
+    return None if found is None else (found.mask[1:-1, RIM : RIM + found.width], found.corner)
 
 
 def outlines(
@@ -138,11 +138,11 @@ def outlines(
     """
     from spatterlib.kernels.outlines import outer_outlines
 
-    rim = _mask(first, second, box, threshold, blur, dilations)
-    if rim is None:
+    found = _mask(first, second, box, threshold, blur, dilations)
+    if found is None:
         return _NONE
     buffers = buffers_for(box[2], box[3])
-    count = outer_outlines(rim[0], rim[1], buffers.rectangles, buffers.areas)
+    count = outer_outlines(found.mask, found.bits, found.corner, buffers.rectangles, buffers.areas)
     return buffers.rectangles[:count], buffers.areas[:count]
 
 
@@ -165,10 +165,16 @@ def margins_of(blur: int, dilations: int) -> tuple[int, int]:
     return max(blur // 2, dilations) + blur // 2, 2 * (blur // 2)
 
 
-def _mask(
-    first: Picture, second: Picture, box: Box, threshold: int, blur: int, dilations: int
-) -> tuple[Image, tuple[int, int], int] | None:
-    """`changed` with a rim as `outer_outlines` wants it: mask, corner and width without the rim."""
+class _Mask(NamedTuple):
+    """Mask with a rim and its bits, as `outer_outlines` wants them; corner and width without the rim."""
+
+    mask: Image
+    bits: NDArray[np.uint64]
+    corner: tuple[int, int]
+    width: int
+
+
+def _mask(first: Picture, second: Picture, box: Box, threshold: int, blur: int, dilations: int) -> _Mask | None:
     from spatterlib.kernels.masks import dilate, grey_shape
 
     buffers, pair = buffers_for(box[2], box[3]), _pair(first, second, box)
@@ -180,8 +186,9 @@ def _mask(
     grey = buffers.grey[: math.prod(shape)].reshape(shape)
     mask = buffers.mask[: (height + 2) * (pitch + 2 * RIM)].reshape(height + 2, pitch + 2 * RIM)
     pair.grey((pair.box[0] + left, pair.box[1] + top), runs, grey)
-    dilate(_above(grey, width, threshold, blur, runs, dilations), width, dilations, mask)
-    return mask, (left, top), width
+    bits = _above(grey, width, threshold, blur, runs, dilations)
+    dilate(bits, width, dilations, mask)
+    return _Mask(mask, bits, (left, top), width)
 
 
 def _above(

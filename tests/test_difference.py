@@ -267,7 +267,7 @@ def assert_covers(
 @given(
     seed=st.integers(0, 2**32 - 1),
     height=st.integers(1, 40),
-    width=st.integers(1, 40),
+    width=st.integers(1, 140),
     share=st.floats(0, 1),
     kind=st.sampled_from(["noise", "blobs", "rings"]),
 )
@@ -277,10 +277,10 @@ def test_outer_outlines_are_opencvs(seed: int, height: int, width: int, share: f
     cross = np.ones((3, 3), np.uint8)
     if kind != "noise":
         mask = cv2.morphologyEx(mask, cv2.MORPH_DILATE if kind == "blobs" else cv2.MORPH_GRADIENT, cross)  # type: ignore[assignment]
-    padded = np.zeros((height + 2, -(-width // 8) * 8 + 16), np.uint8)
+    padded = np.zeros((height + 2, -(-width // 64) * 64 + 16), np.uint8)
     padded[1:-1, 8 : 8 + width] = mask
     rectangles, areas = np.zeros((height * width, 4), np.int32), np.zeros(height * width)
-    count = outer_outlines(padded, (3, 5), rectangles, areas)
+    count = outer_outlines(padded, as_bits(mask > 0, 0), (3, 5), rectangles, areas)
     expected, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(3, 5))
     assert [tuple(box) for box in rectangles[:count]] == [cv2.boundingRect(outline) for outline in expected]
     assert areas[:count].tolist() == [cv2.contourArea(outline) for outline in expected]
@@ -391,11 +391,14 @@ def test_kernels_let_go_of_the_interpreter(kernel: object) -> None:
 def test_dilation_is_opencvs(seed: int, height: int, width: int, radius: int, share: float) -> None:
     binary = np.random.default_rng(seed).random((height, width)) < share
     mask = np.full((height + 2, -(-width // 64) * 64 + 16), 7, np.uint8)
-    dilate(as_bits(binary, radius), width, radius, mask)
+    bits = as_bits(binary, radius)
+    dilate(bits, width, radius, mask)
     side = 2 * radius + 1
     expected = np.zeros_like(mask)
     expected[1:-1, 8 : 8 + width] = cv2.dilate(binary * np.uint8(255), np.ones((side, side), np.uint8))
     np.testing.assert_array_equal(mask, expected)
+    words = as_bits(expected[1:-1, 8 : 8 + width] > 0, 0)
+    np.testing.assert_array_equal(bits[: len(words)], words)
 
 
 @settings(max_examples=60, deadline=None)

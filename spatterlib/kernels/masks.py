@@ -144,8 +144,8 @@ def dilate(bits: NDArray[np.uint64], width: int, radius: int, mask: Image) -> No
     Parameters
     ----------
     bits : ndarray
-        Uint64, overwritten: row by row the pixels, the first the lowest bit, in whole words that are 0 from `width` on;
-        `radius` rows of 0 above and below.
+        Uint64: row by row the pixels, the first the lowest bit, in whole words that are 0 from `width` on; `radius`
+        rows of 0 above and below. Overwritten with those of the mask, from the first row on, without rows above.
     width : int
         Px; beyond it nothing is dilated.
     radius : int

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
 from numpy.typing import NDArray
 
+from spatterlib.kernels import vectors
 from spatterlib.types import Image
 
 RIM = 8
@@ -13,7 +17,7 @@ RIM = 8
 
 _FRESH, _SEEN, _SEEN_RIGHT = np.uint8(255), np.uint8(2), np.uint8(130)
 _ACROSS, _DOWN = np.array([1, 1, 0, -1, -1, -1, 0, 1]), np.array([0, -1, -1, -1, 0, 1, 1, 1])
-_WORD = np.uint64(0xFFFFFFFFFFFFFFFF)
+_ONE, _LAST = np.uint64(1), np.uint64(63)
 
 
 @njit(cache=True, nogil=True)
@@ -66,19 +70,41 @@ def _follow(flat: Image, start: int, width: int, steps: NDArray[np.int64], recta
     return abs(twice)
 
 
+def _in_python(word: np.uint64) -> np.uint64:
+    return np.uint64((int(word) & -int(word)).bit_length() - 1)
+
+
+@vectors.operation(_in_python)
+def _lowest(typing: Any, word: Any) -> Any:
+    """Place of the lowest bit of a word that is not 0."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.uint64(types.uint64), code
+
+
 @njit(cache=True, nogil=True)
 def outer_outlines(
-    mask: Image, corner: tuple[int, int], rectangles: NDArray[np.int32], areas: NDArray[np.float64]
+    mask: Image,
+    bits: NDArray[np.uint64],
+    corner: tuple[int, int],
+    rectangles: NDArray[np.int32],
+    areas: NDArray[np.float64],
 ) -> int:
     """Rectangle and enclosed area of each 8-connected component that lies in no hole of another.
 
-    Border following after Suzuki and Abe (1985), `doi:10.1016/0734-189X(85)90016-7`, of outer borders only.
+    Border following after Suzuki and Abe (1985), `doi:10.1016/0734-189X(85)90016-7`, of outer borders only. Only
+    where rows enter and leave components is looked at: outside, a row always enters at a pixel of an outer border, and
+    where it leaves at a pixel without a mark, or with one that is not of the right, it has entered a hole.
 
     Parameters
     ----------
     mask : ndarray
-        ``(h + 2, w)`` uint8, C-contiguous, w a multiple of 8: 0 or 255, with a rim of 0: one row above and below,
-        `RIM` columns left and right. Overwritten with marks.
+        ``(h + 2, 64 c + 2 RIM)`` uint8, C-contiguous: 0 or 255, with a rim of 0: one row above and below, `RIM` columns
+        left and right. Overwritten with marks.
+    bits : ndarray
+        Uint64, the same without the rim, as `spatterlib.kernels.masks.dilate` leaves them: c words a row.
     corner : tuple of int
         ``(x, y)`` px of the first pixel inside the rim.
     rectangles : ndarray
@@ -92,32 +118,31 @@ def outer_outlines(
         How many there are; more than `k` are counted, not written.
     """
     height, width = mask.shape
-    flat, words, steps = mask.reshape(-1), mask.view(np.uint64), _steps(width)
-    count = 0
+    flat, steps = mask.reshape(-1), _steps(width)
+    across, count = (width - 2 * RIM) // 64, 0
     scratch = np.empty(4, np.int32)
-    for i in range(1, height - 1):
-        before, mark = np.uint8(0), np.uint8(0)
-        for k in range(words.shape[1]):
-            word = words[i, k]
-            if (word == 0 and before == 0) or (word == _WORD and before == _FRESH):
-                continue
-            # Unsigned, so that nobody asks whether an index is negative.
-            begin = np.uint64(i * width + 8 * k)
-            for j in range(begin, begin + np.uint64(8)):
-                value = flat[j]
-                if value != before:
-                    if before == 0 and value == _FRESH and mark != _SEEN:
-                        own = rectangles[count] if count < rectangles.shape[0] else scratch
-                        twice = _follow(flat, np.int64(j), width, steps, own)  # type: ignore[arg-type]
-                        own[0] += corner[0] - RIM
-                        own[1] += corner[1] - 1
-                        if count < rectangles.shape[0]:
-                            areas[count] = twice / 2
-                        count += 1
-                        value = flat[j]
-                    before = value
-                if value in (_SEEN, _SEEN_RIGHT):
-                    mark = value
+    for i in range(height - 2):
+        mark, before, inside = np.uint8(0), np.uint64(0), False
+        for k in range(across):
+            word = bits[i * across + k]
+            turns = word ^ ((word << _ONE) | before)
+            before = word >> _LAST
+            while turns:
+                # Unsigned, so that nobody asks whether an index is negative.
+                at = np.uint64((i + 1) * width + RIM + 64 * k) + _lowest(turns)
+                turns &= turns - _ONE
+                if inside:
+                    value = flat[at - _ONE]
+                    mark = _SEEN if value == _FRESH else value
+                elif mark != _SEEN and flat[at] == _FRESH:
+                    own = rectangles[count] if count < rectangles.shape[0] else scratch
+                    twice = _follow(flat, np.int64(at), width, steps, own)  # type: ignore[arg-type]
+                    own[0] += corner[0] - RIM
+                    own[1] += corner[1] - 1
+                    if count < rectangles.shape[0]:
+                        areas[count] = twice / 2
+                    count += 1
+                inside = not inside
     written = min(count, rectangles.shape[0])
     rectangles[:written] = rectangles[:written][::-1].copy()
     areas[:written] = areas[:written][::-1].copy()

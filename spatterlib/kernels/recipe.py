@@ -125,7 +125,7 @@ def _trace(rectangle: Box, runs: NDArray[np.int64], settings: Settings, scratch:
     mask = scratch.mask[: (height + 2) * (pitch + 2 * RIM)].reshape(height + 2, pitch + 2 * RIM)
     bits = smooth_above(_grey_of(rectangle, scratch), width, settings.threshold, runs, settings.radius)
     dilate(bits, width, settings.radius, mask)
-    return int(outer_outlines(mask, (rectangle[0], rectangle[1]), scratch.rectangles, scratch.areas))
+    return int(outer_outlines(mask, bits, rectangle[:2], scratch.rectangles, scratch.areas))
 
 
 @njit(nogil=True)
