@@ -33,18 +33,19 @@ def published_calls(frames: Iterable[Image]) -> list[Found]:
 
 def tuned_calls(frames: Iterable[Image]) -> list[Found]:
     """The same OpenCV calls with outputs that are used again and one 7x7 dilation."""
-    difference = grey = other = None
+    frames = iter(frames)
+    first = next(frames)
+    difference = np.empty_like(first)
+    grey, other = (np.empty(first.shape[:2], np.uint8) for _ in range(2))
     found: list[Found] = []
-    for first, second in pairwise(frames):
-        if difference is None:
-            difference = np.empty_like(first)
-            grey, other = (np.empty(first.shape[:2], np.uint8) for _ in range(2))
+    for second in frames:
         cv2.absdiff(first, second, difference)
         cv2.cvtColor(difference, cv2.COLOR_RGB2GRAY, grey)
         cv2.GaussianBlur(grey, (5, 5), 0, other)
         cv2.threshold(other, 20, 255, cv2.THRESH_BINARY, grey)
         cv2.dilate(grey, _KERNEL, other)
         found.extend(_described(other))
+        first = second
     return found
 
 

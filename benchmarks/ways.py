@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import spatterlib as sp
 from spatterlib.crops import encode
 from spatterlib.pipeline import _CLIP
 from spatterlib.stores import create_store
-from spatterlib.types import FRAME_LOG, Clip, Picture, RgbPicture
+from spatterlib.types import FRAME_LOG, Clip, RgbPicture
 from spatterlib.video import clips
 
 WARM = 31
@@ -37,31 +37,35 @@ class Reading(Iterator[Any]):
             self.seconds += time.perf_counter() - began
 
 
-def clips_read(path: Path, frames: int, rgb: bool) -> Iterator[Clip]:
-    """Some frames that are not black, in the clips of an extraction: as the decoder leaves them, or arrays of RGB."""
+def clips_read(path: Path, frames: int) -> Iterator[Clip]:
+    """Some frames that are not black as the decoder leaves them, in the clips of an extraction."""
     with sp.open_video(path) as video:
         start = min(len(video.times) // 4, 200)
-        room = cycle([np.empty((video.height, video.width, 3), np.uint8) for _ in range(_CLIP + 1)])
-        lead: list[Picture] = []
         for clip in clips(video, lead=1, start=start + 1, stop=start + frames, length=_CLIP):
-            if rgb:
-                new = range(len(lead), len(clip.pictures))
-                pictures = [*lead, *(RgbPicture(clip.rgb(index, next(room))) for index in new)]
-                yield Clip(pictures, clip.times, clip.start, clip.lead)
-                lead = pictures[-1:]
-            else:
-                yield clip
+            yield clip
             del clip
 
 
-def frames_read(path: Path, frames: int) -> Iterator[Image]:
-    """The same frames one by one, each converted just before it is wanted, into memory that is used again."""
-    with sp.open_video(path) as video:
-        start = min(len(video.times) // 4, 200)
-        room = cycle([np.empty((video.height, video.width, 3), np.uint8) for _ in range(3)])
-        for clip in clips(video, lead=0, start=start, stop=start + frames, length=_CLIP):
-            for index in range(len(clip.pictures)):
-                yield clip.rgb(index, next(room))
+def frames_read(path: Path, frames: int, room: int) -> Iterator[Image]:
+    """The same frames one by one, each converted just before it is wanted, into memory for so many."""
+    arrays: Iterator[Image] | None = None
+    for clip in clips_read(path, frames):
+        new = range(clip.lead if arrays else 0, len(clip.pictures))
+        if arrays is None:
+            arrays = cycle([np.empty((*clip.pictures[0].shape, 3), np.uint8) for _ in range(room)])
+        for index in new:
+            yield clip.rgb(index, next(arrays))
+        del clip
+
+
+def rgb_clips_read(path: Path, frames: int) -> Iterator[Clip]:
+    """The same frames as arrays of RGB, in the clips of an extraction."""
+    read = map(RgbPicture, frames_read(path, frames, _CLIP + 1))
+    pictures, start = [next(read)], 1
+    while new := list(islice(read, _CLIP)):
+        pictures = [*pictures[-1:], *new]
+        yield Clip(pictures, np.arange(start - 1, start + len(new)) / 25, start, 1)
+        start += len(new)
 
 
 def detecting(way: str, path: Path, frames: int) -> tuple[Run, Run]:
@@ -72,14 +76,14 @@ def detecting(way: str, path: Path, frames: int) -> tuple[Run, Run]:
 def _detect(way: str, path: Path, frames: int) -> Took:
     """What is found, and the time that reading did not take."""
     calls = {"published": published_calls, "tuned": tuned_calls, "MOG2": mog2}
-    reading = Reading(
-        frames_read(path, frames) if way in calls else clips_read(path, frames, rgb=way != "ours, on planes")
-    )
-    began = time.perf_counter()
     if way in calls:
+        reading = Reading(frames_read(path, frames, 3))
+        began = time.perf_counter()
         found: Any = calls[way](reading)
     else:
+        reading = Reading((clips_read if way == "ours, on planes" else rgb_clips_read)(path, frames))
         detector = sp.make("detector", "frame-difference")
+        began = time.perf_counter()
         tables = []
         for clip in reading:
             tables.append(detector(clip))

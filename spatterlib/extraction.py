@@ -347,19 +347,17 @@ class _Pending:
     table: list[Detections] = field(default_factory=list)
     crops: list[Crop] = field(default_factory=list)
     frames: list[NDArray[np.void]] = field(default_factory=list)
-    size: int = 0
     since: float = field(default_factory=time.monotonic)
 
     def add(self, batch: Batch) -> None:
         self.table.append(batch.table)
         self.crops.extend(batch.crops)
         self.frames.append(batch.frame_log)
-        self.size += sum(map(len, batch.crops))
 
     def full(self) -> bool:
         return (
             len(self.crops) >= _ROWS
-            or self.size >= _BYTES
+            or sum(map(len, self.crops)) >= _BYTES
             or sum(map(len, self.frames)) >= _FRAMES
             or time.monotonic() - self.since >= _SECONDS
         )
@@ -375,7 +373,6 @@ class _Pending:
         crops = self.crops[:rows]
         # Taken out first: a batch whose writing is interrupted must not be written again.
         self.table, self.crops, self.frames = [table[rows:]], self.crops[rows:], [frames[done:]]
-        self.size = sum(map(len, self.crops))
         written = bool(crops) and isinstance(crops[0], range)
         append: Any = store.adopt if written else store.append  # type: ignore[attr-defined]
         append(table[:rows], crops, frames[:done])

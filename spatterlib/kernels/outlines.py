@@ -10,6 +10,7 @@ from numba import njit, types
 from numpy.typing import NDArray
 
 from spatterlib.kernels import vectors
+from spatterlib.kernels.masks import WORD
 from spatterlib.types import Image
 
 RIM = 8
@@ -17,7 +18,7 @@ RIM = 8
 
 _FRESH, _SEEN, _SEEN_RIGHT = np.uint8(255), np.uint8(2), np.uint8(130)
 _ACROSS, _DOWN = np.array([1, 1, 0, -1, -1, -1, 0, 1]), np.array([0, -1, -1, -1, 0, 1, 1, 1])
-_ONE, _LAST = np.uint64(1), np.uint64(63)
+_ONE, _LAST = np.uint64(1), np.uint64(WORD - 1)
 
 
 @njit(cache=True, nogil=True)
@@ -119,7 +120,7 @@ def outer_outlines(
     """
     height, width = mask.shape
     flat, steps = mask.reshape(-1), _steps(width)
-    across, count = (width - 2 * RIM) // 64, 0
+    across, count = (width - 2 * RIM) // WORD, 0
     scratch = np.empty(4, np.int32)
     for i in range(height - 2):
         mark, before, inside = np.uint8(0), np.uint64(0), False
@@ -129,7 +130,7 @@ def outer_outlines(
             before = word >> _LAST
             while turns:
                 # Unsigned, so that nobody asks whether an index is negative.
-                at = np.uint64((i + 1) * width + RIM + 64 * k) + _lowest(turns)
+                at = np.uint64((i + 1) * width + RIM + WORD * k) + _lowest(turns)
                 turns &= turns - _ONE
                 if inside:
                     value = flat[at - _ONE]
