@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Executor
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -209,12 +209,12 @@ def extract(
     earlier = resume and is_begun(out)
     if not resume:
         check_output(os.fspath(out), overwrite=overwrite)
-    with open_video(video, fps=fps) as source:
+    with open_video(video, fps=fps) as source, ExitStack() as ended:
         span = frame_span(source, start, stop)
         work = Work(chosen, kept, roi, partial(encode, format=crop_format, quality=quality))
         attrs = _attrs(source, chosen, kept, span, roi, crop_format, quality) | {"limit": limit}
         origin = Source.of(os.fspath(video), fps, source) if isinstance(video, str | os.PathLike) else source
-        crew = _Crew(source, origin, work, workers, executor)
+        crew = _Crew(source, origin, work, workers, executor, ended)
         make = partial(create_store, os.fspath(out), attrs=attrs, overwrite=overwrite or resume)
         store = begun(out, attrs) if earlier else None
         resumed = 0 if store is None else len(store.frame_log)
@@ -245,13 +245,17 @@ def _report(store: Store, video: str, out: str, gap: float | Literal["auto"], be
 
 @dataclass(frozen=True)
 class _Crew:
-    """Who works on a recording, and how."""
+    """Who works on a recording, and how; `ended` ends the work, whole or not, before the recording is closed.
+
+    Left to the garbage collector it would end at any time, perhaps while a thread begins and holds what ending needs.
+    """
 
     video: Recording
     origin: Source | Video
     work: Work
     workers: int
     executor: Executor | None
+    ended: ExitStack
 
     def begin(
         self, store: Store | None, make: Callable[[], Store], rest: range, limit: int | None
@@ -263,7 +267,9 @@ class _Crew:
         try:
             if self.executor is not None:
                 return self._spread(self.executor, store, make, rest, known=known)
-            found = batches(self.video, rest, self.work, self.workers)
+            found: Iterator[Batch] = self.ended.enter_context(
+                closing(batches(self.video, rest, self.work, self.workers))
+            )
             found = found if known else _some_decoded(found, self.video.name, len(rest))
             return make() if store is None else store, found
         except BaseException:
@@ -281,7 +287,8 @@ class _Crew:
         parts = cut(self.video, rest, self.work.detector.lead)
         store = make() if store is None else store
         writer = getattr(store, "part_writer", lambda parts: None)
-        return store, spread(self.origin, parts, self.work, executor, writer(len(parts)))
+        found = spread(self.origin, parts, self.work, executor, writer(len(parts)))
+        return store, self.ended.enter_context(closing(found))
 
 
 def _some_decoded(found: Iterator[Batch], name: str, expected: int) -> Iterator[Batch]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -80,7 +80,7 @@ class Work:
     encode: Callable[[Image], bytes]
 
 
-def batches(video: Video, span: range, work: Work, workers: int = 1) -> Iterator[Batch]:
+def batches(video: Video, span: range, work: Work, workers: int = 1) -> Generator[Batch, None, None]:
     """Work through the frames of a span, in order.
 
     Parameters
@@ -187,7 +187,7 @@ def spread(
     work: Work,
     executor: Executor,
     write: Callable[[int, list[bytes]], list[range]] | None = None,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """As `batches`, each part a task of an executor; a task that is done twice gives the same.
 
     Parameters

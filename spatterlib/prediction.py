@@ -8,6 +8,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -195,7 +196,8 @@ def _of_video(source: Any, found: Sightings, options: Mapping[str, Any], notify:
     with open_video(source, fps=fps) as video:
         span = frame_span(video, options.get("start"), options.get("stop"))
         tell = _Told(notify, len(span))
-        found.look_at(from_video(video, span, (chosen, kept), look, roi=roi, workers=workers, notify=tell))
+        with closing(from_video(video, span, (chosen, kept), look, roi=roi, workers=workers, notify=tell)) as seen:
+            found.look_at(seen)
         if not found.decoded:
             raise VideoError(f"{video.name}: none of its {len(span)} frames could be decoded")
         facts = video.identity()
@@ -231,7 +233,8 @@ def _of_store(
             log.warning("%s is not complete (%s): the verdict is on what it holds", source, attrs.get("state"))
         tell = _Told(notify, len(store.frame_log))
         look = Look(found.scorer.run.preprocessing)
-        found.look_at(from_store(store, chosen, look, workers=workers, notify=tell))
+        with closing(from_store(store, chosen, look, workers=workers, notify=tell)) as seen:
+            found.look_at(seen)
     kept = ("video", "detector", "filters", "start", "stop", "roi", "crops")
     name = (attrs.get("video") or {}).get("name") or Path(os.fspath(source)).name
     return {

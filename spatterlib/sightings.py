@@ -7,7 +7,7 @@ encoded and decoded as in a store.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -218,7 +218,7 @@ def from_video(
     roi: Any,
     workers: int,
     notify: Callable[[int, Detections], None],
-) -> Iterator[tuple[NDArray[np.void], Detections, Sequence[Seen]]]:
+) -> Generator[tuple[NDArray[np.void], Detections, Sequence[Seen]], None, None]:
     """(frame log, rows, crops) of an opened video; `notify` gets the number of frames and the rows of each part."""
     look_: Any = look
     for batch in batches(video, span, Work(plugins[0], plugins[1], roi, look_), workers):
@@ -229,7 +229,7 @@ def from_video(
 
 def from_store(
     store: Store, rows: range, look: Look, *, workers: int, notify: Callable[[int, Detections], None]
-) -> Iterator[tuple[NDArray[np.void], Detections, Sequence[Seen]]]:
+) -> Generator[tuple[NDArray[np.void], Detections, Sequence[Seen]], None, None]:
     """The same of some rows of a store; the whole frame log comes first."""
     table = store.table
     yield store.frame_log, table[:0], []

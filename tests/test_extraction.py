@@ -7,6 +7,7 @@ import itertools
 import pickle
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -323,6 +324,18 @@ class TestPartsSideBySide:
         assert len(detector.clips) < 50
         with sp.open_store(out) as store:
             assert store.attrs["state"] == "interrupted"
+
+    @pytest.mark.parametrize("recording", [Long, Recording])
+    def test_no_thread_works_on_behind_an_error(self, out: Path, recording: type[Recording]) -> None:
+        """Nor waits for the garbage collector, which may come while a thread begins: that one then waits forever."""
+
+        def stop(progress: Progress) -> None:
+            raise ValueError("enough")
+
+        with pytest.raises(ValueError, match="enough") as held:
+            sp.extract(recording(black(6400)), out, detector=Slow(), progress=stop)
+        assert held.tb is not None
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPool")]
 
     @pytest.mark.parametrize("broken", [1700, 600])
     def test_an_error_comes_behind_what_was_done_before_it(self, out: Path, broken: int) -> None:
