@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, islice
@@ -32,6 +32,8 @@ log = logging.getLogger("spatterlib")
 
 # Packets that a decoder may swallow before the first frame: what it reorders, and what its threads hold.
 _SILENT = 4 * REORDERED
+# Packets that are decoded with as little as can be in between, and px of their frames, which are kept meanwhile.
+_AT_ONCE, _AT_ONCE_PX = 8, 2 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,32 +154,47 @@ class Container:
 
     def _decoded(self, start: int, stop: int, back: int, threads: int) -> Iterator[tuple[int, Picture | None]]:
         """Number and picture in the decoder's order, None for a flawed one; number -1 for a packet without one."""
-        import av
-
         first, last = self.packets.span(start, stop, back)
         numbers: list[int | None] = self.packets.numbers[first : last + 1].tolist()
         flawed = set(self.packets.numbers[self.packets.rows["corrupt"]].tolist())
         threads = 1 if self.packets.counted else threads
         source, packets = self._packets_from(first, threads)
-        decode = _stream(source).codec_context.decode
+        following = zip([*numbers, None], chain(packets, [None]), strict=False)
+        stream, at_once = _stream(source), max(1, min(_AT_ONCE, _AT_ONCE_PX // (self.width * self.height)))
         try:
-            for number, packet in zip([*numbers, None], chain(packets, [None]), strict=False):
-                if packet is not None:
-                    # The decoder hands a packet's time stamp on to its frame: the surest way to know its number.
-                    packet.pts, packet.dts = number, None
-                frames: list[VideoFrame] = []
-                try:
-                    frames = decode(packet if number is not None else None)
-                except av.FFmpegError as error:
-                    log.debug("%s: frame %s: %s", self.name, number, error)
-                for frame in frames:
-                    shown = -1 if frame.pts is None else frame.pts
-                    whole = not frame.is_corrupt and shown not in flawed
-                    yield shown, self._picture(frame) if whole else None
-                if not frames:
-                    yield -1, None
+            # What Python does with a packet and its frame takes a fraction of the time when several come in a row:
+            # decoding throws it out of the processor's cache. And threads meet less often.
+            while some := list(islice(following, at_once)):
+                decoded = self._decode(stream, some)
+                while decoded:
+                    frames = decoded.popleft()
+                    for frame in frames:
+                        shown = -1 if frame.pts is None else frame.pts
+                        whole = not frame.is_corrupt and shown not in flawed
+                        yield shown, self._picture(frame) if whole else None
+                    if not frames:
+                        yield -1, None
         finally:
             self._idle[threads].append(source)
+
+    def _decode(
+        self, stream: VideoStream, packets: Sequence[tuple[int | None, Packet[Any] | None]]
+    ) -> deque[list[VideoFrame]]:
+        """The frames that come for each packet, with its number as time stamp; for a number None, the last ones."""
+        import av
+
+        for number, packet in packets:
+            if packet is not None:
+                # The decoder hands a packet's time stamp on to its frame: the surest way to know its number.
+                packet.pts, packet.dts = number, None
+        decode, came = stream.codec_context.decode, deque[list["VideoFrame"]]()
+        for number, packet in packets:
+            try:
+                came.append(decode(packet if number is not None else None))
+            except av.FFmpegError as error:
+                log.debug("%s: frame %s: %s", self.name, number, error)
+                came.append([])
+        return came
 
     @cached_property
     def _picture(self) -> Callable[[VideoFrame], Picture]:
