@@ -34,8 +34,9 @@ Item = TypeVar("Item")
 Crop: TypeAlias = bytes | range
 """An encoded crop, or where in a store a worker has written it already; both have the length of its bytes."""
 
-# Frames of a part: enough that seeking to its key frame does not count, few enough that workers end together.
-_PART = 500
+# Frames of a part, so many that seeking to its key frame does not count; and what is left is shared out in eighths, down
+# to the fewest, so that workers end together and short videos have parts for all of them.
+_PART, _FEWEST, _SHARES = 500, 125, 8
 # Frames of a clip, few enough that they lie in the cache when they are looked at, and their memory when it is filled
 # anew; and frames that are handed over together, at least, so that few of them wait for the interpreter.
 _CLIP, _HANDED = 24, 64
@@ -237,7 +238,8 @@ def cut(video: Video, span: range, lead: int) -> list[range]:
     """Cut a span behind key frames, so far behind that each part finds its lead in the frames that it must decode."""
     cuts = [span.start]
     for start in (int(key) + lead for key in getattr(video, "keyframes", ())):
-        if start - cuts[-1] >= _PART and span.stop - start >= _PART // 2:
+        length = min(max((span.stop - cuts[-1]) // _SHARES, _FEWEST), _PART)
+        if start - cuts[-1] >= length and span.stop - start >= _FEWEST:
             cuts.append(start)
     return [range(*pair) for pair in pairwise([*cuts, span.stop])]
 
