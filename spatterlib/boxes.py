@@ -42,9 +42,12 @@ def table_of(clip: Clip, frames: ArrayLike, boxes: ArrayLike, areas: ArrayLike, 
     >>> table_of(clip, [1, 0], [(9, 9, 5, 5), (3, 4, 5, 6)], [20, 25])[["frame", "x", "area", "peak"]].tolist()
     [(0, 3, 25.0, 7), (1, 9, 20.0, 7)]
     """
-    index = np.asarray(frames, np.intp).reshape(-1)
+    index = np.asarray(frames, np.int64).reshape(-1)
     places = np.array(boxes, np.int32).reshape(-1, 4)
-    sizes = np.asarray(areas, np.float32).reshape(-1)
+    sizes = np.asarray(areas, np.float64).reshape(-1)
+    if ordered:
+        turn = np.argsort(index, kind="stable")
+        index, places, sizes = index[turn], places[turn], sizes[turn]
     sums, peaks = np.empty((len(places), 3), np.int64), np.empty(len(places), np.uint8)
     for number in np.unique(index):
         here = index == number
@@ -59,9 +62,9 @@ def in_picture(clip: Clip, boxes: NDArray[np.int32]) -> NDArray[np.int32]:
 
 def measured_table(
     clip: Clip,
-    index: NDArray[np.intp],
+    index: NDArray[np.int64],
     boxes: NDArray[np.int32],
-    areas: NDArray[np.float32] | NDArray[np.float64],
+    areas: NDArray[np.float64],
     sums: NDArray[np.int64],
     peaks: Image,
     *,
@@ -71,13 +74,7 @@ def measured_table(
 
     A detector that measures frame by frame, while a frame is still in the cache, is faster for it.
     """
-    whole = np.flatnonzero((boxes[:, 2:] > 0).all(axis=1))
-    if ordered:
-        whole = whole[np.lexsort((boxes[whole, 0], boxes[whole, 1], index[whole]))]
-    index, boxes = index[whole], boxes[whole]
-    rows = np.zeros(len(whole), DETECTION)
-    rows["frame"], rows["time"], rows["area"] = clip.numbers[index], clip.times[index], areas[whole]
-    rows["x"], rows["y"], rows["width"], rows["height"] = boxes.T
-    rows["red"], rows["green"], rows["blue"] = (sums[whole] / (boxes[:, 2:3] * boxes[:, 3:4])).T
-    rows["peak"] = peaks[whole]
-    return rows
+    from spatterlib.kernels.rows import fill_rows
+
+    rows = np.empty(len(index), DETECTION)
+    return rows[: fill_rows(clip.start - clip.lead, clip.times, index, boxes, areas, sums, peaks, ordered, rows)]

@@ -34,8 +34,8 @@ Item = TypeVar("Item")
 Crop: TypeAlias = bytes | range
 """An encoded crop, or where in a store a worker has written it already; both have the length of its bytes."""
 
-# Frames of a part, so many that seeking to its key frame does not count; and what is left is shared out in eighths, down
-# to the fewest, so that workers end together and short videos have parts for all of them.
+# Frames of a part, so many that seeking to its key frame does not count. What is left is shared out in eighths, down to
+# the fewest, so that workers end together and short videos have parts for all of them.
 _PART, _FEWEST, _SHARES = 500, 125, 8
 # Frames of a clip, few enough that they lie in the cache when they are looked at, and their memory when it is filled
 # anew; and frames that are handed over together, at least, so that few of them wait for the interpreter.
@@ -246,13 +246,19 @@ def cut(video: Video, span: range, lead: int) -> list[range]:
 
 def _part(video: Video, part: range, work: Work) -> Iterator[Batch]:
     held: list[Batch] = []
-    for frame_log, clip in _clips(video, part, work, _CLIP):
-        held.append(_batch(frame_log, clip, work))
-        # Frames that are done with go back to the decoder before it fills the next clip, which then finds them warm.
-        del clip
-        if sum(len(batch.frame_log) for batch in held) >= _HANDED:
+    try:
+        for frame_log, clip in _clips(video, part, work, _CLIP):
+            held.append(_batch(frame_log, clip, work))
+            # Frames that are done with go back to the decoder before it fills the next clip, which then finds them warm.
+            del clip
+            if sum(len(batch.frame_log) for batch in held) >= _HANDED:
+                yield _joined(held)
+                held = []
+    except Exception:
+        # What was done is kept, and the error told behind it.
+        if held:
             yield _joined(held)
-            held = []
+        raise
     if held:
         yield _joined(held)
 

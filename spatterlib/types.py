@@ -255,12 +255,8 @@ class Clip:
             ``(height, width, 3)`` uint8 RGB each.
         """
         first = self.start - self.lead
-        return [
-            self.pictures[row["frame"] - first].rgb(
-                (int(row["x"]), int(row["y"]), int(row["width"]), int(row["height"]))
-            )
-            for row in detections
-        ]
+        columns = [detections[name].tolist() for name in ("frame", "x", "y", "width", "height")]
+        return [self.pictures[frame - first].rgb((*box,)) for frame, *box in zip(*columns, strict=True)]
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from reference import contours, original
 
 import spatterlib as sp
+from spatterlib.boxes import table_of
 from spatterlib.errors import ContractError, ParameterError, PluginError
 from spatterlib.plugins import identity
 
@@ -325,3 +326,37 @@ class TestBrokenPlugins:
     def test_of_a_filter(self) -> None:
         with pytest.raises(ContractError, match="bool"):
             detected(black(3), filters=[lambda table, clip: [True]])
+
+
+ROWS = st.lists(
+    st.tuples(
+        st.integers(0, 3),
+        st.integers(0, 5),
+        st.integers(0, 5),
+        st.integers(-2, 6),
+        st.integers(-2, 6),
+        st.floats(0, 50),
+    ),
+    max_size=30,
+)
+
+
+@given(found=ROWS, ordered=st.booleans(), lead=st.integers(0, 2), seed=st.integers(0, 99))
+def test_rows_are_those_of_the_boxes_that_have_px_by_frame_and_place(
+    found: list[tuple[Any, ...]], ordered: bool, lead: int, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    clip = sp.Clip.of(random.integers(0, 256, (4, 12, 12, 3), dtype=np.uint8), 30, start=50, lead=lead)
+    rows = table_of(
+        clip, [row[0] for row in found], [row[1:5] for row in found], [row[5] for row in found], ordered=ordered
+    )
+    expected = [row for row in found if min(row[3:5]) > 0]
+    if ordered:
+        expected.sort(key=lambda row: (row[0], row[2], row[1]))
+    assert [tuple(row) for row in rows[["x", "y", "width", "height"]].tolist()] == [row[1:5] for row in expected]
+    assert rows["area"].tolist() == [np.float32(row[5]) for row in expected]
+    for row, (frame, x, y, width, height, _) in zip(rows, expected, strict=True):
+        crop = clip.frames[frame, y : y + height, x : x + width]
+        assert (row["frame"], row["time"]) == (50 - lead + frame, clip.times[frame])
+        assert tuple(row[["red", "green", "blue"]]) == tuple(crop.mean(axis=(0, 1)).astype(np.float32))
+        assert row["peak"] == cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).max()
