@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from struct import Struct
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,8 @@ from spatterlib.pictures import YuvPicture
 from spatterlib.types import Box, Image, Picture
 
 __all__ = ["Found", "outlines_of"]
+
+_place = Struct("2q").pack
 
 
 class Found(NamedTuple):
@@ -130,30 +133,32 @@ def _find(pictures: Sequence[Picture]) -> tuple[Callable[..., tuple[int, int]], 
 
     first = pictures[0]
     if isinstance(first, YuvPicture):
-        if all(_alike(first, picture) for picture in pictures):
-            places = [picture.places or _places(planes_of(picture)) for picture in pictures]  # type: ignore[attr-defined, arg-type]
-            return partial(find_yuv, np.array(places, np.int64), first.shift, first.matrix), partial(
-                yuv_bound, first.matrix
-            )
-        return None
+        places = [_places_yuv(first, picture) for picture in pictures]
+        if b"" in places:
+            return None
+        return partial(find_yuv, _table(places), first.shift, first.matrix), partial(yuv_bound, first.matrix)
     if all(is_plain(picture) for picture in pictures):
         places = [_places([picture.array]) for picture in pictures]  # type: ignore[attr-defined]
-        return partial(find_rgb, np.array(places, np.int64)), rgb_bound
+        return partial(find_rgb, _table(places)), rgb_bound
     return None
 
 
-def _alike(first: YuvPicture, picture: Picture) -> bool:
-    return (
-        isinstance(picture, YuvPicture)
-        and picture.shift == first.shift
-        and picture.matrix is first.matrix
-        and (
-            picture.places != ()
-            or all(plane.strides[0] >= plane.shape[1] and plane.strides[1] == 1 for plane in planes_of(picture))
-        )
-    )
+def _places_yuv(first: YuvPicture, picture: Picture) -> bytes:
+    """Where the planes of a picture are, or nothing if it is not of the kind of the first."""
+    if not isinstance(picture, YuvPicture) or picture.matrix is not first.matrix or picture.shift != first.shift:
+        return b""
+    if picture.places:
+        return picture.places
+    planes = planes_of(picture)
+    plain = all(plane.strides[0] >= plane.shape[1] and plane.strides[1] == 1 for plane in planes)
+    return _places(planes) if plain else b""
 
 
-def _places(planes: Sequence[Image]) -> tuple[tuple[int, int], ...]:
+def _places(planes: Sequence[Image]) -> bytes:
     """Where each plane begins, and bytes from row to row."""
-    return tuple([(plane.__array_interface__["data"][0], plane.strides[0]) for plane in planes])
+    return b"".join([_place(plane.__array_interface__["data"][0], plane.strides[0]) for plane in planes])
+
+
+def _table(places: Sequence[bytes]) -> NDArray[np.int64]:
+    """``(n, planes, 2)`` int64, of n pictures."""
+    return np.frombuffer(b"".join(places), np.int64).reshape(len(places), -1, 2)

@@ -79,9 +79,9 @@ class YuvPicture:
     v: Image
     shift: tuple[int, int]
     matrix: NDArray[np.int32]
-    places: ClassVar[tuple[tuple[int, int], ...]] = ()
-    """Address of each plane, and bytes from row to row, not less than a row has px, where a reader knows them: asking
-    NumPy for the addresses takes longer than all else that Python does for a frame."""
+    places: ClassVar[bytes] = b""
+    """``(3, 2)`` int64: address of each plane, and bytes from row to row, not less than a row has px, where a reader
+    knows them: asking NumPy for the addresses takes longer than all else that Python does for a frame."""
 
     def __post_init__(self) -> None:
         # The kernels read rows as bytes one behind the other.

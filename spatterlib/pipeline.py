@@ -249,7 +249,7 @@ def _part(video: Video, part: range, work: Work) -> Iterator[Batch]:
     try:
         for frame_log, clip in _clips(video, part, work, _CLIP):
             held.append(_batch(frame_log, clip, work))
-            # Frames that are done with go back to the decoder before it fills the next clip, which then finds them warm.
+            # Frames that are done with go back to the decoder before it fills the next clip: it finds them warm.
             del clip
             if sum(len(batch.frame_log) for batch in held) >= _HANDED:
                 yield _joined(held)

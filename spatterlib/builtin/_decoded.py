@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from struct import Struct
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -26,6 +27,7 @@ _PLANAR = {f"{family}{name}p": shift for family in ("yuv", "yuvj", "yuva") for n
 _SPACES = {1: "bt709", 2: "bt601", 4: "bt601", 5: "bt601", 6: "bt601", 9: "bt2020"}
 _FULL_RANGE = 2
 _LIMITED_RANGE = 1
+_place = Struct("2q").pack
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class DecodedPicture(YuvPicture):
         shapes: list[_Size],
         shift: tuple[int, int],
         matrix: NDArray[np.int32],
-        places: tuple[tuple[int, int], ...],
+        places: bytes,
     ) -> None:
         self.__dict__.update(planes=planes, shapes=shapes, shift=shift, matrix=matrix, places=places)
 
@@ -144,10 +146,10 @@ def picture_of(frame: VideoFrame) -> Picture:
     if layout is not None:
         shift, matrix, *shapes = layout
         planes = frame.planes
-        places = tuple([(plane.buffer_ptr, plane.line_size) for plane in planes[:3]])
-        if places[0][1] < 0:
+        if planes[0].line_size < 0:
             y, u, v = map(_array, planes, shapes)
             return YuvPicture(y, u, v, shift, matrix)
+        places = b"".join([_place(plane.buffer_ptr, plane.line_size) for plane in planes[:3]])
         return DecodedPicture(planes, shapes, shift, matrix, places)
     if name == "gray" and frame.color_range != _LIMITED_RANGE:
         return RgbPicture(_array(frame.planes[0], (frame.height, frame.width)))
