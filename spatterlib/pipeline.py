@@ -39,7 +39,7 @@ Crop: TypeAlias = bytes | range
 _PART, _FEWEST, _SHARES = 500, 125, 8
 # Frames of a clip, few enough that they lie in the cache when they are looked at, and their memory when it is filled
 # anew; and frames that are handed over together, at least, so that few of them wait for the interpreter.
-_CLIP, _HANDED = 24, 64
+_CLIP, _HANDED = 32, 64
 
 
 @dataclass(frozen=True, eq=False)

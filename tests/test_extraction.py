@@ -11,11 +11,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import av
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import spatterlib as sp
@@ -28,7 +31,8 @@ from spatterlib.errors import (
     VideoError,
 )
 from spatterlib.extraction import Progress
-from spatterlib.types import Picture, RgbPicture
+from spatterlib.pipeline import cut
+from spatterlib.types import Picture, RgbPicture, Video
 
 Frames = NDArray[np.uint8]
 
@@ -310,8 +314,21 @@ class TestPartsSideBySide:
         told: list[int] = []
         detector = Slow()
         sp.extract(Long(black(6400)), out, detector=detector, progress=lambda state: told.append(state.done))
-        assert told == [*range(72, 3200, 72), 3200, *range(3272, 6400, 72), 6400]
-        assert sorted(detector.clips) == [*range(0, 3200, 24), *range(3200, 6400, 24)]
+        assert told == [*range(64, 6401, 64)]
+        assert sorted(detector.clips) == [*range(0, 6400, 32)]
+
+    @given(frames=st.integers(0, 4_000), every=st.integers(1, 700), start=st.integers(0, 900), lead=st.integers(0, 3))
+    def test_become_shorter_towards_the_end_so_that_all_end_together(
+        self, frames: int, every: int, start: int, lead: int
+    ) -> None:
+        video = SimpleNamespace(keyframes=np.arange(0, start + frames, every))
+        parts = cut(cast(Video, video), range(start, start + frames), lead)
+        assert [number for part in parts for number in part] == list(range(start, start + frames))
+        assert all((part.start - lead) % every == 0 for part in parts[1:])
+        for part in parts:
+            wanted = min(max((start + frames - part.start) // 8, 125), 500)
+            assert len(part) >= min(wanted, frames)
+            assert len(part) < wanted + every or start + frames - (part.start + wanted) < 125 + every
 
     def test_an_interrupt_stops_those_that_work_ahead(self, out: Path) -> None:
         detector = Slow()
