@@ -49,7 +49,10 @@ def bar(stream: TextIO) -> Callable[[Progress], None]:
     shown = tqdm(unit=" frames", smoothing=0.1, dynamic_ncols=True, file=stream)
 
     def show(state: Progress) -> None:
-        shown.total = state.expected
+        if shown.total is None:
+            # As in `_pace`.
+            shown.reset(state.expected)
+            shown.n = shown.initial = shown.last_print_n = state.done
         shown.set_postfix_str(f"{state.detections} detections", refresh=False)
         shown.update(state.done - shown.n)
         if state.done >= state.expected:
@@ -60,16 +63,16 @@ def bar(stream: TextIO) -> Callable[[Progress], None]:
 
 def lines(stream: TextIO, every: float = 5.0) -> Callable[[Progress], None]:
     """A plain line every few seconds (`every`, s); the end is left to the caller's own last line."""
-    began = told = time.monotonic()
+    told, pace = time.monotonic(), _pace()
 
     def show(state: Progress) -> None:
         nonlocal told
-        now = time.monotonic()
+        now, going = time.monotonic(), pace(state)
         if now - told < every or state.done >= state.expected:
             return
         told = now
         share = state.done / max(state.expected, 1)
-        found = f"{state.detections} detections, {_pace(state, now - began)}"
+        found = f"{state.detections} detections{going}"
         print(f"frame {state.done} of {state.expected} ({share:.0%}), {found}", file=stream, flush=True)
 
     return show
@@ -78,7 +81,7 @@ def lines(stream: TextIO, every: float = 5.0) -> Callable[[Progress], None]:
 def graph(stream: TextIO) -> Callable[[Progress], None]:
     """Running count in the terminal: detections of the latest clips as columns, and their total."""
     latest: deque[int] = deque(maxlen=_WIDTH)
-    began = time.monotonic()
+    pace = _pace()
 
     def show(state: Progress) -> None:
         ended = state.done >= state.expected
@@ -86,16 +89,26 @@ def graph(stream: TextIO) -> Callable[[Progress], None]:
             latest.append(len(state.found))
         top = max(latest, default=0) or 1
         columns = "".join(_BLOCKS[-(-count * (len(_BLOCKS) - 1) // top)] for count in latest)
-        pace = _pace(state, time.monotonic() - began)
         share = f"{state.done / max(state.expected, 1):.0%} of {state.expected} frames"
-        text = f"{columns:>{_WIDTH}} {state.detections} detections, {share}, {pace}"
+        text = f"{columns:>{_WIDTH}} {state.detections} detections, {share}{pace(state)}"
         stream.write(f"\r\x1b[2K{text}" + ("\n" if ended else ""))
         stream.flush()
 
     return show
 
 
-def _pace(state: Progress, elapsed: float) -> str:
-    rate = state.done / max(elapsed, 1e-9)
-    left = int((state.expected - state.done) / max(rate, 1e-9))
-    return f"{rate:.0f} frames/s, {left // 60}:{left % 60:02d} left"
+def _pace() -> Callable[[Progress], str]:
+    """Frames per second and time left since the first report: until then kernels were compiled, or a run resumed."""
+    first: list[tuple[int, float]] = []
+
+    def said(state: Progress) -> str:
+        now = time.monotonic()
+        if not first:
+            first.append((state.done, now))
+        frames, seconds = state.done - first[0][0], now - first[0][1]
+        if not frames or not seconds:
+            return ""
+        left = int((state.expected - state.done) * seconds / frames)
+        return f", {frames / seconds:.0f} frames/s, {left // 60}:{left % 60:02d} left"
+
+    return said

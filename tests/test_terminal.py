@@ -1,0 +1,60 @@
+"""Progress says how fast it goes and how long it will take, from what it has seen."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import numpy as np
+import pytest
+
+from spatterlib import terminal
+from spatterlib.extraction import Progress
+from spatterlib.types import DETECTION
+
+
+def state(done: int) -> Progress:
+    return Progress(done, 1000, done // 10, np.empty(0, DETECTION))
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 50.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+
+@pytest.mark.parametrize("resumed", [0, 400])
+def test_the_pace_does_not_count_what_came_before_the_first_report(
+    monkeypatch: pytest.MonkeyPatch, resumed: int
+) -> None:
+    """Kernels may be compiled meanwhile, and a run that goes on with a store begins in the middle."""
+    clock, out = Clock(monkeypatch), io.StringIO()
+    show = terminal.lines(out)
+    for seconds, done in ((20, 100), (10, 200), (10, 300), (0, 1000)):
+        clock.now += seconds
+        show(state(min(resumed + done, 1000)))
+    assert out.getvalue().splitlines() == [
+        f"frame {resumed + 100} of 1000 ({resumed // 10 + 10}%), {resumed // 10 + 10} detections",
+        f"frame {resumed + 200} of 1000 ({resumed // 10 + 20}%), {resumed // 10 + 20} detections, "
+        f"10 frames/s, {(800 - resumed) // 10 // 60}:{(800 - resumed) // 10 % 60:02d} left",
+        f"frame {resumed + 300} of 1000 ({resumed // 10 + 30}%), {resumed // 10 + 30} detections, "
+        f"10 frames/s, {(700 - resumed) // 10 // 60}:{(700 - resumed) // 10 % 60:02d} left",
+    ]
+
+
+def test_the_graph_and_the_bar_begin_their_pace_there_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    drawn, barred = io.StringIO(), io.StringIO()
+    graph, bar = terminal.graph(drawn), terminal.bar(barred)
+    clock.now += 60
+    graph(state(600))
+    bar(state(600))
+    assert "frames/s" not in drawn.getvalue()
+    clock.now += 2
+    graph(state(800))
+    assert drawn.getvalue().endswith("80 detections, 80% of 1000 frames, 100 frames/s, 0:02 left")
+    for done in (800, 1000):
+        bar(state(done))
+    assert "1000/1000" in barred.getvalue()
