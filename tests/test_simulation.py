@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import resource
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -395,6 +396,22 @@ def test_every_number_outside_its_range_is_refused_by_name_and_range(name: str, 
         str(caught.value),
     )
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".npy"])
+@pytest.mark.parametrize("room", [1_000, 20_000, 100_000])
+def test_a_full_disk_is_told_and_nothing_is_left(tmp_path: Path, suffix: str, room: int) -> None:
+    """A limit on the size of files stands for the disk: the system refuses what goes beyond it."""
+    video, limits = tmp_path / f"low{suffix}", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        with pytest.raises(StoreError) as caught:
+            sp.simulate(video, seconds=4, seed=5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(caught.value).startswith(f"{video} cannot be written: ")
+    assert str(caught.value).endswith("; free some space, or choose another folder")
+    assert not list(tmp_path.iterdir())
 
 
 def test_wrong_places_are_refused(tmp_path: Path) -> None:

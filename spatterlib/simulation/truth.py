@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -226,6 +227,8 @@ class Recorder:
     def close(self) -> None:
         """Remove what is not needed any more."""
         for name, file in self._files.items():
-            file.close()
+            # On a full disk closing fails too.
+            with suppress(OSError):
+                file.close()
             self._part(name).unlink(missing_ok=True)
         self._part("npz").unlink(missing_ok=True)
