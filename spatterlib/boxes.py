@@ -33,6 +33,13 @@ def table_of(clip: Clip, frames: ArrayLike, boxes: ArrayLike, areas: ArrayLike, 
     ndarray
         `DETECTION`, one row per box.
 
+    Raises
+    ------
+    ValueError
+        If frames, boxes and areas are not equally many.
+    IndexError
+        If a box is in no frame of the clip.
+
     Examples
     --------
     >>> import numpy as np
@@ -45,6 +52,9 @@ def table_of(clip: Clip, frames: ArrayLike, boxes: ArrayLike, areas: ArrayLike, 
     index = np.asarray(frames, np.int64).reshape(-1)
     places = np.array(boxes, np.int32).reshape(-1, 4)
     sizes = np.asarray(areas, np.float64).reshape(-1)
+    if not len(index) == len(places) == len(sizes):
+        counts = f"{len(index)} frames, {len(places)} boxes and {len(sizes)} areas"
+        raise ValueError(f"each box has one frame and one area, got {counts}")
     if ordered:
         turn = np.argsort(index, kind="stable")
         index, places, sizes = index[turn], places[turn], sizes[turn]

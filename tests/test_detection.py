@@ -360,3 +360,16 @@ def test_rows_are_those_of_the_boxes_that_have_px_by_frame_and_place(
         assert (row["frame"], row["time"]) == (50 - lead + frame, clip.times[frame])
         assert tuple(row[["red", "green", "blue"]]) == tuple(crop.mean(axis=(0, 1)).astype(np.float32))
         assert row["peak"] == cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).max()
+
+
+@pytest.mark.parametrize(
+    ("frames", "boxes", "areas"),
+    [([0, 4], 2, 2), ([0, -1], 2, 2), ([0, 1], 1, 2), ([0], 2, 2), ([0, 1], 2, 1), ([0, 1], 2, 3)],
+)
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_table_of_boxes_that_do_not_fit_their_clip_is_refused(
+    frames: list[int], boxes: int, areas: int, ordered: bool
+) -> None:
+    clip = sp.Clip.of(np.zeros((4, 12, 12, 3), np.uint8))
+    with pytest.raises((IndexError, ValueError)):
+        table_of(clip, frames, [(1, 1, 2, 2)] * boxes, [4.0] * areas, ordered=ordered)

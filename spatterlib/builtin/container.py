@@ -160,7 +160,7 @@ class Container:
         threads = 1 if self.packets.counted else threads
         source, packets = self._packets_from(first, threads)
         following = zip([*numbers, None], chain(packets, [None]), strict=False)
-        stream, at_once = _stream(source), max(1, min(_AT_ONCE, _AT_ONCE_PX // (self.width * self.height)))
+        stream, at_once = _stream(source), max(1, min(_AT_ONCE, _AT_ONCE_PX // max(self.width * self.height, 1)))
         try:
             # What Python does with a packet and its frame takes a fraction of the time when several come in a row:
             # decoding throws it out of the processor's cache. And threads meet less often.

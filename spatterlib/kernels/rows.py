@@ -20,10 +20,14 @@ def _behind(index: NDArray[np.int64], boxes: NDArray[np.int32], a: int, b: int) 
 
 
 @njit(cache=True, nogil=True)
-def _order(index: NDArray[np.int64], boxes: NDArray[np.int32], ordered: bool, order: NDArray[np.int64]) -> int:
+def _order(
+    index: NDArray[np.int64], boxes: NDArray[np.int32], frames: int, ordered: bool, order: NDArray[np.int64]
+) -> int:
     """Which boxes have px, in the order of their rows; those that are equal as they come."""
     count = 0
     for k in range(len(index)):
+        if not 0 <= index[k] < frames:
+            raise IndexError("a box is in a frame that the clip does not have")
         if boxes[k, 2] <= 0 or boxes[k, 3] <= 0:
             continue
         place = count
@@ -68,9 +72,18 @@ def fill_rows(
     -------
     int
         How many rows.
+
+    Raises
+    ------
+    ValueError
+        If the arrays are not equally long.
+    IndexError
+        If a box is in no frame of the clip.
     """
+    if not len(index) == len(boxes) == len(areas) == len(sums) == len(peaks):
+        raise ValueError("each box has one frame, area, sum and peak, but they are not equally many")
     order = np.empty(len(index), np.int64)
-    count = _order(index, boxes, ordered, order)
+    count = _order(index, boxes, len(times), ordered, order)
     for place in range(count):
         k, row = order[place], rows[place]
         row["frame"], row["time"] = first + index[k], times[index[k]]
