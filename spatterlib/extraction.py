@@ -354,19 +354,17 @@ class _Pending:
     table: list[Detections] = field(default_factory=list)
     crops: list[Crop] = field(default_factory=list)
     frames: list[NDArray[np.void]] = field(default_factory=list)
-    bytes: int = 0
     since: float = field(default_factory=time.monotonic)
 
     def add(self, batch: Batch) -> None:
         self.table.append(batch.table)
         self.crops.extend(batch.crops)
-        self.bytes += sum(map(len, batch.crops))
         self.frames.append(batch.frame_log)
 
     def full(self) -> bool:
         return (
             len(self.crops) >= _ROWS
-            or self.bytes >= _BYTES
+            or sum(map(len, self.crops)) >= _BYTES
             or sum(map(len, self.frames)) >= _FRAMES
             or time.monotonic() - self.since >= _SECONDS
         )
@@ -382,7 +380,6 @@ class _Pending:
         crops = self.crops[:rows]
         # Taken out first: a batch whose writing is interrupted must not be written again.
         self.table, self.crops, self.frames = [table[rows:]], self.crops[rows:], [frames[done:]]
-        self.bytes = sum(map(len, self.crops))
         written = bool(crops) and isinstance(crops[0], range)
         append: Any = store.adopt if written else store.append  # type: ignore[attr-defined]
         append(table[:rows], crops, frames[:done])

@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["beside", "plain", "write_csv", "write_text"]
+from spatterlib.errors import SpatterlibError, StoreError
+
+__all__ = ["beside", "plain", "write_csv", "write_text", "writing"]
 
 
 @contextmanager
@@ -34,6 +36,23 @@ def beside(path: str | os.PathLike[str]) -> Iterator[Path]:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str], advice: str = "") -> Iterator[None]:
+    """Say of an error of the system what could not be written, and how to mend it.
+
+    Raises
+    ------
+    StoreError
+        In place of an OSError; what spatterlib's own errors say is said already.
+    """
+    try:
+        yield
+    except SpatterlibError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror or error}{advice}") from error
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

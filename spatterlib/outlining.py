@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from struct import Struct
 from typing import NamedTuple
 
 import numpy as np
@@ -22,12 +21,10 @@ from spatterlib.difference import (
     sum_boxes,
     yuv_bound,
 )
-from spatterlib.pictures import YuvPicture
+from spatterlib.pictures import YuvPicture, place
 from spatterlib.types import Box, Image, Picture
 
 __all__ = ["Found", "outlines_of"]
-
-_place = Struct("2q").pack
 
 
 class Found(NamedTuple):
@@ -156,7 +153,7 @@ def _places_yuv(first: YuvPicture, picture: Picture) -> bytes:
 
 def _places(planes: Sequence[Image]) -> bytes:
     """Where each plane begins, and bytes from row to row."""
-    return b"".join([_place(plane.__array_interface__["data"][0], plane.strides[0]) for plane in planes])
+    return b"".join([place(plane.__array_interface__["data"][0], plane.strides[0]) for plane in planes])
 
 
 def _table(places: Sequence[bytes]) -> NDArray[np.int64]:

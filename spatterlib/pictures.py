@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from struct import Struct
 from typing import ClassVar
 
 import numpy as np
@@ -12,7 +13,10 @@ from numpy.typing import NDArray
 from spatterlib.errors import ContractError
 from spatterlib.types import Box, Image
 
-__all__ = ["YuvPicture", "yuv_matrix"]
+__all__ = ["YuvPicture", "place", "yuv_matrix"]
+
+place = Struct("2q").pack
+"""From address and bytes from row to row of a plane to its row of `YuvPicture.places`."""
 
 # Red and blue weights of luma (ITU-T H.273, table 4).
 _WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}

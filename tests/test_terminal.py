@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 
 import numpy as np
@@ -23,6 +24,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 50.0
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr("tqdm.std.time", lambda: self.now)
 
 
 @pytest.mark.parametrize("resumed", [0, 400])
@@ -57,4 +59,5 @@ def test_the_graph_and_the_bar_begin_their_pace_there_too(monkeypatch: pytest.Mo
     assert drawn.getvalue().endswith("80 detections, 80% of 1000 frames, 100 frames/s, 0:02 left")
     for done in (800, 1000):
         bar(state(done))
-    assert "1000/1000" in barred.getvalue()
+        clock.now += 2
+    assert re.search(r"1000/1000 \[00:0\d<00:00, 100\.00 frames/s", barred.getvalue())

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from struct import Struct
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.pictures import YuvPicture, yuv_matrix
+from spatterlib.pictures import YuvPicture, place, yuv_matrix
 from spatterlib.types import Box, Image, Picture, RgbPicture
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ _PLANAR = {f"{family}{name}p": shift for family in ("yuv", "yuvj", "yuva") for n
 _SPACES = {1: "bt709", 2: "bt601", 4: "bt601", 5: "bt601", 6: "bt601", 9: "bt2020"}
 _FULL_RANGE = 2
 _LIMITED_RANGE = 1
-_place = Struct("2q").pack
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ def picture_of(frame: VideoFrame) -> Picture:
         if planes[0].line_size < 0:
             y, u, v = map(_array, planes, shapes)
             return YuvPicture(y, u, v, shift, matrix)
-        places = b"".join([_place(plane.buffer_ptr, plane.line_size) for plane in planes[:3]])
+        places = b"".join([place(plane.buffer_ptr, plane.line_size) for plane in planes[:3]])
         return DecodedPicture(planes, shapes, shift, matrix, places)
     if name == "gray" and frame.color_range != _LIMITED_RANGE:
         return RgbPicture(_array(frame.planes[0], (frame.height, frame.width)))

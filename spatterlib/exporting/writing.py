@@ -14,10 +14,10 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, SpatterlibError, StoreError
+from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError
 from spatterlib.exporting.comparing import Ask, check, in_batches, references, sample_crops
 from spatterlib.familiarity import Familiar
-from spatterlib.files import beside
+from spatterlib.files import beside, writing
 from spatterlib.learning import Exportable, Model
 from spatterlib.models import SIMULATED, Run, load_model
 from spatterlib.plugins import identity
@@ -127,14 +127,9 @@ def export(
     familiar = Familiar.load(home) if (home := getattr(run, "path", "")) else None
     described = _facts(model, facts) | {"familiar": asdict(familiar) if familiar else None}
     write = _write_onnx if kind == "onnx" else _write_torch
-    try:
-        with beside(target) as part:
-            answers = in_batches(write(model, described, part), tried)
-            differences = check(answers, references(model, tried), f"the {kind} model")
-    except OSError as error:
-        if isinstance(error, SpatterlibError):
-            raise
-        raise StoreError(f"{target} cannot be written: {error.strerror or error}") from error
+    with writing(target), beside(target) as part:
+        answers = in_batches(write(model, described, part), tried)
+        differences = check(answers, references(model, tried), f"the {kind} model")
     return Exported(str(target), kind, len(tried), differences)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.errors import OutputExistsError, ParameterError, PluginError, StoreError
-from spatterlib.files import beside, plain, write_csv, write_text
+from spatterlib.files import beside, plain, write_csv, write_text, writing
 from spatterlib.judging.change import Change
 from spatterlib.judging.verdicts import Span
 from spatterlib.types import DETECTION
@@ -181,10 +181,8 @@ class Verdict:
         """
         check_outputs([path], overwrite=overwrite)
         write = {".html": self._html, ".json": self._json, ".csv": self._csv, ".parquet": self._parquet}
-        try:
+        with writing(path):
             write[Path(path).suffix.lower()](Path(path))
-        except OSError as error:
-            raise StoreError(f"{path} cannot be written: {error.strerror or error}") from error
 
     def _json(self, path: Path) -> None:
         write_text(path, json.dumps(self.to_dict(), allow_nan=False) + "\n")

@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, suppress
 from fractions import Fraction
 from pathlib import Path
 from threading import local
@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, SpatterlibError, StoreError
+from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, StoreError
+from spatterlib.files import writing
 from spatterlib.simulation import camera
 from spatterlib.simulation.render import Frame, render
 from spatterlib.simulation.scene import Scene
@@ -82,7 +83,7 @@ def simulate(
     video, truth = Path(path), truth_path(path)
     _check(video, truth, workers, overwrite=overwrite)
     with ExitStack() as stack:
-        stack.enter_context(_writing(video))
+        stack.enter_context(writing(video, "; free some space, or choose another folder"))
         recorder = stack.enter_context(closing(Recorder(truth)))
         scene = Scene(chosen)
         part = video.with_name(f".{video.name}.part")
@@ -116,19 +117,6 @@ def _check(video: Path, truth: Path, workers: int, *, overwrite: bool) -> None:
     for file in (video, truth):
         if file.exists() and not overwrite:
             raise OutputExistsError(f"{file} is there already; overwrite=True replaces it")
-
-
-@contextmanager
-def _writing(video: Path) -> Iterator[None]:
-    """Say of an error of the system what could not be written."""
-    try:
-        yield
-    except SpatterlibError:
-        raise
-    except OSError as error:
-        raise StoreError(
-            f"{video} cannot be written: {error.strerror or error}; free some space, or choose another folder"
-        ) from error
 
 
 def _about(scene: Scene) -> dict[str, Any]:
