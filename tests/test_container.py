@@ -25,6 +25,7 @@ import spatterlib as sp
 from spatterlib.builtin import container
 from spatterlib.builtin.container import Container
 from spatterlib.errors import VideoError
+from spatterlib.ffmpeg import open_input
 from spatterlib.pictures import YuvPicture
 
 OPEN_GOP = "open-gop=1:bframes=3:b-adapt=0:scenecut=0:keyint=12:log-level=none"
@@ -506,3 +507,50 @@ with sp.open_video(sys.argv[1]) as video:
     early, late = map(int, done.stdout.split())
     assert late - early < 30_000  # KiB; the planes of the whole take 150 MB
     assert late < 300_000
+
+
+def named_in_latin_1(path: Path, suffix: str) -> Path:
+    """A video whose comment is not UTF-8, as cameras of some makers write them."""
+    source = write(path / f"plain{suffix}", 5, x264="bframes=0:log-level=none")
+    named = path / f"named{suffix}"
+    with av.open(str(source)) as old, av.open(str(named), "w") as new:
+        new.metadata["comment"] = "Gerxt 7"
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+    data = named.read_bytes()
+    assert b"Gerxt 7" in data
+    named.write_bytes(data.replace(b"Gerxt 7", b"Ger\xe4t 7"))
+    return named
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".avi"])
+def test_metadata_in_any_encoding_never_keep_a_video_from_opening(suffix: str, tmp_path: Path) -> None:
+    video = opened(named_in_latin_1(tmp_path, suffix))
+    assert [number_of(frame) for frame in shown(video) if frame is not None] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("version", "told"), [("17.0.0", True), ("18.1.0", True), ("19.0.2", False), ("20.0.0", False)]
+)
+def test_no_version_of_pyav_is_handed_an_option_that_it_does_not_know(
+    version: str, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed: list[dict[str, Any]] = []
+    monkeypatch.setattr(av, "__version__", version)
+    monkeypatch.setattr(av, "open", lambda source, **options: handed.append(options))
+    open_input("file:any.mp4", timeout=1)
+    assert handed == [{"timeout": 1, **({"metadata_errors": "ignore"} if told else {})}]
+
+
+def test_only_one_module_opens_with_pyav() -> None:
+    """What a newer PyAV changes is mended once."""
+    house = Path(sp.__file__).parent
+    readers = {
+        path.name
+        for path in [*house.rglob("*.py"), *(house.parent / "plugins").rglob("spatterlib_*/*.py")]
+        if "av.open(" in path.read_text(encoding="utf-8")
+    }
+    assert readers == {"ffmpeg.py", "writer.py"}

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from spatterlib.builtin._decoded import Turn, TurnedPicture, picture_of
 from spatterlib.builtin._packets import REORDERED, Packets, demux, is_cut, list_packets, row
 from spatterlib.errors import VideoError
+from spatterlib.ffmpeg import open_input
 from spatterlib.hookspecs import hookimpl
 from spatterlib.types import Picture, Video
 
@@ -270,9 +271,8 @@ def _count(decoded: Iterator[tuple[int, Picture | None]]) -> Iterator[tuple[int,
 def _open(path: Path, threads: int) -> InputContainer:
     import av
 
-    # The prefix keeps FFmpeg from reading a protocol into a name such as "layer 1:30.mp4".
     try:
-        source = av.open(f"file:{path}", metadata_errors="ignore")
+        source = open_input(f"file:{path}")
         stream = _stream(source)
     except (av.FFmpegError, IndexError) as error:
         raise VideoError(f"{path} can no longer be read; was it moved, cut or replaced meanwhile?") from error
@@ -309,7 +309,7 @@ def spatter_open_video(path: str) -> Video | None:
     if not file.is_file():
         return None
     try:
-        with av.open(f"file:{file}", metadata_errors="ignore") as source:
+        with open_input(f"file:{file}") as source:
             if not _streams(source) or source.format.name == "tty":
                 kinds = sorted({stream.type for stream in source.streams})
                 text = "text" if source.format.name == "tty" else " and ".join(kinds) or "nothing"

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
 from spatterlib.errors import MissingFileError, ParameterError, VideoError
+from spatterlib.ffmpeg import open_input
 from spatterlib.types import Image, Picture, RgbPicture
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ def _open_container(source: Any, name: str = "", **options: Any) -> Opened:
     import av
 
     try:
-        container = av.open(source, metadata_errors="ignore", **options)
+        container = open_input(source, **options)
     except (av.FFmpegError, OSError) as error:
         raise VideoError(f"{name} cannot be watched: {said(error)}{_hint(name)}") from error
     if not container.streams.video or container.format.name == "tty":

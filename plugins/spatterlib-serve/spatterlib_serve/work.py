@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from spatterlib.errors import ParameterError, SpatterlibError, VideoError, one_line
+from spatterlib.ffmpeg import open_input
 
 __all__ = ["FORMATS", "judge", "look"]
 
@@ -63,7 +64,7 @@ def _headers(path: str, name: str, pixels: int) -> None:
     if Path(path).stat().st_size == 0:
         raise VideoError(f"{name} is empty")
     try:
-        with av.open(f"file:{path}", metadata_errors="ignore", options={"format_whitelist": FORMATS}) as source:
+        with open_input(f"file:{path}", options={"format_whitelist": FORMATS}) as source:
             for stream in source.streams.video:
                 coding = stream.codec_context
                 if coding is not None and coding.width * coding.height > pixels:
