@@ -27,6 +27,7 @@ from spatterlib.stores import check_output, create_store
 from spatterlib.terminal import told
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Detector, Filter, Store, Video
 from spatterlib.video import Recording, open_video, region
+from spatterlib.words import counted
 
 __all__ = ["Progress", "Report", "extract", "is_whole"]
 
@@ -98,10 +99,10 @@ class Report:
         missing = f", {self.failed} did not decode" if self.failed else ""
         if self.resumed:
             missing += f", {self.resumed} of them were done before"
-        layers = f"{self.layers} layer{'s' * (self.layers != 1)}"
         return (
-            f"{self.video}: {self.decoded} of {self.expected} frames{missing}; {self.detections} detections in "
-            f"{self.spatter_frames} frames ({share:.1f} %), {layers} -> {self.out}"
+            f"{self.video}: {self.decoded} of {counted(self.expected, 'frame')}{missing}; "
+            f"{counted(self.detections, 'detection')} in {counted(self.spatter_frames, 'frame')} ({share:.1f} %), "
+            f"{counted(self.layers, 'layer')} -> {self.out}"
         )
 
 
