@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -37,10 +39,11 @@ def verdict() -> sp.Verdict:
     return sp.predict(build(), "simulated", expected="high", window=20)
 
 
-def weights(folder: Path, outputs: int = 1) -> Path:
-    """A file of LeNet5 weights that are all zero."""
+def weights(folder: Path, outputs: int = 1, classes: Sequence[str] = ()) -> Path:
+    """A file of LeNet5 weights that are all zero; `classes` are the names that it gives."""
     shapes = {0: (6, 3, 5, 5), 2: (16, 6, 5, 5), 5: (120, 400), 7: (84, 120), 9: (outputs, 84)}
     arrays: dict[str, Any] = {f"model.{n}.weight": np.zeros(shape, np.float32) for n, shape in shapes.items()}
     arrays |= {f"model.{n}.bias": np.zeros(shape[0], np.float32) for n, shape in shapes.items()}
-    save_file(arrays, folder / "weights.safetensors")
+    facts = {"spatterlib": json.dumps({"classes": list(classes)})}
+    save_file(arrays, folder / "weights.safetensors", metadata=facts)
     return folder / "weights.safetensors"

@@ -98,7 +98,7 @@ def inside(run: Any, crop: NDArray[np.uint8], row: int) -> str:
     most = float(np.abs(change).max())
     plain = boxed(crop, [], f"crop {row}")
     figure = (
-        f'<figure class="frame">{plain}<figcaption>crop {row}: {_says(run.classes, base)}</figcaption></figure>'
+        f'<figure class="frame">{plain}<figcaption>crop {row}: {escape(_says(run.classes, base))}</figcaption></figure>'
         f'<figure class="frame">{_overlay(crop, change, most)}<figcaption>'
         f"{words.term('occlusion', 'Where it looks')}: <b class='first'>orange</b> speaks for {first}, "
         f"<b class='last'>blue</b> for {last}; covering the strongest patch moves the probability by {most:.2f}"
@@ -168,7 +168,7 @@ def _measure(model: str, request: gr.Request) -> tuple[str, str]:
             ]
     if not right:
         said = f"No labelled crops that this model knows ({', '.join(run.classes)}); label some in the tab Dataset."
-        return words.note(said, "wait"), ""
+        return words.note(escape(said), "wait"), ""
     return "", _report(run, np.concatenate(right), np.concatenate(sure), wrong, simulated)
 
 
