@@ -16,6 +16,8 @@ from spatterlib.errors import ParameterError, SpatterlibError, one_line
 from spatterlib.options import PluginCommand
 from spatterlib.plugins import commands, nearest
 from spatterlib.run_options import common, detection_options, run_options, run_settings
+from spatterlib.stopping import stop_signals
+from spatterlib.streams import lenient, unsaid
 
 __all__ = ["cli", "main"]
 
@@ -198,7 +200,8 @@ def main(arguments: list[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0 done, 1 refused, 2 wrong usage, 3 under 99.9 % of the frames decoded, 130 interrupted.
+        Exit code: 0 done, 1 refused, 2 wrong usage, 3 under 99.9 % of the frames decoded, 128 + n ended by signal n:
+        130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
@@ -212,9 +215,8 @@ def main(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("\ninterrupted; what was committed before is kept and can be read", err=True)
-        return INTERRUPTED
+    except (KeyboardInterrupt, click.Abort) as error:
+        return _ended(error)
     except Exception as error:
         return _tell(error)
 
@@ -246,6 +248,19 @@ def _tell(error: Exception) -> int:
     return getattr(error, "exit_code", 1)
 
 
+def _ended(error: BaseException) -> int:
+    """What a run that a signal ended has kept, in one line."""
+    cause = error.__cause__ if isinstance(error, click.Abort) and error.__cause__ else error
+    click.echo("; ".join(("interrupted", *getattr(cause, "__notes__", ()))), err=True)
+    return getattr(cause, "exit_code", INTERRUPTED)
+
+
 def run() -> None:
     """Entry point of the console script."""
-    sys.exit(main())
+    lenient()
+    with stop_signals():
+        code = main()
+        if lost := unsaid():
+            click.echo(f"error: the output could not be written: {lost}", err=True)
+            code = code or 1
+    sys.exit(code)

@@ -14,7 +14,9 @@ import click
 from spatterlib.errors import OutputExistsError, ParameterError, SpatterlibError, one_line
 from spatterlib.options import PluginCommand
 from spatterlib.plugins import catalog
-from spatterlib.run_options import common, detection_options, run_options, run_settings
+from spatterlib.run_options import common, detection_options, kept_in, run_options, run_settings
+from spatterlib.stopping import keeping
+from spatterlib.streams import shown
 from spatterlib.terminal import columns
 
 if TYPE_CHECKING:
@@ -118,8 +120,10 @@ def _one(video: str, out: str, options: Mapping[str, Any], plot: str | None, *, 
     from spatterlib.extraction import extract as run
     from spatterlib.many import outcome_of
 
+    further = "the same command with --resume" + " in place of --overwrite" * bool(options["overwrite"])
     try:
-        report = run(video, out, **options)
+        with keeping(lambda: kept_in(out, f"{further} goes on")):
+            report = run(video, out, **options)
     except OutputExistsError as error:
         hint = "add --overwrite to replace it" + ("" if options["resume"] else " or --resume to go on with it")
         raise OutputExistsError(f"{error}; {hint}") from error
@@ -151,7 +155,9 @@ def _all(videos: Sequence[str], out: str, suffix: str, options: Mapping[str, Any
             click.echo(str(outcome.report))
         _warn(outcome.video, outcome.report)
 
-    return extract_all(videos, out, suffix=suffix, done=tell, **options)
+    again = "the same command" + " without --overwrite" * bool(options["overwrite"])
+    with keeping(lambda: f"what was committed to {shown(out)} is kept; {again} goes on (--resume is not needed)"):
+        return extract_all(videos, out, suffix=suffix, done=tell, **options)
 
 
 _SUMMARY = ("video", "frames", "decoded", "detections", "layers", "seconds", "state")

@@ -15,6 +15,7 @@ from typing import Any
 from spatterlib.errors import INCOMPLETE, ParameterError, SpatterlibError, one_line
 from spatterlib.extraction import Progress, Report, extract
 from spatterlib.plugins import catalog
+from spatterlib.stopping import end_with_parent
 from spatterlib.video import expand
 
 __all__ = ["Outcome", "extract_all", "outcome_of", "store_of"]
@@ -245,14 +246,8 @@ def _processes(workers: int) -> Iterator[Executor]:
     from multiprocessing import get_context
 
     # Not forked: other threads may hold locks at that moment.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _leave_interrupts_to_the_caller)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent)
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _leave_interrupts_to_the_caller() -> None:
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -10,7 +10,8 @@ import click
 
 from spatterlib.errors import INCOMPLETE, OutputExistsError, ParameterError
 from spatterlib.options import PluginCommand
-from spatterlib.run_options import common, detection_options, run_options, run_settings
+from spatterlib.run_options import common, detection_options, kept_in, run_options, run_settings
+from spatterlib.stopping import keeping
 from spatterlib.terminal import columns
 
 __all__ = ["add_to"]
@@ -81,7 +82,7 @@ def predict(
     )
     further = {key: values[key] for key in ("expected", "window", "crops", "store", "overwrite")}
     measured = _measuring(source, values["store"], profile, calibration, reference)
-    with _hint():
+    with _hint(), keeping(lambda: _kept(values["store"])):
         verdict = sp.predict(
             source, model, () if measured else out, rules=rules, progress=notifier(), **further, **options
         )
@@ -97,6 +98,12 @@ def predict(
     if not is_whole(summary["decoded"], summary["frames"]):
         click.echo(f"warning: only {summary['decoded']} of {summary['frames']} frames were decoded", err=True)
         ctx.exit(INCOMPLETE)
+
+
+def _kept(store: str | None) -> str:
+    if store is None:
+        return "there is no verdict yet; with --store, what was extracted would be kept"
+    return kept_in(store, "`spatterlib extract` with the same options and --resume goes on with it")
 
 
 def _measuring(

@@ -12,8 +12,9 @@ import click
 from spatterlib import config as configuration
 from spatterlib.errors import ParameterError
 from spatterlib.options import named, settings, with_parameters
+from spatterlib.streams import shown
 
-__all__ = ["Command", "common", "detection_options", "run_options", "run_settings"]
+__all__ = ["Command", "common", "detection_options", "kept_in", "run_options", "run_settings"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -129,6 +130,20 @@ def run_settings(ctx: click.Context, values: Mapping[str, Any]) -> dict[str, Any
         given["filters"] = named(given["filters"])
     merged = settings(values["config_file"], original=values["original"], given=given)
     return with_parameters(ctx, merged, values)
+
+
+def kept_in(store: str, how: str) -> str:
+    """What an interrupted extraction has left in a store, and `how` to go on with it."""
+    from spatterlib.stores import find_store, open_store
+
+    if not find_store(store):
+        return "nothing was written"
+    with open_store(store) as opened:
+        done, attrs = len(opened.frame_log), opened.attrs
+    if attrs.get("complete"):
+        return f"{shown(store)} is complete"
+    of = int(attrs.get("stop", done)) - int(attrs.get("start", 0))
+    return f"{shown(store)} holds {done} of {of} frames and can be read; {how}"
 
 
 def _seconds(text: str) -> float:

@@ -14,6 +14,7 @@ import click
 from spatterlib.errors import OutputExistsError, ParameterError, SpatterlibError
 from spatterlib.options import PluginCommand
 from spatterlib.run_options import Command, common, detection_options, run_settings
+from spatterlib.stopping import signals
 
 __all__ = ["add_to"]
 
@@ -134,7 +135,7 @@ def watch(
 
 @contextmanager
 def _until_told() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; a second signal ends at once."""
+    """An event that Ctrl-C, SIGTERM and SIGHUP set; a second signal ends at once."""
     told = threading.Event()
     before: dict[int, Any] = {}
 
@@ -142,7 +143,7 @@ def _until_told() -> Iterator[threading.Event]:
         told.set()
         signal.signal(number, before[number])
 
-    for which in (signal.SIGINT, signal.SIGTERM):
+    for which in signals():
         before[which] = signal.signal(which, tell)
     try:
         yield told

@@ -22,6 +22,7 @@ PLUGINS = HOUSE.parent / "plugins"
 # Floors from the ground up; a module imports only from floors below its own, or from its own where the floor allows.
 FLOORS: list[set[str]] = [
     {"errors", "words", "types", "files", "ffmpeg", "contract", "threads"},
+    {"stopping", "streams"},
     {"hookspecs", "kernels", "crops", "pictures", "learning", "fitting", "engines"},
     {
         "difference",

@@ -32,7 +32,7 @@ add commands and options. Results go to stdout, messages to stderr.
 | 3 | under 99.9 % of the frames decoded |
 | 4 | `verify`: the report does not hold |
 | 5 | `monitor`: at least one alarm |
-| 130 | interrupted; what was committed before can be read |
+| 128 + n | ended by signal n: 130 by Ctrl-C, 143 by SIGTERM, 129 by a terminal that closes; stderr says what is kept |
 
 """
 

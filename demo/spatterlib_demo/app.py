@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
-import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -91,5 +92,10 @@ def launch(host: str, port: int, *, browser: bool = True, max_size: str = "2gb")
     )
     print(f"spatterlib demo: http://{host}:{port}", flush=True)  # noqa: T201
     # Files of the sessions go at the end of the process, however it is asked to end.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    threading.Event().wait()
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
+            signal.signal(getattr(signal, name), lambda *_: sys.exit(0))
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            # Windows looks for Ctrl-C between two waits only.
+            time.sleep(1)

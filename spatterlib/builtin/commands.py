@@ -8,6 +8,8 @@ import click
 
 from spatterlib.contract import default_of
 from spatterlib.hookspecs import hookimpl
+from spatterlib.stopping import keeping
+from spatterlib.streams import shown
 
 
 @click.command()
@@ -19,7 +21,9 @@ def convert(source: str, target: str, to: str | None, overwrite: bool) -> None:
     """Copy store A to a new store B of another kind: rows, crops, columns, frame log."""
     import spatterlib as sp
 
-    sp.convert(source, target, to=to, overwrite=overwrite)
+    begun = f"{shown(target)} may have been begun and says that it is not complete; the same command with --overwrite"
+    with keeping(lambda: f"{begun} makes it anew"):
+        sp.convert(source, target, to=to, overwrite=overwrite)
     click.echo(f"{source} -> {target}")
 
 

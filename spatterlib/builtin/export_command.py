@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from spatterlib.hookspecs import hookimpl
+from spatterlib.stopping import keeping
 
 
 @click.command()
@@ -21,6 +22,7 @@ from spatterlib.hookspecs import hookimpl
     "-o", "--out", metavar="FILE", help="File .onnx or .pt2.  [default: model.onnx or .pt2 in the run folder]"
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@keeping(lambda: "nothing was written")
 def export(run: str, format_: Any, out: str | None, overwrite: bool) -> None:
     """Write a trained model for other programs, and compare it on 1,000 crops before it is there.
 

@@ -11,6 +11,7 @@ import click
 
 from spatterlib.errors import ParameterError
 from spatterlib.hookspecs import hookimpl
+from spatterlib.stopping import keeping
 
 _LENET = "parameters of the classifier as NAME=VALUE, such as epochs=5 or colour=rgb; repeat for several"
 
@@ -69,18 +70,20 @@ def train(
     """
     import spatterlib as sp
 
-    run = sp.train(
-        _data(data),
-        classifier,
-        out=out,
-        split=split,
-        ratio={name: float(value) for name, value in _pairs(ratio.split(",")).items()} if ratio else None,
-        resume=not fresh,
-        callbacks=loggers,
-        progress=True,
-        **options,
-        **_parameters(classifier, parameters),
-    )
+    again = "the same command" + " without --fresh" * fresh
+    with keeping(lambda: f"{again} goes on behind the last epoch that was done (--resume is not needed)"):
+        run = sp.train(
+            _data(data),
+            classifier,
+            out=out,
+            split=split,
+            ratio={name: float(value) for name, value in _pairs(ratio.split(",")).items()} if ratio else None,
+            resume=not fresh,
+            callbacks=loggers,
+            progress=True,
+            **options,
+            **_parameters(classifier, parameters),
+        )
     test, parts = run.facts["metrics"]["test"], run.facts["split"]
     click.echo(f"{run.path}: test accuracy {test['accuracy']:.2%} ({parts['name']} split, {parts['by']})")
     for name, reasons in run.facts["dropped"].items():
@@ -143,6 +146,7 @@ def _value(text: str, default: Any, name: str) -> Any:
 @click.option("-o", "--out", metavar="FOLDER", help="Where the report goes.  [default: the run folder]")
 @click.option("--probe/--no-probe", default=True, show_default=True, help="Also train models that cannot see spatter.")
 @_data_options
+@keeping(lambda: "nothing was written")
 def evaluate(
     model: str,
     data: tuple[str, ...],

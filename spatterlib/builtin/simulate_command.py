@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import click
 
 from spatterlib.hookspecs import hookimpl
+from spatterlib.stopping import keeping
 
 
 class _Simulate(click.Command):
@@ -49,6 +50,7 @@ def _option(item: dataclasses.Field[Any], hint: Any) -> click.Option:
 @click.argument("out", metavar="OUT")
 @click.option("--workers", type=int, default=1, show_default=True, help="Threads that render; same frames.")
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
+@keeping(lambda: "nothing was written: a recording is there as a whole or not at all, and cannot be gone on with")
 def simulate(out: str, workers: int, overwrite: bool, **values: Any) -> None:
     """Write a simulated recording (.mp4, .mkv, .npy) and beside it its truth (.truth.npz)."""
     import spatterlib as sp

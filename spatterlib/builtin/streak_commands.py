@@ -11,6 +11,7 @@ import click
 from spatterlib.errors import OutputExistsError
 from spatterlib.files import write_csv
 from spatterlib.hookspecs import hookimpl
+from spatterlib.stopping import keeping
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +40,7 @@ def check_camera(profile: str) -> None:
 @click.option("--crops", type=click.IntRange(5), default=40, show_default=True, help="Crops of each.")
 @click.option("--seed", type=int, default=1000, show_default=True, help="Of the first recording.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@keeping(lambda: "nothing was written")
 def calibrate_camera(profile: str, out: str, recordings: int, crops: int, seed: int, overwrite: bool) -> None:
     """Simulate recordings of a camera at gas speeds of 0.2 to 3 m/s and learn what their streaks look like.
 
@@ -67,6 +69,7 @@ def calibrate_camera(profile: str, out: str, recordings: int, crops: int, seed: 
 @click.option("--window", "seconds", type=float, default=10.0, show_default=True, help="Length of a window in s.")
 @click.option("--describe", "sheet", metavar="CSV", help="Write the descriptors as CSV too.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing table.")
+@keeping(lambda: "nothing was written")
 def streaks(
     store: str,
     profile: str,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import ipaddress
 import logging
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,7 +61,13 @@ def serve(host: str, port: int, key_file: str | None, **values: Any) -> None:
     if not settings.keys and not _only_here(host):
         log.warning("%s is open to other machines and no API key is set: anybody who reaches it may use it", host)
     app = create_app(settings)
-    uvicorn.run(app, host=host, port=port, timeout_graceful_shutdown=_GRACE, server_header=False, log_config=_logging())
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        # A terminal that closes; Uvicorn knows Ctrl-C and SIGTERM, and passes them on when it has ended.
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.run(
+            app, host=host, port=port, timeout_graceful_shutdown=_GRACE, server_header=False, log_config=_logging()
+        )
 
 
 def _only_here(host: str) -> bool:
