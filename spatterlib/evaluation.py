@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +183,7 @@ def evaluate(
     given = data if data is not None else (run.facts.get("data") if run else None)
     if given is None:
         raise ParameterError("evaluate needs data: {store: label}, stores with a label column, or a CSV index")
-    chosen: Classifier = make("classifier", run.facts.get("classifier", "lenet5") if run else model, **parameters)
+    chosen: Classifier = make("classifier", (run.classifier or "lenet5") if run else model, **parameters)
     options: dict[str, Any] = {"group": group, "label": label, "ratio": None, "black": black, "purge": purge}
     if run and data is None:
         options |= run.facts.get("options", {})
@@ -192,7 +192,9 @@ def evaluate(
     how = run.preprocessing if run else chosen.preprocessing
     seed = int(getattr(chosen, "seed", 1234))
     dataset = load_dataset(given, how, groups=asked, seed=seed, **options)
-    if run and run.classes != dataset.classes:
+    if run and set(run.classes) == set(dataset.classes):
+        dataset = _in_order(dataset, run.classes)
+    elif run:
         raise ParameterError(
             f"the model tells {', '.join(run.classes)} apart, the data have {', '.join(dataset.classes)}; "
             "give data with the model's classes"
@@ -210,6 +212,12 @@ def evaluate(
     if out is not None:
         found.save(out)
     return found
+
+
+def _in_order(data: Dataset, classes: tuple[str, ...]) -> Dataset:
+    """The same data, with classes in the order of a model whose columns are not sorted."""
+    numbers = np.array([classes.index(name) for name in data.classes], np.int64)
+    return replace(data, classes=classes, labels=numbers[data.labels])
 
 
 def _as_run(model: Any) -> Run | None:

@@ -269,6 +269,8 @@ class Classifier(Protocol):
     """A frozen dataclass of hyper-parameters; see `spatter_classifiers`.
 
     A class may have `suffixes`, a tuple such as ``(".onnx",)``: `spatterlib.load_model` gives it files of these names.
+    It may have a class method ``recognises(path) -> bool``, which looks into a bare file: a file of no such name goes
+    to the class that alone recognises it.
     """
 
     @property

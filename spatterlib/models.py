@@ -14,7 +14,7 @@ from typing import Any, Self
 from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, StoreError
 from spatterlib.files import write_text
 from spatterlib.learning import Engine, Model, Preprocessing, Scores
-from spatterlib.plugins import catalog
+from spatterlib.plugins import catalog, identity
 from spatterlib.types import Image
 
 __all__ = ["Run", "list_runs", "load_model", "mark_current", "read_facts", "run_folder", "write_facts", "write_text"]
@@ -22,7 +22,18 @@ __all__ = ["Run", "list_runs", "load_model", "mark_current", "read_facts", "run_
 log = logging.getLogger("spatterlib")
 
 RECORD, CURRENT = "model.json", "CURRENT"
+FORMAT = 1
+"""Of run folders; another one is refused."""
 SIMULATED = Path(__file__).parent / "data" / "simulated"
+
+_FORM: Mapping[str, Any] = {"state": str, "created": str, "classifier": {"id": str}}
+_FINISHED: Mapping[str, Any] = {
+    "classes": list,
+    "split": {"name": str},
+    "metrics": {"test": {"accuracy": int | float}},
+}
+_KINDS: Mapping[Any, str] = {str: "a text", list: "a list", int | float: "a number"}
+"""What a record must say, and what else once the training is finished."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +70,13 @@ class Run:
         return self.model.temperature
 
     @property
+    def classifier(self) -> dict[str, Any] | None:
+        """Identity of the classifier, from the record or else from the model; None if neither says it."""
+        known: dict[str, Any] | None = self.facts.get("classifier")
+        own = getattr(self.model, "classifier", None)
+        return known or (identity(own) if own is not None else None)
+
+    @property
     def simulated(self) -> bool:
         """Whether it learned from simulated recordings."""
         return bool(self.facts.get("simulated"))
@@ -87,20 +105,20 @@ def load_model(
     classes: Sequence[str] = (),
     engine: Engine | None = None,
 ) -> Run:
-    """Load a trained model; needs no PyTorch, except for a state dict of PyTorch's own.
+    """Load a trained model; needs no PyTorch.
 
     Parameters
     ----------
     path : path
         A run folder; a folder of runs, of which the one marked as current is taken; "simulated", the model that comes
         with the package, trained on simulated recordings; or a file of weights
-        (``.safetensors``, or a plain state dict ``.pt``, ``.pth`` as the research system saved it); or an exported
-        model (``.onnx``).
+        (``.safetensors``, or a plain state dict ``.pt``, ``.pth``, ``.mdl`` as the research system saved it); or an
+        exported model (``.onnx``).
     classifier : str, optional
-        Id of the classifier that the weights of a bare file belong to; by default the one that claims its suffix, else
-        ``"lenet5"``.
+        Id of the classifier that the weights of a bare file belong to; by default the one that claims its suffix or
+        recognises them: the two published networks by the numbers of their layers.
     classes : sequence of str
-        Names of the classes that a bare file does not know.
+        Names of the classes that a bare file does not know. A run folder knows its own, and its classifier.
     engine : {"numba", "torch", "onnx"}, optional
         Who computes: our kernels, PyTorch or ONNX Runtime; by default the model's own way, kernels for LeNet5.
 
@@ -114,9 +132,9 @@ def load_model(
     MissingFileError
         If nothing is there.
     ParameterError
-        If the model is not computed by that engine.
+        If the model is not computed by that engine, or a bare file does not say which classifier its weights are of.
     StoreError
-        If it is damaged, not finished, of another shape, or holds anything but weights.
+        If it is damaged, not finished, of another shape or format, or holds anything but weights.
 
     Examples
     --------
@@ -130,23 +148,53 @@ def load_model(
     """
     where = _shipped(Path(path))
     if where.is_file():
-        class_: Any = catalog().find("classifier", classifier or _claimant(where.suffix))
+        class_: Any = catalog().find("classifier", classifier or _claimant(where))
         model = class_.load(str(where), classes=classes)
         return Run(_computed_by(model, engine), str(where), getattr(model, "facts", {}))
     folder = where if (where / RECORD).exists() else _current(where)
+    if classifier or classes:
+        raise ParameterError(f"{folder} is a run folder and names its classifier and classes; leave yours out")
+    return _of_folder(folder, engine)
+
+
+def _of_folder(folder: Path, engine: Engine | None) -> Run:
     facts = read_facts(folder)
-    if facts.get("state") != "complete":
+    if facts["state"] != "complete":
         raise StoreError(
             f"{folder} holds a training that is not finished; call train with the same settings to go on with it"
         )
-    class_ = catalog().find("classifier", facts["classifier"]["id"])
-    return Run(_computed_by(class_.load(str(folder)), engine), str(folder), facts)
+    class_: Any = catalog().find("classifier", facts["classifier"]["id"])
+    model = class_.load(str(folder))
+    if list(model.classes) != facts["classes"]:
+        raise StoreError(
+            f"{folder} holds the weights of another training: they tell {', '.join(model.classes)} apart, "
+            f"{RECORD} {', '.join(map(str, facts['classes']))}"
+        )
+    return Run(_computed_by(model, engine), str(folder), facts)
 
 
-def _claimant(suffix: str) -> str:
-    """Id of the classifier that reads files of a suffix: it has `suffixes`, as stores have."""
-    kinds = catalog().classifiers.items()
-    return next((id_ for id_, class_ in kinds if suffix.lower() in getattr(class_, "suffixes", ())), "lenet5")
+def _claimant(file: Path) -> str:
+    """Id of the classifier of a bare file: the one that has its suffix, or that alone recognises what is in it."""
+    kinds: Mapping[str, Any] = catalog().classifiers
+    named = next((id_ for id_, class_ in kinds.items() if file.suffix.lower() in getattr(class_, "suffixes", ())), None)
+    if named:
+        return named
+    able = {id_: class_ for id_, class_ in kinds.items() if hasattr(class_, "recognises")}
+    found, reasons = [], []
+    for id_, class_ in able.items():
+        try:
+            found += [id_] if class_.recognises(str(file)) else []
+        except SpatterlibError as error:
+            reasons.append(error)
+    if len(found) == 1:
+        return str(found[0])
+    if reasons and len(reasons) == len(able):
+        raise reasons[0]
+    ids = found or [id_ for id_ in kinds if id_ in able]
+    raise ParameterError(
+        f"{file} does not say which network its weights are of, {' or '.join(ids)}: nothing in it but the numbers of "
+        f"its layers could tell; name it: classifier={ids[0]!r} (--classifier {ids[0]})"
+    )
 
 
 def _computed_by(model: Any, engine: Engine | None) -> Model:
@@ -166,11 +214,18 @@ def _current(folder: Path) -> Path:
     """The run that is marked as current, or the only one."""
     if not folder.is_dir():
         raise MissingFileError(f"no model at {folder}; expected a run folder or a file of weights")
-    runs = [name for name, facts in list_runs(folder).items() if facts.get("state") == "complete"]
     marked = folder / CURRENT
-    name = marked.read_text().strip() if marked.is_file() else ""
-    if name in runs or len(runs) == 1:
-        return folder / (name if name in runs else runs[0])
+    if marked.is_file():
+        name = marked.read_text(encoding="utf-8", errors="replace").strip()
+        if not name or not (folder / name / RECORD).is_file():
+            raise MissingFileError(
+                f"{marked} marks {name!r} as the current run, which is not there; "
+                f"mark another with `spatterlib models {folder} --use NAME`"
+            )
+        return folder / name
+    runs = [name for name, facts in list_runs(folder).items() if facts["state"] == "complete"]
+    if len(runs) == 1:
+        return folder / runs[0]
     if not runs:
         raise MissingFileError(f"no finished run in {folder}; train one, or name a run folder")
     raise StoreError(
@@ -180,17 +235,45 @@ def _current(folder: Path) -> Path:
 
 
 def read_facts(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """``model.json`` of a run folder."""
+    """``model.json`` of a run folder.
+
+    Raises
+    ------
+    MissingFileError
+        If it is not there.
+    StoreError
+        If it is damaged, no record of a training, or of a format that this version does not know.
+    """
     file = Path(folder) / RECORD
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise MissingFileError(f"no {RECORD} in {folder}; is it a run folder?") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"{file} is damaged: {error}") from error
-    if not isinstance(facts, dict) or "classifier" not in facts:
-        raise StoreError(f"{file} is no record of a training: it does not name a classifier")
+    except OSError as error:
+        raise StoreError(f"{file} cannot be read: {error.strerror or error}") from error
+    if not isinstance(facts, dict):
+        raise StoreError(f"{file} is no record of a training: it holds {facts!r:.60}")
+    if facts.get("format") != FORMAT:
+        raise StoreError(
+            f"{file} has format {facts.get('format')!r}; this version of spatterlib reads format {FORMAT}: "
+            "use the version that wrote it, or train again"
+        )
+    misfit = _misfit(facts, _FORM) or (_misfit(facts, _FINISHED) if facts["state"] == "complete" else "")
+    if misfit:
+        raise StoreError(f"{file} is damaged: {misfit}")
     return facts
+
+
+def _misfit(facts: Any, form: Any, name: str = "") -> str:
+    """What a record does not say as it must; empty if it says all."""
+    if isinstance(form, Mapping):
+        if not isinstance(facts, Mapping):
+            return f"expected {name} with {', '.join(form)}, got {facts!r:.60}"
+        faults = (_misfit(facts.get(key), kind, f"{name}.{key}".lstrip(".")) for key, kind in form.items())
+        return next(filter(None, faults), "")
+    return "" if isinstance(facts, form) else f"expected {name} to be {_KINDS[form]}, got {facts!r:.60}"
 
 
 def write_facts(folder: str | os.PathLike[str], facts: Mapping[str, Any]) -> None:
@@ -201,6 +284,8 @@ def write_facts(folder: str | os.PathLike[str], facts: Mapping[str, Any]) -> Non
 def list_runs(folder: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     """Records of all runs in a folder, by name, sorted by when they began.
 
+    A record that cannot be read is left out, with a warning: the other runs are as good as before.
+
     Raises
     ------
     MissingFileError
@@ -209,8 +294,13 @@ def list_runs(folder: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     where = Path(folder)
     if not where.is_dir():
         raise MissingFileError(f"no folder {where} with runs; train with out={str(where)!r} first")
-    found = {file.parent.name: read_facts(file.parent) for file in where.glob(f"*/{RECORD}")}
-    return dict(sorted(found.items(), key=lambda item: (item[1].get("created", ""), item[0])))
+    found: dict[str, dict[str, Any]] = {}
+    for file in where.glob(f"*/{RECORD}"):
+        try:
+            found[file.parent.name] = read_facts(file.parent)
+        except SpatterlibError as error:
+            log.warning("left out: %s", error)
+    return dict(sorted(found.items(), key=lambda item: (item[1]["created"], item[0])))
 
 
 def mark_current(folder: str | os.PathLike[str], name: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from spatterlib.errors import INCOMPLETE, OutputExistsError, ParameterError
+from spatterlib.model_options import load_named, model_options
 from spatterlib.options import PluginCommand
 from spatterlib.run_options import common, detection_options, kept_in, run_options, run_settings
 from spatterlib.stopping import keeping
@@ -27,6 +28,7 @@ _KEYS = ("detector", "filters", "start", "stop", "roi", "fps", "gap", "workers",
 @click.option(
     "--model", required=True, metavar="RUN", help='Run folder, folder of runs, file of weights, or "simulated".'
 )
+@model_options
 @click.option(
     "-o", "--out", multiple=True, metavar="FILE", help="Report to write: .html .json .csv .parquet; repeat for several."
 )
@@ -56,6 +58,8 @@ def predict(
     /,
     source: str,
     model: str,
+    classifier: str | None,
+    classes: str | None,
     out: tuple[str, ...],
     min_votes: int | None,
     max_far: float | None,
@@ -83,8 +87,9 @@ def predict(
     further = {key: values[key] for key in ("expected", "window", "crops", "store", "overwrite")}
     measured = _measuring(source, values["store"], profile, calibration, reference)
     with _hint(), keeping(lambda: _kept(values["store"])):
+        chosen = load_named(model, classifier, classes)
         verdict = sp.predict(
-            source, model, () if measured else out, rules=rules, progress=notifier(), **further, **options
+            source, chosen, () if measured else out, rules=rules, progress=notifier(), **further, **options
         )
         if measured:
             verdict = measured(verdict)

@@ -26,7 +26,7 @@ def model_facts(run: Run, *, familiarity: bool) -> dict[str, Any]:
         "classes": list(run.classes),
         "temperature": run.temperature,
         "simulated": run.simulated,
-        "classifier": facts.get("classifier"),
+        "classifier": run.classifier,
         "created": facts.get("created"),
         "split": facts.get("split"),
         "accuracy": test.get("accuracy"),

@@ -35,7 +35,6 @@ __all__ = ["Fitted", "fit_split", "split_of", "train"]
 log = logging.getLogger("spatterlib")
 
 CHECKPOINT = "checkpoint.safetensors"
-_FORMAT = 1
 
 
 def train(
@@ -275,7 +274,7 @@ def _facts(classifier: Classifier, data: Dataset, split: Split, given: Data, see
     fixed = {"classifier": chosen, "data": [source["digest"] for source in sources], "split": split.name}
     rows = hashlib.sha256(b"".join(part.tobytes() for part in (split.train, split.validation, split.test)))
     return {
-        "format": _FORMAT,
+        "format": models.FORMAT,
         "state": "running",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "fingerprint": hashlib.sha256(json.dumps([fixed, rows.hexdigest()]).encode()).hexdigest(),

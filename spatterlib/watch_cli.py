@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from spatterlib.errors import OutputExistsError, ParameterError, SpatterlibError
+from spatterlib.model_options import load_named, model_options
 from spatterlib.options import PluginCommand
 from spatterlib.run_options import Command, common, detection_options, run_settings
 from spatterlib.stopping import signals
@@ -40,6 +41,7 @@ def _looking(command: Command) -> Command:
 @click.command(cls=PluginCommand)
 @click.argument("source", metavar="SOURCE")
 @click.option("--model", required=True, metavar="RUN", help='Run folder, folder of runs, or "simulated".')
+@model_options
 @click.option("--expected", metavar="CLASS", help="The class that a good build has: others are critical then.")
 @click.option("--gap", metavar="S", help="Pause that separates layers.  [default: 2]")
 @click.option(
@@ -81,6 +83,8 @@ def watch(
     /,
     source: str,
     model: str,
+    classifier: str | None,
+    classes: str | None,
     min_votes: int | None,
     max_far: float | None,
     give_up: float | None,
@@ -117,7 +121,7 @@ def watch(
     with _until_told() as told, _hint():
         found = sp.watch(
             source,
-            model,
+            load_named(model, classifier, classes),
             rules=rules,
             give_up=math.inf if give_up is None else give_up,
             headers=headers_of(headers),

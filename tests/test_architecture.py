@@ -23,7 +23,7 @@ PLUGINS = HOUSE.parent / "plugins"
 FLOORS: list[set[str]] = [
     {"errors", "words", "types", "files", "ffmpeg", "contract", "threads"},
     {"stopping", "streams"},
-    {"hookspecs", "kernels", "crops", "pictures", "learning", "fitting", "engines"},
+    {"hookspecs", "kernels", "crops", "pictures", "learning", "fitting", "engines", "model_options"},
     {
         "difference",
         *("measuring.streaks", "measuring.camera", "measuring.speeds", "measuring.gasflow", "measuring.descriptors"),

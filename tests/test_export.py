@@ -55,8 +55,10 @@ def run_folder(path: Path, model: LenetModel | None = None, **facts: Any) -> Pat
     path.mkdir()
     model.save(path)
     record = {
+        "format": 1,
         "state": "complete",
         "classifier": {"id": "lenet5"},
+        "classes": list(model.classes),
         "simulated": True,
         "created": "2026-01-02",
         "split": {"name": "grouped"},

@@ -217,7 +217,7 @@ class TestWeights:
         for (name, array), number in zip(arrays.items(), np.repeat(numbers, 2), strict=True):
             renamed[f"model.{number}.{name.rsplit('.', 1)[1]}"] = torch.from_numpy(array)
         torch.save(dict(reversed(renamed.items())), tmp_path / "lenet5.pth")
-        model = sp.load_model(tmp_path / "lenet5.pth", classes=("low", "high"))
+        model = sp.load_model(tmp_path / "lenet5.pth", "lenet5", classes=("low", "high"))
         assert model.classes == ("low", "high")
         for array, expected in zip(model.model.weights.values(), arrays.values(), strict=True):  # type: ignore[attr-defined]
             np.testing.assert_array_equal(array, expected)

@@ -218,7 +218,7 @@ def test_what_makes_no_sense_is_refused(options: dict[str, Any], error: type[Exc
 
 
 def test_an_unfinished_model_is_refused(tmp_path: Path) -> None:
-    facts = {"classifier": {"id": "lenet5"}, "state": "running"}
+    facts = {"format": 1, "created": "", "classifier": {"id": "lenet5"}, "state": "running"}
     (tmp_path / "model.json").write_text(json.dumps(facts))
     with pytest.raises(StoreError, match="holds a training that is not finished"):
         sp.predict(build(), tmp_path)

@@ -110,7 +110,7 @@ class Trainable:
     def _on_cpu(self, samples: Image, *weights: Tensor) -> Tensor:
         contiguous = [weight.contiguous() for weight in weights]
         if torch.is_grad_enabled():
-            features: Tensor = _Stages.apply(samples, self, *contiguous)
+            features: Tensor = _Stages.apply(samples, self, *contiguous)  # type: ignore[no-untyped-call, unused-ignore]
             return features
         arrays: Any = tuple(weight.detach().numpy() for weight in contiguous)
         result, passed = stages.forward(samples, arrays, self.tanh, self.threads, self.spare)

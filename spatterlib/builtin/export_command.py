@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from spatterlib.hookspecs import hookimpl
+from spatterlib.model_options import load_named, model_options
 from spatterlib.stopping import keeping
 
 
@@ -22,15 +23,19 @@ from spatterlib.stopping import keeping
     "-o", "--out", metavar="FILE", help="File .onnx or .pt2.  [default: model.onnx or .pt2 in the run folder]"
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@model_options
 @keeping(lambda: "nothing was written")
-def export(run: str, format_: Any, out: str | None, overwrite: bool) -> None:
+def export(
+    run: str, format_: Any, out: str | None, overwrite: bool, classifier: str | None, classes: str | None
+) -> None:
     """Write a trained model for other programs, and compare it on 1,000 crops before it is there.
 
     RUN is a run folder, a folder of runs with a current one, or a file of weights.
     """
     import spatterlib as sp
 
-    click.echo(str(sp.export(run, out, format=format_, overwrite=overwrite)))
+    chosen = load_named(run, classifier, classes)
+    click.echo(str(sp.export(chosen, out, format=format_, overwrite=overwrite)))
 
 
 @hookimpl

@@ -11,6 +11,7 @@ import click
 
 from spatterlib.errors import ParameterError
 from spatterlib.hookspecs import hookimpl
+from spatterlib.model_options import load_named, model_options
 from spatterlib.stopping import keeping
 
 _LENET = "parameters of the classifier as NAME=VALUE, such as epochs=5 or colour=rgb; repeat for several"
@@ -145,10 +146,13 @@ def _value(text: str, default: Any, name: str) -> Any:
 )
 @click.option("-o", "--out", metavar="FOLDER", help="Where the report goes.  [default: the run folder]")
 @click.option("--probe/--no-probe", default=True, show_default=True, help="Also train models that cannot see spatter.")
+@model_options
 @_data_options
 @keeping(lambda: "nothing was written")
 def evaluate(
     model: str,
+    classifier: str | None,
+    classes: str | None,
     data: tuple[str, ...],
     splits: Any,
     out: str | None,
@@ -163,15 +167,18 @@ def evaluate(
     import spatterlib as sp
 
     known = model in sp.catalog().classifiers
+    if known and (classifier or classes):
+        raise ParameterError(f"--classifier and --classes belong to a file of weights, and {model!r} is a classifier")
+    run = None if known else load_named(model, classifier, classes)
     found = sp.evaluate(
-        model,
+        run or model,
         _data(data) if data else None,
         splits=splits or ("original", "grouped"),
         probes=probe,
         **options,
         **(_parameters(model, parameters) if known else {}),
     )
-    target = out or (None if known else str(sp.load_model(model).path))
+    target = out or (run.path if run and Path(run.path).is_dir() else None)
     click.echo(str(found))
     if target:
         found.save(target)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +14,7 @@ from typing import Any, ClassVar, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.builtin._lenet_weights import in_order, network_of, read
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
 from spatterlib.files import beside
 from spatterlib.hookspecs import hookimpl
@@ -25,7 +25,6 @@ Array = NDArray[np.float32]
 
 WEIGHTS = "weights.safetensors"
 
-_SHAPES = ((6, 3, 5, 5), (16, 6, 5, 5), (120, 400), (84, 120))
 _CHUNK = 4096
 
 
@@ -204,6 +203,7 @@ class Lenet5:
     size: int = field(default=40, metadata={"help": "px, side that crops are resized to"})
     rotation: float = field(default=15.0, metadata={"help": "degrees, largest rotation in training"})
     letterbox: bool = field(default=False, metadata={"help": "keep the proportions of crops"})
+    id: ClassVar[str] = "lenet5"
     tanh: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -243,34 +243,56 @@ class Lenet5:
         return LenetModel(self, tuple(classes), weights)
 
     @classmethod
+    def recognises(cls, path: str) -> bool:
+        """Whether a file holds weights of this network: its layers are numbered as those of the published one.
+
+        Raises
+        ------
+        StoreError
+            If it holds no weights of a LeNet5.
+        """
+        file = Path(path)
+        return network_of(in_order(read(file)[0], file)) == cls.id
+
+    @classmethod
     def load(cls, path: str, *, classes: Sequence[str] = ()) -> LenetModel:
-        """Read a run folder, its ``weights.safetensors``, or a plain PyTorch state dict (``.pt``, ``.pth``).
+        """Read a run folder, its ``weights.safetensors``, or a plain PyTorch state dict (``.pt``, ``.pth``, ``.mdl``).
 
         Parameters
         ----------
         path : str
-            Folder or file. A ``.safetensors`` file is read without PyTorch; a state dict has keys
-            ``model.N.weight`` and ``model.N.bias``, in any numbering, and is read by ``weights_only``.
+            Folder or file. PyTorch is not needed, and nothing in a file is executed. A state dict has keys
+            ``model.N.weight`` and ``model.N.bias``; weights whose layers are numbered as those of the other network
+            are refused, other numbers are taken as they come.
         classes : sequence of str
-            Names of the classes, where the file does not say them; numbers by default.
+            Other names for the classes, as many; by default those in the file, numbers where it does not say them.
 
         Raises
         ------
         MissingFileError
             If nothing is there.
         StoreError
-            If the file is damaged, holds anything but tensors, or weights of other shapes.
+            If the file is damaged, holds anything but tensors, or weights of other shapes or of the other network.
         """
         file = Path(path) / WEIGHTS if Path(path).is_dir() else Path(path)
         if not file.is_file():
-            raise MissingFileError(f"no weights at {file}; expected {WEIGHTS} or a state dict (.pt, .pth)")
-        arrays, facts = _read(file)
-        weights = _in_order(arrays, file)
-        outputs = weights[list(weights)[-1]].shape[0]
-        names = tuple(facts.get("classes") or classes) or tuple(map(str, range(max(outputs, 2))))
+            raise MissingFileError(f"no weights at {file}; expected {WEIGHTS} or a state dict (.pt, .pth, .mdl)")
+        arrays, facts = read(file)
+        weights = in_order(arrays, file)
+        network = network_of(weights)
+        if network not in (None, cls.id):
+            raise StoreError(f"{file} holds weights of {network!r}, by the numbers of its layers, not of {cls.id!r}")
+        outputs = len(list(weights.values())[-1])
+        names = tuple(classes or facts.get("classes") or map(str, range(max(outputs, 2))))
         if len(names) != max(outputs, 2):
             raise StoreError(f"{file} tells {max(outputs, 2)} classes apart, but {len(names)} were named: {names}")
-        return LenetModel(cls(**facts.get("parameters", {})), names, weights, facts.get("temperature", 1.0))
+        try:
+            temperature = float(facts.get("temperature", 1.0))
+            if not 0 < temperature < np.inf:
+                raise ValueError(f"a temperature of {temperature}")
+            return LenetModel(cls(**facts.get("parameters", {})), names, weights, temperature)
+        except (TypeError, ValueError) as error:
+            raise StoreError(f"{file} is damaged: what it says of its weights makes no sense: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -281,72 +303,11 @@ class Lenet5Classic(Lenet5):
     IEEE 86 (1998). The parameters are those of `lenet5`.
     """
 
+    id: ClassVar[str] = "lenet5-classic"
     tanh: ClassVar[bool] = True
-
-
-def _read(file: Path) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Arrays and facts of a file of weights; nothing in it is ever executed."""
-    if file.suffix == ".safetensors":
-        return _read_safetensors(file)
-    return _read_state_dict(file), {}
-
-
-def _read_safetensors(file: Path) -> tuple[dict[str, Array], dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, framework="np") as opened:
-            arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            facts = json.loads((opened.metadata() or {}).get("spatterlib", "{}"))
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise StoreError(f"{file} is no safetensors file that can be read: {error}") from error
-    return arrays, facts
-
-
-def _read_state_dict(file: Path) -> dict[str, Array]:
-    from pickle import UnpicklingError
-
-    from spatterlib.fitting import import_torch
-
-    torch = import_torch()
-    try:
-        with warnings.catch_warnings():
-            # It remarks on odd files before it refuses them.
-            warnings.simplefilter("ignore")
-            state = torch.load(file, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise StoreError(
-            f"{file} is no plain state dict: it is damaged or holds more than tensors, none of which was executed; "
-            "save model.state_dict(), or use safetensors"
-        ) from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise StoreError(f"{file} holds a {type(state).__name__}, not a state dict; save model.state_dict()")
-    return {name: value.float().numpy() for name, value in state.items()}
-
-
-def _in_order(arrays: Mapping[str, Array], file: Path) -> dict[str, Array]:
-    """Weights and biases, layer after layer, under their own names; refused if they are not a LeNet5's."""
-    try:
-        prefix = next(iter(arrays), "").rsplit(".", 2)[0]
-        numbers = sorted({int(name.split(".")[-2]) for name in arrays}) or [0]
-        names = [f"{prefix}.{number}.{kind}" for number in numbers for kind in ("weight", "bias")]
-        ordered = {name: np.ascontiguousarray(arrays[name], np.float32) for name in names}
-    except (KeyError, ValueError, IndexError) as error:
-        raise StoreError(
-            f"{file} has the entries {sorted(arrays)}; expected model.N.weight and model.N.bias of five layers"
-        ) from error
-    shapes = [array.shape for array in ordered.values()]
-    outputs = shapes[-1][0] if shapes else 1
-    expected = [s for shape in (*_SHAPES, (outputs, 84)) for s in (shape, shape[:1])]
-    if shapes != expected:
-        raise StoreError(
-            f"{file} holds weights of another shape: expected {expected[::2]}, got {shapes[::2]}; "
-            "is it a LeNet5 for three channels and 32x32 px?"
-        )
-    return ordered
 
 
 @hookimpl
 def spatter_classifiers() -> dict[str, type[Classifier]]:
     """The two networks."""
-    return {"lenet5": Lenet5, "lenet5-classic": Lenet5Classic}
+    return {class_.id: class_ for class_ in (Lenet5, Lenet5Classic)}

@@ -113,7 +113,7 @@ def verify(
         raise ParameterError(f"sample must be 0 (all) or more layers, got {sample}")
     text, facts = _read(Path(report))
     settings = facts["settings"]
-    run = model if isinstance(model, Run) else load_model(_model_path(model, settings))
+    run = model if isinstance(model, Run) else _loaded(_model_path(model, settings), settings)
     where = os.fspath(source) if source is not None else settings["source"]["path"]
     if not where:
         raise MissingFileError("the report was made from an object and names no source; give one with --video")
@@ -152,6 +152,15 @@ def _model_path(model: Any, settings: Mapping[str, Any]) -> str:
     # The shipped model lies elsewhere on every machine.
     moved = named["name"] == "simulated" and not Path(named["path"]).exists()
     return "simulated" if moved else str(named["path"])
+
+
+def _loaded(path: str, settings: Mapping[str, Any]) -> Run:
+    """The model; of a bare file, which says neither, classifier and classes are the report's."""
+    named = settings["model"]
+    known = named["classifier"] if Path(path).is_file() and Path(path).suffix.lower() != ".onnx" else None
+    if not known:
+        return load_model(path)
+    return load_model(path, known["id"], classes=named["classes"])
 
 
 def _shown(text: str, facts: Mapping[str, Any]) -> list[str]:
