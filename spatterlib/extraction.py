@@ -216,7 +216,7 @@ def extract(
         attrs = _attrs(source, chosen, kept, span, roi, crop_format, quality) | {"limit": limit}
         origin = Source.of(os.fspath(video), fps, source) if isinstance(video, str | os.PathLike) else source
         crew = _Crew(source, origin, work, workers, executor, ended)
-        make = partial(create_store, os.fspath(out), attrs=attrs, overwrite=overwrite or resume)
+        make = partial(create_store, os.fspath(out), attrs=attrs, overwrite=overwrite)
         store = begun(out, attrs) if earlier else None
         resumed = 0 if store is None else len(store.frame_log)
         if store is None or not store.attrs.get("complete"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 from spatterlib.errors import SpatterlibError, StoreError
 
-__all__ = ["beside", "plain", "write_csv", "write_text", "writing"]
+__all__ = ["beside", "is_there", "plain", "settle", "write_csv", "write_text", "writing"]
 
 
 @contextmanager
@@ -36,6 +37,61 @@ def beside(path: str | os.PathLike[str]) -> Iterator[Path]:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def settle(part: str | os.PathLike[str], path: str | os.PathLike[str], *, new: bool = False) -> None:
+    """Give a finished file its name, in one step.
+
+    Parameters
+    ----------
+    part, path : path
+        The file, and what it is to be called, in the same folder.
+    new : bool
+        Only if nothing has that name; otherwise what has it is replaced.
+
+    Raises
+    ------
+    FileExistsError
+        If something has the name and `new` is set.
+    """
+    if not new:
+        Path(part).replace(path)
+        return
+    try:
+        Path(path).hardlink_to(part)
+    except FileExistsError:
+        raise
+    except (OSError, NotImplementedError) as error:  # a file system without hard links
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(path)) from error
+        Path(part).replace(path)
+    else:
+        Path(part).unlink()
+
+
+def is_there(path: str | os.PathLike[str], *, follow: bool = True) -> bool:
+    """Whether something has this name: no only if the system says so.
+
+    Parameters
+    ----------
+    path : path
+        What is looked for.
+    follow : bool
+        Whether a link that leads nowhere is nothing.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be told: an error that may pass, or a folder that may not be looked into. (`Path.exists` takes
+        these for a no since Python 3.12.)
+    """
+    try:
+        Path(path).stat(follow_symlinks=follow)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} cannot be looked at: {getattr(error, 'strerror', None) or error}") from error
+    return True
 
 
 @contextmanager

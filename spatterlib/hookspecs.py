@@ -72,11 +72,13 @@ def spatter_stores() -> dict[str, type[StoreKind]]:  # type: ignore[empty-body]
 
     A class (`spatterlib.types.StoreKind`) has ``suffixes`` (a tuple such as ``(".h5",)``), ``recognises(path)``,
     ``create(path, ...)`` and ``open(path)``; the last two return a `spatterlib.types.Store`. A path is opened by
-    the class whose ``recognises(path)`` says yes and created by the class that has its suffix; ``create``
-    replaces what is there, in one step. Appends are whole batches: a row exists only once its crop and all its
-    columns are on disk, so a killed process leaves a store that opens and holds everything up to the last
-    flush. A store opened for reading pickles as its path, and reads in another process. A class whose stores
-    cannot be appended to may have ``export(store, path)`` instead, which `spatterlib.convert` uses.
+    the class whose ``recognises(path)`` says yes and created by the class that has its suffix. ``recognises`` says
+    no where nothing is, or nothing of its kind; what cannot be read now is an OSError, never a no. ``create``
+    replaces what is there, in one step; with ``exclusive=True`` it replaces nothing and raises FileExistsError.
+    Appends are whole batches: a row exists only once its crop and all its columns are on disk, so a killed
+    process leaves a store that opens and holds everything up to the last flush. A store opened for reading
+    pickles as its path, and reads in another process. A class whose stores cannot be appended to may have
+    ``export(store, path)`` instead, which `spatterlib.convert` uses.
 
     A store behaves as plain lists do: it gives back every table row, crop and frame as it was appended, rows in
     any order and more than once; ``read`` gives the crops decoded. A batch that is not whole is refused with

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,12 +20,16 @@ _SETTINGS = ("video", "detector", "filters", "start", "stop", "roi", "crops", "l
 
 
 def is_begun(path: str | os.PathLike[str]) -> bool:
-    """Whether there is a store to go on with; what a kill left in the moment of creating one is no store yet."""
+    """Whether there is a store to go on with; what a kill left in the moment of creating one is no store yet.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be told: what cannot be read now may be a whole store.
+    """
     if find_store(path) is not None:
         return True
-    target = Path(path)
-    leftover = target.is_dir() and not target.is_symlink()
-    check_output(path, overwrite=leftover)
+    check_output(path)
     return False
 
 

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from inspect import signature
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +15,8 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from spatterlib.crops import size
-from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, StoreError
+from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, StoreError, one_line
+from spatterlib.files import is_there
 from spatterlib.plugins import catalog
 from spatterlib.types import DETECTION, Detections, Store, StoreKind
 
@@ -69,7 +71,7 @@ def open_store(path: AnyPath, mode: str = "r") -> Store:
         raise ParameterError(f"a store is opened with mode 'r' or 'a', not {mode!r}")
     # Who has the suffix says best what is wrong with a store that nobody recognises.
     kind = find_store(name) or _kind_by_suffix(name)
-    if not _is_url(name) and not Path(name).exists():
+    if not _is_url(name) and not is_there(name):
         raise MissingFileError(f"{name}: there is no such store")
     if kind is None:
         raise StoreError(f"{name} is no store: none of {', '.join(catalog().stores)} recognises it")
@@ -99,12 +101,21 @@ def create_store(
     Raises
     ------
     OutputExistsError
-        If something is there and `overwrite` is not set.
+        If something is there and `overwrite` is not set; also if it comes there at this very moment.
     StoreError
-        If the suffix is unknown, the folder is missing or cannot be written, or another process writes the store there.
+        If the suffix is unknown, the folder is missing or cannot be written, another process writes the store there,
+        or it cannot be told whether something is there.
     """
     check_output(path, overwrite=overwrite, to=to)
-    return _kind(_name(path), to).create(_name(path), attrs=attrs)
+    kind = _kind(_name(path), to)
+    # A kind that was written before `exclusive` was asked for has the check above only.
+    exclusive = {"exclusive": True} if not overwrite and "exclusive" in signature(kind.create).parameters else {}
+    try:
+        return kind.create(_name(path), attrs=attrs, **exclusive)
+    except OutputExistsError:
+        raise
+    except FileExistsError as error:
+        raise OutputExistsError(f"{_name(path)} exists already") from error
 
 
 def check_output(path: AnyPath, *, overwrite: bool = False, to: str | None = None) -> None:
@@ -122,10 +133,10 @@ def check_output(path: AnyPath, *, overwrite: bool = False, to: str | None = Non
             raise OutputExistsError(f"{name} exists already")
         return
     target = Path(name)
-    if target.exists() or target.is_symlink():
+    if is_there(target, follow=False) and not is_leftover(target):
         if not overwrite:
             raise OutputExistsError(f"{name} exists already")
-        if target.is_dir() and any(map(_counts, target.iterdir())) and not find_store(name):
+        if target.is_dir() and not find_store(name):
             raise OutputExistsError(f"{name} is a folder but no store, and is not replaced; remove it yourself")
     folder = target.absolute().parent
     if not folder.is_dir():
@@ -135,15 +146,34 @@ def check_output(path: AnyPath, *, overwrite: bool = False, to: str | None = Non
 
 
 def find_store(path: AnyPath) -> type[StoreKind] | None:
-    """Kind of the store at a path or URL; None if there is none, or none that is installed recognises it."""
+    """Kind of the store at a path or URL; None if nothing is there, or nothing that an installed kind recognises.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be told: it is damaged, or cannot be read now. What may be a store is never taken for none.
+    """
     name = _name(path)
+    failed: OSError | None = None
     for id_, kind in catalog().stores.items():
         try:
             if kind.recognises(name):
                 return kind
+        except OSError as error:
+            failed = failed or error
         except Exception as error:
-            log.debug("store %r failed to look at %s: %s", id_, name, error)
-    return None
+            log.warning("store %r failed to look at %s: %s: %s", id_, name, type(error).__name__, one_line(error))
+    if failed is None or isinstance(failed, StoreError):
+        if failed:
+            raise failed
+        return None
+    raise StoreError(f"{name} cannot be read: {failed.strerror or one_line(failed)}; try again later") from failed
+
+
+def is_leftover(path: AnyPath) -> bool:
+    """Whether there is a folder with nothing in it but what a writer leaves that is killed at its first breath."""
+    target = Path(path)
+    return target.is_dir() and not target.is_symlink() and not any(map(_counts, target.iterdir()))
 
 
 def convert(source: AnyPath, target: AnyPath, *, to: str | None = None, overwrite: bool = False) -> None:
@@ -239,7 +269,6 @@ def _kind_by_suffix(path: str) -> type[StoreKind] | None:
 
 
 def _counts(entry: Path) -> bool:
-    """Whether a folder with this in it is more than what a writer leaves that is killed at its first breath."""
     return not entry.name.endswith(".unfinished")
 
 

@@ -322,11 +322,14 @@ class StoreKind(Protocol):
 
     @classmethod
     def recognises(cls, path: str) -> bool:
-        """Whether `path` holds a store of this kind."""
+        """Whether `path` holds a store of this kind; an OSError if that cannot be told."""
 
     @classmethod
-    def create(cls, path: str, *, attrs: Mapping[str, Any] | None = None) -> Store:
-        """Make a new, empty store at `path`, in place of what is there, and open it for appending."""
+    def create(cls, path: str, *, attrs: Mapping[str, Any] | None = None, exclusive: bool = False) -> Store:
+        """Make a new, empty store at `path`, in place of what is there, and open it for appending.
+
+        With `exclusive`, FileExistsError if anything is there.
+        """
 
     @classmethod
     def open(cls, path: str, mode: str = "r") -> Store:

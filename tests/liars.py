@@ -252,8 +252,8 @@ class Honest:
         return Zarr.recognises(path)
 
     @classmethod
-    def create(cls, path: str, *, attrs: Mapping[str, Any] | None = None) -> Any:
-        return cls(Zarr.create(path, attrs=attrs), path)
+    def create(cls, path: str, *, attrs: Mapping[str, Any] | None = None, exclusive: bool = False) -> Any:
+        return cls(Zarr.create(path, attrs=attrs, exclusive=exclusive), path)
 
     @classmethod
     def open(cls, path: str, mode: str = "r") -> Any:
@@ -307,12 +307,27 @@ class TakesItsRowsAlong(Honest):
 
 class AppendsToTheOld(Honest):
     @classmethod
-    def create(cls, path: str, *, attrs: Mapping[str, Any] | None = None) -> Any:
+    def create(cls, path: str, *, attrs: Mapping[str, Any] | None = None, exclusive: bool = False) -> Any:
         if not Path(path).exists():
             return super().create(path, attrs=attrs)
         store = cls.open(path, "a")
         store.set_attrs(attrs or {})
         return store
+
+
+class TakesAnErrorForNothing(Honest):
+    @classmethod
+    def recognises(cls, path: str) -> bool:
+        try:
+            return super().recognises(path)
+        except OSError:
+            return False
+
+
+class ReplacesUnasked(Honest):
+    @classmethod
+    def create(cls, path: str, *, attrs: Mapping[str, Any] | None = None, exclusive: bool = False) -> Any:
+        return super().create(path, attrs=attrs)
 
 
 class TakesWhatFits(Honest):
@@ -399,7 +414,9 @@ STORES: dict[str, Any] = {
     "crops_are_decoded": DecodesToBgr,
     "missing_rows_are_refused": CountsFromTheEnd,
     "a_reader_goes_to_other_processes": TakesItsRowsAlong,
+    "an_error_is_no_answer": TakesAnErrorForNothing,
     "what_is_there_is_replaced": AppendsToTheOld,
+    "nothing_is_replaced_unasked": ReplacesUnasked,
     "a_broken_batch_is_refused": TakesWhatFits,
     "further_columns_are_kept": WritesEverythingAsText,
     "later_rows_have_no_values_yet": FillsWithZeros,

@@ -47,16 +47,18 @@ class Npz:
 
     @classmethod
     def recognises(cls, path: str) -> bool:
-        """Whether `path` is an ``.npz`` file with the arrays of a store."""
+        """Whether `path` is an ``.npz`` file with the arrays of a store; an OSError if it cannot be read now."""
         try:
             with zipfile.ZipFile(path) as file:
                 return {"attrs.npy", "crop_ends.npy"} <= set(file.namelist())
-        except (OSError, zipfile.BadZipFile):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, zipfile.BadZipFile):
             return False
 
     @classmethod
-    def create(cls, path: str, *, attrs: Mapping[str, Any] | None = None) -> Self:
-        """Put a new, empty store in the place of what is there."""
+    def create(cls, path: str, *, attrs: Mapping[str, Any] | None = None, exclusive: bool = False) -> Self:
+        """Put a new, empty store in the place of what is there; `exclusive`: FileExistsError if anything is."""
+        if exclusive:
+            Path(path).open("x").close()
         store = cls(path, "a")
         store._arrays = {
             "table": np.empty(0, DETECTION),

@@ -10,7 +10,8 @@ many rows, bytes of crops and frames are committed. Where several workers write 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 
@@ -34,7 +35,7 @@ from spatterlib.builtin._rows import (
     storable,
     unset,
 )
-from spatterlib.errors import ParameterError, StoreError, one_line
+from spatterlib.errors import ParameterError, SpatterlibError, StoreError, one_line
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Image
 
 __all__ = ["ColumnStore", "Medium", "Range"]
@@ -369,14 +370,27 @@ class ColumnStore:
         if self._closed:
             raise StoreError(f"{self._path} is closed; open it again")
         if self._medium is None:
-            self._medium = self._opener()
+            with self._reading():
+                self._medium = self._opener()
         return self._medium
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Errors of the system, and of a network, as one line that names the store."""
+        try:
+            yield
+        except SpatterlibError:
+            raise
+        except OSError as error:
+            reason = error.strerror or one_line(error)
+            raise StoreError(f"{self._path} cannot be read: {reason}") from error
 
     def _state(self, *, fresh: bool = False) -> State:
         """What is committed, everything appended so far included."""
         medium = self._ready()
         self.flush()
-        header = medium.header(fresh=fresh)
+        with self._reading():
+            header = medium.header(fresh=fresh)
         known, state = self._parsed
         if header is not known or state is None:
             before, state = state, parsed(header, self._path)
@@ -400,13 +414,8 @@ class ColumnStore:
             raise StoreError(f"{self._path} cannot be written: {reason}; what was there before is kept") from error
 
     def _fetch(self, array: str, ranges: Sequence[Range]) -> list[bytes]:
-        try:
+        with self._reading():
             return self._ready().fetch(array, ranges)
-        except StoreError:
-            raise
-        except OSError as error:
-            reason = error.strerror or one_line(error)
-            raise StoreError(f"{self._path} cannot be read: {reason}") from error
 
     def _array(self, array: str, dtype: np.dtype[Any], count: int, start: int = 0) -> NDArray[Any]:
         """Items ``start .. count - 1`` of an array, writable."""

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from spatterlib.errors import StoreError
+from spatterlib.files import settle
 
-__all__ = ["BESIDE", "claim", "lock", "put", "read_at", "sync_folder", "write_at"]
+__all__ = ["BESIDE", "SIGNATURE", "claim", "is_hdf5", "lock", "put", "read_at", "sync_folder", "write_at"]
 
 BESIDE = ".unfinished"
 """Ends the name of a file that is still being written; the rename takes it away."""
+
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+"""How an HDF5 file begins."""
 
 
 def lock(descriptor: int) -> bool:
@@ -69,6 +76,30 @@ def write_at(descriptor: int, data: memoryview | bytes, offset: int) -> None:
         view, offset = view[done:], offset + done
 
 
+def is_hdf5(path: str) -> bool:
+    """Whether a file has the signature of HDF5, whole or damaged: at its beginning, or behind a user's block.
+
+    Raises
+    ------
+    OSError
+        If it cannot be told. What is not there is no HDF5 file.
+    """
+    try:
+        # A pipe would be waited for.
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+            return False
+        with Path(path).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            places = itertools.chain([0], (512 << power for power in itertools.count()))
+            for place in itertools.takewhile(lambda place: place + len(SIGNATURE) <= size, places):
+                file.seek(place)
+                if file.read(len(SIGNATURE)) == SIGNATURE:
+                    return True
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    return False
+
+
 def sync_folder(path: str | Path) -> None:
     """Make renames in a folder survive a power cut."""
     if not hasattr(os, "O_DIRECTORY"):  # Windows
@@ -80,11 +111,13 @@ def sync_folder(path: str | Path) -> None:
         os.close(descriptor)
 
 
-def put(objects: Mapping[str, bytes | memoryview], *, safe: bool = True, apart: bool = False) -> None:
+def put(
+    objects: Mapping[str, bytes | memoryview], *, safe: bool = True, apart: bool = False, new: bool = False
+) -> None:
     """Write files by path, each beside its place and then renamed: whole or as before, never half.
 
     With `safe`, all of them outlast a power cut when it returns. With `apart`, two may write the same file at the
-    same time. What fails leaves nothing beside.
+    same time. With `new`, FileExistsError if there is such a file. What fails leaves nothing beside.
     """
     for path, data in objects.items():
         beside = f"{path}.{secrets.token_hex(4)}{BESIDE}" if apart else path + BESIDE
@@ -95,7 +128,7 @@ def put(objects: Mapping[str, bytes | memoryview], *, safe: bool = True, apart: 
                 if safe:
                     file.flush()
                     os.fsync(file.fileno())
-            Path(beside).replace(path)
+            settle(beside, path, new=new)
         except BaseException:
             Path(beside).unlink(missing_ok=True)
             raise

@@ -45,7 +45,7 @@ class Shadow:
         self._descriptor = descriptor
         self._pages: dict[int, bytearray] = {}
         self._position = 0
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None
         self._owner = os.getpid()
         self._committed = _rounded(os.fstat(descriptor).st_size)
         self.end = 0
@@ -77,17 +77,17 @@ class Shadow:
                     origin = page * _PAGE
                     view[begin - start : end - start] = self._pages[page][begin - origin : end - origin]
         except BaseException as error:
-            self._error = self._error or error
+            self.error = self.error or error
         return len(view)
 
     def write(self, buffer: bytes | memoryview) -> int:
         """Take `buffer` at the position: behind the committed end into the file, before it into memory."""
         view, start = memoryview(buffer).cast("B"), self._position
-        if self._error is None and os.getpid() == self._owner:  # a forked child must not write
+        if self.error is None and os.getpid() == self._owner:  # a forked child must not write
             try:
                 self._write(view, start)
             except BaseException as error:
-                self._error = error
+                self.error = error
         return len(view)
 
     def _write(self, view: memoryview, start: int) -> None:
@@ -146,8 +146,8 @@ class Shadow:
         OSError
             If something could not be written; without a journal beside the file nothing counts.
         """
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
         self._reserve()
         os.fsync(self._descriptor)
         # The owner's counter of commits stands before its identity. It is written first: whoever reads something and

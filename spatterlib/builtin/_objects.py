@@ -7,14 +7,15 @@ import os
 import re
 import shutil
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from spatterlib.builtin._files import BESIDE, claim, put, read_at
-from spatterlib.errors import StoreError
+from spatterlib.errors import StoreError, one_line
 
 __all__ = ["Bucket", "Folder", "Objects", "objects_at"]
 
@@ -33,8 +34,11 @@ class Objects(Protocol):
     def pieces(self, wanted: Sequence[Piece]) -> list[bytes]:
         """Bytes ``start .. stop - 1`` of objects; FileNotFoundError if one is not there."""
 
-    def put(self, objects: Mapping[str, bytes], *, safe: bool = True) -> None:
-        """Write objects, each as a whole; with `safe`, all outlast a power cut when it returns."""
+    def put(self, objects: Mapping[str, bytes], *, safe: bool = True, new: bool = False) -> None:
+        """Write objects, each as a whole; with `safe`, all outlast a power cut when it returns.
+
+        With `new`, FileExistsError if there is one.
+        """
 
     def names(self, prefix: str) -> list[str]:
         """Names directly under a prefix, without it."""
@@ -94,9 +98,9 @@ class Folder:
                 os.close(descriptor)
         return found
 
-    def put(self, objects: Mapping[str, bytes], *, safe: bool = True) -> None:
+    def put(self, objects: Mapping[str, bytes], *, safe: bool = True, new: bool = False) -> None:
         """Write files, each beside its place and renamed; a task that is done twice may write one twice."""
-        put({str(self._root / name): data for name, data in objects.items()}, safe=safe, apart=True)
+        put({str(self._root / name): data for name, data in objects.items()}, safe=safe, apart=True, new=new)
 
     def names(self, prefix: str) -> list[str]:
         """Files and folders directly under a prefix."""
@@ -149,10 +153,21 @@ class Bucket:
     def _at(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
 
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Whatever a service's own library raises is an OSError: nobody takes it for "there is nothing"."""
+        try:
+            yield
+        except OSError:
+            raise
+        except Exception as error:
+            raise OSError(f"{type(error).__name__}: {one_line(error)}") from error
+
     def get(self, name: str) -> bytes | None:
         """A whole object; None if there is none."""
         try:
-            data: bytes = self._fs.cat_file(self._at(name))
+            with self._reached():
+                data: bytes = self._fs.cat_file(self._at(name))
         except FileNotFoundError:
             return None
         return data
@@ -161,18 +176,23 @@ class Bucket:
         """Bytes of objects, all asked for at the same time."""
         names = [self._at(name) for name, _, _ in wanted]
         starts, stops = [start for _, start, _ in wanted], [stop for _, _, stop in wanted]
-        found: list[bytes] = self._fs.cat_ranges(names, starts, stops, on_error="raise")
+        with self._reached():
+            found: list[bytes] = self._fs.cat_ranges(names, starts, stops, on_error="raise")
         return found
 
-    def put(self, objects: Mapping[str, bytes], *, safe: bool = True) -> None:
-        """Write objects, all at the same time."""
-        self._fs.pipe({self._at(name): bytes(data) for name, data in objects.items()})
+    def put(self, objects: Mapping[str, bytes], *, safe: bool = True, new: bool = False) -> None:
+        """Write objects, all at the same time; new ones on condition, where the service knows that."""
+        with self._reached():
+            self._fs.pipe(
+                {self._at(name): bytes(data) for name, data in objects.items()}, **({"mode": "create"} if new else {})
+            )
 
     def names(self, prefix: str) -> list[str]:
         """Names directly under a prefix, as of now."""
         try:
-            self._fs.invalidate_cache()
-            found = self._fs.ls(self._at(prefix), detail=False)
+            with self._reached():
+                self._fs.invalidate_cache()
+                found = self._fs.ls(self._at(prefix), detail=False)
         except FileNotFoundError:
             return []
         return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in found)
@@ -180,7 +200,8 @@ class Bucket:
     def remove(self, name: str) -> None:
         """Remove an object, or everything under a prefix."""
         try:
-            self._fs.rm(self._at(name), recursive=True)
+            with self._reached():
+                self._fs.rm(self._at(name), recursive=True)
         except FileNotFoundError:
             return
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,17 +25,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.builtin._columns import ColumnStore, Range
-from spatterlib.builtin._files import BESIDE, claim, lock, read_at, sync_folder
+from spatterlib.builtin._files import BESIDE, SIGNATURE, claim, lock, read_at, sync_folder
 from spatterlib.builtin._journal import Shadow, journal_of, replay
 from spatterlib.builtin._layout import Layout, change, counter_of, found, make
 from spatterlib.builtin._rows import Header, blank
 from spatterlib.errors import MissingFileError, SpatterlibError, StoreError, one_line
+from spatterlib.files import is_there, settle
 from spatterlib.hookspecs import hookimpl
 from spatterlib.types import Store, StoreKind
 
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _PATIENCE = 10.0  # s, how long a reader waits for a writer in the middle of a commit
 _TRIES = 10
+
+
+class _ForeignError(StoreError):
+    """What is there is none of ours, for certain."""
 
 
 class Hdf5:
@@ -44,19 +49,33 @@ class Hdf5:
 
     @classmethod
     def recognises(cls, path: str) -> bool:
-        """Whether `path` is an HDF5 file that this store wrote."""
+        """Whether `path` is an HDF5 file that this store wrote.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be told: the file cannot be read now, or is damaged.
+        """
         try:
             _File(path).close()
-        except OSError:
+        except (MissingFileError, _ForeignError):
             return False
         return True
 
     @classmethod
-    def create(cls, path: str, *, attrs: Mapping[str, Any] | None = None) -> Store:
-        """Make a new, empty store at `path`, in place of what is there, and open it for appending."""
+    def create(cls, path: str, *, attrs: Mapping[str, Any] | None = None, exclusive: bool = False) -> Store:
+        """Make a new, empty store at `path`, in place of what is there, and open it for appending.
+
+        Raises
+        ------
+        FileExistsError
+            If there is something and `exclusive` is set.
+        StoreError
+            If it cannot be made.
+        """
         header, arrays = blank(attrs)
         target = str(Path(path).absolute())
-        medium = _create(target, header, arrays)
+        medium = _create(target, header, arrays, exclusive=exclusive)
         return ColumnStore(target, lambda: medium, "a").opened()
 
     @classmethod
@@ -92,8 +111,8 @@ class _File:
         self._descriptor = _open(path, mode) if descriptor is None else descriptor
         self._finalizer = weakref.finalize(self, os.close, self._descriptor)
         try:
-            if _begins(self._descriptor) != _SIGNATURE:
-                raise StoreError(f"{path} is no HDF5 file")
+            if read_at(self._descriptor, len(SIGNATURE), 0) != SIGNATURE:
+                raise _ForeignError(f"{path} is no HDF5 file")
             if mode == "a":
                 claim(self._descriptor, path)
                 self._begin()
@@ -184,22 +203,37 @@ class _File:
             try:
                 if layout := self._undisturbed():
                     return layout
-            except StoreError:
+            except StoreError as error:
+                if self._foreign():
+                    raise _ForeignError(str(error)) from error
                 # Torn by a commit in the meantime, or damaged for good?
                 tries += not _in_commit(self._path)
-                if tries > _TRIES or self._foreign():
+                if tries > _TRIES:
                     raise
             time.sleep(0.002)
 
     def _foreign(self) -> bool:
         """Whether another program wrote the file: what its root holds of ours is there before the file has its name."""
+        try:
+            with self._viewed() as h5:
+                foreign = "commit" not in h5
+        except StoreError:
+            return False
+        return foreign
+
+    @contextmanager
+    def _viewed(self) -> Iterator[Any]:
+        """The file as HDF5 sees it. HDF5 does not learn that a read failed, and must not be believed then."""
         import h5py
 
+        shadow = Shadow(self._descriptor)
         try:
-            with h5py.File(Shadow(self._descriptor), "r") as h5:
-                return "commit" not in h5
-        except (OSError, RuntimeError, ValueError):
-            return False
+            with _told(self._path), h5py.File(shadow, "r") as h5:
+                yield h5
+        finally:
+            if shadow.error is not None:
+                reason = getattr(shadow.error, "strerror", None) or one_line(shadow.error)
+                raise StoreError(f"{self._path} cannot be read: {reason}") from shadow.error
 
     def _undisturbed(self) -> Layout | None:
         """The layout; None if a commit came in between.
@@ -207,15 +241,13 @@ class _File:
         A commit changes its counter before anything else. So what is read is of one commit if the counter, read before
         the file is opened and while no commit was under way, is the same behind the last reading.
         """
-        import h5py
-
         if self._counter is None:
-            with _told(self._path), h5py.File(Shadow(self._descriptor), "r") as h5:
+            with self._viewed() as h5:
                 self._counter = counter_of(h5)
         before = self._commits(self._counter)
         if _in_commit(self._path):
             return None
-        with _told(self._path), h5py.File(Shadow(self._descriptor), "r") as h5:
+        with self._viewed() as h5:
             layout = found(h5, self._read)
         return layout if before == layout.commits == self._commits(self._counter) else None
 
@@ -223,19 +255,16 @@ class _File:
 def _open(path: str, mode: str) -> int:
     flags = (os.O_RDWR if mode == "a" else os.O_RDONLY) | getattr(os, "O_BINARY", 0)
     try:
+        # A pipe would be waited for.
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+            raise _ForeignError(f"{path} is no file")
         return os.open(path, flags)
-    except FileNotFoundError as error:
+    except SpatterlibError:
+        raise
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingFileError(f"{path}: there is no such store") from error
     except (OSError, ValueError) as error:
         raise StoreError(f"{path} cannot be opened: {getattr(error, 'strerror', error)}") from error
-
-
-def _begins(descriptor: int) -> bytes:
-    """The first bytes of a file; none of a folder."""
-    try:
-        return read_at(descriptor, len(_SIGNATURE), 0)
-    except IsADirectoryError:
-        return b""
 
 
 @contextmanager
@@ -286,14 +315,14 @@ def _close_quietly(h5: Any) -> None:
         h5.close()
 
 
-def _create(path: str, header: Header, arrays: Mapping[str, NDArray[Any]]) -> _File:
+def _create(path: str, header: Header, arrays: Mapping[str, NDArray[Any]], *, exclusive: bool) -> _File:
     """A new file: made beside, then renamed to its place, and locked all the while."""
     import h5py
 
     beside = path + BESIDE
     descriptor = old = -1
     try:
-        if Path(path).exists():
+        if not exclusive and is_there(path):
             old = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
             claim(old, path)
         descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
@@ -306,13 +335,13 @@ def _create(path: str, header: Header, arrays: Mapping[str, NDArray[Any]]) -> _F
         os.fsync(descriptor)
         if old >= 0:
             replay(path, old)
-        Path(beside).replace(path)
+        settle(beside, path, new=exclusive)
         sync_folder(Path(path).parent)
     except BaseException as error:
         if descriptor >= 0:
             os.close(descriptor)
             Path(beside).unlink(missing_ok=True)
-        if isinstance(error, OSError) and not isinstance(error, SpatterlibError):
+        if isinstance(error, OSError) and not isinstance(error, SpatterlibError | FileExistsError):
             reason = error.strerror or one_line(error)
             raise StoreError(f"{path} cannot be created: {reason}") from error
         raise

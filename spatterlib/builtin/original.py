@@ -13,13 +13,14 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.builtin._files import BESIDE, put
+from spatterlib.builtin._files import BESIDE, is_hdf5, put
 from spatterlib.builtin._rows import decoded, row_numbers
 from spatterlib.crops import decode, encode
 from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, StoreError, one_line
@@ -58,19 +59,23 @@ class Original:
 
     @classmethod
     def recognises(cls, path: str) -> bool:
-        """Whether `path` is an HDF5 file with numbered datasets of byte strings."""
-        import h5py
+        """Whether `path` is an HDF5 file with numbered datasets of byte strings.
 
-        try:
-            if not Path(path).is_file() or not h5py.is_hdf5(path):
-                return False
+        Raises
+        ------
+        StoreError
+            If it cannot be told: the file cannot be read now, or is damaged.
+        """
+        if not is_hdf5(path):
+            return False
+        with _told(path):
+            import h5py
+
             with h5py.File(path, "r", locking=False) as h5:
                 return bool(_numbered(h5))
-        except (OSError, RuntimeError, ValueError, KeyError):
-            return False
 
     @classmethod
-    def create(cls, path: str, *, attrs: Mapping[str, Any] | None = None) -> Store:
+    def create(cls, path: str, *, attrs: Mapping[str, Any] | None = None, exclusive: bool = False) -> Store:
         """Refused: this kind is only read, or written from another store by `spatterlib.convert`."""
         raise StoreError(
             f"{path} cannot be created: 'original' is read-only; extract to .h5 or .zarr, "
@@ -260,17 +265,24 @@ class Original:
             raise StoreError(f"{self._path} is closed; open it again")
         if self._h5 is not None and self._owner == os.getpid():
             return
-        try:
+        with _told(self._path):
             self._h5 = h5py.File(self._path, "r", locking=False)
             self._datasets = _numbered(self._h5)
-        except FileNotFoundError as error:
-            raise MissingFileError(f"{self._path}: there is no such store") from error
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
-            raise StoreError(f"{self._path} cannot be read: {' '.join(str(error).split())}") from error
         if not self._datasets:
             raise StoreError(f"{self._path} is no file of the research system: it has no numbered datasets of crops")
         self._owner = os.getpid()
         self._first = np.cumsum([0, *map(len, self._datasets)])
+
+
+@contextmanager
+def _told(path: str) -> Iterator[None]:
+    """Errors of HDF5 as one line that names the file."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{path}: there is no such store") from error
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise StoreError(f"{path} cannot be read: {one_line(error)}") from error
 
 
 def _stretches(rows: NDArray[np.int64], block: int, count: int) -> list[tuple[int, int]]:

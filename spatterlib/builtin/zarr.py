@@ -16,7 +16,9 @@ Format: `Zarr v3 <https://zarr-specs.readthedocs.io/en/latest/v3/core/index.html
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import secrets
 import time
@@ -56,23 +58,36 @@ class Zarr:
 
     @classmethod
     def recognises(cls, path: str) -> bool:
-        """Whether a Zarr group that this store wrote is at `path`, a folder or URL."""
-        try:
-            return _root(objects_at(path).get(_ROOT)) is not None
-        except OSError:
-            return False
+        """Whether a Zarr group that this store wrote is at `path`, a folder or URL.
+
+        Raises
+        ------
+        OSError
+            If it cannot be told, as when a server does not answer.
+        """
+        return _root(objects_at(path).get(_ROOT)) is not None
 
     @classmethod
-    def create(cls, path: str, *, attrs: Mapping[str, Any] | None = None) -> Store:
-        """Make a new, empty store at `path`, in place of what is there, and open it for appending."""
+    def create(cls, path: str, *, attrs: Mapping[str, Any] | None = None, exclusive: bool = False) -> Store:
+        """Make a new, empty store at `path`, in place of what is there, and open it for appending.
+
+        Raises
+        ------
+        FileExistsError
+            If there is something and `exclusive` is set.
+        StoreError
+            If it cannot be made.
+        """
         header, arrays = blank(attrs)
         target = _absolute(path)
-        medium = _Group(target, "a", new=True)
+        medium = None
         try:
+            medium = _Group(target, "a", new=True, exclusive=exclusive)
             medium.commit(header, {}, arrays)
         except OSError as error:
-            medium.close()
-            if isinstance(error, StoreError):
+            if medium is not None:
+                medium.close()
+            if isinstance(error, StoreError | FileExistsError):
                 raise
             raise StoreError(f"{path} cannot be created: {error.strerror or error}") from error
         return ColumnStore(target, lambda: medium, "a").opened()
@@ -163,14 +178,18 @@ class _Group:
         Read only, or change it.
     new : bool
         Begin with no arrays, whatever is there.
+    exclusive : bool
+        With `new`: only if nothing is there.
 
     Raises
     ------
     MissingFileError, StoreError
         If it is not there, or no group of ours.
+    FileExistsError
+        If something is there and `exclusive` is set.
     """
 
-    def __init__(self, path: str, mode: str = "r", *, new: bool = False) -> None:
+    def __init__(self, path: str, mode: str = "r", *, new: bool = False, exclusive: bool = False) -> None:
         self._path = path
         self._mode = mode
         self._objects: Objects = objects_at(path)
@@ -186,14 +205,17 @@ class _Group:
         try:
             if not new:
                 self.header()
-            elif (text := self._objects.get(_ROOT)) is not None and _root(text):
-                self._arrays = self._known(_root(text) or {})
+            else:
+                text = self._objects.get(_ROOT)
+                if exclusive and (text is not None or (self._objects.cheap and self._objects.names(""))):
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+                self._arrays = self._known(_root(text) or {"arrays": {}})
         except BaseException:
             self.close()
             raise
         if mode == "a":
             self._sweep(self._arrays.values())
-        self._replaces = new
+        self._replaces, self._exclusive = new, exclusive
 
     def header(self, *, fresh: bool = False) -> Header:
         """The header as of the last commit; at a URL up to `_FRESH` old."""
@@ -278,7 +300,7 @@ class _Group:
             self._objects.put(shards)
             if not self._replaces:
                 self._objects.put(documents, safe=False)
-            self._objects.put({_ROOT: _document(root)})
+            self._objects.put({_ROOT: _document(root)}, new=self._exclusive)
             if self._replaces:
                 # Empty arrays need no shards: the root comes first, so that there is a store or nothing.
                 self._objects.put(documents, safe=False)
@@ -286,7 +308,8 @@ class _Group:
             # Whether a remote root has been written is not known: look.
             self._header, self._tails, self._text = None, {}, None
             raise
-        self._arrays, self._tails, self._header, self._replaces = arrays, tails, root, False
+        self._arrays, self._tails, self._header = arrays, tails, root
+        self._replaces = self._exclusive = False
         kept = {array.path for array in arrays.values()}
         for array in before.values():
             if array.path not in kept:

@@ -107,6 +107,17 @@ def it_recognises_its_own(kind: type[StoreKind], path: str) -> None:
         must(kind.recognises(str(other)) is False, f"it recognises a store in {other.name}, which is none")
 
 
+@_in_a_folder
+def an_error_is_no_answer(kind: type[StoreKind], path: str) -> None:
+    """What an error hides may be a store: "what cannot be read now is an OSError, never a no"."""
+    try:
+        # A link to itself fails for everybody, whatever they may read.
+        Path(path).symlink_to(path)
+    except (OSError, NotImplementedError):
+        return
+    _refuses(lambda: kind.recognises(path), OSError, "looking at what cannot be read")
+
+
 def _make(kind: type[StoreKind], path: str, rows: int) -> Store:
     """A store opened for reading, of a class whatever it can do."""
     if not hasattr(kind, "export"):
@@ -211,6 +222,16 @@ def what_is_there_is_replaced(kind: type[StoreKind], path: str) -> None:
         must(facts == (0, 0, {"new": 2}, DETECTION.names), f"the new store begins with {one_line(facts)}")
     with kind.open(path) as store:
         must((len(store), store.attrs) == (0, {"new": 2}), "opened again, it is the old store")
+
+
+@_in_a_folder
+def nothing_is_replaced_unasked(kind: type[StoreKind], path: str) -> None:
+    """Where something is, creating fails: "with ``exclusive=True`` it replaces nothing and raises FileExistsError"."""
+    with kind.create(path, exclusive=True) as store:
+        _fill(store, 0, 5)
+    _refuses(lambda: kind.create(path, exclusive=True), FileExistsError, "creating a store where one is")
+    with kind.open(path) as store:
+        must_hold(store, 5)
 
 
 @_in_a_folder
@@ -354,6 +375,7 @@ def it_behaves_as_lists_do(kind: type[StoreKind]) -> None:
 
 READING = (
     it_recognises_its_own,
+    an_error_is_no_answer,
     rows_are_read_in_any_order,
     crops_are_decoded,
     missing_rows_are_refused,
@@ -364,6 +386,7 @@ LAWS = (
     suffixes_are_told,
     *READING,
     what_is_there_is_replaced,
+    nothing_is_replaced_unasked,
     a_broken_batch_is_refused,
     further_columns_are_kept,
     later_rows_have_no_values_yet,
