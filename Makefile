@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out
 VIDEO ?=
+# PyTorch is several GB: make test-torch installs it.
+EXTRAS := dask,demo,live,onnx,parquet,remote,testing
 LEARNING := $(wildcard $(foreach name,augment classifiers dataset evaluation export labels lenet5 training,tests/test_$(name).py) benchmarks/test_train.py)
 
 .PHONY: run test test-torch lint bench torture docs coverage clean
@@ -19,7 +21,7 @@ $(VENV)/installed: pyproject.toml
 	@touch $@
 
 $(VENV)/tested: $(VENV)/installed
-	@$(BIN)/python -m pip install --quiet --group test --group lint
+	@$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]' --group test --group lint
 	@touch $@
 
 run: $(VENV)/installed

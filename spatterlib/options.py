@@ -14,22 +14,17 @@ from spatterlib.contract import default_of
 from spatterlib.errors import ParameterError
 from spatterlib.plugins import KINDS, catalog, make
 
-__all__ = ["Json", "PluginCommand", "chosen", "named", "settings", "with_parameters"]
+__all__ = ["PluginCommand", "chosen", "named", "settings", "with_parameters"]
 
 _META = "spatterlib.plugin_options"
 
 
-class Json(click.ParamType[Any]):
+def _json(value: Any) -> Any:
     """A value written as JSON, such as a polygon."""
-
-    name = "json"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse, or fail with a usage error."""
-        try:
-            return json.loads(value) if isinstance(value, str) else value
-        except json.JSONDecodeError as error:
-            self.fail(f"{value!r} is no JSON: {error}", param, ctx)
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except json.JSONDecodeError as error:
+        raise click.BadParameter(f"{value!r} is no JSON: {error}") from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,25 +173,20 @@ def _class(kind: str, spec: Any) -> tuple[str, type]:
 def _option(class_: type, parameter: dataclasses.Field[Any], prefix: str, index: int) -> click.Option:
     flag = f"{prefix}-{parameter.name}".strip("-").replace("_", "-")
     kind, flags = _click_type(get_type_hints(class_)[parameter.name]), f"--{flag}"
-    if kind is click.BOOL:
+    if kind is bool:
         flags = f"--{flag}/--no-{flag}"
     shown = default_of(parameter)
     default = "" if shown in (None, "", ()) else f"  [default: {list(shown) if isinstance(shown, tuple) else shown}]"
     text = f"{parameter.metadata.get('help', '')}{default}"
     dest = f"{prefix}_{parameter.name}_{index}".strip("_").replace("-", "_") + "_of_plugin"
-    return click.Option([flags, dest], type=kind, default=None, help=text)
+    return click.Option([flags, dest], type=kind, metavar="JSON" if kind is _json else None, default=None, help=text)
 
 
-def _click_type(annotation: Any) -> click.ParamType[Any]:
+def _click_type(annotation: Any) -> Any:
+    """A type of click's; a function makes one of whatever else there is, whose name is no word for users."""
     if get_origin(annotation) is Literal:
         return click.Choice(get_args(annotation))
-    simple: dict[Any, click.ParamType[Any]] = {
-        int: click.INT,
-        float: click.FLOAT,
-        bool: click.BOOL,
-        str: click.STRING,
-    }
-    return simple.get(annotation) or Json()
+    return annotation if annotation in (int, float, bool, str) else _json
 
 
 def _explained(error: click.NoSuchOption, there: Sequence[_Parameter]) -> click.UsageError:

@@ -1,4 +1,4 @@
-"""Threads side by side: how many, in what order their results come, and OpenCV's own kept out of their way."""
+"""Threads side by side: how many, in what order their results come; OpenCV kept out of their way, and quiet."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
-__all__ = ["cores", "in_order", "on_every_core", "one_opencv_thread"]
+__all__ = ["cores", "in_order", "on_every_core", "one_opencv_thread", "quiet_opencv"]
 
 Item = TypeVar("Item")
 
@@ -61,3 +61,17 @@ def one_opencv_thread() -> Iterator[None]:
         yield
     finally:
         cv2.setNumThreads(threads)
+
+
+@contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """Keep OpenCV's chatter, about damaged images or cameras that are not there, from the user's terminal."""
+    import cv2
+
+    # OpenCV up to 4.12 has it at the top, later ones below `utils` only.
+    logging: Any = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging
+    before = logging.setLogLevel(0)
+    try:
+        yield
+    finally:
+        logging.setLogLevel(before)

@@ -75,6 +75,12 @@ def test_help_lists_the_parameters_of_the_chosen_plugins() -> None:
     assert "--polygon" in spatterlib("extract", "--filter", "region", "--help").stdout
 
 
+def test_a_value_that_is_no_json_is_named(stack: Path) -> None:
+    done = spatterlib("extract", stack, "-o", "x.h5", "--filter", "region", "--polygon", "[[0,0]")
+    assert done.returncode == 2
+    assert "'--polygon': '[[0,0]' is no JSON: Expecting ',' delimiter" in done.stderr
+
+
 def test_an_option_of_a_plugin_that_is_not_chosen_says_so(stack: Path) -> None:
     done = spatterlib("extract", stack, "-o", "x.h5", "--polygon", "[]")
     assert done.returncode == 2

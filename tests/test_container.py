@@ -17,7 +17,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from media import cut, damage, number_of, paint, write, write_sound
+from media import cut, damage, number_of, paint, turn, write, write_sound
 from numpy.typing import NDArray
 from recordings import RECORDINGS
 
@@ -243,10 +243,9 @@ class TestPixels:
         with av.open(str(path), "w") as out:
             stream: Any = out.add_stream("libx264rgb", rate=25, options={"qp": "0", "x264-params": "log-level=none"})
             stream.width, stream.height, stream.pix_fmt = width, height, "rgb24"
-            stream.set_display_rotation(90 * quarters, hflip=mirrored)
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(stored), "rgb24")
             out.mux([*stream.encode(frame), *stream.encode(None)])
-        video = opened(path)
+        video = opened(turn(path, 90 * quarters, mirrored))
         assert (video.width, video.height) == (160, 120)
         [picture] = video.read(0, 1)
         assert picture is not None

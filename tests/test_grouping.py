@@ -48,7 +48,7 @@ def test_twenty_layers_with_twenty_seconds_of_recoating_are_twenty(fps: float) -
 def test_layers_are_counted_whatever_frame_rate_scan_and_pause() -> None:
     random, wrong = np.random.default_rng(1), 0
     for seed in range(600):
-        fps, layers = random.choice([10.0, 25.0, 29.97, 60.0, 500.0]), int(random.integers(2, 13))
+        fps, layers = float(random.choice([10.0, 25.0, 29.97, 60.0, 500.0])), int(random.integers(2, 13))
         scan, pause, share = random.uniform([10, 8, 0.3], [40, 30, 1])
         wrong += len(sp.layers(build(seed, fps, layers, scan, pause, share))) != layers
     assert wrong <= 6  # a pause within a layer is taken for a recoater by a chance of up to 1 %

@@ -540,8 +540,9 @@ class TestOtherPrograms:
             store.set_column("sure", np.arange(count) % 2 == 0)
         assert len(names(path / "crops/data/c")) > 1
         group = zarr.open_group(path, mode="r")
-        ends, data = group["crops/ends"][:], group["crops/data"][:].tobytes()  # type: ignore[index, union-attr]
-        assert [data[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)] == crops_of(0, count)  # type: ignore[arg-type, index, misc]
+        crops: Any = group["crops"]
+        ends, data = crops["ends"][:], crops["data"][:].tobytes()
+        assert [data[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)] == crops_of(0, count)
         for name in sp.DETECTION.names or ():
             np.testing.assert_array_equal(group[f"columns/{name}"][:], rows_of(0, count)[name])  # type: ignore[index]
         for name in FRAME_LOG.names or ():

@@ -47,7 +47,7 @@ class Turn:
     def of(cls, frame: VideoFrame) -> Turn:
         """What the frame's display matrix says; quarter turns and mirror images only."""
         try:
-            matrix = frame.side_data["DISPLAYMATRIX"]  # type: ignore[typeddict-item]
+            matrix = frame.side_data["DISPLAYMATRIX"]  # type: ignore[typeddict-item,unused-ignore]
         except (KeyError, ValueError):  # ValueError: the frame has side data that PyAV does not know
             return cls()
         a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()

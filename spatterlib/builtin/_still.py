@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TypeAlias
 
 import numpy as np
@@ -11,6 +9,7 @@ from numpy.typing import NDArray
 
 from spatterlib.crops import MAX_PIXELS, size
 from spatterlib.errors import StoreError
+from spatterlib.threads import quiet_opencv
 from spatterlib.types import Image
 
 Still: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
@@ -37,7 +36,7 @@ def decode_still(data: bytes) -> Still | None:
 
     if not _whole(data):
         return None
-    with _silence():
+    with quiet_opencv():
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
         except cv2.error:
@@ -65,18 +64,6 @@ def _whole(data: bytes) -> bool:
         width, height = np.abs(np.frombuffer(data[18:26].ljust(8, b"\0"), "<i4").astype(np.int64)).tolist()
         return bool(width * height <= MAX_PIXELS)
     return bool(data)
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep OpenCV's chatter about damaged images from the user's terminal."""
-    import cv2
-
-    before = cv2.utils.logging.setLogLevel(0)
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(before)
 
 
 def eight_bits(still: Still) -> Image:

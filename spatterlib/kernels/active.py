@@ -358,7 +358,7 @@ def active_rgb(
     x, y, width, height = box
     few, least = _rounded(weights, limit)
     # Some channel changes that much where the sum reaches the limit.
-    level = np.uint8(min(max(-(-limit // max(weights.sum(), 1)), 0), 255))
+    level = np.uint8(min(max(-(-limit // max(weights.sum(), 1)), 0), 255))  # type: ignore[operator,unused-ignore]
     found, spans, flags, state = _begun(width, height)
     more = height > 0
     while more:

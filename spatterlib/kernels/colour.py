@@ -423,7 +423,7 @@ def measure_yuv(
     boxes, sums, peaks
         As in `measure`.
     """
-    room = ((max(boxes[:, 2].max(), 0) >> shift[0]) + 2) << shift[0]
+    room = ((max(boxes[:, 2].max(), 0) >> shift[0]) + 2) << shift[0]  # type: ignore[operator,unused-ignore]
     many = np.empty((3, room), np.int32)
     for k in range(boxes.shape[0]):
         left, top, width, height = boxes[k]

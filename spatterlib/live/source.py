@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from spatterlib.errors import MissingFileError, ParameterError, VideoError
 from spatterlib.ffmpeg import open_input
+from spatterlib.threads import quiet_opencv
 from spatterlib.types import Image, Picture, RgbPicture
 
 if TYPE_CHECKING:
@@ -130,12 +131,8 @@ def open_source(
 def _open_camera(number: int) -> Opened:
     import cv2
 
-    logging = cv2.utils.logging
-    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-    try:
+    with quiet_opencv():
         capture = cv2.VideoCapture(number)
-    finally:
-        logging.setLogLevel(level)
     if not capture.isOpened():
         capture.release()
         raise VideoError(
@@ -269,7 +266,7 @@ def _frames(container: InputContainer) -> Iterator[Seen]:
     stream = container.streams.video[0]
     # Threads of the decoder would each hold a frame back.
     stream.codec_context.thread_count = 1
-    unit = stream.time_base or Fraction(1)
+    unit: Any = stream.time_base or Fraction(1)  # a rational of PyAV's own from 19 on
     came: dict[int, float] = {}
     for packet in container.demux(stream):
         now = time.monotonic()

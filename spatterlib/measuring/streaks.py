@@ -229,7 +229,8 @@ def _noise(luma: NDArray[np.float32], wide: Image) -> NDArray[np.float32]:
     np.multiply(local, np.float32(np.sqrt(np.pi / 2)), out=local)
     np.multiply(ground, np.float32(_TEXTURE), out=ground)
     found = np.asarray(cv2.magnitude(local, ground), np.float32)
-    return np.maximum(found, np.float32(_LEAST_NOISE), out=found)
+    np.maximum(found, np.float32(_LEAST_NOISE), out=found)
+    return found
 
 
 def _quantile(values: NDArray[np.float32], share: float) -> float:

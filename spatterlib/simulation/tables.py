@@ -61,7 +61,7 @@ def _region(
     if len(inside):
         source_x, source_y, _, _, laser, _ = inside.sum(0)
         source_x, source_y = source_x / len(inside), source_y / len(inside)
-    known = {
+    known: dict[str, Any] = {
         "x": corner[0] + x, "y": corner[1] + y, "width": width, "height": height, "area": area,
         "lit": np.count_nonzero(own > LEVEL), "peak": own.max(initial=0),
         "laser": laser, "source_x": source_x, "source_y": source_y,

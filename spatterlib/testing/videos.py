@@ -76,7 +76,7 @@ def _frames(video: Video, start: int, stop: int) -> list[Image | None]:
 
 
 def _same(one: Image | None, other: Image | None) -> bool:
-    return (one is None) == (other is None) and (one is None or np.array_equal(one, other))  # type: ignore[arg-type]
+    return (one is None) == (other is None) and (one is None or np.array_equal(one, other))  # type: ignore[arg-type,unused-ignore]
 
 
 @_opened
