@@ -137,15 +137,19 @@ def show(
 
 
 def _montage(path: str, rows: slice, columns: int) -> tuple[Any, str, str]:
-    from spatterlib.report import montage
+    from spatterlib.report import montage, readable
     from spatterlib.stores import is_simulated, open_store
+    from spatterlib.words import spans
 
     with open_store(path) as store:
         chosen = range(len(store))[rows]
         if not chosen:
             raise ParameterError(f"{path} has {len(store)} crops, and --rows chooses none of them")
         said = f"{len(chosen)} of {len(store)} crops" + ", simulated" * is_simulated(store.attrs)
-        return montage(store.read(chosen), columns=columns), said, "crops"
+        crops, unread = readable(store, chosen)
+        if unread:
+            click.echo(f"warning: no image in row {spans(unread)}", err=True)
+        return montage(crops, columns=columns), said, "crops"
 
 
 def _annotated(path: str, frame: int, options: dict[str, Any]) -> tuple[Any, str, str]:

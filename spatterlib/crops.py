@@ -123,6 +123,8 @@ def size(data: bytes) -> tuple[int, int]:
             return _jpeg_size(data)
     except (struct.error, IndexError):
         pass
+    if not data.rstrip(b"\0"):
+        raise StoreError("the crop is empty: no image was kept")
     raise StoreError(f"a crop of {len(data)} bytes is no JPEG or PNG image: it begins with {data[:8]!r}")
 
 

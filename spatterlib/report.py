@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.errors import StoreError
 from spatterlib.files import beside
 from spatterlib.grouping import Layers
-from spatterlib.types import Detections, Image
+from spatterlib.types import Detections, Image, Store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["annotate", "caption", "montage", "timeline", "write_png"]
+__all__ = ["annotate", "caption", "montage", "readable", "timeline", "write_png"]
 
 # Colour-blind safe (Okabe and Ito 2008).
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#6B6B6B"
@@ -89,6 +90,18 @@ def _rate(
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
     with beside(path) as part:
         figure.savefig(part, dpi=140)
+
+
+def readable(store: Store, rows: Sequence[int]) -> tuple[list[Image], list[int]]:
+    """Crops to be shown: a dark cell for each that holds no image, and the rows of these."""
+    crops, unread = [], []
+    for row in rows:
+        try:
+            crops += store.read([row])
+        except StoreError:
+            crops.append(np.zeros((1, 1, 3), np.uint8))
+            unread.append(row)
+    return crops, unread
 
 
 def montage(crops: Sequence[Image], *, columns: int = 8, cell: int = 128) -> Image:

@@ -19,6 +19,7 @@ from spatterlib.errors import MissingFileError, OutputExistsError, ParameterErro
 from spatterlib.files import is_there
 from spatterlib.plugins import catalog
 from spatterlib.types import DETECTION, Detections, Store, StoreKind
+from spatterlib.words import counted, spans
 
 __all__ = ["check_output", "convert", "create_store", "find_store", "open_store"]
 
@@ -197,7 +198,8 @@ def convert(source: AnyPath, target: AnyPath, *, to: str | None = None, overwrit
 
     Notes
     -----
-    Box sizes that the source does not know, as `original`, are filled in from the crops.
+    Box sizes that the source does not know, as `original`, are filled in from the crops. A crop that holds no image is
+    copied as it is, with a warning that names its row.
 
     Examples
     --------
@@ -235,22 +237,34 @@ def convert(source: AnyPath, target: AnyPath, *, to: str | None = None, overwrit
 def _copy(old: Store, new: Store) -> None:
     table = old.table
     new.append(table[:0], [], old.frame_log)
+    unread: list[int] = []
     for start in range(0, len(table), _ROWS):
         rows = table[start : start + _ROWS]
         crops = old.encoded(range(start, start + len(rows)))
-        new.append(_sized(rows, crops), crops)
+        unread += [start + row for row in _fill_sizes(rows, crops)]
+        # No store takes a crop without bytes; a zero is what fills the strings of research files.
+        new.append(rows, [crop or b"\0" for crop in crops])
     new.flush()
+    if unread:
+        log.warning(
+            "%s without an image that can be read, copied as they are: row %s",
+            counted(len(unread), "crop"),
+            spans(unread),
+        )
     for name in old.columns:
         if name not in (DETECTION.names or ()):
             new.set_column(name, old.column(name))
 
 
-def _sized(table: Detections, crops: list[bytes]) -> Detections:
-    """The table with box sizes from the crops where it has none."""
-    unknown = np.flatnonzero((table["width"] < 0) | (table["height"] < 0))
-    for row in unknown:
-        table["width"][row], table["height"][row] = size(crops[row])
-    return table
+def _fill_sizes(table: Detections, crops: list[bytes]) -> list[int]:
+    """Put box sizes from the crops where a table has none; rows whose crop is no image keep theirs, and are named."""
+    unread = []
+    for row in np.flatnonzero((table["width"] < 0) | (table["height"] < 0)).tolist():
+        try:
+            table["width"][row], table["height"][row] = size(crops[row])
+        except StoreError:
+            unread.append(row)
+    return unread
 
 
 def _kind(path: str, to: str | None) -> type[StoreKind]:

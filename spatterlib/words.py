@@ -1,8 +1,10 @@
-"""Words for people: a count with its noun."""
+"""Words for people: a count with its noun, numbers of rows as spans."""
 
 from __future__ import annotations
 
-__all__ = ["counted"]
+from collections.abc import Iterable
+
+__all__ = ["counted", "spans"]
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
@@ -24,3 +26,22 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     ('1 layer', '0 layers', '2 boxes')
     """
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def spans(numbers: Iterable[int], most: int = 5) -> str:
+    """Whole numbers in ascending order, neighbours as a span; of more than `most` spans the first ones.
+
+    Examples
+    --------
+    >>> from spatterlib.words import spans
+    >>> spans([5, 6, 7, 12]), spans(range(0, 40, 2), most=3)
+    ('5-7, 12', '0, 2, 4, ...')
+    """
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and found[-1][1] == number - 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    shown = [f"{first}-{last}" if last > first else f"{first}" for first, last in found[:most]]
+    return ", ".join(shown + ["..."] * (len(found) > most))

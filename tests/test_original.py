@@ -188,6 +188,89 @@ class TestReading:
         assert find_store(tmp_path / "links.h5") is None
 
 
+def opaque(crops: list[bytes], room: int = 7) -> NDArray[np.void]:
+    """Crops as items that say nothing of what they are."""
+    length = max(map(len, crops)) + room
+    return np.array([crop.ljust(length, b"\0") for crop in crops], f"S{length}").view(f"V{length}")
+
+
+class TestOtherMakes:
+    """Files that people made of the research scripts' layout: in groups, in opaque items, with rows left empty."""
+
+    @pytest.mark.parametrize("kind", ["fixed", "bytes", "opaque"])
+    @pytest.mark.parametrize("group", ["", "video", "a/b/c"])
+    def test_crops_in_groups_and_in_opaque_items(self, tmp_path: Path, kind: str, group: str) -> None:
+        crops = jpegs(24)
+        with h5py.File(tmp_path / "v.h5", "w") as h5:
+            where = h5.create_group(group) if group else h5
+            for number, part in ((10, crops[16:]), (2, crops[:16])):
+                if kind == "bytes":
+                    data = where.create_dataset(f"v_{number}", (len(part),), h5py.vlen_dtype(np.uint8))
+                    for index, crop in enumerate(part):
+                        data[index] = np.frombuffer(crop, np.uint8)
+                else:
+                    values = opaque(part) if kind == "opaque" else np.array(part, "S")
+                    where.create_dataset(f"v_{number}", data=values, compression="gzip", chunks=(5,))
+        assert find_store(tmp_path / "v.h5") is sp.catalog().stores["original"]
+        with sp.open_store(tmp_path / "v.h5") as store:
+            assert store.encoded(range(24)) == crops
+            prefix = f"{group}/" if group else ""
+            assert store.attrs["datasets"] == [f"{prefix}v_2", f"{prefix}v_10"]
+        convert(tmp_path / "v.h5", tmp_path / "v.zarr")
+        assert sp.open_store(tmp_path / "v.zarr").encoded(range(24)) == crops
+
+    def test_what_only_looks_like_it_is_none(self, tmp_path: Path) -> None:
+        with h5py.File(tmp_path / "other.h5", "w") as h5:
+            h5["weights/layer_0"] = np.array([b"conv", b"bias"])
+            h5["blob_0"] = np.array([b"\1\2\3\4"] * 3, "S4").view("V4")
+            h5["records_0"] = np.zeros(3, [("a", "i4"), ("b", "f4")])
+            # A group that contains itself.
+            h5["weights/again"] = h5["weights"]
+        assert find_store(tmp_path / "other.h5") is None
+        with pytest.raises(
+            StoreError, match=r"another program: .* research file, whose datasets NAME_0, NAME_1, \.\.\."
+        ) as no:
+            sp.open_store(tmp_path / "other.h5")
+        assert "\n" not in str(no.value)
+
+    @pytest.fixture
+    def gaps(self, tmp_path: Path) -> Path:
+        """Rows 3 to 5 and 9 are empty."""
+        crops = jpegs(12)
+        for row in (3, 4, 5, 9):
+            crops[row] = b""
+        write(tmp_path / "gaps.h5", [crops])
+        return tmp_path / "gaps.h5"
+
+    def test_an_empty_row_says_so(self, gaps: Path) -> None:
+        with sp.open_store(gaps) as store:
+            assert len(store) == 12
+            assert len(store.read([0, 1, 2, 6, 7, 8, 10, 11])) == 8
+            with pytest.raises(StoreError, match=r"gaps\.h5, row 4: the crop is empty"):
+                store.read([4])
+
+    def test_conversion_goes_on_keeps_every_row_and_names_the_empty_ones(
+        self, gaps: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        convert(gaps, gaps.with_suffix(".zarr"))
+        assert "4 crops without an image that can be read, copied as they are: row 3-5, 9" in caplog.text
+        with sp.open_store(gaps.with_suffix(".zarr")) as store, sp.open_store(gaps) as old:
+            assert len(store) == 12
+            assert (store.table["width"] < 0).nonzero()[0].tolist() == [3, 4, 5, 9]
+            for row in (3, 9):
+                with pytest.raises(StoreError, match=f"row {row}: the crop is empty"):
+                    store.read([row])
+            convert(gaps.with_suffix(".zarr"), gaps.with_name("back.h5"), to="original")
+            assert sp.open_store(gaps.with_name("back.h5")).encoded(range(12)) == old.encoded(range(12))
+
+    def test_a_picture_of_its_crops_shows_the_others(self, gaps: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        from spatterlib.cli import main
+
+        assert main(["show", str(gaps), "-o", str(gaps.with_suffix(".png"))]) == 0
+        assert "no image in row 3-5, 9" in capsys.readouterr().err
+        assert gaps.with_suffix(".png").stat().st_size
+
+
 class TestWriting:
     @pytest.fixture
     def store(self, tmp_path: Path) -> Path:

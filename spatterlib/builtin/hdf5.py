@@ -205,7 +205,10 @@ class _File:
                     return layout
             except StoreError as error:
                 if self._foreign():
-                    raise _ForeignError(str(error)) from error
+                    raise _ForeignError(
+                        f"{self._path} is an HDF5 file of another program: expected a store of spatterlib, or a "
+                        "research file, whose datasets NAME_0, NAME_1, ... are JPEG strings"
+                    ) from error
                 # Torn by a commit in the meantime, or damaged for good?
                 tries += not _in_commit(self._path)
                 if tries > _TRIES:

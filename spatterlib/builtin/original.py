@@ -1,7 +1,8 @@
 """Store `original`: read-only over files of the research system, and the way back to its layout.
 
 One ``.h5`` file per video; datasets ``<video>_0``, ``<video>_1``, ... of 10,000 JPEG byte strings each, gzip.
-Fixed-length strings (filled up with zeros), variable-length ones and arrays of bytes are read.
+Fixed-length strings (filled up with zeros), variable-length ones, opaque items and arrays of bytes are read, in the
+root or in groups.
 ``<video>_spatter_at_frame.csv`` beside it, if there is one, is the frame log: a line ``frame,spatter`` and then for
 each frame its number and how many spatters were found in it.
 """
@@ -32,6 +33,8 @@ log = logging.getLogger("spatterlib")
 _NUMBERED = re.compile(r"(.*)_(\d+)")
 _ROWS = 10_000
 _BLOCK = 256
+_DEPTH = 3
+_JPEG = b"\xff\xd8\xff"
 
 
 class Original:
@@ -220,8 +223,7 @@ class Original:
             dataset = self._datasets[place]
             try:
                 values = dataset[begin:stop]
-                # NumPy strips the zeros itself, all at once.
-                crops = values.tolist() if values.dtype.kind == "S" else [_plain(value) for value in values]
+                crops = _plain(values)
             except (OSError, RuntimeError) as error:
                 reason = one_line(error)
                 raise StoreError(f"{self._path}: dataset {dataset.name} is damaged: {reason}") from error
@@ -269,7 +271,9 @@ class Original:
             self._h5 = h5py.File(self._path, "r", locking=False)
             self._datasets = _numbered(self._h5)
         if not self._datasets:
-            raise StoreError(f"{self._path} is no file of the research system: it has no numbered datasets of crops")
+            raise StoreError(
+                f"{self._path} is no file of the research system: no datasets NAME_0, NAME_1, ... of JPEG strings"
+            )
         self._owner = os.getpid()
         self._first = np.cumsum([0, *map(len, self._datasets)])
 
@@ -299,37 +303,59 @@ def _stretches(rows: NDArray[np.int64], block: int, count: int) -> list[tuple[in
 
 def _numbered(h5: Any) -> list[Any]:
     """Datasets of crops in their natural order: 2 before 10."""
+    found = []
+    for dataset in _datasets(h5):
+        match = _NUMBERED.fullmatch(dataset.name.removeprefix("/"))
+        if match and _holds_crops(dataset):
+            found.append(((match[1], int(match[2])), dataset))
+    return [dataset for _, dataset in sorted(found, key=lambda item: item[0])]
+
+
+def _datasets(group: Any, depth: int = _DEPTH) -> Iterator[Any]:
+    """Datasets of a group and the groups in it, that lie in the file itself."""
     import h5py
 
-    found = []
-    for name in h5:
-        match = _NUMBERED.fullmatch(name)
+    for name in group:
         # A link, or data kept outside, could lead to any file of the machine.
-        if match and isinstance(h5.get(name, getlink=True), h5py.HardLink) and _holds_crops(h5[name]):
-            found.append(((match[1], int(match[2])), h5[name]))
-    return [dataset for _, dataset in sorted(found, key=lambda item: item[0])]
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            continue
+        member = group[name]
+        if isinstance(member, h5py.Group) and depth:
+            yield from _datasets(member, depth - 1)
+        elif isinstance(member, h5py.Dataset) and not member.is_virtual and not member.external:
+            yield member
 
 
 def _holds_crops(dataset: Any) -> bool:
     import h5py
 
-    if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 1 or dataset.is_virtual or dataset.external:
+    type_ = dataset.dtype
+    if dataset.ndim != 1:
         return False
-    return (
-        h5py.check_string_dtype(dataset.dtype) is not None
-        or h5py.check_vlen_dtype(dataset.dtype) == np.uint8
-        or dataset.dtype.kind == "S"
-    )
+    if type_.kind == "V" and type_.fields is None:
+        return _begins_with_images(dataset)
+    texts = h5py.check_string_dtype(type_) is not None or h5py.check_vlen_dtype(type_) == np.uint8 or type_.kind == "S"
+    # In a group, texts may be anything; in the root, numbered ones are crops, as the research scripts wrote them.
+    return texts and ("/" not in dataset.name.removeprefix("/") or _begins_with_images(dataset))
 
 
-def _plain(value: Any) -> bytes:
-    """One crop as bytes, without the zeros that fill a string up: a JPEG ends in FF D9."""
-    data = value.tobytes() if isinstance(value, np.ndarray) else bytes(value)
-    return data.rstrip(b"\0")
+def _begins_with_images(dataset: Any) -> bool:
+    return any(crop.startswith(_JPEG) for crop in _plain(dataset[:_BLOCK]))
+
+
+def _plain(values: NDArray[Any]) -> list[bytes]:
+    """Crops as bytes, without the zeros that fill a string up: a JPEG ends in FF D9."""
+    if values.dtype.kind == "V":
+        values = np.ascontiguousarray(values).view(f"S{values.dtype.itemsize}")
+    if values.dtype.kind == "S":
+        # NumPy strips the zeros itself, all at once.
+        return list(values.tolist())
+    return [(item.tobytes() if isinstance(item, np.ndarray) else bytes(item)).rstrip(b"\0") for item in values]
 
 
 def _as_jpeg(crop: bytes) -> bytes:
-    return crop if crop.startswith(b"\xff\xd8") else encode(decode(crop))
+    """As it is, or encoded anew; one that is empty stays so."""
+    return crop if crop.startswith(b"\xff\xd8") or not crop.rstrip(b"\0") else encode(decode(crop))
 
 
 def _write(h5: Any, name: str, crops: list[bytes]) -> None:
