@@ -125,7 +125,7 @@ def plot_curves(epochs: list[Epoch], path: Path, title: str = "") -> None:
     best = max(epochs, key=lambda epoch: epoch.validation_accuracy)
     accuracy.axvline(best.number, color="#6B6B6B", linewidth=0.8, linestyle=":", label=f"kept: epoch {best.number}")
     accuracy.legend(frameon=False)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)
     with beside(path) as part:
         figure.savefig(part, dpi=120)
 

@@ -15,6 +15,7 @@ from spatterlib.dataset import Data, Dataset, load_dataset
 from spatterlib.errors import ParameterError
 from spatterlib.files import beside, write_text
 from spatterlib.learning import Classifier, Notify
+from spatterlib.markdown import plain
 from spatterlib.metrics import Metrics, Reliability
 from spatterlib.models import Run, load_model
 from spatterlib.plugins import catalog, identity, make
@@ -311,9 +312,9 @@ def _remarks(data: Dataset, outcomes: Sequence[Outcome], probes: Sequence[Probe]
 def to_markdown(found: Evaluation) -> str:
     """The report as Markdown."""
     mark = " (simulated recordings)" if found.simulated else ""
-    counts = ", ".join(f"{name}: {count}" for name, count in found.counts.items())
-    lines = [f"# Evaluation of {found.classifier['id']}{mark}", "", f"Crops: {counts}.", ""]
-    lines += [f"- {remark}" for remark in found.remarks]
+    counts = ", ".join(f"{plain(name)}: {count}" for name, count in found.counts.items())
+    lines = [f"# Evaluation of {plain(found.classifier['id'])}{mark}", "", f"Crops: {counts}.", ""]
+    lines += [f"- {plain(remark)}" for remark in found.remarks]
     lines += [
         "",
         "| split | kept together | accuracy | 95 % over groups | ROC AUC | calibration error (scaled) | tested on |",
@@ -332,18 +333,19 @@ def to_markdown(found: Evaluation) -> str:
 def _row(outcome: Outcome) -> str:
     metrics = outcome.metrics
     if metrics is None:
-        return f"| {outcome.split} | not possible: {outcome.reason} | | | | | |"
+        return f"| {outcome.split} | not possible: {plain(outcome.reason)} | | | | | |"
     low, high = metrics.accuracy_interval
     interval = f"{low:.2%} to {high:.2%}" if np.isfinite(low) else "too few groups"
     errors = f"{metrics.raw.error:.3f} ({metrics.calibrated.error:.3f})"
-    cells = (outcome.split, outcome.by, f"{metrics.accuracy:.2%}", interval, f"{metrics.auc:.4f}", errors)
+    cells = (outcome.split, plain(outcome.by), f"{metrics.accuracy:.2%}", interval, f"{metrics.auc:.4f}", errors)
     return f"| {' | '.join(cells)} | {metrics.crops} in {metrics.groups} recordings |"
 
 
 def _confusion(split: str, metrics: Metrics, classes: Sequence[str]) -> list[str]:
-    head = f"| {split}: true, predicted | {' | '.join(classes)} |"
+    names = [plain(name) for name in classes]
+    head = f"| {split}: true, predicted | {' | '.join(names)} |"
     rows = [
-        f"| {name} | {' | '.join(map(str, counts))} |" for name, counts in zip(classes, metrics.confusion, strict=True)
+        f"| {name} | {' | '.join(map(str, counts))} |" for name, counts in zip(names, metrics.confusion, strict=True)
     ]
     return [head, "|---" * (len(classes) + 1) + "|", *rows, ""]
 

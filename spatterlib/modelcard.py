@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from spatterlib.markdown import code, plain
+
 __all__ = ["model_card"]
 
 _BELIEVE = {
@@ -28,31 +30,35 @@ def model_card(name: str, facts: Mapping[str, Any]) -> str:
     test, split = facts["metrics"]["test"], facts["split"]
     simulated = "**Learned from simulated recordings only.** " if facts["simulated"] else ""
     dropped = "; ".join(
-        f"{name}: {reasons['black']} black, {reasons['undecodable']} undecodable"
+        f"{plain(name)}: {reasons['black']} black, {reasons['undecodable']} undecodable"
         for name, reasons in facts["dropped"].items()
     )
     interval = test["accuracy_interval"]
     within = f" (95 % over recordings: {interval[0]:.2%} to {interval[1]:.2%})" if interval else ""
-    sources = "\n".join(f"- `{source['path']}`: {source['crops']} crops" for source in facts["sources"])
-    parameters = "\n".join(f"- {key}: {value}" for key, value in facts["classifier"].items() if key != "id")
-    return f"""# {name}
+    sources = "\n".join(f"- {code(source['path'])}: {source['crops']} crops" for source in facts["sources"])
+    parameters = "\n".join(
+        f"- {plain(key)}: {plain(value)}" for key, value in facts["classifier"].items() if key != "id"
+    )
+    again = code(f"spatterlib evaluate {name}")
+    classes = ", ".join(map(plain, facts["classes"]))
+    return f"""# {plain(name)}
 
-{simulated}Classifier `{facts["classifier"]["id"]}`; classes {", ".join(facts["classes"])}; trained {facts["created"]}.
+{simulated}Classifier {code(facts["classifier"]["id"])}; classes {classes}; trained {facts["created"]}.
 
 ## Data
 
 {sources}
 
-Crops by class: {facts["counts"]}. Left out: {dropped}.
+Crops by class: {plain(facts["counts"])}. Left out: {dropped}.
 
 ## How good it is
 
-Split: {split["name"]} ({split["by"]}); {split["train"]} crops trained, {split["validation"]} validated,
+Split: {split["name"]} ({plain(split["by"])}); {split["train"]} crops trained, {split["validation"]} validated,
 {split["test"]} tested.
 
 Test accuracy {test["accuracy"]:.2%}{within}, calibration error {test["calibration_error_scaled"]:.3f}.
 
-{_BELIEVE[split["name"]]} Run `spatterlib evaluate {name}` for random beside grouped figures and the confound probe.
+{_BELIEVE[split["name"]]} Run {again} for random beside grouped figures and the confound probe.
 
 ## Settings
 

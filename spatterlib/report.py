@@ -67,7 +67,7 @@ def timeline(
     axes.set_xlabel(f"time in {name}")
     axes.set_ylabel("detections per second")
     count = f"{len(detections)} detections, {len(layers)} layer{'s' * (len(layers) != 1)} (shaded)"
-    axes.set_title(f"{title}: {count}" if title else count, loc="left", fontsize=11)
+    axes.set_title(f"{title}: {count}" if title else count, loc="left", fontsize=11, parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -37,8 +37,10 @@ class Server:
     """The running command."""
 
     def __init__(self, folder: Path, *, plugins: str = "") -> None:
+        """`plugins` of SPATTERLIB_PLUGINS; packages that lie in `folder` are found too."""
         port = free_port()
         environment = {**os.environ, "TMPDIR": str(folder), "SPATTERLIB_PLUGINS": plugins, "OMP_NUM_THREADS": "1"}
+        environment["PYTHONPATH"] = str(folder)
         self.folder, self.url, self.log = folder, f"http://127.0.0.1:{port}", folder / "log.txt"
         command = [sys.executable, "-m", "spatterlib", "demo", "--port", str(port), "--no-browser"]
         with self.log.open("w") as log:

@@ -2,7 +2,8 @@
 
 A module per tab (`verdict_tab`, `tune_tab`, `dataset_tab`, `train_tab`, `model_tab`), and below them: `sessions`
 (what belongs to one browser), `samples` (three simulated recordings), `jobs` (long work with progress and cancel),
-`words` (errors and terms in plain words), `pictures` and `timeline` (what is seen).
+`words` (errors and terms in plain words), `markup` (the one way to make HTML), `pictures`
+and `timeline` (what is seen).
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from typing import Any
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from spatterlib_demo import (
     dataset_tab,
@@ -27,10 +28,17 @@ from spatterlib_demo import (
     words,
 )
 from spatterlib_demo.look import head, style, theme
+from spatterlib_demo.markup import area, html
 
 __all__ = ["build", "launch"]
 
-_TITLE = (
+# Gradio's scripts are built at run time; attributes such as onerror and other hosts are nobody's.
+_POLICY = (
+    "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval'; script-src-attr 'none'; "
+    "style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'self'; form-action 'self'"
+)
+
+_TITLE = html(
     '<header class="title"><div><h1>spatterlib</h1><p>See spatter in the browser: from video of laser powder-bed '
     "fusion to a verdict on the gas flow.</p></div></header>"
 )
@@ -41,7 +49,7 @@ def build() -> gr.Blocks:
     with gr.Blocks(
         title="spatterlib: see spatter", analytics_enabled=False, fill_width=True, delete_cache=(600, 7200)
     ) as page:
-        gr.HTML(_TITLE, elem_id="title")
+        area(_TITLE, elem_id="title")
         with gr.Tab("Verdict", id="verdict") as at_verdict:
             verdict = verdict_tab.tab()
         with gr.Tab("Tune", id="tune") as at_tune:
@@ -63,10 +71,26 @@ def build() -> gr.Blocks:
         at_train.select(train_tab.refreshed, train["stores"], [train["stores"], train["note"]], **quiet)
         inside = [model["model"], model["store"]]
         at_model.select(model_tab.refreshed, inside, [*inside, model["note"]], **quiet)
-        gr.HTML(words.glossary(), elem_id="glossary")
+        area(words.glossary(), elem_id="glossary")
         page.unload(sessions.close)
     made: gr.Blocks = page
     return made
+
+
+class _Guard:
+    """ASGI: every answer forbids the browser what the page never does."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def answer(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                own = [(b"content-security-policy", _POLICY.encode()), (b"x-content-type-options", b"nosniff")]
+                message["headers"] = [*message.get("headers", ()), *own]
+            await send(message)
+
+        await self._app(scope, receive, answer)
 
 
 def launch(host: str, port: int, *, browser: bool = True, max_size: str = "2gb") -> None:
@@ -88,6 +112,7 @@ def launch(host: str, port: int, *, browser: bool = True, max_size: str = "2gb")
         footer_links=[],
         ssr_mode=False,
         share=False,
+        app_kwargs={"middleware": [Middleware(_Guard)]},
         favicon_path=Path(__file__).parent / "assets" / "icon.svg",
     )
     print(f"spatterlib demo: http://{host}:{port}", flush=True)  # noqa: T201

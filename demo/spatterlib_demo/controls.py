@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import gradio as gr
 
 import spatterlib as sp
+from spatterlib_demo.markup import area, html
 
 __all__ = ["Controls", "changed", "fields_of"]
 
@@ -86,7 +87,7 @@ class Controls:
             begin = len(self.components)
             with gr.Group(visible=chosen in ("", id_)) as group:
                 if not chosen and fields_of(class_):
-                    gr.HTML(f"<h2>{id_}</h2>", padding=True)
+                    area(html("<h2>{}</h2>", id_), padding=True)
                 self.components += [_control(class_, item, f"{prefix}-{id_}") for item in fields_of(class_)]
             self.groups.append(group)
             self.places[id_] = slice(begin, len(self.components))

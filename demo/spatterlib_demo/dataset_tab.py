@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import spatterlib as sp
 from spatterlib_demo import labels, sessions, timeline, words
 from spatterlib_demo.jobs import Job, Stopped
+from spatterlib_demo.markup import Markup, area, html, joined
 from spatterlib_demo.pictures import crop_button, encoded_uri
 
 __all__ = ["refreshed", "tab"]
@@ -49,9 +49,9 @@ def tab() -> dict[str, Any]:
                 span = gr.Button("Label this stretch of time", elem_id="label-range")
             save = gr.DownloadButton("Download the labelled store", size="sm", elem_id="get-labelled", visible=False)
         with gr.Column(scale=3, min_width=320):
-            note = gr.HTML(elem_id="dataset-note")
+            note = area(elem_id="dataset-note")
             montage = timeline.picker(elem_id="montage")
-            report = gr.HTML(elem_id="dataset-report")
+            report = area(elem_id="dataset-report")
     browse = [choice, column, least, most, number]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     gr.on(
@@ -109,7 +109,7 @@ def _browse(choice: str | None, column: str, least: str, most: str, number: floa
     return _montage(session, session.stores[choice], column, least, most, int(number or 1))
 
 
-def _montage(session: sessions.Session, path: Path, column: str, least: str, most: str, number: int) -> str:
+def _montage(session: sessions.Session, path: Path, column: str, least: str, most: str, number: int) -> Markup:
     """A page of crops, each with its row, label and the column that is looked at."""
     with sp.open_store(path) as store:
         rows = _rows(store, column, least, most)
@@ -128,10 +128,10 @@ def _montage(session: sessions.Session, path: Path, column: str, least: str, mos
         )
         for row, crop in zip(shown, crops, strict=True)
     ]
-    mark = " " + words.simulated_mark("") if simulated else ""
-    page = f"page {min(number, pages)} of {pages}"
-    text = f"{len(rows):,} crops, {page}, {len(session.marked)} marked; press crops to mark them"
-    return f'<p class="soft" role="status">{text}{mark}</p><div class="crops">{"".join(buttons)}</div>'
+    mark = html(" {}", words.simulated_mark("")) if simulated else ""
+    text = f"{len(rows):,} crops, page {min(number, pages)} of {pages}, {len(session.marked)} marked"
+    page = '<p class="soft" role="status">{}; press crops to mark them{}</p><div class="crops">{}</div>'
+    return html(page, text, mark, joined(buttons))
 
 
 def _on_pick(
@@ -187,7 +187,7 @@ def _labelled(session: sessions.Session, choice: str, rows: Any, label: str, vie
     said = f"{len(rows):,} crops of {choice} are now “{name or 'no label'}”; saved in the column “label”."
     copy = shutil.copy(path, session.downloads() / f"{Path(choice).stem}-labelled.h5")
     told = labels.warnings_of(session.stores)
-    return words.note(escape(said)), _montage(session, path, *view), told, gr.update(value=str(copy), visible=True)
+    return words.note(said), _montage(session, path, *view), told, gr.update(value=str(copy), visible=True)
 
 
 def _on_upload(upload: str | None, request: gr.Request) -> tuple[Any, Any, Any]:
@@ -201,9 +201,7 @@ def _on_upload(upload: str | None, request: gr.Request) -> tuple[Any, Any, Any]:
     except Exception as error:
         session.stores.pop(name)
         return words.problem(error, name), gr.skip(), None
-    said = words.note(
-        f"{escape(name)}: {count:,} crops. Labels you give are saved in this copy; download it when done."
-    )
+    said = words.note(f"{name}: {count:,} crops. Labels you give are saved in this copy; download it when done.")
     return said, gr.update(choices=list(session.stores), value=name), None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 import spatterlib as sp
 from spatterlib_demo.charts import bars
+from spatterlib_demo.markup import Markup, html, joined
 from spatterlib_demo.words import term
 
 __all__ = ["counts_of", "labels_of", "warnings_of"]
@@ -33,7 +33,7 @@ def counts_of(path: Path) -> dict[str, int]:
     return {str(name): int(count) for name, count in zip(names, counts, strict=True) if name}
 
 
-def warnings_of(stores: Mapping[str, Path]) -> str:
+def warnings_of(stores: Mapping[str, Path]) -> Markup:
     """A report on all stores together, as HTML."""
     labels, tables, recordings = [], [], []
     for name, path in stores.items():
@@ -43,7 +43,7 @@ def warnings_of(stores: Mapping[str, Path]) -> str:
             video = store.attrs.get("video") or {}
             recordings.append(np.full(len(store), str(video.get("digest") or name)))
     if not labels:
-        return ""
+        return Markup()
     label, table, recording = map(np.concatenate, (labels, tables, recordings))
     known = label != ""
     classes = np.unique(label[known])
@@ -54,10 +54,9 @@ def warnings_of(stores: Mapping[str, Path]) -> str:
         *_leaks(label[known], recording[known], classes),
         *_confounds(table[known], label[known], classes),
     ]
-    lines = "".join(f"<li>{line}</li>" for line in found) or "<li>Nothing strange was found.</li>"
-    return (
-        f'{bars(counts, "Crops by label, all stores here")}<h2>Before you train</h2><ul class="warnings">{lines}</ul>'
-    )
+    lines = joined(html("<li>{}</li>", line) for line in found or ["Nothing strange was found."])
+    chart = bars(counts, "Crops by label, all stores here")
+    return html('{}<h2>Before you train</h2><ul class="warnings">{}</ul>', chart, lines)
 
 
 def _black(table: Any, label: Any) -> Iterable[str]:
@@ -79,13 +78,14 @@ def _leaks(label: Any, recording: Any, classes: Any) -> Iterable[str]:
     if len(classes) < 2:
         return
     if all(len(np.unique(label[recording == name])) == 1 for name in names):
-        yield (
-            f"Every recording has one label throughout. With a {term('random split')} that is a {term('leak')}: the "
-            f"network may learn the recording. Trust the {term('grouped split')}."
+        yield html(
+            "Every recording has one label throughout. With a {} that is a {}: the network may learn the recording. "
+            "Trust the {}.",
+            *map(term, ("random split", "leak", "grouped split")),
         )
     for name in classes:
         if len(np.unique(recording[label == name])) == 1:
-            yield f"“{escape(str(name))}” comes from one recording only: no split tells label from recording."
+            yield f"“{name}” comes from one recording only: no split tells label from recording."
 
 
 def _confounds(table: Any, label: Any, classes: Any) -> Iterable[str]:
@@ -97,9 +97,9 @@ def _confounds(table: Any, label: Any, classes: Any) -> Iterable[str]:
     for what, values in plain.items():
         share = _pairs(values[label == classes[0]], values[label == classes[1]])
         if max(share, 1 - share) >= _TELLS:
-            yield (
-                f"The {what} alone tells {escape(str(classes[0]))} from {escape(str(classes[1]))} in "
-                f"{max(share, 1 - share):.0%} of pairs: a {term('confound')}, if it comes from the lamp or camera."
+            yield html(
+                "The {} alone tells {} from {} in {:.0%} of pairs: a {}, if it comes from the lamp or camera.",
+                *(what, classes[0], classes[1], max(share, 1 - share), term("confound")),
             )
 
 

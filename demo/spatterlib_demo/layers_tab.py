@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import spatterlib as sp
 from spatterlib_demo import sessions, words
 from spatterlib_demo.jobs import Job, Stopped
+from spatterlib_demo.markup import Markup, area, html, joined
 
 __all__ = ["refreshed", "tab"]
 
@@ -41,8 +41,8 @@ def tab() -> dict[str, Any]:
             make = gr.Button("Make a simulated build to try", elem_id="make-build")
             cancel = gr.Button("Cancel", size="sm", elem_id="layers-cancel")
         with gr.Column(scale=3, min_width=320):
-            note = gr.HTML(elem_id="layers-note")
-            result = gr.HTML(elem_id="layers-result")
+            note = area(elem_id="layers-note")
+            result = area(elem_id="layers-result")
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     shared: dict[str, Any] = {"concurrency_id": "layers", "concurrency_limit": 2}
     go.click(_chart, [good, store, scale, gas], [note, result], **shared, **quiet)
@@ -73,9 +73,9 @@ def _make(request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
         yield words.note("Simulating …", "wait"), gr.skip(), gr.skip()
         job = Job(lambda tell: _simulate(session, tell), session.stop)
         for said in job.follow():
-            yield words.note(escape(said), "wait"), gr.skip(), gr.skip()
+            yield words.note(said, "wait"), gr.skip(), gr.skip()
         name = job.result()
-        said = words.note(f"{escape(name)} has {_LAYERS} layers; behind layer {_CHANGE} the gas flow falls. Chart it.")
+        said = words.note(f"{name} has {_LAYERS} layers; behind layer {_CHANGE} the gas flow falls. Chart it.")
         names = list(session.stores)
         yield said, gr.update(choices=[_FIRST, *names], value=_FIRST), gr.update(choices=names, value=name)
     except (Stopped, Exception) as error:
@@ -142,24 +142,33 @@ def _charted(good: int | Path, path: Path, known: dict[str, Any], picture: Path,
     return found, data, simulated
 
 
-def _shown(found: Any, picture: bytes, simulated: bool, good: str, store: str) -> str:
+def _shown(found: Any, picture: bytes, simulated: bool, good: str, store: str) -> Markup:
     """What was found: in words, then the charts."""
     facts = found.to_dict()
     alarms, count, spells = sum(layer["alarm"] for layer in facts["layers"]), len(facts["layers"]), found.spells
-    said = "".join(
-        f"<li>{f'Layers {first} to {last}, the first: ' if last > first else f'Layer {first}: '}{escape(text)}</li>"
+    said = joined(
+        html("<li>{}{}</li>", f"Layers {first} to {last}, the first: " if last > first else f"Layer {first}: ", text)
         for first, last, text in spells[:_SHOWN]
     )
-    more = f"<p>… and {len(spells) - _SHOWN} more.</p>" if len(spells) > _SHOWN else ""
-    mark = words.simulated_mark("") if simulated or facts["simulated"] else ""
-    data = base64.b64encode(picture).decode()
-    return (
-        f'<h2 class="headline">{escape(store)}: {alarms} of {count} layers with an alarm {mark}</h2>'
-        f'<ul class="warnings">{said}</ul>{more}'
-        f'<div class="scroll" tabindex="0" role="region" aria-label="control charts"><img class="charts" '
-        f'alt="Control charts of {escape(store)} over its layers; the alarms are listed above" '
-        f'src="data:image/svg+xml;base64,{data}"></div>'
-        f'<p class="soft">Charted: {", ".join(facts["descriptors"])}, beside {facts["reference"]["layers"]} layers: '
-        f"{escape(good)}. Without a fault one {words.term('alarm')} in {facts['arl']:g} layers is to be expected. "
-        "It says that a layer differs from the good ones, not why, nor whether the part is bad.</p>"
+    more = html("<p>… and {} more.</p>", len(spells) - _SHOWN) if len(spells) > _SHOWN else ""
+    return html(
+        '<h2 class="headline">{store}: {alarms} of {count} layers with an alarm {mark}</h2>'
+        '<ul class="warnings">{said}</ul>{more}'
+        '<div class="scroll" tabindex="0" role="region" aria-label="control charts"><img class="charts" '
+        'alt="Control charts of {store} over its layers; the alarms are listed above" '
+        'src="data:image/svg+xml;base64,{data}"></div>'
+        '<p class="soft">Charted: {descriptors}, beside {facts[reference][layers]} layers: {good}. Without a fault one '
+        "{alarm} in {facts[arl]:g} layers is to be expected. "
+        "It says that a layer differs from the good ones, not why, nor whether the part is bad.</p>",
+        store=store,
+        alarms=alarms,
+        count=count,
+        said=said,
+        more=more,
+        facts=facts,
+        good=good,
+        mark=words.simulated_mark("") if simulated or facts["simulated"] else "",
+        data=base64.b64encode(picture).decode(),
+        descriptors=", ".join(facts["descriptors"]),
+        alarm=words.term("alarm"),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 
 import spatterlib as sp
 from spatterlib_demo import charts, labels, sessions, timeline, verdict_tab, words
-from spatterlib_demo.pictures import boxed, crop_button, data_uri, encoded_uri, gallery
+from spatterlib_demo.markup import Markup, area, html, joined
+from spatterlib_demo.pictures import boxed, crop_button, encoded_uri, gallery, svg
 
 __all__ = ["refreshed", "tab"]
 
@@ -29,10 +29,10 @@ def tab() -> dict[str, Any]:
             store = gr.Dropdown([], label="Crops of this store", elem_id="inside-store")
             measure = gr.Button("Measure on all labelled stores", variant="primary", elem_id="measure")
         with gr.Column(scale=3, min_width=320):
-            note = gr.HTML(elem_id="model-note")
+            note = area(elem_id="model-note")
             crops = timeline.picker(elem_id="inside-crops")
-            inside = gr.HTML(elem_id="inside")
-            report = gr.HTML(elem_id="model-report")
+            inside = area(elem_id="inside")
+            report = area(elem_id="model-report")
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     gr.on([model.change, store.change], _show, [model, store], [note, crops, inside], **quiet)
     crops.select(_on_pick, [model, store], [note, inside], **quiet)
@@ -72,7 +72,7 @@ def _show(model: str, store: str | None, request: gr.Request) -> tuple[str, str,
         for row, crop, p in zip(rows, encoded, found, strict=True)
     ]
     mark = words.simulated_mark("model learned from simulated recordings") if run.simulated else ""
-    return "", gallery(f"Press a crop to look inside {mark}", buttons), ""
+    return "", gallery(html("Press a crop to look inside {}", mark), buttons), ""
 
 
 def _says(classes: tuple[str, ...], probabilities: Any) -> str:
@@ -91,20 +91,24 @@ def _on_pick(model: str, store: str, event: gr.EventData, request: gr.Request) -
     return "", inside(run, crop, row)
 
 
-def inside(run: Any, crop: NDArray[np.uint8], row: int) -> str:
+def inside(run: Any, crop: NDArray[np.uint8], row: int) -> Markup:
     """The crop and, beside it, how the answer changes where a patch is covered."""
     base, change = occlusion(run, crop)
-    last, first = escape(run.classes[-1]), escape(run.classes[0])
     most = float(np.abs(change).max())
-    plain = boxed(crop, [], f"crop {row}")
-    figure = (
-        f'<figure class="frame">{plain}<figcaption>crop {row}: {escape(_says(run.classes, base))}</figcaption></figure>'
-        f'<figure class="frame">{_overlay(crop, change, most)}<figcaption>'
-        f"{words.term('occlusion', 'Where it looks')}: <b class='first'>orange</b> speaks for {first}, "
-        f"<b class='last'>blue</b> for {last}; covering the strongest patch moves the probability by {most:.2f}"
-        f"</figcaption></figure>"
+    return html(
+        '<div class="pair inside"><figure class="frame">{plain}<figcaption>crop {row}: {says}</figcaption></figure>'
+        '<figure class="frame">{overlay}<figcaption>{looks}: <b class="first">orange</b> speaks for {first}, '
+        '<b class="last">blue</b> for {last}; covering the strongest patch moves the probability by {most:.2f}'
+        "</figcaption></figure></div>",
+        plain=boxed(crop, [], f"crop {row}"),
+        row=row,
+        says=_says(run.classes, base),
+        overlay=_overlay(crop, change, most),
+        looks=words.term("occlusion", "Where it looks"),
+        first=run.classes[0],
+        last=run.classes[-1],
+        most=most,
     )
-    return f'<div class="pair inside">{figure}</div>'
 
 
 def occlusion(run: Any, crop: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -126,18 +130,15 @@ def occlusion(run: Any, crop: NDArray[np.uint8]) -> tuple[NDArray[np.float64], N
     return found[0], (found[0, -1] - found[1:, -1]).reshape(_GRID, _GRID)
 
 
-def _overlay(crop: Any, change: Any, most: float) -> str:
-    height, width = crop.shape[:2]
-    wide, tall = width / _GRID, height / _GRID
-    shapes = "".join(
-        f'<rect class="heat {"last" if value > 0 else "first"}" x="{x * wide:.2f}" y="{y * tall:.2f}" '
-        f'width="{wide:.2f}" height="{tall:.2f}" fill-opacity="{0.75 * abs(value) / max(most, 1e-9):.2f}"/>'
+def _overlay(crop: Any, change: Any, most: float) -> Markup:
+    tall, wide = (side / _GRID for side in crop.shape[:2])
+    patch = '<rect class="heat {}" x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}" fill-opacity="{:.2f}"/>'
+    shapes = joined(
+        html(patch, side, x * wide, y * tall, wide, tall, 0.75 * abs(value) / max(most, 1e-9))
         for (y, x), value in np.ndenumerate(change)
+        for side in ["last" if value > 0 else "first"]
     )
-    return (
-        f'<svg class="picture" viewBox="0 0 {width} {height}" role="img" aria-label="what speaks for which class">'
-        f'<image href="{data_uri(crop)}" width="{width}" height="{height}"/>{shapes}</svg>'
-    )
+    return svg(crop, "what speaks for which class", shapes)
 
 
 @words.guarded(2)
@@ -147,7 +148,7 @@ def _measure(model: str, request: gr.Request) -> tuple[str, str]:
     run = verdict_tab.load(session, model)
     right: list[Any] = []
     sure: list[Any] = []
-    wrong: list[tuple[float, str]] = []
+    wrong: list[tuple[float, Markup]] = []
     simulated = run.simulated
     for name, path in session.stores.items():
         with sp.open_store(path) as store:
@@ -168,17 +169,17 @@ def _measure(model: str, request: gr.Request) -> tuple[str, str]:
             ]
     if not right:
         said = f"No labelled crops that this model knows ({', '.join(run.classes)}); label some in the tab Dataset."
-        return words.note(escape(said), "wait"), ""
+        return words.note(said, "wait"), ""
     return "", _report(run, np.concatenate(right), np.concatenate(sure), wrong, simulated)
 
 
-def _mistake(store: Any, row: int, name: str, truth: str, said: str, top: float) -> str:
+def _mistake(store: Any, row: int, name: str, truth: str, said: str, top: float) -> Markup:
     lines = (f"is {truth}", f"said {said} {top:.2f}")
     [encoded] = store.encoded([row])
     return crop_button(encoded_uri(encoded), str(row), lines, f"crop {row} of {name}: {' '.join(lines)}")
 
 
-def _report(run: Any, right: Any, sure: Any, wrong: list[tuple[float, str]], simulated: bool) -> str:
+def _report(run: Any, right: Any, sure: Any, wrong: list[tuple[float, Markup]], simulated: bool) -> Markup:
     bins = np.minimum(((sure - 0.5) / 0.05).clip(0).astype(int), 9)
     used = [k for k in range(10) if (bins == k).any()]
     confidence = [float(sure[bins == k].mean()) for k in used]
@@ -187,14 +188,17 @@ def _report(run: Any, right: Any, sure: Any, wrong: list[tuple[float, str]], sim
     error = sum(n * abs(c - a) for n, c, a in zip(counts, confidence, accuracy, strict=True)) / len(right)
     split = (run.facts.get("split") or {}).get("name", "unknown")
     mark = words.simulated_mark("recordings or model") if simulated else ""
-    plot = charts.reliability(words.term("reliability", "Reliability") + f" {mark}", confidence, accuracy, counts)
-    worst = [html for _, html in sorted(wrong, key=lambda item: -item[0])[:_WRONG]]
-    text = (
-        f"{right.mean():.1%} of {len(right):,} labelled crops right, {words.term('calibration error')} {error:.3f}. "
-        f"If the model learned from these stores, this flatters it: the figure to believe is that of the tab Train "
-        f"(this model was trained with the split “{escape(str(split))}”)."
-    )
-    return (
-        f'<div class="pair">{plot}<div><p>{text}</p></div></div>'
-        f"{gallery('Where it fails: surest mistakes', worst, 'no mistakes')}"
+    title = html("{} {}", words.term("reliability", "Reliability"), mark)
+    worst = [button for _, button in sorted(wrong, key=lambda item: -item[0])[:_WRONG]]
+    return html(
+        '<div class="pair">{plot}<div><p>{right:.1%} of {count:,} labelled crops right, {calibration} {error:.3f}. '
+        "If the model learned from these stores, this flatters it: the figure to believe is that of the tab Train "
+        "(this model was trained with the split “{split}”).</p></div></div>{worst}",
+        plot=charts.reliability(title, confidence, accuracy, counts),
+        right=right.mean(),
+        count=len(right),
+        calibration=words.term("calibration error"),
+        error=error,
+        split=split,
+        worst=gallery("Where it fails: surest mistakes", worst, "no mistakes"),
     )

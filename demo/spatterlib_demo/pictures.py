@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["boxed", "crop_button", "data_uri", "encoded_uri", "gallery"]
+from spatterlib_demo.markup import Markup, html, joined
+
+__all__ = ["boxed", "crop_button", "data_uri", "encoded_uri", "gallery", "svg"]
 
 LARGEST = 960
 """Px, longest side of a frame that is sent."""
@@ -33,7 +34,7 @@ def encoded_uri(encoded: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}"
 
 
-def boxed(picture: NDArray[np.uint8], boxes: Iterable[tuple[Any, str, str]], alt: str) -> str:
+def boxed(picture: NDArray[np.uint8], boxes: Iterable[tuple[Any, str, str]], alt: str) -> Markup:
     """A frame with boxes around rows of a table, drawn as lines that stay sharp at any size.
 
     Parameters
@@ -45,31 +46,46 @@ def boxed(picture: NDArray[np.uint8], boxes: Iterable[tuple[Any, str, str]], alt
     alt : str
         What the picture shows.
     """
-    height, width = picture.shape[:2]
-    size = max(width / 50, 9)
-    shapes = "".join(
-        f'<rect class="box {style}" x="{row["x"]}" y="{row["y"]}" width="{row["width"]}" height="{row["height"]}"/>'
-        f'<text class="box {style}" x="{row["x"]}" y="{max(int(row["y"]) - size / 3, size):.0f}" '
-        f'font-size="{size:.0f}">{escape(text)}</text>'
+    size = max(picture.shape[1] / 50, 9)
+    box = (
+        '<rect class="box {style}" x="{row[x]}" y="{row[y]}" width="{row[width]}" height="{row[height]}"/>'
+        '<text class="box {style}" x="{row[x]}" y="{y:.0f}" font-size="{size:.0f}">{text}</text>'
+    )
+    shapes = joined(
+        html(box, row=row, style=style, text=text, size=size, y=max(int(row["y"]) - size / 3, size))
         for row, style, text in boxes
     )
-    return (
-        f'<svg class="picture" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(alt)}">'
-        f'<image href="{data_uri(picture)}" width="{width}" height="{height}"/>{shapes}</svg>'
+    return svg(picture, alt, shapes)
+
+
+def svg(picture: NDArray[np.uint8], alt: str, shapes: Markup) -> Markup:
+    """A picture with shapes over it, in its own px."""
+    height, width = picture.shape[:2]
+    return html(
+        '<svg class="picture" viewBox="0 0 {width} {height}" role="img" aria-label="{alt}">'
+        '<image href="{uri}" width="{width}" height="{height}"/>{shapes}</svg>',
+        width=width,
+        height=height,
+        alt=alt,
+        uri=data_uri(picture),
+        shapes=shapes,
     )
 
 
-def crop_button(uri: str, pick: str, lines: Sequence[str], alt: str, *, pressed: bool = False) -> str:
+def crop_button(uri: str, pick: str, lines: Sequence[str], alt: str, *, pressed: bool = False) -> Markup:
     """A crop that can be pressed; `pick` is what the page then tells the server."""
-    state = ' aria-pressed="true"' if pressed else ""
-    text = "<br>".join(escape(line) for line in lines)
-    return (
-        f'<button type="button" class="crop" data-pick="{escape(pick)}"{state} title="{escape(alt)}">'
-        f'<span><img src="{uri}" alt="{escape(alt)}"></span><small>{text}</small></button>'
+    return html(
+        '<button type="button" class="crop" data-pick="{pick}"{state} title="{alt}">'
+        '<span><img src="{uri}" alt="{alt}"></span><small>{text}</small></button>',
+        pick=pick,
+        state=html(' aria-pressed="true"') if pressed else "",
+        alt=alt,
+        uri=uri,
+        text=html("<br>").join(lines),
     )
 
 
-def gallery(title: str, buttons: Sequence[str], empty: str = "none") -> str:
-    """Crops under a heading; `title` is HTML."""
-    body = f'<div class="crops">{"".join(buttons)}</div>' if buttons else f'<p class="soft">{escape(empty)}</p>'
-    return f"<h2>{title}</h2>{body}"
+def gallery(title: str, buttons: Sequence[Markup], empty: str = "none") -> Markup:
+    """Crops under a heading."""
+    body = html('<div class="crops">{}</div>', joined(buttons)) if buttons else html('<p class="soft">{}</p>', empty)
+    return html("<h2>{}</h2>{}", title, body)

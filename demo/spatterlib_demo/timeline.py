@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import spatterlib as sp
+from spatterlib_demo.markup import area
 
 __all__ = ["component", "of_rows", "of_verdict", "picker"]
 
@@ -27,13 +28,13 @@ element.addEventListener('click', event => {
 
 def picker(**options: Any) -> gr.HTML:
     """HTML in which things with ``data-pick`` can be pressed: its event `select` tells which, as ``event.pick``."""
-    return gr.HTML(js_on_load=_PICK, **options)
+    return area(js_on_load=_PICK, **options)
 
 
 def component(label: str, **options: Any) -> gr.HTML:
     """The timeline; its value comes from `of_rows` or `of_verdict`, its event `select` has ``event.frame``."""
     script = (_ASSETS / "timeline.js").read_text(encoding="utf-8")
-    return gr.HTML(
+    return area(
         value=None,
         html_template='<div class="timeline" role="group" aria-label="${label}"></div>',
         js_on_load=script,

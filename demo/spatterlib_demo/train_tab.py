@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import spatterlib as sp
 from spatterlib_demo import charts, labels, sessions, verdict_tab, words
 from spatterlib_demo.controls import Controls
 from spatterlib_demo.jobs import Job, Stopped
+from spatterlib_demo.markup import Markup, area, html, joined
 
 __all__ = ["refreshed", "tab"]
 
@@ -30,9 +30,9 @@ def tab() -> dict[str, Any]:
             with gr.Accordion("Settings of the network", open=False, elem_id="train-settings"):
                 controls = Controls("classifier", "c", ids, ids[0])
         with gr.Column(scale=3, min_width=320):
-            note = gr.HTML(elem_id="train-note")
-            curves = gr.HTML(elem_id="curves")
-            result = gr.HTML(elem_id="train-result")
+            note = area(elem_id="train-note")
+            curves = area(elem_id="curves")
+            result = area(elem_id="train-result")
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     network.change(controls.shown, network, controls.groups, **quiet)
     go.click(
@@ -81,11 +81,11 @@ def _train(controls: Controls) -> Any:
             yield words.note("Reading crops …", "wait"), "", ""
             job = Job(lambda tell: _work(session, stores, chosen, compare, tell), session.stop)
             for said, epochs in job.follow(0.4):
-                yield words.note(escape(said), "wait"), _curves(epochs, _simulated(session, stores)), gr.skip()
+                yield words.note(said, "wait"), _curves(epochs, _simulated(session, stores)), gr.skip()
             run, evaluation, epochs = job.result()
             name = session.add("runs", f"{network} {len(session.runs) + 1}", Path(run.path))
             said = f"Trained. “{name}” is in the list of models now: use it in the tabs Verdict and Model."
-            yield words.note(escape(said)), _curves(epochs, run.simulated), _result(evaluation)
+            yield words.note(said), _curves(epochs, run.simulated), _result(evaluation)
         except (Stopped, Exception) as error:
             yield words.problem(error), gr.skip(), gr.skip()
 
@@ -122,42 +122,46 @@ def _work(
     return run, sp.evaluate(run, splits=splits, probes=False, notify=follow), epochs
 
 
-def _curves(epochs: Sequence[Any], simulated: bool) -> str:
+def _curves(epochs: Sequence[Any], simulated: bool) -> Markup:
     if not epochs:
-        return ""
-    mark = " " + words.simulated_mark("") if simulated else ""
+        return Markup()
+    mark = html(" {}", words.simulated_mark("")) if simulated else ""
     loss = {"training": [e.loss for e in epochs], "validation": [e.validation_loss for e in epochs]}
     share = {"training": [e.accuracy for e in epochs], "validation": [e.validation_accuracy for e in epochs]}
     both = charts.curves(words.term("loss") + mark, loss) + charts.curves(
         words.term("accuracy") + mark, share, share=True
     )
-    return f'<div class="pair">{both}</div>'
+    return html('<div class="pair">{}</div>', both)
 
 
-def _result(found: Any) -> str:
+def _result(found: Any) -> Markup:
     """The splits side by side, and what the figures do not show."""
     names = {"original": words.term("random split"), "grouped": words.term("grouped split"), "time": "blocks of time"}
-    lines = "".join(_line(outcome, names.get(outcome.split, escape(outcome.split))) for outcome in found.outcomes)
-    remarks = "".join(f"<li>{escape(remark)}</li>" for remark in found.remarks)
-    mark = words.simulated_mark("recordings") if found.simulated else ""
-    return (
-        f"<h2>How good it is {mark}</h2>"
-        f'<div class="scroll" tabindex="0" role="region" aria-label="results"><table><thead><tr><th>held back for the '
-        f'test</th><th class="n">{words.term("accuracy")}</th><th>95 % {words.term("interval")}</th>'
-        f'<th class="n">{words.term("calibration error")}</th><th class="n">tested on</th></tr></thead>'
-        f'<tbody>{lines}</tbody></table></div><ul class="warnings">{remarks}</ul>'
+    return html(
+        "<h2>How good it is {mark}</h2>"
+        '<div class="scroll" tabindex="0" role="region" aria-label="results"><table><thead><tr><th>held back for the '
+        'test</th><th class="n">{accuracy}</th><th>95 % {interval}</th><th class="n">{error}</th>'
+        '<th class="n">tested on</th></tr></thead><tbody>{lines}</tbody></table></div>'
+        '<ul class="warnings">{remarks}</ul>',
+        mark=words.simulated_mark("recordings") if found.simulated else "",
+        accuracy=words.term("accuracy"),
+        interval=words.term("interval"),
+        error=words.term("calibration error"),
+        lines=joined(_line(outcome, names.get(outcome.split, outcome.split)) for outcome in found.outcomes),
+        remarks=joined(html("<li>{}</li>", remark) for remark in found.remarks),
     )
 
 
-def _line(outcome: Any, name: str) -> str:
+def _line(outcome: Any, name: str) -> Markup:
     metrics = outcome.metrics
     if metrics is None:
-        return f'<tr><td>{name}</td><td colspan="4" class="soft">{escape(outcome.reason)}</td></tr>'
+        return html('<tr><td>{}</td><td colspan="4" class="soft">{}</td></tr>', name, outcome.reason)
     low, high = metrics.accuracy_interval
     interval = f"{low:.0%} to {high:.0%}" if low == low else "too few recordings to say"
-    return (
-        f'<tr><td>{name}</td><td class="n"><b>{metrics.accuracy:.1%}</b></td><td>{interval}</td>'
-        f'<td class="n">{metrics.calibrated.error:.3f}</td><td class="n">{metrics.crops:,} crops</td></tr>'
+    return html(
+        '<tr><td>{}</td><td class="n"><b>{:.1%}</b></td><td>{}</td><td class="n">{:.3f}</td><td class="n">{:,} crops'
+        "</td></tr>",
+        *(name, metrics.accuracy, interval, metrics.calibrated.error, metrics.crops),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import spatterlib as sp
 from spatterlib_demo import recipes, samples, sessions, words
 from spatterlib_demo.controls import Controls
+from spatterlib_demo.markup import Markup, area, html, joined
 from spatterlib_demo.pictures import boxed
 
 __all__ = ["tab"]
@@ -27,17 +27,19 @@ def tab() -> tuple[Any, list[Any], list[Any]]:
     ids = list(sp.catalog().detectors)
     second = next((id_ for id_ in ids if id_ != "frame-difference"), _NONE)
     names = list(samples.SAMPLES)
-    gr.HTML(
-        f"<p class='soft'>One {words.term('frame')} as the {words.term('detector')} sees it: the "
-        f"{words.term('difference')} to the frame before, the {words.term('mask')} of what counts as changed, and "
-        f"boxes. Dashed red boxes were dropped by a {words.term('filter')}.</p>"
+    terms = {name: words.term(name) for name in ("frame", "detector", "difference", "mask", "filter")}
+    said = html(
+        '<p class="soft">One {frame} as the {detector} sees it: the {difference} to the frame before, the {mask} of '
+        "what counts as changed, and boxes. Dashed red boxes were dropped by a {filter}.</p>",
+        **terms,
     )
+    area(said)
     with gr.Row():
         video = gr.Dropdown(names, value=names[0], label="Video", scale=1, elem_id="tune-video")
         frame = gr.Slider(1, 1499, value=60, step=1, label="Frame", scale=3, elem_id="tune-frame")
         view = gr.Radio(list(_VIEWS.values()), value=_VIEWS["frame"], label="Show", scale=2, elem_id="tune-view")
-    note = gr.HTML(elem_id="tune-note")
-    pictures = gr.HTML(elem_id="tune-pictures")
+    note = area(elem_id="tune-note")
+    pictures = area(elem_id="tune-pictures")
     with gr.Row(equal_height=False):
         with gr.Column(min_width=280):
             left = gr.Dropdown(ids, value="frame-difference", label="Detector A", elem_id="tune-a")
@@ -98,14 +100,14 @@ def _look(controls_a: Controls, controls_b: Controls, controls_f: Controls) -> A
         if right != _NONE:
             seen.append(_seen("B", path, number, view, controls_b.identity(right, own[1]), filters))
         copies = recipes.command(video, first, filters), recipes.python(video, first, filters)
-        return "", f'<div class="pair">{"".join(seen)}</div>', *copies, recipes.toml(first, filters)
+        return "", html('<div class="pair">{}</div>', joined(seen)), *copies, recipes.toml(first, filters)
 
     return look
 
 
 def _seen(
     side: str, path: Path, number: int, view: str, detector: Mapping[str, Any], filters: Sequence[Mapping[str, Any]]
-) -> str:
+) -> Markup:
     """What one detector makes of the frame."""
     chosen = sp.make("detector", detector)
     [(clip, found)] = sp.detect(path, chosen, filters=(), start=number, stop=number + 1)
@@ -116,10 +118,16 @@ def _seen(
     why = ", ".join(f"{count} dropped by {name}" for name, count in dropped.items() if count)
     figure = boxed(picture, boxes, f"{view} of frame {number}, detector {detector['id']}")
     mark = " (simulated)" if path.parent == samples.path_of(next(iter(samples.SAMPLES))).parent else ""
-    return (
-        f'<figure class="frame" data-side="{side}">{figure}<figcaption aria-live="polite"><b>{side}</b> {escape(text)}'
-        f"{escape('; ' + why if why else '')}; {found['time'][0] if len(found) else clip.times[-1]:.2f} s{mark}"
-        f"{' – ' + escape(hint) if hint else ''}</figcaption></figure>"
+    return html(
+        '<figure class="frame" data-side="{side}">{figure}<figcaption aria-live="polite"><b>{side}</b> {text}{why}; '
+        "{time:.2f} s{mark}{hint}</figcaption></figure>",
+        side=side,
+        figure=figure,
+        text=text,
+        why=f"; {why}" if why else "",
+        time=found["time"][0] if len(found) else clip.times[-1],
+        mark=mark,
+        hint=f" – {hint}" if hint else "",
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import spatterlib as sp
 from spatterlib_demo import samples, sessions, timeline, verdict_view, words
 from spatterlib_demo.jobs import Job
+from spatterlib_demo.markup import area, html
 
 __all__ = ["FILTERS", "SHIPPED", "tab"]
 
@@ -21,7 +21,7 @@ SHIPPED = "simulated (built in)"
 FILTERS = ("area", "blue", "black")
 _UNKNOWN = "not said"
 _EACH = 6
-_EMPTY = (
+_EMPTY = html(
     '<div class="empty"><h2>Is the gas flow right?</h2><p>Take one of the three samples, or drop a video of '
     "your machine. A model looks at every spatter and gives a verdict per layer, with an interval that says how sure "
     "it is.</p></div>"
@@ -32,7 +32,7 @@ def tab() -> dict[str, gr.components.Component]:
     """Build it; returns what other tabs need."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=260, elem_classes="side"):
-            gr.HTML("<h2>Take a simulated sample</h2>")
+            area(html("<h2>Take a simulated sample</h2>"))
             buttons = {name: gr.Button(name, variant="primary", elem_classes="starts") for name in samples.SAMPLES}
             upload = gr.File(
                 label="… or drop a video of your own", elem_id="own-video", elem_classes="upload", height=110
@@ -49,11 +49,11 @@ def tab() -> dict[str, gr.components.Component]:
                 again = gr.Button("Give the verdict again", size="sm", elem_classes="starts")
             cancel = gr.Button("Cancel", size="sm", elem_id="cancel", variant="secondary")
         with gr.Column(scale=3, min_width=320):
-            note = gr.HTML(elem_id="verdict-note")
-            headline = gr.HTML(_EMPTY, elem_id="headline")
+            note = area(elem_id="verdict-note")
+            headline = area(_EMPTY, elem_id="headline")
             chart = timeline.component("timeline of spatter", elem_id="verdict-timeline")
-            frame = gr.HTML(elem_id="verdict-frame")
-            layers = gr.HTML(elem_id="layers")
+            frame = area(elem_id="verdict-frame")
+            layers = area(elem_id="layers")
             with gr.Row(visible=False) as downloads:
                 report = gr.DownloadButton("Report (HTML)", size="sm", elem_id="get-report")
                 table = gr.DownloadButton("Table (CSV)", size="sm", elem_id="get-table")
@@ -121,11 +121,10 @@ def _on_weights(upload: str | None, request: gr.Request) -> tuple[Any, ...]:
         run = sp.load_model(session.runs[name])
     except Exception as error:
         session.runs.pop(name)
-        sentence, _ = words.friendly(error, name)
         step = "Take a run folder's weights.safetensors or an exported .onnx; the model that was chosen stays."
-        return words.note(f"<b>{escape(sentence)}</b> {step}", "problem"), gr.skip(), None
+        return words.problem(error, name, step), gr.skip(), None
     text = f"The model {name} tells {', '.join(run.classes)} apart. Press “Give the verdict again” to use it."
-    return words.note(escape(text)), gr.update(choices=model_names(session), value=name), None
+    return words.note(text), gr.update(choices=model_names(session), value=name), None
 
 
 def model_names(session: sessions.Session) -> list[str]:

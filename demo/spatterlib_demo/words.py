@@ -6,11 +6,11 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from functools import wraps
-from html import escape
 from typing import Any
 
 import spatterlib as sp
 from spatterlib_demo.jobs import Stopped
+from spatterlib_demo.markup import Markup, html, joined
 
 __all__ = ["TERMS", "friendly", "glossary", "note", "problem", "simulated_mark", "term"]
 
@@ -48,36 +48,33 @@ TERMS = {
 """Terms that a newcomer may not know; `term` makes a word that opens its explanation."""
 
 
-def term(name: str, shown: str = "") -> str:
+def term(name: str, shown: str = "") -> Markup:
     """The word as a button that opens its explanation; reachable by keyboard."""
     key = name.replace(" ", "-")
-    return f'<button type="button" class="term" popovertarget="term-{key}">{escape(shown or name)}</button>'
+    return html('<button type="button" class="term" popovertarget="term-{}">{}</button>', key, shown or name)
 
 
-def glossary() -> str:
+def glossary() -> Markup:
     """All explanations, each hidden until its word is pressed."""
-    return "".join(
-        f'<div popover id="term-{name.replace(" ", "-")}" class="explanation" role="note">'
-        f"<b>{escape(name)}</b><p>{escape(text)}</p></div>"
-        for name, text in TERMS.items()
-    )
+    one = '<div popover id="term-{}" class="explanation" role="note"><b>{}</b><p>{}</p></div>'
+    return joined(html(one, name.replace(" ", "-"), name, text) for name, text in TERMS.items())
 
 
-def simulated_mark(what: str) -> str:
+def simulated_mark(what: str) -> Markup:
     """The mark that everything simulated carries."""
-    return f'<span class="mark">SIMULATED</span> <span class="soft">{escape(what)}</span>'
+    return html('<span class="mark">SIMULATED</span> <span class="soft">{}</span>', what)
 
 
-def note(text: str, kind: str = "info") -> str:
+def note(text: str, kind: str = "info") -> Markup:
     """A line of news for the user: "info", "wait" or "problem"."""
     role = "alert" if kind == "problem" else "status"
-    return f'<div class="note {kind}" role="{role}">{text}</div>' if text else ""
+    return html('<div class="note {}" role="{}">{}</div>', kind, role, text) if text else Markup()
 
 
-def problem(error: BaseException, what: str = "this file") -> str:
-    """What went wrong and what to do next, as a note."""
-    sentence, step = friendly(error, what)
-    return note(f"<b>{escape(sentence)}</b> {escape(step)}", "problem")
+def problem(error: BaseException, what: str = "this file", step: str = "") -> Markup:
+    """What went wrong and what to do next, as a note; `step` in place of the usual one."""
+    sentence, usual = friendly(error, what)
+    return note(html("<b>{}</b> {}", sentence, step or usual), "problem")
 
 
 def friendly(error: BaseException, what: str = "this file") -> tuple[str, str]:
