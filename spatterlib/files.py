@@ -6,6 +6,7 @@ import csv
 import errno
 import math
 import os
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ __all__ = ["beside", "is_there", "plain", "settle", "write_csv", "write_text", "
 def beside(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Where to write what is to stand at `path`: it gets there at the end, and not at all if anything fails.
 
+    The name is one that nothing had before, so that nobody else's file is written over or removed.
+
     Examples
     --------
     >>> import pathlib, tempfile
@@ -31,7 +34,8 @@ def beside(path: str | os.PathLike[str]) -> Iterator[Path]:
     ('whole', False)
     """
     target = Path(path)
-    part = target.with_name(f".{target.stem}.part{target.suffix}")
+    part = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.part{target.suffix}")
+    part.open("x").close()
     try:
         yield part
         part.replace(target)

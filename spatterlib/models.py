@@ -364,7 +364,7 @@ def _claim(folder: Path, stack: ExitStack) -> bool:
         import fcntl
     except ImportError:  # Windows has no advisory locks of this kind; two trainings must not share a folder there.
         return True
-    file = (folder / ".lock").open("w")
+    file = (folder / ".lock").open("a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

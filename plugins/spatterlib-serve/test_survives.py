@@ -13,6 +13,7 @@ import pytest
 from spatterlib_serve.jobs import ATTEMPTS, Jobs
 
 import spatterlib as sp
+from spatterlib.errors import StoreError
 
 
 def send(client: Any, video: Path, query: str = "") -> str:
@@ -154,3 +155,13 @@ def test_files_without_a_job_are_removed_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "jobs" / "stray" / "video").write_bytes(b"video")
     with Jobs(tmp_path):
         assert list((tmp_path / "jobs").glob("*/*")) == []
+
+
+@pytest.mark.parametrize("name", ["jobs", "incoming"])
+def test_a_folder_with_jobs_of_something_else_is_not_taken(tmp_path: Path, name: str) -> None:
+    (tmp_path / name / "melt 7").mkdir(parents=True)
+    (tmp_path / name / "melt 7" / "notes.txt").write_text("years of work")
+    with pytest.raises(StoreError, match=f"{name} is there already and not of this service; name another folder"):
+        Jobs(tmp_path)
+    assert (tmp_path / name / "melt 7" / "notes.txt").read_text() == "years of work"
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]

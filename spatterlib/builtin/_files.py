@@ -4,18 +4,46 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from spatterlib.errors import StoreError
 from spatterlib.files import settle
 
-__all__ = ["BESIDE", "SIGNATURE", "claim", "is_hdf5", "lock", "put", "read_at", "sync_folder", "write_at"]
+__all__ = [
+    "BESIDE",
+    "SIGNATURE",
+    "beside",
+    "claim",
+    "is_hdf5",
+    "leftovers",
+    "lock",
+    "put",
+    "read_at",
+    "sync_folder",
+    "write_at",
+]
 
 BESIDE = ".unfinished"
 """Ends the name of a file that is still being written; the rename takes it away."""
+
+_UNFINISHED = re.compile(rf"(.*)\.[0-9a-f]{{8}}{re.escape(BESIDE)}", re.DOTALL)
+
+
+def beside(path: str) -> str:
+    """A name for a file that is to become `path`, which nothing has: what has another name is not ours."""
+    return f"{path}.{secrets.token_hex(4)}{BESIDE}"
+
+
+def leftovers(folder: Path, name: str = "") -> Iterator[Path]:
+    """Files in a folder that were to become `name`, or any, when their writer was killed."""
+    for entry in folder.iterdir():
+        match = _UNFINISHED.fullmatch(entry.name)
+        if match and match[1] == (name or match[1]) and entry.is_file():
+            yield entry
 
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -111,26 +139,24 @@ def sync_folder(path: str | Path) -> None:
         os.close(descriptor)
 
 
-def put(
-    objects: Mapping[str, bytes | memoryview], *, safe: bool = True, apart: bool = False, new: bool = False
-) -> None:
+def put(objects: Mapping[str, bytes | memoryview], *, safe: bool = True, new: bool = False) -> None:
     """Write files by path, each beside its place and then renamed: whole or as before, never half.
 
-    With `safe`, all of them outlast a power cut when it returns. With `apart`, two may write the same file at the
-    same time. With `new`, FileExistsError if there is such a file. What fails leaves nothing beside.
+    With `safe`, all of them outlast a power cut when it returns. With `new`, FileExistsError if there is such a file.
+    Two may write the same file at the same time. What fails leaves nothing beside.
     """
     for path, data in objects.items():
-        beside = f"{path}.{secrets.token_hex(4)}{BESIDE}" if apart else path + BESIDE
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        part = Path(beside(path))
         try:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            with Path(beside).open("wb") as file:
+            with part.open("xb") as file:
                 file.write(data)
                 if safe:
                     file.flush()
                     os.fsync(file.fileno())
-            settle(beside, path, new=new)
+            settle(part, path, new=new)
         except BaseException:
-            Path(beside).unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
             raise
     for folder in {Path(path).parent for path in objects} if safe else ():
         sync_folder(folder)

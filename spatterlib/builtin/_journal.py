@@ -4,6 +4,9 @@ What is written behind the committed end goes straight into the file, where nobo
 committed bytes is held back in memory, page by page. A commit writes these pages to a journal beside the file, renames
 it into place - from here on the commit is decided - writes the pages into the file and removes the journal. Whoever
 finds a journal after a kill repeats the last step. The large data are written once; the journal holds a few pages.
+
+A file with the journal's name that is not one, or belongs to another file, is left as it is: a reader looks past it, a
+writer says that it needs the name.
 """
 
 from __future__ import annotations
@@ -15,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from spatterlib.builtin._files import BESIDE, put, read_at, sync_folder, write_at
+from spatterlib.builtin._files import leftovers, put, read_at, sync_folder, write_at
 from spatterlib.errors import StoreError
+from spatterlib.files import is_there
 
-__all__ = ["Shadow", "journal_of", "replay"]
+__all__ = ["Shadow", "check_free", "has_journal", "journal_of", "replay"]
 
 _PAGE = 4096
 _MAGIC = b"SPTRJNL1"
@@ -154,7 +158,10 @@ class Shadow:
         # then finds the counter as it was has read nothing of this commit.
         first = {page: self._pages[page] for page in ((mark[0] - 8) // _PAGE,) if page in self._pages}
         pages = first | self._pages
-        put({journal_of(path): _packed(pages, mark)})
+        try:
+            put({journal_of(path): _packed(pages, mark)}, new=True)
+        except FileExistsError as error:
+            raise _in_the_way(path) from error
         _apply(self._descriptor, pages)
         _remove(path)
         self._pages = {}
@@ -169,16 +176,54 @@ def replay(path: str, descriptor: int) -> None:
     StoreError
         If the pages cannot be written.
     """
-    journal = journal_of(path)
-    Path(journal + BESIDE).unlink(missing_ok=True)
-    if not Path(journal).exists():
+    journal = Path(journal_of(path))
+    for unfinished in list(leftovers(journal.parent, journal.name)):
+        unfinished.unlink(missing_ok=True)
+    if not has_journal(path, descriptor):
         return
-    pages = _unpacked(Path(journal).read_bytes(), descriptor)
+    pages = _unpacked(journal.read_bytes(), descriptor)
     try:
         _apply(descriptor, pages)
     except OSError as error:
         raise StoreError(f"{path} cannot be repaired from its journal: {error.strerror}") from error
     _remove(path)
+
+
+def has_journal(path: str, descriptor: int) -> bool:
+    """Whether a journal of this very file lies beside it, whole or not; `descriptor` is the open file."""
+    try:
+        with Path(journal_of(path)).open("rb") as file:
+            head = file.read(_HEAD.size)
+    except (FileNotFoundError, IsADirectoryError):
+        return False
+    return _belongs(head, descriptor)
+
+
+def check_free(path: str) -> None:
+    """Refuse where a writer would find that something else has the journal's name.
+
+    Raises
+    ------
+    StoreError
+        If so.
+    """
+    if is_there(journal_of(path), follow=False):
+        raise _in_the_way(path)
+
+
+def _in_the_way(path: str) -> StoreError:
+    journal = journal_of(path)
+    return StoreError(f"{path} cannot be written: {journal} is in the way and no journal of it; move that elsewhere")
+
+
+def _belongs(head: bytes, descriptor: int) -> bool:
+    if len(head) < _HEAD.size:
+        return False
+    magic, _, offset, identity, _ = _HEAD.unpack_from(head)
+    if magic != _MAGIC or offset > os.fstat(descriptor).st_size:
+        return False
+    found: bytes = identity
+    return read_at(descriptor, 16, offset) == found
 
 
 def _rounded(size: int) -> int:
@@ -192,14 +237,11 @@ def _packed(pages: dict[int, bytearray], mark: tuple[int, bytes]) -> bytes:
 
 
 def _unpacked(data: bytes, descriptor: int) -> dict[int, bytearray]:
-    """Pages of a journal; none where it is not whole or belongs to another file."""
-    if len(data) < _HEAD.size:
-        return {}
-    magic, count, offset, identity, checksum = _HEAD.unpack_from(data)
+    """Pages of a journal of this file; none where it is not whole."""
+    _, count, _, _, checksum = _HEAD.unpack_from(data)
     body = data[_HEAD.size :]
-    whole = magic == _MAGIC and len(body) == count * (8 + _PAGE) and zlib.crc32(body) == checksum
     size = os.fstat(descriptor).st_size
-    if not whole or offset > size or read_at(descriptor, 16, offset) != identity:
+    if len(body) != count * (8 + _PAGE) or zlib.crc32(body) != checksum:
         return {}
     numbers = np.frombuffer(body, "<u8", count)
     pages = np.frombuffer(body, np.uint8, count * _PAGE, 8 * count).reshape(-1, _PAGE)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from spatterlib.builtin._files import BESIDE, claim, put, read_at
+from spatterlib.builtin._files import claim, leftovers, put, read_at
 from spatterlib.errors import StoreError, one_line
 
 __all__ = ["Bucket", "Folder", "Objects", "objects_at"]
@@ -100,7 +100,7 @@ class Folder:
 
     def put(self, objects: Mapping[str, bytes], *, safe: bool = True, new: bool = False) -> None:
         """Write files, each beside its place and renamed; a task that is done twice may write one twice."""
-        put({str(self._root / name): data for name, data in objects.items()}, safe=safe, apart=True, new=new)
+        put({str(self._root / name): data for name, data in objects.items()}, safe=safe, new=new)
 
     def names(self, prefix: str) -> list[str]:
         """Files and folders directly under a prefix."""
@@ -128,8 +128,9 @@ class Folder:
             raise StoreError(f"{self._root} cannot be written: {error.strerror}") from error
         self._unlock = weakref.finalize(self, os.close, descriptor)
         claim(descriptor, str(self._root))
-        for unfinished in self._root.rglob(f"*{BESIDE}"):
-            unfinished.unlink(missing_ok=True)
+        for folder, _, _ in os.walk(self._root):
+            for unfinished in list(leftovers(Path(folder))):
+                unfinished.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let go of the lock."""

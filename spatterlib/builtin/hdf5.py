@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.builtin._columns import ColumnStore, Range
-from spatterlib.builtin._files import BESIDE, SIGNATURE, claim, lock, read_at, sync_folder
-from spatterlib.builtin._journal import Shadow, journal_of, replay
+from spatterlib.builtin._files import SIGNATURE, beside, claim, leftovers, lock, read_at, sync_folder
+from spatterlib.builtin._journal import Shadow, check_free, has_journal, replay
 from spatterlib.builtin._layout import Layout, change, counter_of, found, make
 from spatterlib.builtin._rows import Header, blank
 from spatterlib.errors import MissingFileError, SpatterlibError, StoreError, one_line
@@ -165,6 +165,7 @@ class _File:
         import h5py
 
         replay(self._path, self._descriptor)
+        check_free(self._path)
         self._shadow = Shadow(self._descriptor)
         with _told(self._path):
             self._h5 = h5py.File(self._shadow, "r+", libver=("v108", "v108"), rdcc_nbytes=0)
@@ -199,7 +200,7 @@ class _File:
         """The layout, read at a moment when no writer was changing it."""
         tries = 0
         while True:
-            _wait_for_writer(self._path)
+            _wait_for_writer(self._path, self._descriptor)
             try:
                 if layout := self._undisturbed():
                     return layout
@@ -210,7 +211,7 @@ class _File:
                         "research file, whose datasets NAME_0, NAME_1, ... are JPEG strings"
                     ) from error
                 # Torn by a commit in the meantime, or damaged for good?
-                tries += not _in_commit(self._path)
+                tries += not has_journal(self._path, self._descriptor)
                 if tries > _TRIES:
                     raise
             time.sleep(0.002)
@@ -248,7 +249,7 @@ class _File:
             with self._viewed() as h5:
                 self._counter = counter_of(h5)
         before = self._commits(self._counter)
-        if _in_commit(self._path):
+        if has_journal(self._path, self._descriptor):
             return None
         with self._viewed() as h5:
             layout = found(h5, self._read)
@@ -282,14 +283,10 @@ def _told(path: str) -> Iterator[None]:
         raise StoreError(f"{path} is no HDF5 file of spatterlib that can be read: {reason}") from error
 
 
-def _in_commit(path: str) -> bool:
-    return Path(journal_of(path)).exists()
-
-
-def _wait_for_writer(path: str) -> None:
+def _wait_for_writer(path: str, descriptor: int) -> None:
     """Wait until no commit is under way; finish one that a kill interrupted."""
     limit = time.monotonic() + _PATIENCE
-    while _in_commit(path):
+    while has_journal(path, descriptor):
         if time.monotonic() > limit:
             raise StoreError(f"{path} is in the middle of a commit for more than {_PATIENCE:.0f} s; try again later")
         with suppress(FileNotFoundError):
@@ -322,28 +319,29 @@ def _create(path: str, header: Header, arrays: Mapping[str, NDArray[Any]], *, ex
     """A new file: made beside, then renamed to its place, and locked all the while."""
     import h5py
 
-    beside = path + BESIDE
+    part = Path(beside(path))
     descriptor = old = -1
     try:
         if not exclusive and is_there(path):
             old = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
             claim(old, path)
-        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+            replay(path, old)
+        check_free(path)
+        _sweep(path)
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         claim(descriptor, path)
-        with h5py.File(beside, "w", libver=("v108", "v108"), locking=False) as h5:
+        with h5py.File(part, "w", libver=("v108", "v108"), locking=False) as h5:
             identity = np.frombuffer(secrets.token_bytes(16), "<u8")
             h5.create_dataset("commit", data=np.concatenate([[0], identity]).astype("<u8"))
             make(h5, "header", np.empty(0, np.uint8))
             change(h5, header, {}, arrays)
         os.fsync(descriptor)
-        if old >= 0:
-            replay(path, old)
-        settle(beside, path, new=exclusive)
+        settle(part, path, new=exclusive)
         sync_folder(Path(path).parent)
     except BaseException as error:
         if descriptor >= 0:
             os.close(descriptor)
-            Path(beside).unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
         if isinstance(error, OSError) and not isinstance(error, SpatterlibError | FileExistsError):
             reason = error.strerror or one_line(error)
             raise StoreError(f"{path} cannot be created: {reason}") from error
@@ -352,6 +350,19 @@ def _create(path: str, header: Header, arrays: Mapping[str, NDArray[Any]], *, ex
         if old >= 0:
             os.close(old)
     return _File(path, "a", descriptor)
+
+
+def _sweep(path: str) -> None:
+    """Remove what was left by killed creators of this file; a living one has locked its own."""
+    target = Path(path)
+    for unfinished in list(leftovers(target.parent, target.name)):
+        with suppress(OSError):
+            descriptor = os.open(unfinished, os.O_RDWR | getattr(os, "O_BINARY", 0))
+            try:
+                if lock(descriptor):
+                    unfinished.unlink()
+            finally:
+                os.close(descriptor)
 
 
 @hookimpl

@@ -21,10 +21,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.builtin._files import BESIDE, is_hdf5, put
+from spatterlib.builtin._files import is_hdf5, put
 from spatterlib.builtin._rows import decoded, row_numbers
 from spatterlib.crops import decode, encode
-from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, StoreError, one_line
+from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, SpatterlibError, StoreError, one_line
+from spatterlib.files import beside, is_there
 from spatterlib.hookspecs import hookimpl
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Image, Store, StoreKind
 
@@ -111,26 +112,28 @@ class Original:
         ------
         StoreError
             If the name does not end in .h5 or cannot be written; then nothing is at `path`.
+        OutputExistsError
+            If the frame log would take the place of one that belongs to something else.
         """
         import h5py
 
         target = Path(path).absolute()
         if target.suffix != ".h5":
             raise StoreError(f"{path}: files of the research system end in .h5")
-        beside = Path(f"{target}{BESIDE}")
+        log_path = _frame_log_of(target)
+        if is_there(log_path, follow=False) and not _is_replaced_with(target, log_path):
+            raise OutputExistsError(f"{log_path} exists already and would be replaced; choose another name, or move it")
         try:
-            with h5py.File(beside, "w", locking=False) as h5:
-                for number, start in enumerate(range(0, max(len(source), 1), _ROWS)):
-                    crops = source.encoded(range(start, min(start + _ROWS, len(source))))
-                    _write(h5, f"{target.stem}_{number}", [_as_jpeg(crop) for crop in crops])
-            put({str(_frame_log_of(target)): _frame_log_text(source.frame_log)})
-            beside.replace(target)
+            with beside(target) as part:
+                with h5py.File(part, "w", locking=False) as h5:
+                    for number, start in enumerate(range(0, max(len(source), 1), _ROWS)):
+                        crops = source.encoded(range(start, min(start + _ROWS, len(source))))
+                        _write(h5, f"{target.stem}_{number}", [_as_jpeg(crop) for crop in crops])
+                put({str(log_path): _frame_log_text(source.frame_log)})
         except SpatterlibError:
             raise
         except (OSError, RuntimeError) as error:
-            raise StoreError(f"{path} cannot be written: {' '.join(str(error).split())}") from error
-        finally:
-            beside.unlink(missing_ok=True)
+            raise StoreError(f"{path} cannot be written: {one_line(error)}") from error
 
     def __repr__(self) -> str:
         return f"<store {self._path}, of the research system>"
@@ -369,6 +372,14 @@ def _write(h5: Any, name: str, crops: list[bytes]) -> None:
 
 def _frame_log_of(path: Path) -> Path:
     return path.with_name(f"{path.stem}_spatter_at_frame.csv")
+
+
+def _is_replaced_with(target: Path, log_path: Path) -> bool:
+    """Whether a frame log goes with the file beside it, which is to be replaced."""
+    try:
+        return is_there(target) and len(_frame_log(log_path)) >= 0
+    except (ValueError, OverflowError, csv.Error):
+        return False
 
 
 def _frame_log_text(frames: NDArray[np.void]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import tempfile
 import zipfile
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.errors import MissingFileError, StoreError
+from spatterlib.files import beside
 from spatterlib.simulation.settings import Settings
 
 EVENT_TRUTH = np.dtype(
@@ -199,10 +201,8 @@ class Recorder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows = dict.fromkeys(TABLES, 0)
-        self._files = {name: self._part(name).open("wb") for name in TABLES}
-
-    def _part(self, name: str) -> Path:
-        return self.path.with_name(f".{self.path.name}.{name}.part")
+        # Files without a name: nobody else's can be meant, and a kill leaves nothing.
+        self._files = {name: tempfile.TemporaryFile(dir=path.parent) for name in TABLES}  # noqa: SIM115
 
     def add(self, name: str, rows: NDArray[np.void]) -> None:
         """Append rows to one table."""
@@ -211,24 +211,20 @@ class Recorder:
 
     def pack(self, about: dict[str, Any]) -> None:
         """Write the truth file beside its place, then rename."""
-        part = self._part("npz")
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        with beside(self.path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
             archive.writestr(zipfile.ZipInfo("about.json"), json.dumps(about, indent=1))
             for name, dtype in TABLES.items():
-                self._files[name].close()
+                raw = self._files[name]
+                raw.seek(0)
                 with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as out:
                     header = {"descr": dtype.descr, "fortran_order": False, "shape": (self.rows[name],)}
                     np.lib.format.write_array_header_1_0(out, header)
-                    with self._part(name).open("rb") as raw:
-                        while chunk := raw.read(1 << 20):
-                            out.write(chunk)
-        part.replace(self.path)
+                    while chunk := raw.read(1 << 20):
+                        out.write(chunk)
 
     def close(self) -> None:
         """Remove what is not needed any more."""
-        for name, file in self._files.items():
+        for file in self._files.values():
             # On a full disk closing fails too.
             with suppress(OSError):
                 file.close()
-            self._part(name).unlink(missing_ok=True)
-        self._part("npz").unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, StoreError
-from spatterlib.files import writing
+from spatterlib.files import beside, writing
 from spatterlib.simulation import camera
 from spatterlib.simulation.render import Frame, render
 from spatterlib.simulation.scene import Scene
@@ -86,8 +86,7 @@ def simulate(
         stack.enter_context(writing(video, "; free some space, or choose another folder"))
         recorder = stack.enter_context(closing(Recorder(truth)))
         scene = Scene(chosen)
-        part = video.with_name(f".{video.name}.part")
-        stack.callback(lambda: part.unlink(missing_ok=True))
+        part = stack.enter_context(beside(video))
         with closing(_sink(part, video.suffix.lower(), chosen)) as sink:
             events = 0
             for frame in _frames(scene, workers):
@@ -101,7 +100,6 @@ def simulate(
             sink.finish()
         recorder.add("layers", scene.layers())
         recorder.pack(_about(scene))
-        part.replace(video)
     return Truth.load(truth)
 
 
@@ -117,6 +115,11 @@ def _check(video: Path, truth: Path, workers: int, *, overwrite: bool) -> None:
     for file in (video, truth):
         if file.exists() and not overwrite:
             raise OutputExistsError(f"{file} is there already; overwrite=True replaces it")
+    if truth.exists():
+        try:
+            Truth.load(truth)
+        except StoreError as error:
+            raise OutputExistsError(f"{error}; it is not replaced, move it elsewhere") from error
 
 
 def _about(scene: Scene) -> dict[str, Any]:

@@ -80,6 +80,7 @@ class Jobs:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.incoming = folder, folder / "incoming"
+        self._check_ours()
         try:
             (folder / "jobs").mkdir(parents=True, exist_ok=True, mode=0o700)
             shutil.rmtree(self.incoming, ignore_errors=True) if self._claim() else None
@@ -94,10 +95,18 @@ class Jobs:
             raise StoreError(f"jobs cannot be kept in {folder}: {error}") from error
         self._recover()
 
+    def _check_ours(self) -> None:
+        """A folder with jobs of something else is not taken: what no job knows is removed from ours."""
+        if (self.folder / "jobs.sqlite3").exists():
+            return
+        for place in (self.folder / "jobs", self.incoming):
+            if place.exists() and any(place.iterdir()):
+                raise StoreError(f"{place} is there already and not of this service; name another folder with --data")
+
     def _claim(self) -> bool:
         import fcntl
 
-        self._lock = (self.folder / ".lock").open("w")
+        self._lock = (self.folder / ".lock").open("a")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
