@@ -66,7 +66,7 @@ def _looking(command: Command) -> Command:
 @click.option("--status", type=float, default=10.0, show_default=True, metavar="S", help="Between two status lines.")
 @click.option("--idle", type=float, default=10.0, show_default=True, metavar="S", help="A file that rests has ended.")
 @click.option("--timeout", type=float, default=10.0, show_default=True, metavar="S", help="A stream that rests is cut.")
-@click.option("--give-up", type=float, metavar="S", help="End without a connection for so long.  [default: never]")
+@click.option("--give-up", type=float, metavar="S", help="End without a picture for so long.  [default: never]")
 @click.option("--metrics", "metrics_at", metavar="[HOST:]PORT", help="Serve metrics for Prometheus.")
 @click.option("--webhook", metavar="URL", help="POST every alarm as JSON.")
 @click.option("--webhook-header", "headers", multiple=True, metavar="'NAME: VALUE'", help="For the webhook.")
@@ -134,7 +134,8 @@ def watch(
     if facts["store"] not in (None, "ok"):
         raise SpatterlibError(f"{values['store']} does not hold everything: {facts['store']}")
     if not told.is_set() and not facts["connected"]:
-        raise SpatterlibError(f"gave up after {give_up:g} s without a connection: {facts['reason']}")
+        what = f"{facts['source']} broke off" if give_up is None else f"gave up after {give_up:g} s without a picture"
+        raise SpatterlibError(f"{what}: {facts['reason']}")
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeAlias
 
-from spatterlib.errors import SpatterlibError
 from spatterlib.live.clock import Clock, tick
 from spatterlib.live.source import Opened, Seen, said
 from spatterlib.types import Picture
@@ -23,6 +22,7 @@ log = logging.getLogger("spatterlib")
 # What waiting frames may take at most, and how many there may be at least and at most.
 _BYTES, _FEWEST, _MOST = 128 << 20, 16, 240
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+STOPPED = "stopped"
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,10 @@ def runs(items: Sequence[Frame | Lost]) -> Iterator[Lost | list[Frame]]:
 
 @dataclass
 class Counts:
-    """What a feed has seen: frames that came, of these that did not decode, and were dropped; connections."""
+    """What a feed has seen: frames that came, of these that did not decode, and were dropped; connections.
+
+    `connected`: whether the source is there, and nothing is wrong with it.
+    """
 
     received: int = 0
     undecoded: int = 0
@@ -110,9 +113,10 @@ class Feed:
     clock : Clock
         Where its time begins.
     give_up : float
-        S without connection after which it ends.
+        S without a picture after which it ends, unless a connection is there.
     pause : float
-        S, the first pause before a connection is tried again; each next is twice as long, up to 30 s.
+        S, the first pause before a connection is tried again; each next is twice as long, up to 30 s, until a picture
+        comes.
     """
 
     def __init__(
@@ -126,12 +130,14 @@ class Feed:
         pause: float = _FIRST_PAUSE,
     ) -> None:
         self._opened, self._connect, self._live, self._clock = opened, connect, live, clock
-        self._give_up, self._pause = give_up, pause
+        self._give_up, self._first_pause, self._pause = give_up, pause, pause
         self.counts = Counts()
         self._queue: deque[Item] = deque()
         self._ready = threading.Condition()
         self._stop = threading.Event()
-        self._ended, self._error = False, ""
+        self._ended, self._reason = False, ""
+        self._failure: Exception | None = None
+        self._looked = time.monotonic()
         self._dropping = False
         # Of the frame before; None where the next one has no neighbour.
         self._shape: tuple[int, int] | None = None
@@ -151,7 +157,12 @@ class Feed:
     @property
     def reason(self) -> str:
         """Why it ended, in words."""
-        return self._error
+        return self._reason
+
+    @property
+    def failure(self) -> Exception | None:
+        """What went wrong in here, not with the source; None as a rule."""
+        return self._failure
 
     def take(self, most: int, seconds: float) -> list[Item]:
         """What has come, oldest first: at most so many, after waiting at most so many seconds for the first."""
@@ -179,8 +190,7 @@ class Feed:
         try:
             self._read()
         except Exception as error:
-            log.debug("the feed stopped", exc_info=error)
-            self._error = f"{type(error).__name__}: {error}"
+            self._failure = error
         finally:
             with self._ready:
                 self._ended = True
@@ -189,50 +199,67 @@ class Feed:
     def _read(self) -> None:
         opened: Opened | None = self._opened
         while opened is not None:
-            self._error = self._drain(opened)
-            opened.close()
+            looked = self._looked
+            try:
+                fault = self._drain(opened)
+            finally:
+                opened.close()
             if self._connect is None or self._stop.is_set():
+                self.counts.connected = not fault
+                self._reason = fault or (STOPPED if self._stop.is_set() else "end of the file")
                 return
             self.counts.connected = False
-            self._put(Lost(self._clock.last or 0.0, self._error))
-            opened = self._again()
+            self._reason = fault or "the stream ended"
+            self._put(Lost(self._clock.last or 0.0, self._reason))
+            blind = looked == self._looked
+            opened = None if blind and self._too_long() else self._again(self._connect)
 
     def _drain(self, opened: Opened) -> str:
-        """Read all that comes; why it ended."""
-        fresh = True
-        try:
-            for seen in opened.frames:
-                self._take_in(seen, fresh=fresh)
-                fresh = False
-                if self._stop.is_set():
-                    return "stopped"
-        except (SpatterlibError, OSError) as error:
-            return said(error)
-        return "it ended"
+        """Read all that comes; what broke it off, in words.
 
-    def _again(self) -> Opened | None:
-        """Connect again, with pauses that grow."""
-        pause, since = self._pause, time.monotonic()
-        while not self._stop.wait(pause):
+        Sources are files, cameras, networks, drivers: whatever one of them raises is its own fault, and no reason to
+        stop watching.
+        """
+        fresh = True
+        while not self._stop.is_set():
             try:
-                opened = self._connect() if self._connect else None
-            except (SpatterlibError, OSError) as error:
-                log.debug("no connection: %s", error)
-                self._error = str(error)
-                if time.monotonic() - since >= self._give_up:
+                seen = next(opened.frames, None)
+            except Exception as error:
+                log.debug("the source broke", exc_info=error)
+                return said(error)
+            if seen is None:
+                return ""
+            self._take_in(seen, fresh=fresh)
+            fresh = False
+        return ""
+
+    def _again(self, connect: Callable[[], Opened]) -> Opened | None:
+        """Connect again, with pauses that grow."""
+        while not self._stop.wait(self._pause):
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+            try:
+                opened = connect()
+            except Exception as error:
+                log.debug("no connection", exc_info=error)
+                self._reason = said(error)
+                if self._too_long():
                     return None
-                pause = min(2 * pause, _LONGEST_PAUSE)
                 continue
             self.counts.connections += 1
             self.counts.connected = True
             return opened
         return None
 
+    def _too_long(self) -> bool:
+        return time.monotonic() - self._looked >= self._give_up
+
     def _take_in(self, seen: Seen, *, fresh: bool) -> None:
         stamp, arrived, picture = seen
         self._clock, moment = tick(self._clock, stamp, arrived, fresh=fresh and self.counts.received > 0)
         number = self.counts.received
         self.counts.received += 1
+        if picture is not None:
+            self._looked, self._pause = time.monotonic(), self._first_pause
         if picture is None:
             self.counts.undecoded += 1
         elif self._live and self._full(picture):

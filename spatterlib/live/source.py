@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import queue
 import re
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -12,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
-from spatterlib.errors import MissingFileError, ParameterError, VideoError
+from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, VideoError, one_line
 from spatterlib.ffmpeg import open_input
 from spatterlib.threads import quiet_opencv
 from spatterlib.types import Image, Picture, RgbPicture
@@ -31,6 +34,9 @@ SCHEMES = ("rtsp", "rtsps", "http", "https", "tcp", "udp", "rtp", "srt", "rtmp",
 # how many come in a second: those would all come late.
 _LOOK = {"analyzeduration": "1000000", "probesize": "1000000", "fpsprobesize": "0"}
 _TURN = 0.02
+# S without a picture, however much comes, after which a stream counts as broken. Cameras that save bandwidth send a key
+# frame every 40 s.
+_BLIND = 60.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +46,7 @@ class Opened:
     Parameters
     ----------
     frames : iterator
-        `Seen`, one after the other; ends with the stream, raises `OSError` where it breaks.
+        `Seen`, one after the other; ends with the stream, raises `VideoError` where it breaks.
     facts : dict
         JSON-able: format, codec, size as far as known, the container's comment.
     close : callable
@@ -107,7 +113,7 @@ def open_source(
     source : str
         See `kind_of`.
     timeout : float
-        S without data after which a stream counts as broken.
+        S without data after which a stream or camera counts as broken.
     idle : float
         S without growth after which a file counts as whole.
     stopped : callable
@@ -122,13 +128,13 @@ def open_source(
     """
     kind = kind_of(source)
     if kind == "camera":
-        return _open_camera(int(source))
+        return _open_camera(int(source), timeout)
     if kind == "url":
         return _open_url(source, timeout)
     return _open_file(source.removeprefix("file://"), idle, stopped)
 
 
-def _open_camera(number: int) -> Opened:
+def _open_camera(number: int, timeout: float) -> Opened:
     import cv2
 
     with quiet_opencv():
@@ -139,19 +145,49 @@ def _open_camera(number: int) -> Opened:
             f"there is no camera {number} that can be opened; is it plugged in, and in use by nobody else?"
         )
     facts = {"format": f"camera {capture.getBackendName()}"}
-    return Opened(camera_frames(capture), facts, capture.release)
+    frames = camera_frames(capture, timeout)
+    return Opened(frames, facts, frames.close)
 
 
-def camera_frames(capture: Any) -> Iterator[Seen]:
-    """Frames of an opened ``cv2.VideoCapture``: no time stamps, they have the time at which they come."""
+def camera_frames(capture: Any, timeout: float = 10.0) -> Generator[Seen, None, None]:
+    """Frames of an opened ``cv2.VideoCapture``: no time stamps, they have the time at which they come.
+
+    OpenCV may wait in a driver for ever. So a thread of its own reads, and lets go of the camera once that returns.
+    """
     import cv2
 
-    while True:
-        done, frame = capture.read()
-        if not done:
-            raise VideoError("the camera gives no more frames")
-        rgb: Image = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) if frame.ndim == 3 else frame
-        yield None, time.monotonic(), RgbPicture(rgb)
+    reads: queue.Queue[tuple[float, Any]] = queue.Queue(1)
+    over = threading.Event()
+    threading.Thread(target=_read_camera, args=(capture, reads, over), name="spatterlib-camera", daemon=True).start()
+    try:
+        while True:
+            arrived, found = reads.get(timeout=timeout)
+            if isinstance(found, Exception):
+                raise VideoError(f"the camera cannot be read: {said(found)}") from found
+            if found is None:
+                raise VideoError("the camera gives no more frames")
+            rgb: Image = cv2.cvtColor(found, cv2.COLOR_BGR2RGB if found.ndim == 3 else cv2.COLOR_GRAY2RGB)
+            yield None, arrived, RgbPicture(rgb)
+    except queue.Empty:
+        raise VideoError(f"no frame came for {timeout:g} s") from None
+    finally:
+        over.set()
+        with suppress(queue.Empty):
+            reads.get_nowait()
+
+
+def _read_camera(capture: Any, reads: queue.Queue[tuple[float, Any]], over: threading.Event) -> None:
+    """Read until it is over: frames with the times at which they came, None at the end, or what went wrong."""
+    try:
+        while not over.is_set():
+            done, frame = capture.read()
+            reads.put((time.monotonic(), frame if done else None))
+            if not done:
+                break
+    except Exception as error:  # cv2.error, and whatever a driver's wrapper raises
+        reads.put((time.monotonic(), error))
+    finally:
+        capture.release()
 
 
 def _open_url(url: str, timeout: float) -> Opened:
@@ -225,7 +261,7 @@ def _open_container(source: Any, name: str = "", **options: Any) -> Opened:
     try:
         container = open_input(source, **options)
     except (av.FFmpegError, OSError) as error:
-        raise VideoError(f"{name} cannot be watched: {said(error)}{_hint(name)}") from error
+        raise VideoError(f"{name} cannot be watched: {said(error)}{_hint(name)}") from _without_secrets(error, name)
     if not container.streams.video or container.format.name == "tty":
         kinds = (
             "text" if container.format.name == "tty" else " and ".join({s.type for s in container.streams}) or "nothing"
@@ -233,9 +269,14 @@ def _open_container(source: Any, name: str = "", **options: Any) -> Opened:
         container.close()
         raise VideoError(f"{name} holds no video, only {kinds}")
     coding = container.streams.video[0].codec_context
+    if coding is None:
+        container.close()
+        raise VideoError(f"{name} holds video of a kind that cannot be decoded here")
     facts = {"format": container.format.name, "codec": coding.name, "width": coding.width, "height": coding.height}
     comment = container.metadata.get("comment") or container.metadata.get("COMMENT")
-    return Opened(_frames(container), facts | ({"comment": comment} if comment else {}), container.close)
+    blind = _BLIND if options else math.inf  # a file has no time-out
+    frames = _frames(container, name, blind)
+    return Opened(frames, facts | ({"comment": comment} if comment else {}), container.close)
 
 
 def _hint(name: str) -> str:
@@ -246,7 +287,7 @@ def _hint(name: str) -> str:
 
 
 def said(error: BaseException) -> str:
-    """Why a stream could not be read, in words."""
+    """Why a source could not be read, in words."""
     import av
 
     if isinstance(error, av.error.ExitError):
@@ -255,10 +296,36 @@ def said(error: BaseException) -> str:
         return "what comes is no video that can be read"
     if isinstance(error, av.error.EOFError):
         return "it ended before a video began"
-    return " ".join(str(getattr(error, "strerror", None) or error).split()).lower()
+    if text := getattr(error, "strerror", None):
+        return " ".join(str(text).split()).lower()
+    known = isinstance(error, SpatterlibError | OSError)
+    return one_line(error) if known and str(error) else f"{type(error).__name__}: {one_line(error)}".rstrip(": ")
 
 
-def _frames(container: InputContainer) -> Iterator[Seen]:
+def _without_secrets(error: Exception, name: str) -> Exception:
+    """The same error of FFmpeg, but its text has the name that may be shown: where the address has a password."""
+    import av
+
+    if not isinstance(error, av.FFmpegError):
+        return error
+    return type(error)(error.errno or 0, error.strerror or "", name)
+
+
+def _frames(container: InputContainer, name: str, blind: float) -> Iterator[Seen]:
+    """All frames; whatever goes wrong is a `VideoError`."""
+    came: dict[int, float] = {}
+    stream = container.streams.video[0]
+    unit: Any = stream.time_base or Fraction(1)  # a rational of PyAV's own from 19 on
+    try:
+        yield from _decoded(container, came, unit, blind)
+    except Exception as error:
+        yield from _left(came, unit)
+        raise VideoError(said(error)) from _without_secrets(error, name)
+    yield from _left(came, unit)
+
+
+def _decoded(container: InputContainer, came: dict[int, float], unit: Fraction, blind: float) -> Iterator[Seen]:
+    """Frames that decode, and those that they overtook; `came`: when packets came that gave no frame yet."""
     import av
 
     from spatterlib.builtin._decoded import Turn, TurnedPicture, picture_of
@@ -266,8 +333,7 @@ def _frames(container: InputContainer) -> Iterator[Seen]:
     stream = container.streams.video[0]
     # Threads of the decoder would each hold a frame back.
     stream.codec_context.thread_count = 1
-    unit: Any = stream.time_base or Fraction(1)  # a rational of PyAV's own from 19 on
-    came: dict[int, float] = {}
+    seen = time.monotonic()
     for packet in container.demux(stream):
         now = time.monotonic()
         if packet.pts is not None:
@@ -275,13 +341,21 @@ def _frames(container: InputContainer) -> Iterator[Seen]:
         frames: list[Any] = []
         with suppress(av.error.InvalidDataError, av.error.UndefinedError):
             frames = packet.decode()
+        if frames:
+            seen = now
+        elif now - seen > blind:
+            raise VideoError(f"of what came for {blind:g} s nothing could be decoded")
         for frame in frames:
             yield from _overtaken(came, frame.pts, unit)
             turn, picture = Turn.of(frame), picture_of(frame)
             shown: Picture = TurnedPicture(picture, turn) if turn else picture
             stamp = None if frame.pts is None else _seconds(frame.pts, unit)
             yield stamp, came.pop(frame.pts, now), None if frame.is_corrupt else shown
-    yield from _overtaken(came, None if not came else max(came) + 1, unit)
+
+
+def _left(came: dict[int, float], unit: Fraction) -> Iterator[Seen]:
+    """Packets that gave no frame before it ended."""
+    return _overtaken(came, max(came) + 1 if came else None, unit)
 
 
 def _overtaken(came: dict[int, float], pts: int | None, unit: Fraction) -> Iterator[Seen]:

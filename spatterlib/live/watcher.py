@@ -17,7 +17,7 @@ from spatterlib.detection import Region, found_in
 from spatterlib.errors import VideoError
 from spatterlib.judging.verdicts import Rules, Span, judge_rows
 from spatterlib.live import alarms, charting, rolling
-from spatterlib.live.feed import Feed, Frame, Lost, runs
+from spatterlib.live.feed import STOPPED, Feed, Frame, Lost, runs
 from spatterlib.live.keeping import Keeper
 from spatterlib.live.latency import Latencies
 from spatterlib.live.messages import message, span_fields
@@ -193,10 +193,12 @@ class Watcher:
         while not self.feed.ended:
             if stopped() and not self.feed.stopped():
                 self.feed.stop()
-                reason = "stopped"
+                reason = STOPPED
             self._turn(self.feed.take(_BATCH, self._patience()))
+        if self.feed.failure:
+            raise self.feed.failure
         reason = reason or self.feed.reason
-        if not self._decoded and reason != "stopped":
+        if not self._decoded and reason != STOPPED:
             raise VideoError(f"{self.source}: no frame could be decoded ({reason})")
         self._judge_finished(range(self.rolling.done + 1, self.rolling.layer + 1))
         # The frames behind the last draft waited for no other: the final verdict was theirs.
@@ -220,7 +222,8 @@ class Watcher:
             if isinstance(part, Lost):
                 self._break(part)
             else:
-                self._resume(part[0])
+                if part[0].picture is not None:
+                    self._resume(part[0])
                 self._look_at(part)
         self._judge_finished(rolling.finished(self.rolling, self._now, self.plan.gap))
         if self.charter:
@@ -233,11 +236,14 @@ class Watcher:
             self._next_status = now + self.plan.status
 
     def _break(self, lost: Lost) -> None:
-        """The stream is gone: say so, once."""
+        """The stream is gone: say so, once, however often it is connected in vain."""
+        self._lead = []
+        if self._lost is not None:
+            return
         event = self._standing.event + 1
         self._standing = dataclasses.replace(self._standing, event=event)
-        self._lost, self._lead = (lost, event), []
-        self._alarm(event, "new", "stream lost", None, lost.time, f"the stream broke: {lost.reason}", None)
+        self._lost = (lost, event)
+        self._alarm(event, "new", "stream lost", None, lost.time, lost.reason, None)
 
     def _resume(self, frame: Frame) -> None:
         """The stream is back, or was never gone."""

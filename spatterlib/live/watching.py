@@ -108,7 +108,7 @@ def watch(
     timeout : float
         S without data after which a stream counts as broken, and is connected again.
     give_up : float
-        S without connection after which the watch ends.
+        S without a picture after which the watch ends, if no connection is there then.
     metrics_at : str, optional
         PORT or HOST:PORT for Prometheus.
     webhook : str, optional

@@ -1,0 +1,403 @@
+"""Whatever happens to a source: a watch says "stream lost", connects again and goes on; it never ends in silence."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from itertools import count, product
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from media import paint, write
+from streams import transport_stream
+
+import spatterlib as sp
+from spatterlib.cli import main
+from spatterlib.errors import VideoError
+from spatterlib.live import source
+from spatterlib.live.clock import Clock
+from spatterlib.live.feed import Feed, Frame, Lost
+from spatterlib.live.source import Opened, Seen, camera_frames, open_source, said
+from spatterlib.types import RgbPicture
+
+# Of all connections, and of one; so many that FFmpeg has looked at 1 s before a fault.
+FRAMES, EACH = 200, 100
+
+
+@cache
+def parts() -> list[bytes]:
+    """Frames of a recording as a camera sends them, each a key frame: what comes after a fault is whole at once."""
+    path = Path(mkdtemp(prefix="spatterlib-faults-")) / "build.mp4"
+    sp.simulate(path, gas_flow="low", seconds=2, seed=9907)
+    return transport_stream(path, FRAMES, fps=60, gop=1)
+
+
+# -- faults of the network: real sockets
+
+
+def stall(connection: socket.socket, until: threading.Event) -> None:
+    """The camera freezes: the connection stays, nothing comes."""
+    until.wait(30)
+
+
+def cut(connection: socket.socket, _: threading.Event) -> None:
+    """The camera hangs up."""
+
+
+def reset(connection: socket.socket, _: threading.Event) -> None:
+    """The camera, or something on the way, tears the connection down. What is on the way then is lost."""
+    time.sleep(1.5)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def garbage(connection: socket.socket, until: threading.Event) -> None:
+    """What comes is no video any more, and goes on coming."""
+    noise = np.random.default_rng(1).bytes(4000)
+    while not until.wait(0.01):
+        connection.sendall(noise)
+
+
+def half(connection: socket.socket, _: threading.Event) -> None:
+    """It ends within a packet."""
+    connection.sendall(parts()[EACH][:100])
+
+
+FAULTS = [stall, cut, reset, garbage, half]
+
+
+class Flaky:
+    """A camera whose connections end in one fault after the other, each after `EACH` frames; the last sends the rest.
+
+    Parameters
+    ----------
+    faults : sequence of callable
+        What happens at the end of each connection.
+    head : bytes
+        What it sends before the frames.
+    once : bool
+        Nobody can connect a second time.
+    """
+
+    def __init__(
+        self,
+        faults: Sequence[Callable[[socket.socket, threading.Event], None]],
+        head: bytes = b"",
+        *,
+        once: bool = False,
+    ) -> None:
+        self.faults, self.head, self.once, self.sent, self.over = faults, head, once, 0, threading.Event()
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.server.settimeout(0.05)
+        self.port = int(self.server.getsockname()[1])
+        self.threads = [threading.Thread(target=self._run, daemon=True)]
+        self.threads[0].start()
+
+    def __enter__(self) -> Flaky:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        for thread in self.threads:
+            thread.join(10)
+
+    def _run(self) -> None:
+        number = 0
+        while not self.over.is_set() and not (self.sent == EACH and self.once):
+            try:
+                connection, _ = self.server.accept()
+            except TimeoutError:
+                continue
+            stop = FRAMES if number >= len(self.faults) else min(self.sent + EACH, FRAMES)
+            fault = self.faults[number] if number < len(self.faults) else stall
+            frames, self.sent = parts()[self.sent : stop], stop
+            # One that freezes stays connected while the next one is answered.
+            self.threads.append(threading.Thread(target=self._serve, args=(connection, frames, fault), daemon=True))
+            self.threads[-1].start()
+            number += 1
+        self.server.close()
+
+    def _serve(self, connection: socket.socket, frames: Sequence[bytes], fault: Callable[..., None]) -> None:
+        with connection:
+            connection.settimeout(None)
+            try:
+                if self.head:
+                    connection.recv(4096)
+                    connection.sendall(self.head)
+                for part in frames:
+                    connection.sendall(part)
+                fault(connection, self.over)
+            except OSError:
+                return
+
+
+def watched(url: str, camera: Flaky, **options: Any) -> tuple[Any, list[dict[str, Any]]]:
+    """Watch until all frames were sent and seen, or half a minute has passed."""
+    messages: list[dict[str, Any]] = []
+    until = time.monotonic() + 40
+    frames = 0
+
+    def notify(found: dict[str, Any]) -> None:
+        nonlocal frames
+        messages.append(found)
+        frames = found.get("received", frames)
+
+    def stopped() -> bool:
+        # The parser knows that a frame is whole when the next one comes: the last of each connection may stay out.
+        return time.monotonic() > until or (camera.sent == FRAMES and frames >= FRAMES - 2 * len(camera.faults) - 2)
+
+    found = sp.watch(url, "simulated", timeout=3.0, status=0.1, notify=notify, stopped=stopped, **options)
+    return found, messages
+
+
+def alarms(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What was said of the stream."""
+    return [found for found in messages if found["type"] == "alarm" and "stream" in found["state"]]
+
+
+HTTP = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\n\r\n"
+SHORT = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\nContent-Length: 99999999\r\n\r\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "scheme"),
+    [*product(FAULTS, ["tcp", "http"]), (cut, "http, shorter than promised"), (half, "http, shorter than promised")],
+)
+def test_after_every_fault_of_a_stream_it_says_lost_and_goes_on(
+    fault: Any, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "_BLIND", 1.0)
+    head = {"tcp": b"", "http": HTTP}.get(scheme, SHORT)
+    with Flaky([fault], head) as camera:
+        found, messages = watched(f"{scheme.partition(',')[0]}://127.0.0.1:{camera.port}/live", camera)
+    facts = found.facts
+    told = [
+        (item["phase"], item["state"]) for item in messages if item["type"] == "alarm" and "stream" in item["state"]
+    ]
+    assert told == [("new", "stream lost"), ("end", "stream back")]
+    assert (facts["gaps"], facts["connections"], facts["connected"], facts["reason"]) == (1, 2, True, "stopped")
+    assert facts["decoded"] >= FRAMES - 4
+    gap = next(item for item in messages if item["type"] == "gap")
+    assert gap["stop"] > gap["start"] >= 0
+    assert gap["reason"]
+
+
+def test_a_camera_that_freezes_never_ends_the_command_in_silence(capsys: pytest.CaptureFixture[str]) -> None:
+    """The process that watched it ended after the time-out, with exit code 0."""
+    arguments = ["--model", "simulated", "--timeout", "3", "--give-up", "0.1"]
+    with Flaky([stall], once=True) as camera:
+        assert main(["watch", f"tcp://127.0.0.1:{camera.port}", *arguments]) == 1
+    out, err = capsys.readouterr()
+    states = [found["state"] for found in map(json.loads, out.splitlines()) if found["type"] == "alarm"]
+    assert states == ["stream lost"]
+    assert "stream lost: no data came in time" in err
+    assert err.splitlines()[-1].startswith("error: gave up after 0.1 s without a picture: ")
+
+
+def wait_for(happened: Callable[[], bool], seconds: float = 30.0) -> None:
+    until = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.02)
+
+
+# -- faults of all other kinds: whatever a source may raise
+
+
+def frames(number: int = 3) -> Iterator[Seen]:
+    for index in range(number):
+        yield index / 60, time.monotonic(), RgbPicture(paint(index))
+
+
+def broken(error: Exception, number: int = 3) -> Iterator[Seen]:
+    yield from frames(number)
+    raise error
+
+
+def ffmpeg_errors() -> list[Exception]:
+    """One of each class that PyAV knows."""
+    found = {
+        value for value in vars(av.error).values() if isinstance(value, type) and issubclass(value, av.FFmpegError)
+    }
+    return [class_(1, "what FFmpeg says", "name") for class_ in sorted(found, key=lambda class_: class_.__name__)]
+
+
+def others() -> list[Exception]:
+    import cv2
+
+    return [cv2.error("driver"), OSError(5, "Input/output error"), VideoError("cut"), EOFError(), MemoryError()]
+
+
+@pytest.mark.parametrize("error", [*ffmpeg_errors(), *others(), ValueError("format"), KeyError("x")], ids=repr)
+def test_whatever_a_source_raises_it_is_connected_again(error: Exception) -> None:
+    tries = [broken(error, 0), frames()]
+    refused = [error]
+
+    def connect() -> Opened:
+        if refused:
+            raise refused.pop()
+        return Opened(tries.pop(0), {}, lambda: None)
+
+    feed = Feed(Opened(broken(error), {}, lambda: None), connect, live=True, clock=Clock(), pause=0.001)
+    items: list[Any] = []
+    until = time.monotonic() + 20
+    while sum(isinstance(item, Frame) for item in items) < 6 and not feed.ended and time.monotonic() < until:
+        items += feed.take(16, 0.1)
+    feed.stop()
+    assert [type(item) for item in items[:8]] == [Frame, Frame, Frame, Lost, Lost, Frame, Frame, Frame]
+    assert items[3].reason == said(error)
+    assert items[3].reason.strip()
+    assert "\n" not in items[3].reason
+    assert feed.failure is None
+
+
+def test_a_file_that_breaks_off_is_no_file_that_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "build.ts", 60)
+    assert main(["watch", str(path), "--model", "simulated", "--idle", "0.1"]) == 0
+    assert "ended (end of the file)" in capsys.readouterr().err
+    read, calls = source.Growing.read, count()
+
+    def fail(self: Any, size: int = -1) -> bytes:
+        if next(calls) > 4:
+            raise OSError(116, "Stale file handle")
+        return read(self, min(size, 16384))
+
+    monkeypatch.setattr(source.Growing, "read", fail)
+    assert main(["watch", str(path), "--model", "simulated", "--idle", "0.1"]) == 1
+    err = capsys.readouterr().err
+    assert err.splitlines()[-1] == f"error: {path} broke off: stale file handle"
+
+
+def test_a_fault_of_our_own_is_raised_and_never_taken_for_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("ours")
+
+    path = Path(mkdtemp(prefix="spatterlib-faults-")) / "build.ts"
+    write(path, 20)
+    monkeypatch.setattr("spatterlib.live.feed.tick", fail)
+    with pytest.raises(RuntimeError, match="ours"):
+        sp.watch(str(path), "simulated", idle=0.1)
+
+
+def test_pauses_grow_until_a_picture_comes_and_giving_up_counts_from_the_last_picture() -> None:
+    tries: list[float] = []
+
+    def connect() -> Opened:
+        tries.append(time.monotonic())
+        return Opened(iter(()), {}, lambda: None)
+
+    feed = Feed(Opened(frames(), {}, lambda: None), connect, live=True, clock=Clock(), give_up=0.6, pause=0.02)
+    wait_for(lambda: feed._ended)
+    assert 3 <= len(tries) <= 6
+    assert feed.reason == "the stream ended"
+
+
+def test_many_vain_connections_are_one_event() -> None:
+    messages: list[dict[str, Any]] = []
+    with Flaky([cut]) as camera:
+        vain = [frames(0), frames(0), frames(0)]
+        real = source.open_source
+
+        def connect(*arguments: Any, **options: Any) -> Opened:
+            return Opened(vain.pop(), {}, lambda: None) if camera.sent >= EACH and vain else real(*arguments, **options)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("spatterlib.live.watching.open_source", connect)
+            patch.setattr("spatterlib.live.feed._FIRST_PAUSE", 0.01)
+            _, messages = watched(f"tcp://127.0.0.1:{camera.port}", camera)
+    told = [
+        (item["event"], item["phase"]) for item in messages if item["type"] == "alarm" and "stream" in item["state"]
+    ]
+    assert told == [(told[0][0], "new"), (told[0][0], "end")]
+
+
+# -- cameras at this machine, which OpenCV reads
+
+
+class Capture:
+    """As much of ``cv2.VideoCapture`` as is used: two frames, then what it is told to do."""
+
+    def __init__(self, then: Callable[[], Any]) -> None:
+        self.left, self.then, self.released = 2, then, threading.Event()
+
+    def read(self) -> Any:
+        assert not self.released.is_set()
+        self.left -= 1
+        return (True, paint(self.left)) if self.left >= 0 else self.then()
+
+    def release(self) -> None:
+        self.released.set()
+
+
+def raising() -> Any:
+    import cv2
+
+    raise cv2.error("the driver\nsays no")
+
+
+@pytest.mark.parametrize(
+    ("then", "text"),
+    [
+        (lambda: (False, None), "the camera gives no more frames"),
+        (raising, "the camera cannot be read: error: the driver says no"),
+        (lambda: (True, np.zeros((4, 4, 7), np.uint8)), "channels"),
+    ],
+)
+def test_a_camera_that_fails_is_a_fault_of_the_source_and_is_let_go(then: Callable[[], Any], text: str) -> None:
+    capture = Capture(then)
+    again = [Opened(frames(), {}, lambda: None)]
+    first = Opened(camera_frames(capture), {}, lambda: None)
+    feed = Feed(first, again.pop, live=True, clock=Clock(), give_up=0.0, pause=0.001)
+    items: list[Any] = []
+    while not feed.ended:
+        items += feed.take(16, 0.1)
+    assert [type(item) for item in items[:6]] == [Frame, Frame, Lost, Frame, Frame, Frame]
+    assert text in items[2].reason
+    assert capture.released.wait(10)
+
+
+def test_a_camera_whose_driver_hangs_is_given_up_and_let_go_once_it_comes_back() -> None:
+    hanging = threading.Event()
+    capture = Capture(lambda: (hanging.wait(60), (False, None))[1])
+    seen = camera_frames(capture, timeout=0.2)
+    with pytest.raises(VideoError, match=r"no frame came for 0\.2 s"):
+        list(seen)
+    assert not capture.released.is_set()
+    hanging.set()
+    assert capture.released.wait(10)
+
+
+def test_a_camera_without_colour_is_seen_in_grey() -> None:
+    capture = Capture(lambda: (True, np.full((6, 8), 9, np.uint8)))
+    seen = camera_frames(capture)
+    *_, (_, _, picture) = [next(seen) for _ in range(3)]
+    seen.close()
+    assert picture is not None
+    assert picture.rgb((0, 0, 8, 6)).tolist() == np.full((6, 8, 3), 9).tolist()
+
+
+# -- passwords
+
+
+def test_no_error_shows_the_password_of_an_address_not_even_its_cause() -> None:
+    url = "http://me:secret@127.0.0.1:{}/live"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(VideoError) as caught:
+        open_source(url.format(port))
+    with Flaky([reset], HTTP) as camera, pytest.raises(VideoError) as later:
+        list(open_source(url.format(camera.port)).frames)
+    for error in (caught.value, later.value):
+        assert "secret" not in f"{error} {error.__cause__}"
+        assert isinstance(error.__cause__, av.FFmpegError)
