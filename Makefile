@@ -1,7 +1,13 @@
 # `make run` does the main job, `make test` runs all tests; both need only Python 3.11+ and make.
+# Without make, as on Windows: `pip install --editable .` in an environment, then `python tools/run.py`.
 
-PYTHON ?= python3
+# A Python that is named (`make PYTHON=python3.13 test`) has an environment of its own, .venv-3.13.
+ifeq ($(origin PYTHON),undefined)
+PYTHON := python3
 VENV := .venv
+else
+VENV := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+endif
 BIN := $(VENV)/bin
 OUT ?= out
 VIDEO ?=
@@ -9,11 +15,16 @@ VIDEO ?=
 EXTRAS := dask,demo,live,onnx,parquet,remote,testing
 LEARNING := $(wildcard $(foreach name,augment classifiers dataset evaluation export labels lenet5 training,tests/test_$(name).py) benchmarks/test_train.py)
 
-.PHONY: run test test-torch lint bench torture docs coverage clean
+define NEEDS_PYTHON
+@$(PYTHON) -c '' || { echo "the Python that is named, '$(PYTHON)', does not run"; exit 1; }
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+  { echo "spatterlib needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..."; exit 1; }
+endef
+
+.PHONY: run test test-torch test-matrix lint bench torture docs coverage clean
 
 $(VENV)/installed: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "spatterlib needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..."; exit 1; }
+	$(NEEDS_PYTHON)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (once) ..."
 	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
@@ -25,7 +36,7 @@ $(VENV)/tested: $(VENV)/installed
 	@touch $@
 
 run: $(VENV)/installed
-	@sh tools/run.sh "$(BIN)/spatterlib" "$(OUT)" "$(VIDEO)"
+	@$(BIN)/python tools/run.py --out "$(OUT)" $(if $(VIDEO),"$(VIDEO)")
 
 # The examples that need nothing besides spatterlib; the others are tested with what they need.
 EXAMPLES := background mog2 npz mraw
@@ -48,18 +59,31 @@ test-torch: $(VENV)/torch
 	$(BIN)/python -m pytest $(LEARNING) plugins/spatterlib-torchvision -p no:xdist
 	$(BIN)/python -m pytest tests/test_docs.py -m torch -p no:xdist
 
+# Every Python that is here, with the newest and with the lowest libraries; MATRIX=--ends for the two ends alone.
+MATRIX ?=
+.venv-matrix/uv:
+	$(NEEDS_PYTHON)
+	@$(PYTHON) -m venv .venv-matrix
+	@.venv-matrix/bin/python -m pip install --quiet "uv>=0.8"
+	@touch $@
+
+test-matrix: .venv-matrix/uv
+	@.venv-matrix/bin/python tools/matrix.py $(MATRIX)
+
 lint: $(VENV)/tested
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet .github/workflows
 
 bench: $(VENV)/tested
 	@mkdir -p $(OUT)
-	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only --benchmark-json=$(OUT)/benchmarks.json -p no:xdist
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-json=$(OUT)/benchmarks.json -p no:xdist
 	$(BIN)/python benchmarks/table.py $(OUT)/benchmarks.json
 
 torture: $(VENV)/tested
-	$(BIN)/python -m pytest -m torture -n 2 -o addopts="-ra --import-mode=importlib --strict-markers --benchmark-disable"
+	$(BIN)/python -m pytest -m torture -n 2 -o addopts="-ra --import-mode=importlib --strict-markers"
 
 $(VENV)/documented: $(VENV)/tested
 	@$(BIN)/python -m pip install --quiet --group docs
@@ -80,4 +104,4 @@ coverage: $(VENV)/examples
 	$(BIN)/python -m coverage report --skip-covered --fail-under=95
 
 clean:
-	rm -rf $(VENV) $(OUT) site .cache .coverage .coverage.* build dist *.egg-info
+	rm -rf .venv .venv-* .matrix $(OUT) site .cache .coverage .coverage.* build dist *.egg-info

@@ -19,7 +19,7 @@ SIZES = {"640x360": (640, 360), "1280x720": (1280, 720), "1920x1080": (1920, 108
 @pytest.fixture(scope="session")
 def measuring(request: pytest.FixtureRequest) -> bool:
     """Whether times are taken; a plain test run uses short inputs."""
-    return bool(request.config.getoption("benchmark_enable"))
+    return not request.config.option.benchmark_disable
 
 
 @pytest.fixture(scope="session")

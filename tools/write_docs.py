@@ -126,7 +126,7 @@ def main() -> int:
     for path, text in ((CLI, cli_page()), (HOOKS, hooks_page(HOOKS.read_text(encoding="utf-8")))):
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale += 1
-            print(f"{path.relative_to(ROOT)}: {'not up to date' if '--check' in sys.argv else 'written'}")  # noqa: T201
+            print(f"{path.relative_to(ROOT)}: {'not up to date' if '--check' in sys.argv else 'written'}")
             if "--check" not in sys.argv:
                 path.write_text(text, encoding="utf-8")
     return stale if "--check" in sys.argv else 0
