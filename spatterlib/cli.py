@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import functools
+import itertools
 import json
 import logging
 import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from spatterlib import config as configuration
-from spatterlib import extract_cli, predict_cli, watch_cli
-from spatterlib.errors import ParameterError, SpatterlibError, one_line
+from spatterlib import extract_cli, predict_cli, runlog, watch_cli
+from spatterlib.answers import Failed, Failure, Run, counts, document
+from spatterlib.errors import Exit, ParameterError, SpatterlibError, one_line
 from spatterlib.options import PluginCommand
 from spatterlib.plugins import commands, nearest
-from spatterlib.run_options import common, detection_options, run_options, run_settings
+from spatterlib.run_options import TERMINAL, detection_options, run_log_options, run_options, run_settings
 from spatterlib.stopping import stop_signals
 from spatterlib.streams import lenient, unsaid
 
 __all__ = ["cli", "main"]
 
 log = logging.getLogger("spatterlib")
-
-INTERRUPTED = 130
 
 
 class _Group(click.Group):
@@ -39,9 +44,15 @@ class _Group(click.Group):
             raise click.UsageError(f"no command {name!r}{nearest(name, list(self.commands))}", ctx) from error
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+_CODES = "\n".join(f"{code.value:>4}  {code.meaning}" for code in Exit)
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog=f"\b\nExit codes of all commands:\n{_CODES}\n\n\b\nFor scripts (--json, --log-file): docs/scripting.md",
+)
 @click.version_option(package_name="spatterlib", prog_name="spatterlib")
-@common
 def cli() -> None:
     """From video of laser powder-bed fusion to spatter events, crops, measurements and layers."""
 
@@ -49,7 +60,6 @@ def cli() -> None:
 @cli.command()
 @click.argument("path")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@common
 def info(path: str, as_json: bool) -> None:
     """Say what is in a store, a video or a model."""
     facts = _facts(path)
@@ -111,7 +121,6 @@ def _store_facts(store: Any) -> dict[str, Any]:
 @click.option("--rows", default="0:64", show_default=True, metavar="A:B", help="Of a store: which rows.")
 @click.option("--columns", default=8, show_default=True, type=click.IntRange(1, 64), help="Of a store: crops per line.")
 @detection_options
-@common
 @click.pass_context
 def show(
     ctx: click.Context,
@@ -190,7 +199,6 @@ def _slice(text: str) -> slice:
 @cli.command(cls=PluginCommand)
 @detection_options
 @run_options()
-@common
 @click.pass_context
 def config(ctx: click.Context, /, **values: Any) -> None:
     """Print the effective configuration as TOML: defaults, over them --config, --original and options."""
@@ -204,27 +212,115 @@ def main(arguments: list[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0 done, 1 refused, 2 wrong usage, 3 under 99.9 % of the frames decoded, 128 + n ended by signal n:
-        130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
+        One of `spatterlib.errors.Exit`.
     """
+    typed = sys.argv[1:] if arguments is None else list(arguments)
+    given, command = _ahead(typed)
+    run = Run(as_json="--json" in given)
+    with _on_terminal():
+        try:
+            with runlog.recording(given.get("--log-file"), command, typed) as ended:
+                code, error = _done(typed, run)
+                ended(code, counts(run.answer), error)
+                return code
+        except SpatterlibError as unwritable:
+            return _failed(unwritable, run)[0]
+
+
+def _ahead(typed: Sequence[str]) -> tuple[dict[str, str], str | None]:
+    """What must be known before anything is parsed: some options with their values, and the name of the command."""
+    found: dict[str, str] = {}
+    names = []
+    words = iter(typed)
+    for word in itertools.takewhile(lambda word: word != "--", words):
+        name, equals, value = word.partition("=")
+        if name == "--log-file":
+            value = value if equals else next(words, "")
+        if name in ("--log-file", "--json"):
+            found[name] = value
+        elif not word.startswith("-"):
+            names.append(word)
+    return {name: value for name, value in found.items() if value or name == "--json"}, next(iter(names), None)
+
+
+@contextlib.contextmanager
+def _on_terminal() -> Iterator[None]:
+    """What is logged shows on stderr from warnings on, events of the run aside: they show otherwise."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    if not log.handlers:
-        log.addHandler(handler)
+    handler.name = TERMINAL
+    handler.setFormatter(_Plain())
+    handler.setLevel(logging.WARNING)
+    handler.addFilter(lambda record: not hasattr(record, "event"))
+    level = log.level
+    log.setLevel(level or logging.WARNING)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+
+
+class _Plain(logging.Formatter):
+    """``warning: what``, as errors are told."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and below it the traceback, if any."""
+        return f"{record.levelname.lower()}: {super().format(record)}"
+
+
+def _done(typed: list[str], run: Run) -> tuple[int, dict[str, Any] | None]:
+    """Exit code of the command, and why it failed; whatever happens, it comes back here."""
     try:
         _add_commands(cli)
-        return int(cli.main(arguments, prog_name="spatterlib", standalone_mode=False) or 0)
+        code = _left_with(typed, run)
+        if not code and (lost := unsaid()):
+            raise OSError(f"the output could not be written: {lost}")
+        return code, None
+    except (Exception, KeyboardInterrupt) as error:
+        return _failed(error, run)
+
+
+def _left_with(typed: list[str], run: Run) -> int:
+    try:
+        return int(cli.main(typed, prog_name="spatterlib", standalone_mode=False, obj=run) or 0)
     except click.exceptions.Exit as error:
         return error.exit_code
-    except click.ClickException as error:
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else int(bool(error.code))
+
+
+def _failed(error: BaseException, run: Run) -> tuple[int, dict[str, Any]]:
+    """Tell it: a line for the user, with ``--json`` a document too; the traceback with -vv, and for the log file."""
+    log.debug("stopped", exc_info=error)
+    failure = _failure(error)
+    trace = None
+    if isinstance(error, click.ClickException):
         error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort) as error:
-        return _ended(error)
-    except Exception as error:
-        return _tell(error)
+    else:
+        trace = "".join(traceback.format_exception(error))
+        lead = "" if failure.kind == "Interrupted" else "error: "
+        click.echo(lead + failure.message, err=True)
+    if run.as_json:
+        click.echo(document(Failed(failure)))
+    return failure.exit_code, dataclasses.asdict(failure) | {"traceback": trace}
 
 
+def _failure(error: BaseException) -> Failure:
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        cause = error.__cause__ if isinstance(error, click.Abort) and error.__cause__ else error
+        said = "; ".join(("interrupted", *getattr(cause, "__notes__", ())))
+        return Failure("Interrupted", said, int(getattr(cause, "exit_code", Exit.INTERRUPTED)))
+    if isinstance(error, click.ClickException):
+        kind = "UsageError" if error.exit_code == Exit.USAGE else type(error).__name__
+        return Failure(kind, " ".join(error.format_message().split()), error.exit_code)
+    known = isinstance(error, SpatterlibError | OSError)
+    unforeseen = f"internal error, please report it with -vv: {type(error).__name__}: "
+    said = one_line(error) if known else unforeseen + one_line(error)
+    return Failure(type(error).__name__, said, int(getattr(error, "exit_code", Exit.FAILED)))
+
+
+cli.params += run_log_options()
 for _module in (extract_cli, predict_cli, watch_cli):
     _module.add_to(cli)
 
@@ -240,23 +336,33 @@ def _add_commands(group: click.Group) -> None:
                 log.warning("%s has a command %r of its own, which is left out: there is one already", source, name)
                 group.commands[name] = command
         before = dict(group.commands)
+    for command in group.commands.values():
+        _prepared(command)
 
 
-def _tell(error: Exception) -> int:
-    """One line for the user; the traceback goes to the log file, and to the terminal with -vv."""
-    log.debug("stopped", exc_info=error)
-    known = isinstance(error, SpatterlibError | OSError)
-    unforeseen = f"internal error, please report it with -vv: {type(error).__name__}: "
-    said = one_line(error) if known else unforeseen + one_line(error)
-    click.echo(f"error: {said}", err=True)
-    return getattr(error, "exit_code", 1)
+def _prepared(command: click.Command) -> None:
+    """Give a command the options that all have, as far as it has none of its own; its settings are logged."""
+    if command.callback is None or hasattr(command.callback, "logged"):
+        return
+    there = {flag for param in command.params for flag in param.opts}
+    command.params += [option for option in run_log_options() if not there & set(option.opts)]
+    command.callback = _logged(command.callback)
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        _prepared(inner)
 
 
-def _ended(error: BaseException) -> int:
-    """What a run that a signal ended has kept, in one line."""
-    cause = error.__cause__ if isinstance(error, click.Abort) and error.__cause__ else error
-    click.echo("; ".join(("interrupted", *getattr(cause, "__notes__", ()))), err=True)
-    return getattr(cause, "exit_code", INTERRUPTED)
+def _logged(callback: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(callback)
+    def call(*args: Any, **values: Any) -> Any:
+        if log.isEnabledFor(logging.INFO):
+            ctx = click.get_current_context()
+            names = {param.name: param.opts[-1].lstrip("-") for param in ctx.command.get_params(ctx)}
+            given = {names[name]: value for name, value in ctx.params.items() if value is not None}
+            log.info("settings", extra=runlog.event("settings", settings=given))
+        return callback(*args, **values)
+
+    call.logged = True  # type: ignore[attr-defined]
+    return call
 
 
 def run() -> None:
@@ -264,7 +370,4 @@ def run() -> None:
     lenient()
     with stop_signals():
         code = main()
-        if lost := unsaid():
-            click.echo(f"error: the output could not be written: {lost}", err=True)
-            code = code or 1
     sys.exit(code)

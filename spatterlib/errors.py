@@ -4,14 +4,67 @@ Each class is also the built-in exception that a caller would catch anyway, so t
 ``except FileNotFoundError`` works without knowing spatterlib.
 """
 
-INCOMPLETE = 3
-"""Exit code of a command that did its work on less than 99.9 % of the frames."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of the command line: the one table, for all commands.
+
+    Examples
+    --------
+    >>> from spatterlib.errors import Exit
+    >>> int(Exit.ALARM), Exit.ALARM.meaning
+    (5, '`monitor`: at least one layer with an alarm')
+    """
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    INCOMPLETE = 3
+    FALSE = 4
+    ALARM = 5
+    HANGUP = 129
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+    @property
+    def meaning(self) -> str:
+        """What it says, in words."""
+        return _MEANINGS[self]
+
+    @classmethod
+    def of(cls, codes: Iterable[int]) -> int:
+        """Code of a run of several parts: one that failed counts before one that is not whole.
+
+        Examples
+        --------
+        >>> from spatterlib.errors import Exit
+        >>> Exit.of([0, 3, 1]), Exit.of([0, 3]), Exit.of([])
+        (1, 3, 0)
+        """
+        return min((int(code) for code in codes if code), default=0)
+
+
+_MEANINGS = {
+    Exit.DONE: "done",
+    Exit.FAILED: "refused, or something failed; one line says what",
+    Exit.USAGE: "wrong usage: an unknown command or option, an argument missing, a value that its option does not take",
+    Exit.INCOMPLETE: "done, but under 99.9 % of the frames decoded",
+    Exit.FALSE: "`verify`: the report does not hold",
+    Exit.ALARM: "`monitor`: at least one layer with an alarm",
+    Exit.HANGUP: "ended by SIGHUP, a terminal that closes; stderr says what is kept",
+    Exit.INTERRUPTED: "ended by Ctrl-C; stderr says what is kept",
+    Exit.TERMINATED: "ended by SIGTERM; stderr says what is kept",
+}
 
 
 class SpatterlibError(Exception):
     """Base of all errors of spatterlib; the command line prints it as one line."""
 
-    exit_code = 1
+    exit_code: int = Exit.FAILED
 
 
 class MissingFileError(SpatterlibError, FileNotFoundError):

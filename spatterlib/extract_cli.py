@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -11,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from spatterlib.errors import OutputExistsError, ParameterError, SpatterlibError, one_line
+from spatterlib.errors import Exit, OutputExistsError, ParameterError, SpatterlibError, one_line
 from spatterlib.options import PluginCommand
 from spatterlib.plugins import catalog
-from spatterlib.run_options import common, detection_options, kept_in, run_options, run_settings
+from spatterlib.run_options import detection_options, kept_in, run_options, run_settings
 from spatterlib.stopping import keeping
 from spatterlib.streams import shown
 from spatterlib.terminal import columns
+from spatterlib.words import counted
 
 if TYPE_CHECKING:
     from spatterlib.extraction import Report
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from spatterlib.many import Outcome
 
 __all__ = ["add_to"]
+
+log = logging.getLogger("spatterlib")
 
 _NOTHING = (
     "nothing passed the filters: look at a frame with `spatterlib show VIDEO --frame N --min-area 50`, "
@@ -44,7 +48,6 @@ _NOTHING = (
 @click.option("--suffix", metavar="SUFFIX", help="Kind of the stores in a folder.  [default: .h5; .zarr with --dask]")
 @click.option("--dask", metavar="URL", help="Work on the machines of a Dask cluster, such as tcp://scheduler:8786.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-@common
 @click.pass_context
 def extract(
     ctx: click.Context,
@@ -83,7 +86,7 @@ def extract(
         click.echo(json.dumps([outcome.row() for outcome in outcomes], indent=2))
     elif not single:
         click.echo(_table(outcomes))
-    if code := max(outcome.code for outcome in outcomes):
+    if code := Exit.of(outcome.code for outcome in outcomes):
         ctx.exit(code)
 
 
@@ -141,7 +144,7 @@ def _one(video: str, out: str, options: Mapping[str, Any], plot: str | None, *, 
 
 def _warn(video: str, report: Report) -> None:
     if not report.whole:
-        click.echo(f"warning: only {report.decoded} of {report.expected} frames of {video} were decoded", err=True)
+        log.warning("only %s of %s of %s were decoded", report.decoded, counted(report.expected, "frame"), video)
 
 
 def _all(videos: Sequence[str], out: str, suffix: str, options: Mapping[str, Any], *, quiet: bool) -> list[Outcome]:
@@ -149,7 +152,7 @@ def _all(videos: Sequence[str], out: str, suffix: str, options: Mapping[str, Any
 
     def tell(outcome: Outcome) -> None:
         if outcome.report is None:
-            click.echo(f"error: {outcome.error}", err=True)
+            log.error("%s", outcome.error)
             return
         if not quiet:
             click.echo(str(outcome.report))
@@ -183,7 +186,6 @@ def _cell(value: Any) -> str:
 @detection_options
 @run_options(without=("limit", "gap", "workers"))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@common
 @click.pass_context
 def forecast(ctx: click.Context, /, videos: tuple[str, ...], sample: float, as_json: bool, **values: Any) -> None:
     """Say from a minute of each recording how long extracting it will take, and how large the store will be.
@@ -201,8 +203,8 @@ def forecast(ctx: click.Context, /, videos: tuple[str, ...], sample: float, as_j
         try:
             told.append(run(video, sample=sample, **options))
         except (SpatterlibError, OSError) as error:
-            click.echo(f"error: {one_line(error)}", err=True)
-            code = getattr(error, "exit_code", 1)
+            log.error("%s", one_line(error))
+            code = getattr(error, "exit_code", Exit.FAILED)
     _show(told, as_json=as_json)
     if code:
         ctx.exit(code)

@@ -12,15 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from spatterlib.errors import INCOMPLETE, ParameterError, SpatterlibError, one_line
+from spatterlib.errors import Exit, ParameterError, SpatterlibError, one_line
 from spatterlib.extraction import Progress, Report, extract
 from spatterlib.plugins import catalog
 from spatterlib.stopping import end_with_parent
 from spatterlib.video import expand
 
 __all__ = ["Outcome", "extract_all", "outcome_of", "store_of"]
-
-"""Exit code where a recording gave less than 99.9 % of its frames."""
 
 # Recordings at a time: the caller only lists packets and writes rows, while the workers decode.
 _AHEAD = 4
@@ -186,7 +184,7 @@ def _one(video: str, out: str, **settings: Any) -> Outcome:
 def outcome_of(video: str, out: str, report: Report) -> Outcome:
     """What a report says of its recording."""
     if not report.whole:
-        return Outcome(video, out, "incomplete", report, code=INCOMPLETE)
+        return Outcome(video, out, "incomplete", report, code=Exit.INCOMPLETE)
     state = "done" if not report.resumed else "there" if report.resumed == report.expected else "resumed"
     return Outcome(video, out, state, report)
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
-from spatterlib.errors import INCOMPLETE, OutputExistsError, ParameterError
+from spatterlib.errors import Exit, OutputExistsError, ParameterError
 from spatterlib.model_options import load_named, model_options
 from spatterlib.options import PluginCommand
-from spatterlib.run_options import common, detection_options, kept_in, run_options, run_settings
+from spatterlib.run_options import detection_options, kept_in, run_options, run_settings
 from spatterlib.stopping import keeping
 from spatterlib.terminal import columns
+from spatterlib.words import counted
 
 __all__ = ["add_to"]
 
-FALSE = 4
+log = logging.getLogger("spatterlib")
+
 _LINES = 60
 _COLOURS = {"OK": "green", "attention": "yellow", "critical": "red", "decided": "blue"}
 _KEYS = ("detector", "filters", "start", "stop", "roi", "fps", "gap", "workers", "crop_format", "quality")
@@ -51,7 +54,6 @@ _KEYS = ("detector", "filters", "start", "stop", "roi", "fps", "gap", "workers",
 @detection_options
 # A verdict is on all that was seen.
 @run_options(without=("limit",))
-@common
 @click.pass_context
 def predict(
     ctx: click.Context,
@@ -101,8 +103,8 @@ def predict(
         click.echo(f"report: {path}")
     summary = verdict.summary
     if not is_whole(summary["decoded"], summary["frames"]):
-        click.echo(f"warning: only {summary['decoded']} of {summary['frames']} frames were decoded", err=True)
-        ctx.exit(INCOMPLETE)
+        log.warning("only %s of %s were decoded", summary["decoded"], counted(summary["frames"], "frame"))
+        ctx.exit(Exit.INCOMPLETE)
 
 
 def _kept(store: str | None) -> str:
@@ -149,7 +151,7 @@ def _measured(verdict: Any, path: str, camera: Any, learned: Any, base: Any) -> 
         verdict = agreement.with_index(verdict, found, learned)
         witnesses = [agreement.Witness(**item) for item in verdict.settings["measurement"]["layers"]]
         for line in agreement.warnings(witnesses):
-            click.echo(f"warning: {line}", err=True)
+            log.warning("%s", line)
     if base:
         verdict = agreement.with_charts(verdict, found, base)
     return verdict
@@ -193,7 +195,6 @@ def _cells(span: Any) -> Sequence[str]:
 @click.option("--video", "source", metavar="VIDEO", help="The recording or store.  [default: the one it names]")
 @click.option("--model", metavar="RUN", help="The model.  [default: the one it names]")
 @click.option("--sample", default=5, show_default=True, metavar="N", help="Layers to compute again; 0: all.")
-@common
 @click.pass_context
 def verify(ctx: click.Context, /, report: str, source: str | None, model: str | None, sample: int) -> None:
     """Compute a sample of the layers of a report (.html, .json) again, and say whether it holds.
@@ -207,7 +208,7 @@ def verify(ctx: click.Context, /, report: str, source: str | None, model: str | 
         click.echo(text, err=True)
     click.echo(str(found))
     if not found.holds:
-        ctx.exit(FALSE)
+        ctx.exit(Exit.FALSE)
 
 
 def add_to(cli: click.Group) -> None:

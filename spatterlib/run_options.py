@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -12,60 +11,48 @@ import click
 from spatterlib import config as configuration
 from spatterlib.errors import ParameterError
 from spatterlib.options import named, settings, with_parameters
+from spatterlib.runlog import event
 from spatterlib.streams import shown
 
-__all__ = ["Command", "common", "detection_options", "kept_in", "run_options", "run_settings"]
+__all__ = [
+    "TERMINAL",
+    "Command",
+    "detection_options",
+    "kept_in",
+    "run_log_options",
+    "run_options",
+    "run_settings",
+]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 log = logging.getLogger("spatterlib")
 
+TERMINAL = "spatterlib-terminal"
+"""Name of the logging handler that writes to stderr."""
 
-class _Json(logging.Formatter):
-    """One JSON object per line."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        return json.dumps(
-            {"time": self.formatTime(record), "level": record.levelname, "message": record.getMessage()}
-            | ({"error": self.formatException(record.exc_info)} if record.exc_info else {})
-        )
+def run_log_options() -> list[click.Option]:
+    """Options `-v` and `--log-file`, which every command has; `cli` looks for the file before it parses."""
+    return [
+        click.Option(
+            ["-v", "--verbose"],
+            count=True,
+            expose_value=False,
+            callback=_be_verbose,
+            help="Say more; -vv: also tracebacks.",
+        ),
+        click.Option(["--log-file"], metavar="FILE", expose_value=False, help="Append a log of the run as JSON lines."),
+    ]
 
 
 def _be_verbose(_: click.Context, __: click.Parameter, count: int) -> None:
+    level = logging.DEBUG if count > 1 else logging.INFO
     if count:
-        log.setLevel(logging.DEBUG if count > 1 else logging.INFO)
-
-
-def _log_to(_: click.Context, __: click.Parameter, path: str | None) -> None:
-    if path:
-        try:
-            handler = logging.FileHandler(path, encoding="utf-8")
-        except OSError as error:
-            raise ParameterError(f"cannot write the log file {path}: {error.strerror}") from error
-        handler.setFormatter(_Json())
-        handler.setLevel(logging.DEBUG)
-        log.addHandler(handler)
-        log.setLevel(min(log.level or logging.INFO, logging.INFO))
-
-
-def common(command: Command) -> Command:
-    """Give a command the options `-v` and `--log-file`."""
-    verbose = click.option(
-        "-v",
-        "--verbose",
-        count=True,
-        expose_value=False,
-        callback=_be_verbose,
-        help="Say more; -vv: also tracebacks.",
-    )
-    log_file = click.option(
-        "--log-file",
-        metavar="FILE",
-        expose_value=False,
-        callback=_log_to,
-        help="Append the log as JSON lines.",
-    )
-    return verbose(log_file(command))
+        log.setLevel(min(log.level, level))
+        for handler in log.handlers:
+            if handler.name == TERMINAL:
+                handler.setLevel(level)
 
 
 def detection_options(command: Command) -> Command:
@@ -128,8 +115,10 @@ def run_settings(ctx: click.Context, values: Mapping[str, Any]) -> dict[str, Any
         given["gap"] = _seconds(given["gap"])
     if "filters" in given:
         given["filters"] = named(given["filters"])
-    merged = settings(values["config_file"], original=values["original"], given=given)
-    return with_parameters(ctx, merged, values)
+    merged = with_parameters(ctx, settings(values["config_file"], original=values["original"], given=given), values)
+    if log.isEnabledFor(logging.INFO):
+        log.info("looked at", extra=event("detection", settings=configuration.effective("extract", merged)))
+    return merged
 
 
 def kept_in(store: str, how: str) -> str:

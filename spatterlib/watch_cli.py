@@ -14,7 +14,7 @@ import click
 from spatterlib.errors import OutputExistsError, ParameterError, SpatterlibError
 from spatterlib.model_options import load_named, model_options
 from spatterlib.options import PluginCommand
-from spatterlib.run_options import Command, common, detection_options, run_settings
+from spatterlib.run_options import Command, detection_options, run_settings
 from spatterlib.stopping import signals
 
 __all__ = ["add_to"]
@@ -76,7 +76,6 @@ def _looking(command: Command) -> Command:
 @click.option("--crop-format", type=click.Choice(["jpeg", "png"]), help="How crops are encoded.  [default: jpeg]")
 @click.option("--quality", type=int, help="JPEG quality, 1-100.  [default: 95]")
 @_looking
-@common
 @click.pass_context
 def watch(
     ctx: click.Context,

@@ -1,7 +1,8 @@
 """Write the generated parts of the documentation: `python tools/write_docs.py`.
 
 `docs/cli.md` is the --help of every command; between ``<!-- hook: NAME -->`` and ``<!-- end of hook -->`` of
-`docs/plugin_hooks.md` stand signature, law and users of each hook. `tests/test_docs.py` holds that both are up to date.
+`docs/plugin_hooks.md` stand signature, law and users of each hook, between the comments of `docs/scripting.md` exit
+codes and the fields of JSON and logs. `tests/test_docs.py` holds that they are up to date.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import inspect
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 os.environ["SPATTERLIB_PLUGINS"] = ""  # built-ins only: the page must not depend on what happens to be installed
 
 ROOT = Path(__file__).parents[1]
-CLI, HOOKS = ROOT / "docs" / "cli.md", ROOT / "docs" / "plugin_hooks.md"
+CLI, HOOKS, SCRIPTING = (ROOT / "docs" / name for name in ("cli.md", "plugin_hooks.md", "scripting.md"))
 WIDTH = 84
 
 CLI_HEAD = """# Command line
@@ -24,17 +26,17 @@ CLI_HEAD = """# Command line
 The `--help` of every command, written by `tools/write_docs.py`. Packages that are installed beside spatterlib may
 add commands and options. Results go to stdout, messages to stderr.
 
-| exit code | meaning |
-|---|---|
-| 0 | done |
-| 1 | refused, or something failed; one line says what |
-| 2 | wrong usage |
-| 3 | under 99.9 % of the frames decoded |
-| 4 | `verify`: the report does not hold |
-| 5 | `monitor`: at least one alarm |
-| 128 + n | ended by signal n: 130 by Ctrl-C, 143 by SIGTERM, 129 by a terminal that closes; stderr says what is kept |
+The exit codes are the same for all commands; [for scripts](scripting.md) there is `--json` and `--log-file`.
 
 """
+
+
+def exit_codes() -> str:
+    """The table of exit codes."""
+    from spatterlib.errors import Exit
+
+    lines = [f"| {code.value} | {code.name.lower()} | {code.meaning} |" for code in Exit]
+    return "\n".join(["| exit code | outcome | meaning |", "|---|---|---|", *lines, ""])
 
 
 def helps() -> dict[str, str]:
@@ -57,7 +59,31 @@ def helps() -> dict[str, str]:
 def cli_page() -> str:
     """Text of `docs/cli.md`."""
     parts = [f"## spatterlib {name}".rstrip() + f"\n\n```text\n{text.strip()}\n```\n" for name, text in helps().items()]
-    return CLI_HEAD + "\n".join(parts)
+    return CLI_HEAD + exit_codes() + "\n" + "\n".join(parts)
+
+
+def fields(names: Mapping[str, str]) -> str:
+    """A table of names and what they mean."""
+    return "\n".join(["| field | meaning |", "|---|---|", *(f"| `{name}` | {text} |" for name, text in names.items())])
+
+
+def log_lines() -> str:
+    """The fields of the lines of a log."""
+    from spatterlib.runlog import EVENTS, FIELDS
+
+    parts = [f"Every line:\n\n{fields(FIELDS)}"]
+    parts += [f"Event `{name}` beside these:\n\n{fields(own)}" for name, own in EVENTS.items()]
+    return "\n\n".join(parts)
+
+
+def scripting_page(text: str) -> str:
+    """`text` of `docs/scripting.md` with its generated parts written anew."""
+    parts = {"exit codes": exit_codes, "log lines": log_lines}
+
+    def renew(match: re.Match[str]) -> str:
+        return f"<!-- {match[1]} -->\n\n{parts[match[1]]().strip()}\n\n<!-- end -->"
+
+    return re.sub(rf"<!-- ({'|'.join(parts)}) -->\n.*?<!-- end -->", renew, text, flags=re.DOTALL)
 
 
 def hooks() -> list[str]:
@@ -121,9 +147,14 @@ def hooks_page(text: str) -> str:
 
 
 def main() -> int:
-    """Write both pages; with ``--check`` only say which is not up to date."""
+    """Write the pages; with ``--check`` only say which is not up to date."""
     stale = 0
-    for path, text in ((CLI, cli_page()), (HOOKS, hooks_page(HOOKS.read_text(encoding="utf-8")))):
+    pages = {
+        CLI: cli_page(),
+        HOOKS: hooks_page(HOOKS.read_text(encoding="utf-8")),
+        SCRIPTING: scripting_page(SCRIPTING.read_text(encoding="utf-8")),
+    }
+    for path, text in pages.items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale += 1
             print(f"{path.relative_to(ROOT)}: {'not up to date' if '--check' in sys.argv else 'written'}")

@@ -10,11 +10,10 @@ from typing import Any
 
 import click
 
-from spatterlib.errors import OutputExistsError, ParameterError
+from spatterlib.errors import Exit, OutputExistsError, ParameterError
 from spatterlib.files import plain, write_csv, write_text
 from spatterlib.hookspecs import hookimpl
 
-ALARM = 5
 _SUFFIXES = (".json", ".csv", ".png", ".svg", ".pdf")
 _LINES = 40
 
@@ -70,7 +69,7 @@ def monitor(ctx: click.Context, /, stores: tuple[str, ...], reference: tuple[str
         if kept:
             base.save(kept)
     if alarms:
-        ctx.exit(ALARM)
+        ctx.exit(Exit.ALARM)
 
 
 def _check(stores: Sequence[str], outs: Sequence[str], kept: str | None, overwrite: bool) -> None:
