@@ -15,10 +15,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from conftest import encode_anew
 from ways import extracting
 
 import spatterlib as sp
+from conftest import encode_anew
 
 FRAMES = 3_000
 
