@@ -167,19 +167,40 @@ def _hint() -> Iterator[None]:
 
 def table(verdict: Any) -> Iterator[str]:
     """Lines for the terminal: the layers, then the whole."""
-    head = ("layer", "from s", "to s", "class", "probability", "95 %", "votes", "crops", "state", "why")
-    shown = verdict.layers[:_LINES]
-    for number, words in enumerate(columns(head, [_cells(span) for span in shown], left=(3, 8, 9))):
-        if number:
-            words[8] = click.style(words[8], fg=_COLOURS.get(shown[number - 1].state))
-        yield "  ".join(words).rstrip() if shown else ""
-    if len(verdict.layers) > _LINES:
-        yield f"... and {len(verdict.layers) - _LINES} more layers; write a report with -o to see all"
+    if "shares" in verdict.summary:
+        yield from _shares(verdict.summary["shares"])
+    elif verdict.layers:
+        yield from _layers(verdict)
     yield str(verdict)
     model: Mapping[str, Any] = verdict.settings["model"]
     split, accuracy = model["split"], model["accuracy"]
     if split and accuracy is not None:
         yield f"model {model['name']}: {accuracy:.1%} of crops right in its {split['name']} split by {split['by']}"
+
+
+def _shares(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    cells = [
+        (
+            item["label"],
+            f"{item['crops']}",
+            f"{item['share']:.1%}",
+            "" if item["low"] is None else f"{item['low']:.1%}-{item['high']:.1%}",
+        )
+        for item in found
+    ]
+    for words in columns(("class", "crops", "share", "95 %"), cells, left=(0,)) if cells else ():
+        yield "  ".join(words).rstrip()
+
+
+def _layers(verdict: Any) -> Iterator[str]:
+    head = ("layer", "from s", "to s", "class", "probability", "95 %", "votes", "crops", "state", "why")
+    shown = verdict.layers[:_LINES]
+    for number, words in enumerate(columns(head, [_cells(span) for span in shown], left=(3, 8, 9))):
+        if number:
+            words[8] = click.style(words[8], fg=_COLOURS.get(shown[number - 1].state))
+        yield "  ".join(words).rstrip()
+    if len(verdict.layers) > _LINES:
+        yield f"... and {len(verdict.layers) - _LINES} more layers; write a report with -o to see all"
 
 
 def _cells(span: Any) -> Sequence[str]:

@@ -22,6 +22,7 @@ from spatterlib.extraction import Progress, extract
 from spatterlib.grouping import Layers, events, layers
 from spatterlib.judging.change import Change, changes
 from spatterlib.judging.outcome import Evidence, Verdict, check_outputs, row_dtype
+from spatterlib.judging.shares import said, shares
 from spatterlib.judging.verdicts import Rules, Span, State, judge_rows
 from spatterlib.learning import Model
 from spatterlib.models import Run, load_model
@@ -270,6 +271,7 @@ def _verdict(found: Sightings, settings: dict[str, Any], gap: Any, window: float
     by_layer = _spans(rows, rows["layer"], len(grouped), run.classes, rules, None)
     begin, end = _extent(found, rows)
     number, count = _windows(rows, begin, end, window)
+    count = 0 if _is_untimed(rows) else count
     edges = [(begin + k * window, min(begin + (k + 1) * window, end)) for k in range(count)]
     by_window = _spans(rows, number, count, run.classes, rules, edges)
     moved = changes(by_layer, rows["time"], rows["layer"], rows["probabilities"], run.classes)
@@ -298,6 +300,11 @@ def _rows(found: Sightings, gap: Any) -> tuple[NDArray[np.void], Layers]:
     rows["layer"][timed] = grouped.number
     rows["event"][timed] = events(table[timed]).number
     return rows, grouped
+
+
+def _is_untimed(rows: NDArray[np.void]) -> bool:
+    """Whether there are crops, and the time of none is known: files of the research system."""
+    return bool(len(rows)) and not rows["layer"].any()
 
 
 def _extent(found: Sightings, rows: NDArray[np.void]) -> tuple[float, float]:
@@ -347,7 +354,7 @@ def _summary(
     states = Counter(span.state for span in spans)
     labels = Counter(span.label for span in spans if span.label)
     label = next(iter(labels)) if len(labels) == 1 else None
-    return {
+    facts: dict[str, Any] = {
         "label": label,
         "state": next((state for state in _WORST if states[state]), "no verdict"),
         "text": _text(spans, labels, moved),
@@ -365,6 +372,13 @@ def _summary(
         "far": float((checked > 1).mean()) if len(checked) and np.isfinite(checked).all() else None,
         "familiarity": "checked" if found.scorer.familiar else "not checked",
     }
+    return facts | (_shares(rows, found.scorer.run.classes, facts["far"], rules) if _is_untimed(rows) else {})
+
+
+def _shares(rows: NDArray[np.void], classes: Sequence[str], far: float | None, rules: Rules) -> dict[str, Any]:
+    """What a summary says instead where there are no times."""
+    parts = [item.facts() for item in shares(rows["probabilities"], classes)]
+    return {"shares": parts, "text": said(parts, len(rows), far, rules.max_far)}
 
 
 def _text(spans: Sequence[Span], labels: Mapping[str, int], moved: Sequence[Change]) -> str:
@@ -384,7 +398,9 @@ def _evidence(found: Sightings, rows: NDArray[np.void], classes: Sequence[str], 
     known = np.array(sorted(found.evidence), np.int64)
     result = []
     kinds = [f"surely {name}" for name in classes] + ["least certain"]
-    chosen = evidence_rows(rows["probabilities"], rows["event"], known, count)
+    # Without times no crop has an event: each stands for itself.
+    event = np.arange(len(rows)) if _is_untimed(rows) else rows["event"]
+    chosen = evidence_rows(rows["probabilities"], event, known, count)
     for kind, picked in zip(kinds, chosen, strict=True):
         for row in picked:
             own = rows["probabilities"][row]

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from learning_data import crop
@@ -162,17 +163,87 @@ def test_a_store_without_rows_has_no_verdict(tmp_path: Path) -> None:
     assert sp.predict(tmp_path / "empty.h5", "simulated").summary["state"] == "no verdict"
 
 
-def test_rows_whose_time_nobody_knows_are_not_judged(tmp_path: Path) -> None:
-    """Without frames no one can say which crops are one event, and each would be a vote."""
-    table = np.zeros(50, sp.DETECTION)
-    table["frame"], table["time"], table["peak"] = -1, np.nan, 200
-    with create_store(tmp_path / "old.h5") as store:
-        store.append(table, [crop("low", number) for number in range(50)])
-    found = sp.predict(tmp_path / "old.h5", "simulated", [tmp_path / "v.html", tmp_path / "v.json"])
-    assert found.layers == ()
-    assert np.isfinite(found.rows["probabilities"]).all()
-    assert found.summary["without_time"] == 50
-    assert found.summary["text"] == "no verdict: no spatter was seen at a known time"
+class TestWithoutTimes:
+    """Files of the research system: what can be said without times is said, with its limits, and nothing else."""
+
+    @pytest.fixture
+    def old(self, tmp_path: Path) -> Path:
+        """120 crops, every fourth stretch of ten of the other kind; rows 7 and 8 empty."""
+        kinds = ["low" if row // 10 % 4 else "high" for row in range(120)]
+        crops = [b"" if row in (7, 8) else crop(kind, row) for row, kind in enumerate(kinds)]
+        with h5py.File(tmp_path / "day1.h5", "w") as h5:
+            h5["day1_0"] = np.array(crops, "S")
+        return tmp_path / "day1.h5"
+
+    def test_the_share_of_each_class_is_said_with_an_interval_and_no_layer(self, old: Path, tmp_path: Path) -> None:
+        found = sp.predict(old, "simulated", expected="high")
+        best = found.rows["probabilities"].argmax(1)[np.isfinite(found.rows["probabilities"]).all(axis=1)]
+        assert (found.layers, found.windows, found.summary["label"]) == ((), (), None)
+        assert found.summary["state"] == "no verdict"
+        assert sum(item["crops"] for item in found.summary["shares"]) == len(best) == 118
+        for item in found.summary["shares"]:
+            share = float((best == found.classes.index(item["label"])).mean())
+            assert item["share"] == share
+            assert item["low"] < share < item["high"]
+            assert (
+                f"{share:.1%} look {item['label']} (95 %: {item['low']:.1%} to {item['high']:.1%})"
+                in found.summary["text"]
+            )
+        assert found.summary["text"].startswith("no verdict per layer, because the file has no times; of 118 crops ")
+        assert "2 more have no vote, being dark, damaged or empty" in found.summary["text"]
+        assert "look unlike those that the model learned from, so this says little" in found.summary["text"]
+
+    def test_evidence_is_more_than_one_crop_of_each_kind(self, old: Path) -> None:
+        found = sp.predict(old, "simulated", crops=4)
+        assert [sum(item.kind == kind for item in found.evidence) for kind in ("surely low", "least certain")] == [4, 4]
+
+    def test_terminal_page_and_json_say_it_and_can_be_verified(
+        self, old: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        page, data = tmp_path / "v.html", tmp_path / "v.json"
+        arguments = ["predict", str(old), "--model", "simulated", "-o", str(page), "-o", str(data)]
+        assert main(arguments) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].split() == ["class", "crops", "share", "95", "%"]
+        assert "no verdict per layer, because the file has no times" in lines[3]
+        facts, text = json.loads(data.read_text()), page.read_text()
+        assert facts["summary"]["shares"][0]["crops"] == int(lines[1].split()[1])
+        assert "<h2>Shares of the classes</h2>" in text
+        assert "The file has no times, so there are no layers" in text
+        assert not any(f"<h2>{title}" in text for title in ("Timeline", "Layers", "Windows"))
+        for path in (page, data):
+            assert main(["verify", str(path)]) == 0
+            assert "holds: the shares of its classes computed again" in capsys.readouterr().out
+        share = f"{facts['summary']['shares'][0]['share']:.1%}</td>"
+        assert share in text
+        page.write_text(text.replace(share, "99.9%</td>"))
+        facts["summary"]["shares"][0]["crops"] += 1
+        data.write_text(json.dumps(facts))
+        for path, said in ((page, "shows another table of shares"), (data, "the shares of the classes were")):
+            assert main(["verify", str(path)]) == 4
+            assert said in capsys.readouterr().err
+
+    def test_a_converted_file_says_the_same(self, old: Path, tmp_path: Path) -> None:
+        sp.convert(old, tmp_path / "day1.zarr")
+        assert (
+            sp.predict(tmp_path / "day1.zarr", "simulated").summary["shares"]
+            == sp.predict(old, "simulated").summary["shares"]
+        )
+
+    def test_frame_numbers_alone_are_no_times(self, old: Path, tmp_path: Path) -> None:
+        old.with_name("day1_spatter_at_frame.csv").write_text(
+            "frame,spatter\n" + "".join(f"{n},1\n" for n in range(120))
+        )
+        found = sp.predict(old, "simulated", tmp_path / "v.html")
+        assert "because the file has no times" in found.summary["text"]
+        assert (found.summary["frames"], found.layers) == (120, ())
+
+    def test_crops_that_are_all_black_have_no_share(self, tmp_path: Path) -> None:
+        with h5py.File(tmp_path / "day1.h5", "w") as h5:
+            h5["day1_0"] = np.array([encode(np.full((60, 80, 3), 9, np.uint8))] * 40, "S")
+        found = sp.predict(tmp_path / "day1.h5", "simulated", [tmp_path / "v.html", tmp_path / "v.json"])
+        assert found.summary["shares"] == []
+        assert found.summary["text"] == "no verdict: the file has no times, and none of its 40 crops has a vote"
 
 
 def test_dark_and_damaged_crops_have_no_vote(tmp_path: Path) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spatterlib.errors import ParameterError, StoreError
 from spatterlib.judging.change import Change
+from spatterlib.judging.shares import LEAST
 from spatterlib.judging.verdicts import Span
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ _STATES = {
 # Of the drawing, px of its view box.
 _WIDTH, _LEFT, _RIGHT, _TOP, _PLOT = 1012, 62, 8, 26, 170
 
+_OF_TIMES = ("timeline", "table of layers", "table of windows")
+
 _SPLITS = {
     "original": "Its accuracy was measured on random crops of the recordings it also learned from, so it says how well "
     "those recordings are told apart, and little about a new one.",
@@ -45,6 +48,12 @@ _VOTES = (
     "of its votes (bootstrap, {resamples} draws) leaves no doubt which class leads, and not before {min_votes} votes. "
     "The interval covers chance within the layer; it does not cover that this camera, lamp or machine may differ from "
     "those of the training. Among many layers a few wrong ones are to be expected."
+)
+_UNTIMED = (
+    "The file has no times, so there are no layers, windows and events, and nobody can say which crops show the same "
+    "spatter. Crops are counted, not votes. The interval comes from how the share differs between stretches of "
+    f"neighbouring crops; below {LEAST} crops there is none. It does not cover that this camera, lamp or machine may "
+    "differ from those of the training, and a share is no state of the build."
 )
 _FAMILIAR = (
     "Crops unlike those of the training are found by a few features of how their brightness is spread; where more than "
@@ -61,11 +70,10 @@ def page(verdict: Verdict) -> str:
     style = (Path(__file__).parent.parent / "data" / "report.css").read_text(encoding="utf-8")
     body = [
         _head(facts, name),
-        _section("Timeline", _timeline(verdict.layers, verdict.windows, verdict.changes, verdict.classes)),
-        _section("Layers", _table(verdict.layers, "layer"), f"Layers are told apart: {facts['summary']['gap']}."),
+        *(_shared(facts["summary"]) if "shares" in facts["summary"] else _timed(verdict, facts)),
         *(_section(item.title, item.body) for item in verdict.sections),
         _section("Evidence", _evidence(verdict.evidence)),
-        _section(f"Windows of {facts['settings'].get('window', 0):g} s", _table(verdict.windows, "window")),
+        *([] if "shares" in facts["summary"] else [_windows(verdict.windows, facts)]),
         _section("What the label can and cannot mean", _meaning(facts)),
         _section("Settings and digests", _settings(facts)),
     ]
@@ -76,6 +84,38 @@ def page(verdict: Verdict) -> str:
         f"<title>Verdict on {escape(name)}{' (simulated)' if facts['simulated'] else ''}</title>\n"
         f"<style>\n{style}</style>\n</head>\n<body>\n<main>\n{''.join(body)}</main>\n"
         f"{_BEGIN}{data}{_END}\n</body>\n</html>\n"
+    )
+
+
+def _timed(verdict: Verdict, facts: Mapping[str, Any]) -> list[str]:
+    return [
+        _section("Timeline", _timeline(verdict.layers, verdict.windows, verdict.changes, verdict.classes)),
+        _section("Layers", _table(verdict.layers, "layer"), f"Layers are told apart: {facts['summary']['gap']}."),
+    ]
+
+
+def _windows(spans: Sequence[Span], facts: Mapping[str, Any]) -> str:
+    return _section(f"Windows of {facts['settings'].get('window', 0):g} s", _table(spans, "window"))
+
+
+def _shared(summary: Mapping[str, Any]) -> list[str]:
+    """What stands in place of timeline, layers and windows where no crop has a time."""
+    return [_section("Shares of the classes", _shares(summary["shares"]), _UNTIMED)]
+
+
+def _shares(found: Sequence[Mapping[str, Any]]) -> str:
+    if not found:
+        return "<p>No crop has a vote: all are too dark or damaged.</p>\n"
+    lines = []
+    for item in found:
+        within = "–" if item["low"] is None else f"{item['low']:.1%} to {item['high']:.1%}"
+        cells = "".join(f'<td class="n">{cell}</td>' for cell in (f"{item['crops']:,}", f"{item['share']:.1%}", within))
+        lines.append(f"<tr><td>{escape(item['label'])}</td>{cells}</tr>")
+    titles = "".join(f'<th class="n">{name}</th>' for name in ("crops", "share", "95 % interval"))
+    body = "\n".join(lines)
+    return (
+        f'<div class="scroll"><table><thead><tr><th>most probable class</th>{titles}</tr></thead><tbody>\n{body}\n'
+        "</tbody></table></div>\n"
     )
 
 
@@ -101,10 +141,12 @@ def differs(text: str, facts: Mapping[str, Any], layers: Sequence[Span], windows
         "timeline": _timeline(layers, windows, [Change(**item) for item in facts["changes"]], facts["classes"]),
         "table of layers": _table(layers, "layer"),
         "table of windows": _table(windows, "window"),
+        "table of shares": _shares(facts["summary"].get("shares", ())),
         "account of the model": _meaning(facts),
         "list of settings": _settings(facts),
     }
-    return [name for name, part in parts.items() if part not in text]
+    absent = _OF_TIMES if "shares" in facts["summary"] else ("table of shares",)
+    return [name for name, part in parts.items() if name not in absent and part not in text]
 
 
 def parse(data: str) -> dict[str, Any]:
@@ -151,6 +193,8 @@ def _head(facts: Mapping[str, Any], name: str) -> str:
         "crops": f"{summary['crops']:,}",
         "frames decoded": f"{summary['decoded']:,}<small> of {summary['frames']:,}</small>",
     }
+    if "shares" in summary:
+        del tiles["layers"], tiles["events"], tiles["frames decoded"]
     cells = "".join(f"<div><dt>{key}</dt><dd>{value}</dd></div>" for key, value in tiles.items())
     return (
         f'<header>\n<p class="soft">Verdict on the spatter of a recording</p>\n<h1>{escape(name)}</h1>\n{mark}'
@@ -285,21 +329,23 @@ def _line(span: Span) -> str:
     return f"<tr>{cells}<td>{escape(span.reason)}</td></tr>"
 
 
-def _evidence(found: Iterable[Evidence]) -> str:
+def _evidence(found: Sequence[Evidence]) -> str:
     kinds: dict[str, list[str]] = {}
     for item in found:
         kind = "png" if item.encoded.startswith(b"\x89PNG") else "jpeg"
         data = base64.b64encode(item.encoded).decode()
-        where = f"frame {item.frame}, {item.time:.2f} s" if item.layer else "frame and time unknown"
+        where = f"frame {item.frame}, {item.time:.2f} s" if item.layer else f"row {item.row}, time unknown"
+        layer = f"<br>layer {item.layer}" if item.layer else ""
         kinds.setdefault(item.kind, []).append(
             f'<figure><div><img alt="crop of {where}" src="data:image/{kind};base64,{data}"></div><figcaption>'
-            f"<b>{escape(item.label)} {item.probability:.3f}</b><br>{where}<br>layer {item.layer or '–'}"
+            f"<b>{escape(item.label)} {item.probability:.3f}</b><br>{where}{layer}"
             "</figcaption></figure>"
         )
     parts = [
         f'<h3>{escape(_title(kind))}</h3>\n<div class="crops">{"".join(items)}</div>\n' for kind, items in kinds.items()
     ]
-    note = '<p class="soft">At most one crop of an event; the number is the calibrated probability of that class.</p>\n'
+    each = "At most one crop of an event; the" if any(item.layer for item in found) else "The"
+    note = f'<p class="soft">{each} number is the calibrated probability of that class.</p>\n'
     return "".join(parts) + note if parts else "<p>No crop was kept as evidence.</p>\n"
 
 
@@ -316,7 +362,7 @@ def _meaning(facts: Mapping[str, Any]) -> str:
         "is shown it also calls one of these.",
         *simulated,
         _accuracy(model),
-        _VOTES.format(**rules),
+        *([] if "shares" in facts["summary"] else [_VOTES.format(**rules)]),
         (known if model["familiarity"] else unknown).format(f"{rules['max_far']:.0%}"),
         "A label is no measurement of gas flow, and says nothing of the quality of the part.",
     ]

@@ -92,7 +92,7 @@ class Verdict:
         Where the build goes over from one class to another.
     summary : dict
         On the whole build: ``label`` (None unless all decided layers agree), ``state`` (the worst of the layers'),
-        ``text`` (a sentence), counts.
+        ``text`` (a sentence), counts; ``shares`` where no crop has a time, see `spatterlib.judging.shares`.
     classes : tuple of str
         In the order of the columns of ``rows["probabilities"]``.
     settings : dict

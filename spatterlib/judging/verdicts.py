@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from spatterlib.errors import ParameterError
 from spatterlib.plugins import nearest
 
-__all__ = ["STATES", "Rules", "Span", "State", "judge", "judge_rows", "votes"]
+__all__ = ["STATES", "Rules", "Span", "State", "judge", "judge_rows", "student", "votes"]
 
 State: TypeAlias = Literal["OK", "attention", "critical", "no verdict", "decided"]
 
@@ -305,14 +305,22 @@ def _drawn(means: NDArray[np.float64], rules: Rules) -> NDArray[np.float64]:
 
 
 def _expanded(n: int) -> float:
-    """Share to leave out at either end so that an interval of n votes is as wide as Student's t demands.
+    """Share to leave out at either end so that an interval of n votes is as wide as Student's t demands."""
+    return NormalDist().cdf(-student(n - 1) * np.sqrt(n / (n - 1)))
 
-    The quantile of Student's t is expanded in 1 / (n - 1) (Abramowitz and Stegun 1964, 26.7.5).
+
+def student(v: float) -> float:
+    """97.5 % quantile of Student's t with v degrees of freedom, expanded in 1 / v (Abramowitz and Stegun 1964, 26.7.5).
+
+    Examples
+    --------
+    >>> from spatterlib.judging.verdicts import student
+    >>> round(student(10), 3), round(student(float("inf")), 3)
+    (2.228, 1.96)
     """
-    z, v = _Z, n - 1
-    student = z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
-    student += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
-    return NormalDist().cdf(-student * np.sqrt(n / v))
+    z = _Z
+    found = z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
+    return found + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
 
 
 def _state(leading: str | None, count: int, far: float, clear: bool, rules: Rules) -> tuple[State, str]:

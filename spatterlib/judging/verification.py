@@ -16,6 +16,7 @@ from spatterlib.detection import DETECTOR, FILTERS
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
 from spatterlib.grouping import events
 from spatterlib.judging.htmlreport import differs, parse, read_page
+from spatterlib.judging.shares import shares
 from spatterlib.judging.verdicts import Rules, Span, judge
 from spatterlib.models import Run, load_model
 from spatterlib.prediction import sightings
@@ -47,6 +48,8 @@ class Verification:
         What does not hold; empty if all does.
     remarks : tuple of str
         What differs without being a fault: another version of the code.
+    shares : bool
+        Whether it was the shares of the classes that were computed again: the report is on a file without times.
     """
 
     report: str
@@ -54,6 +57,7 @@ class Verification:
     layers: int
     faults: tuple[str, ...]
     remarks: tuple[str, ...] = ()
+    shares: bool = False
 
     @property
     def holds(self) -> bool:
@@ -62,7 +66,8 @@ class Verification:
 
     def __str__(self) -> str:
         said = "holds" if self.holds else "does NOT hold"
-        return f"{self.report} {said}: {len(self.checked)} of {self.layers} layers computed again"
+        again = "the shares of its classes" if self.shares else f"{len(self.checked)} of {self.layers} layers"
+        return f"{self.report} {said}: {again} computed again"
 
 
 def verify(
@@ -120,11 +125,14 @@ def verify(
     faults = [*_shown(text, facts), *_digests(where, run, settings), *_sums(facts)]
     spans = [_span(item) for item in facts["layers"]]
     chosen = _chosen(len(spans), sample, seed)
-    if not any(fault.startswith("the video is another") for fault in faults):
+    untimed = "shares" in facts["summary"]
+    if untimed:
+        faults += _shares_again(where, run, facts)
+    elif not any(fault.startswith("the video is another") for fault in faults):
         faults += [fault for index in chosen for fault in _again(where, run, facts, spans[index])]
     remarks = [] if settings["code"] == code_digest() else ["the report was made by another version of the code"]
     numbers = tuple(spans[index].number for index in chosen)
-    return Verification(os.fspath(report), numbers, len(spans), tuple(faults), tuple(remarks))
+    return Verification(os.fspath(report), numbers, len(spans), tuple(faults), tuple(remarks), untimed)
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
@@ -239,6 +247,15 @@ def _again(where: str, run: Run, facts: Mapping[str, Any], span: Span) -> list[s
         for name in (*_COUNTS, *_NUMBERS)
         if not _same(name, getattr(span, name), getattr(again, name))
     ]
+
+
+def _shares_again(where: str, run: Run, facts: Mapping[str, Any]) -> list[str]:
+    """Whether the shares come out again, where the file has no times and so no layers."""
+    if not find_store(where):
+        return ["the source is no store, and the report is on one without times"]
+    found, _ = sightings(where, run, {}, keep=0)
+    old, new = facts["summary"]["shares"], [item.facts() for item in shares(found.probabilities, facts["classes"])]
+    return [] if old == new else [f"the shares of the classes were {old}, are {new}"]
 
 
 def _same(name: str, old: Any, new: Any) -> bool:
