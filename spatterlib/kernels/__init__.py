@@ -2,8 +2,8 @@
 
 Each kernel has one text; its plain reference lives in the tests.
 
-Numba compiles anew what stands in a file that has changed, and does not see what that calls in others: so kernels call
-kernels of their own file only, and after a change of `vectors` delete `__pycache__`.
+Any kernel may call any other: what is compiled is kept under a digest of all files of this package (`cache`), so it is
+compiled anew when one of them changes, and only then.
 """
 
 import numpy as np

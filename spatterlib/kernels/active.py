@@ -11,10 +11,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 
 from spatterlib.kernels import BAND, BLOCK, vectors
+from spatterlib.kernels.compiling import kernel
 from spatterlib.kernels.vectors import BYTE, SHORT
 from spatterlib.types import Image
 
@@ -24,7 +25,7 @@ _MOST = np.int64(65_535)
 _WEIGHTS: Any = types.UniTuple(types.uint16, 3)  # type: ignore[no-untyped-call]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _rounded(weights: NDArray[np.int32], limit: np.int32) -> tuple[Weights, np.uint16]:
     """Weights and limit in 16 bits: what reaches the limit reaches it still, and hardly anything else does."""
     red, green, blue = weights
@@ -32,13 +33,13 @@ def _rounded(weights: NDArray[np.int32], limit: np.int32) -> tuple[Weights, np.u
     return few, np.uint16(min(max(np.int64(limit) >> 8, np.int64(0)), _MOST))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _apart(first: Image, second: Image, row: int, column: int) -> np.int64:
     # Not int(), which Numba takes for an unsigned number here.
     return np.int64(abs(np.int64(first[row, column]) - np.int64(second[row, column])))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _few_rgb(
     first: Image, second: Image, row: int, column: int, count: int, weights: Weights, limit: np.uint16
 ) -> np.uint32:
@@ -52,7 +53,7 @@ def _few_rgb(
     return np.uint32(found)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _few_yuv(
     first: Image,
     second: Image,
@@ -72,7 +73,7 @@ def _few_yuv(
     return np.uint32(found)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _few_terms(
     one: tuple[Image, Image],
     other: tuple[Image, Image],
@@ -183,7 +184,7 @@ def _terms(
     return types.void(one, other, types.intp, types.intp, _WEIGHTS, terms, types.intp, times), code
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _hits_rgb(
     first: Image,
     second: Image,
@@ -215,7 +216,7 @@ def _hits_rgb(
             found[-1] |= hits >> np.uint32(BLOCK - over)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _hits_yuv(
     first: tuple[Image, Image, Image],
     second: tuple[Image, Image, Image],
@@ -258,7 +259,7 @@ def _hits_yuv(
             found[-1] |= hits >> np.uint32(BLOCK - over)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _ends(bits: np.uint32) -> tuple[int, int]:
     """The first bit that is set, and the one behind the last."""
     start, stop = 0, BLOCK
@@ -269,7 +270,7 @@ def _ends(bits: np.uint32) -> tuple[int, int]:
     return start, stop
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _note(found: NDArray[np.uint32], margin: int, flags: Image) -> tuple[int, int]:
     """Flag the blocks of columns near a hit; the first hit, and the one behind the last, equal if there is none."""
     first, last = 0, 0
@@ -285,7 +286,7 @@ def _note(found: NDArray[np.uint32], margin: int, flags: Image) -> tuple[int, in
     return first, last
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _next(spans: NDArray[np.int64], flags: Image, state: NDArray[np.int64], found: tuple[int, int], width: int) -> bool:
     """Note what a band's columns are and go on to the next; whether there is one.
 
@@ -309,12 +310,12 @@ def _next(spans: NDArray[np.int64], flags: Image, state: NDArray[np.int64], foun
     return bool(state[0] < state[1])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _band_of(state: NDArray[np.int64], width: int) -> int:
     return int(state[1] - 1 if state[2] == 0 and state[3] == width else state[0])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _begun(width: int, height: int) -> tuple[NDArray[np.uint32], NDArray[np.int64], Image, NDArray[np.int64]]:
     """Room for the hits of one band, and for the spans and flags of all; the state of `_next`."""
     bands, blocks = -(-height // BAND), -(-width // BLOCK)
@@ -322,7 +323,7 @@ def _begun(width: int, height: int) -> tuple[NDArray[np.uint32], NDArray[np.int6
     return np.empty(blocks, np.uint32), spans, flags, np.array([0, bands, width, 0])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def active_rgb(
     first: Image,
     second: Image,
@@ -369,7 +370,7 @@ def active_rgb(
     return spans, flags
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def active_yuv(
     first: tuple[Image, Image, Image],
     second: tuple[Image, Image, Image],

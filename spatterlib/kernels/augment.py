@@ -9,20 +9,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from spatterlib.kernels.compiling import kernel
 from spatterlib.types import Image
 
 __all__ = ["measure_ring", "prepare", "resize", "rotate_and_cut", "to_grey"]
 
-_FAST: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
+_FAST: dict[str, Any] = {"error_model": "numpy"}
 # Fixed point of Pillow's resampling (Resample.c, PRECISION_BITS) and of its affine transform (Geometry.c).
 _BITS = 22
 _ONE = 1 << 16
 
 
-@njit(**_FAST)  # type: ignore[untyped-decorator]
+@kernel(**_FAST)
 def to_grey(rgb: Image, out: Image) -> int:
     """Grey level of each pixel, ITU-R BT.601 weights in 16 bits as Pillow's mode ``L``; returns the brightest.
 
@@ -43,7 +43,7 @@ def to_grey(rgb: Image, out: Image) -> int:
     return int(peak)
 
 
-@njit(**_FAST)  # type: ignore[untyped-decorator]
+@kernel(**_FAST)
 def measure_ring(rgb: Image, width: int, out: NDArray[np.float32]) -> None:
     """Mean and deviation of the colours of a picture, and of its outermost pixels only.
 
@@ -79,7 +79,7 @@ def measure_ring(rgb: Image, width: int, out: NDArray[np.float32]) -> None:
         out[6 + c] = np.sqrt(max(squares[c] / count - mean * mean, 0.0))
 
 
-@njit(**_FAST)  # type: ignore[untyped-decorator]
+@kernel(**_FAST)
 def _colours(values: Image) -> tuple[np.int64, np.int64, np.int64]:
     """Sums of red, green and blue; a million pixels at a time, whose sums fit into 32 bits."""
     red = green = blue = np.int64(0)
@@ -94,7 +94,7 @@ def _colours(values: Image) -> tuple[np.int64, np.int64, np.int64]:
     return red, green, blue
 
 
-@njit(**_FAST)  # type: ignore[untyped-decorator]
+@kernel(**_FAST)
 def _taps(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """First source pixel and fixed-point weights of each target pixel: a triangle as wide as the scale."""
     scale = source / target
@@ -115,7 +115,7 @@ def _taps(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.int32
     return first, weights
 
 
-@njit(**_FAST)  # type: ignore[untyped-decorator]
+@kernel(**_FAST)
 def resize(image: Image, out: Image) -> None:
     """Scale with an antialiased triangle filter: ``torchvision.transforms.Resize`` on a Pillow image, within one level.
 
@@ -156,7 +156,7 @@ def resize(image: Image, out: Image) -> None:
                 out[i, j, c] = totals[i] >> _BITS
 
 
-@njit(**_FAST)  # type: ignore[untyped-decorator]
+@kernel(**_FAST)
 def prepare(rgb: Image, out: Image) -> int:
     """`to_grey` and `resize` in one call, for a picture of one channel or three; returns the brightest grey level.
 
@@ -173,12 +173,12 @@ def prepare(rgb: Image, out: Image) -> int:
     return peak
 
 
-@njit(inline="always", **_FAST)
-def _fixed(value):  # type: ignore[no-untyped-def]
+@kernel(**_FAST)
+def _fixed(value: float) -> Any:
     return np.int64(np.floor(value * _ONE + 0.5))
 
 
-@njit(**_FAST)  # type: ignore[untyped-decorator]
+@kernel(**_FAST)
 def _place(pixels: Image, channels: int, flat: NDArray[np.uint32]) -> None:
     """Pixels of one line, their channels packed into one number each."""
     if channels == 1:
@@ -190,7 +190,7 @@ def _place(pixels: Image, channels: int, flat: NDArray[np.uint32]) -> None:
             flat[j] = red | (green << np.uint32(8)) | (blue << np.uint32(16))
 
 
-@njit(**_FAST)  # type: ignore[untyped-decorator]
+@kernel(**_FAST)
 def _gather(
     flat: NDArray[np.uint32], room: int, channels: int, x: int, y: int, step_x: int, step_y: int, line: Image
 ) -> None:
@@ -205,7 +205,7 @@ def _gather(
             line[np.uint64(3 * j + 2)] = np.uint8(value >> np.uint32(16))
 
 
-@njit(**_FAST)  # type: ignore[untyped-decorator]
+@kernel(**_FAST)
 def rotate_and_cut(
     images: Image,
     rows: NDArray[np.int64],

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 
 from spatterlib.kernels import BLOCK, BLUE, GREEN, REACH, RED, vectors
+from spatterlib.kernels.compiling import kernel
 from spatterlib.kernels.vectors import BYTE, LONG
 from spatterlib.types import Image
 
@@ -20,12 +21,12 @@ _HALF = np.int32(1 << 19)
 _BITS = np.int32(20)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _level(luma: np.int32, chroma: np.int32) -> np.int32:
     return np.int32(min(max(np.int32(np.int32(luma + chroma) >> _BITS), np.int32(0)), np.int32(255)))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _chroma(
     u: Image,
     v: Image,
@@ -103,7 +104,7 @@ def _level_block(context: Any, builder: Any, luma: Any, kind: Any, many: Any, in
     return vectors.lower(builder, level, vectors.fill(LONG, BLOCK, 255), signed=True)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _chroma_along(
     u: Image,
     v: Image,
@@ -125,7 +126,7 @@ def _chroma_along(
     _chroma(u, v, (np.uint64(row), np.uint64(first), np.uint64(count)), shift, matrix, many, np.uint64(0))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _rgb_at(
     y: Image,
     place: tuple[np.uint64, np.uint64, np.uint64],
@@ -192,7 +193,7 @@ def _rgb_block(
     return types.void(y, place, place, matrix, many, place, out, place, place), code
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def yuv_to_rgb(
     y: Image,
     u: Image,
@@ -238,7 +239,7 @@ def yuv_to_rgb(
         _rgb_at(y, place, matrix, many, np.uint64(skip), out, (np.uint64(i), np.uint64(0)))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _change_at(
     first: Image,
     second: Image,
@@ -320,7 +321,7 @@ def _change_block(
     return types.void(first, second, place, place, matrix, one, other, place, out, place, place), code
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def grey_change_yuv(
     first: tuple[Image, Image, Image],
     second: tuple[Image, Image, Image],
@@ -345,7 +346,8 @@ def grey_change_yuv(
     one, other = np.empty((3, room), np.int32), np.empty((3, room), np.int32)
     (y, u, v), (y_of_second, u_of_second, v_of_second) = first, second
     # Of the run that begins in a column: its row of chroma, and where it ends. Two rows of luma share one of chroma.
-    known = np.full((out.shape[1], 2), -1)
+    known = np.empty((out.shape[1], 2), np.int64)
+    known[:] = -1
     out[:] = 0
     for r in range(runs.shape[0]):
         i, start, stop = runs[r]
@@ -376,7 +378,7 @@ def grey_change_yuv(
             _change_at(y, y_of_second, rest, matrix, one, other, np.uint64(done + skip), out, target)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _measure_at(
     y: Image,
     place: tuple[np.uint64, np.uint64, np.uint64],
@@ -403,7 +405,7 @@ def _measure_at(
     return top
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def measure_yuv(
     y: Image,
     u: Image,
@@ -423,8 +425,10 @@ def measure_yuv(
     boxes, sums, peaks
         As in `measure`.
     """
-    room = ((max(boxes[:, 2].max(), 0) >> shift[0]) + 2) << shift[0]  # type: ignore[operator,unused-ignore]
-    many = np.empty((3, room), np.int32)
+    widest = 0
+    for k in range(boxes.shape[0]):
+        widest = max(widest, boxes[k, 2])
+    many = np.empty((3, ((widest >> shift[0]) + 2) << shift[0]), np.int32)
     for k in range(boxes.shape[0]):
         left, top, width, height = boxes[k]
         sums[k], peaks[k] = 0, 0

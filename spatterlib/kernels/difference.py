@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from spatterlib.kernels import BLUE, GREEN, REACH, RED
+from spatterlib.kernels.compiling import kernel
 from spatterlib.types import Image
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def grey_change_rgb(first: Image, second: Image, corner: tuple[int, int], runs: NDArray[np.int64], out: Image) -> None:
     """Grey level of the absolute difference of two RGB frames in some runs, 0 elsewhere.
 
@@ -42,13 +42,13 @@ def grey_change_rgb(first: Image, second: Image, corner: tuple[int, int], runs: 
             line[j] = np.uint8(np.int32(grey + np.int32(16384)) >> np.int32(15))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _add(row: Image, totals: NDArray[np.int32]) -> None:
     for j in range(totals.shape[0]):
         totals[j] = np.int32(totals[j] + np.int32(row[j]))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _brightest(row: Image, tops: NDArray[np.int32]) -> None:
     for j in range(tops.shape[0]):
         red, green, blue = np.int32(row[3 * j]), np.int32(row[3 * j + 1]), np.int32(row[3 * j + 2])
@@ -56,7 +56,7 @@ def _brightest(row: Image, tops: NDArray[np.int32]) -> None:
         tops[j] = max(tops[j], np.int32(warm + np.int32(BLUE * blue)))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def measure(rgb: Image, boxes: NDArray[np.int32], sums: NDArray[np.int64], peaks: Image) -> None:
     """Sum the channels and find the brightest luma in each box.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from spatterlib.kernels.compiling import kernel
 from spatterlib.kernels.streaks import TILE
 from spatterlib.types import Image
 
@@ -16,7 +16,7 @@ CELL = 4
 """Px, size of the cells in which the smooth glow is computed."""
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@kernel(fastmath=True, error_model="numpy")
 def _shine(source: Light, y: float, left: int, lobes: Light, reds: Light, greens: Light, blues: Light) -> None:
     """Add the glow of one source to a line of cells, of which `left` is the first."""
     one = np.float32(1)
@@ -37,7 +37,7 @@ def _shine(source: Light, y: float, left: int, lobes: Light, reds: Light, greens
             blues[k] += blue * value
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@kernel(fastmath=True, error_model="numpy")
 def _fall(source: Light, px: Light, py: Light, power: np.float32, radius: np.float32, out: Light) -> None:
     """Add the light of one source that falls on the bed at a line of cells, at `px`, `py` in mm."""
     one = np.float32(1)
@@ -47,7 +47,7 @@ def _fall(source: Light, px: Light, py: Light, power: np.float32, radius: np.flo
         out[k] += source[4] * power / (q * np.sqrt(q))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _near(sources: Light, reach: tuple[float, float], lit: Image, line: int) -> tuple[int, int]:
     """First and last tile of a line of tiles that the glow of any source reaches; they are marked in `lit`."""
     first, last = lit.shape[1], -1
@@ -62,7 +62,7 @@ def _near(sources: Light, reach: tuple[float, float], lit: Image, line: int) -> 
     return first, last
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def halo(
     sources: Light, lobes: Light, bed: Light, ground: Light, reach: tuple[float, float], lit: Image, veil: Light
 ) -> None:
@@ -104,7 +104,7 @@ def halo(
                 )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def compose(bed: Image, grain: NDArray[np.int8], out: Image) -> None:
     """``out = bed + grain``, limited to 0-255; arrays of one shape, rows contiguous."""
     for i in range(out.shape[0]):
@@ -112,7 +112,7 @@ def compose(bed: Image, grain: NDArray[np.int8], out: Image) -> None:
             out[i, j] = min(max(np.int16(bed[i, j]) + np.int16(grain[i, j]), np.int16(0)), np.int16(255))
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@kernel(fastmath=True, error_model="numpy")
 def _spread(veil: Light, y: int, left: int, texture: Light, tint: Light, cells: Light, glow: Light) -> None:
     """Interpolate the cells along a line of pixels from a tile on, and light the bed there."""
     v = (y + 0.5) / CELL - 0.5
@@ -131,7 +131,7 @@ def _spread(veil: Light, y: int, left: int, texture: Light, tint: Light, cells: 
             glow[3 * j + c] = cells[c, u] + (cells[c, u + 1] - cells[c, u]) * r + fallen * tint[c]
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@kernel(fastmath=True, error_model="numpy")
 def _index(light: Light, glow: Light, top: np.float32, index: NDArray[np.int32]) -> bool:
     """Light of a line as an index into the tone curve, and whether there is any; `light` is emptied."""
     some = np.float32(0)
@@ -143,7 +143,7 @@ def _index(light: Light, glow: Light, top: np.float32, index: NDArray[np.int32])
     return bool(some > 0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _level(
     index: NDArray[np.int32], curve: NDArray[np.int32], bed: Image, grain: NDArray[np.int8], out: Image, clean: Image
 ) -> None:
@@ -159,7 +159,7 @@ def _level(
         clean[j] = np.uint8((grey + np.int32(64)) >> np.int32(7))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def develop(
     light: Light,
     veil: Light,

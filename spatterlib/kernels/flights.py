@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from spatterlib.kernels.compiling import kernel
 
 Floats = NDArray[np.float64]
 Light = NDArray[np.float32]
@@ -48,7 +49,7 @@ class Ejection(NamedTuple):
     entrained: float
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def spot(
     t: float, starts: Floats, islands: Floats, hatch: float, speed: float
 ) -> tuple[bool, float, float, float, float]:
@@ -79,12 +80,12 @@ def spot(
     return True, islands[k, 1] + c * a - s * b, islands[k, 2] + s * a + c * b, sign * c, sign * s
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _normal(u: float, v: float) -> float:
     return float(np.sqrt(-2.0 * np.log(1.0 - u)) * np.cos(2.0 * np.pi * v))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _launch(draw: Floats, how: Ejection, way_x: float, way_y: float) -> tuple[int, float, float, float, float, float]:
     """Kind, diameter in m, temperature, velocity in mm/s of one particle."""
     kind = HOT
@@ -113,14 +114,14 @@ def _launch(draw: Floats, how: Ejection, way_x: float, way_y: float) -> tuple[in
     return kind, diameter, temperature, x * norm, y * norm, abs(z) * norm
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy", inline="always")
+@kernel(fastmath=True, error_model="numpy")
 def _decay(x: float) -> float:
     """``exp(-x)`` by Padé's (2, 2), within x⁵ / 720: the finest particles come to x = 1 in a step, most to 0.1."""
     far, near = 1.0 + x * x / 12.0, 0.5 * x
     return (far - near) / (far + near)
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@kernel(fastmath=True, error_model="numpy")
 def _fly(
     x: float,
     y: float,
@@ -177,7 +178,7 @@ def _fly(
     return POINTS
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def fly(
     draws: Floats,
     begin: float,
@@ -271,7 +272,7 @@ def fly(
     return count, used
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def scan(
     opened: float,
     closed: float,
@@ -312,7 +313,7 @@ def scan(
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def gather(track: Floats, most: int, sources: Floats) -> int:
     """Join the moments of a track into sources of light; the laser's jumps separate them.
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from spatterlib.kernels.compiling import kernel
 
-@njit(cache=True, nogil=True)
-def _root(parent, index):  # type: ignore[no-untyped-def]
+
+@kernel
+def _root(parent: NDArray[np.int64], index: int) -> int:
     while parent[index] != index:
         parent[index] = parent[parent[index]]
         index = parent[index]
     return index
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def join_overlapping(
     frames: NDArray[np.int64],
     moments: NDArray[np.float64],

@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import extending, njit, types
+from numba import extending, types
 from numpy.typing import NDArray
 
 from spatterlib.kernels import plain_lanes, vectors
+from spatterlib.kernels.compiling import kernel
 from spatterlib.kernels.plain_lanes import LANES, MEETINGS
 from spatterlib.types import Image
 
@@ -28,7 +29,7 @@ __all__ = ["LANES", "convolve", "dense", "pack", "spread", "weigh"]
 
 Lanes = NDArray[np.float32]
 
-_FAST: dict[str, Any] = {"nogil": True, "fastmath": True, "error_model": "numpy", "cache": True}
+_FAST: dict[str, Any] = {"fastmath": True, "error_model": "numpy"}
 
 _FLOATS, _BYTES = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.IntType(8), LANES)
 _LIMIT = 7.90531110763549805
@@ -283,7 +284,7 @@ def _scatter(typing: Any, half: Any, row: Any, fours: Any, at: Any, weights: Any
     return half(half, row, fours, types.intp, weights, types.intp), code
 
 
-@njit(**_FAST)  # type: ignore[untyped-decorator]
+@kernel(**_FAST)
 def pack(images: Image, out: Lanes) -> None:
     """Lay crops side by side and scale 0-255 to [0, 1].
 
@@ -304,7 +305,7 @@ def pack(images: Image, out: Lanes) -> None:
                     out[block, c, i, j * LANES + lane] = np.float32(images[m, i, j, c]) / np.float32(255)
 
 
-@njit(**_FAST)  # type: ignore[untyped-decorator]
+@kernel(**_FAST)
 def convolve(x: Lanes, weights: Lanes, bias: NDArray[np.float32], out: Lanes, trace: NDArray[Any]) -> None:
     """One stage forward.
 
@@ -335,7 +336,7 @@ def convolve(x: Lanes, weights: Lanes, bias: NDArray[np.float32], out: Lanes, tr
                     own += LANES
 
 
-@njit(**_FAST)  # type: ignore[untyped-decorator]
+@kernel(**_FAST)
 def weigh(x: Lanes, gradient: Lanes, trace: NDArray[Any], weights: Lanes, bias: Lanes) -> None:
     """Gradient of one stage's weights and bias, lane by lane.
 
@@ -370,7 +371,7 @@ def weigh(x: Lanes, gradient: Lanes, trace: NDArray[Any], weights: Lanes, bias: 
                 _store(taps, sums, place)
 
 
-@njit(**_FAST)  # type: ignore[untyped-decorator]
+@kernel(**_FAST)
 def spread(weights: Lanes, gradient: Lanes, trace: NDArray[Any], out: Lanes) -> None:
     """Gradient of what went into one stage.
 
@@ -410,7 +411,7 @@ def spread(weights: Lanes, gradient: Lanes, trace: NDArray[Any], out: Lanes) -> 
                     _store(_add(_load(results, at + 5 * step, 6), lower[12:]), results, at + 5 * step)
 
 
-@njit(**_FAST)  # type: ignore[untyped-decorator]
+@kernel(**_FAST)
 def dense(x: Lanes, weights: Lanes, bias: NDArray[np.float32], out: Lanes) -> None:
     """A dense layer, in the calling thread alone.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from spatterlib.kernels.compiling import kernel
 
 Floats = NDArray[np.float64]
 Plane = NDArray[np.float32]
@@ -14,7 +15,7 @@ FIELDS = 17
 _REACH = 8
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel
 def _at(plane: Plane, x: float, y: float) -> float:
     """Value between pixels; the caller keeps `x`, `y` inside."""
     j, i = int(x), int(y)
@@ -24,7 +25,7 @@ def _at(plane: Plane, x: float, y: float) -> float:
     return float(upper * (1 - b) + lower * b)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _solve(moments: Floats, right: Floats) -> tuple[float, float, float]:
     """Three unknowns by Cramer's rule."""
     a, b, c, d, e, f = moments[0], moments[1], moments[2], moments[2], moments[3], moments[4]
@@ -37,7 +38,7 @@ def _solve(moments: Floats, right: Floats) -> tuple[float, float, float]:
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _parabola(points: Floats, way: Floats) -> tuple[float, float, float, float, float, float]:
     """X and y as polynomials of second degree of the way along the points; straight where they are few."""
     moments, right_x, right_y = np.zeros(5), np.zeros(3), np.zeros(3)
@@ -63,7 +64,7 @@ def _parabola(points: Floats, way: Floats) -> tuple[float, float, float, float, 
     return a[0], a[1], a[2], b[0], b[1], b[2]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _profile(luma: Plane, curve: Floats, low: float, reach: int, side: float, out: Plane, flank: Plane) -> int:
     """Light along a fitted line, every half px, and that beside it, from `reach` px before its begin to behind."""
     height, width = luma.shape
@@ -88,7 +89,7 @@ def _profile(luma: Plane, curve: Floats, low: float, reach: int, side: float, ou
     return int(count)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _edge(rise: Plane, at: int, step: int, hold: int) -> float:
     """Where, from index `at` in steps of one outwards, the rise falls to half of what it is just inside."""
     level = 0.0
@@ -108,7 +109,7 @@ def _edge(rise: Plane, at: int, step: int, hold: int) -> float:
     return float(index + step * (min(max((rise[index] - half) / drop, 0.0), 1.0) if drop > 1e-6 else 0.0))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _width(luma: Plane, curve: Floats, low: float, high: float, scratch: Floats) -> float:
     """Px, full width at half maximum of the light across the middle of a line, from its mean profile."""
     height, width = luma.shape
@@ -145,7 +146,7 @@ def _width(luma: Plane, curve: Floats, low: float, high: float, scratch: Floats)
     return total
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def describe(luma: Plane, tint: Plane, points: Floats, lines: NDArray[np.int64], side: float, out: Floats) -> None:
     """What each line is like: ends to a fraction of a px, curve, width, brightness.
 
@@ -198,7 +199,7 @@ def describe(luma: Plane, tint: Plane, points: Floats, lines: NDArray[np.int64],
         out[n, 16] = _warmth(tint, curve, total, side)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _warmth(tint: Plane, curve: Floats, total: float, side: float) -> float:
     """How much redder than beside it a line is, in the mean."""
     height, width = tint.shape
@@ -215,7 +216,7 @@ def _warmth(tint: Plane, curve: Floats, total: float, side: float) -> float:
     return found / count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _fill(row: Floats, curve: Floats, rise: Plane, low: float, high: float, reach: int) -> None:
     a, b = 0.5 * low - reach, 0.5 * high - reach
     for m in range(3):

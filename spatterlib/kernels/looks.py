@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from spatterlib.kernels.compiling import kernel
 
-@njit(cache=True, nogil=True)
-def _to_grey(image, grey):  # type: ignore[no-untyped-def]
+
+@kernel
+def _to_grey(image: NDArray[np.uint8], grey: NDArray[np.int64]) -> tuple[np.int64, np.int64]:
     """Sums over the channels, and their total and sum of squares."""
     total, squares = np.int64(0), np.int64(0)
     for i in range(image.shape[0]):
@@ -22,8 +23,8 @@ def _to_grey(image, grey):  # type: ignore[no-untyped-def]
     return total, squares
 
 
-@njit(cache=True, nogil=True)
-def _steps(grey):  # type: ignore[no-untyped-def]
+@kernel
+def _steps(grey: NDArray[np.int64]) -> tuple[int, int]:
     """Sums of absolute steps across and down."""
     size, across, down = len(grey), 0, 0
     for i in range(size):
@@ -33,8 +34,8 @@ def _steps(grey):  # type: ignore[no-untyped-def]
     return across, down
 
 
-@njit(cache=True, nogil=True)
-def _cell(grey, grid, a, b):  # type: ignore[no-untyped-def]
+@kernel
+def _cell(grey: NDArray[np.int64], grid: int, a: int, b: int) -> float:
     """Mean of cell (a, b)."""
     size, total = len(grey), 0
     top, bottom, left, right = a * size // grid, (a + 1) * size // grid, b * size // grid, (b + 1) * size // grid
@@ -44,7 +45,7 @@ def _cell(grey, grid, a, b):  # type: ignore[no-untyped-def]
     return total / ((bottom - top) * (right - left))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def measure_looks(images: NDArray[np.uint8], grid: int, out: NDArray[np.float64]) -> None:
     """Cell means, spread and mean steps of crops.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 
 from spatterlib.kernels import BLOCK, REACH, vectors
+from spatterlib.kernels.compiling import kernel
 from spatterlib.kernels.vectors import BYTE, SHORT
 from spatterlib.types import Image
 
@@ -21,13 +22,16 @@ _EIGHT, _SIXTY_FOUR = np.uint64(8), np.uint64(64)
 _SPREAD = np.array([sum(255 << (8 * k) for k in range(8) if n >> k & 1) for n in range(256)], np.uint64)
 
 
-@njit(cache=True, nogil=True)
 def grey_shape(width: int, height: int) -> tuple[int, int]:
     """Of an array for grey levels that are smoothed: with a rim, and in whole blocks."""
     return height + 2 * REACH, -(-width // BLOCK) * BLOCK + 2 * REACH
 
 
-@njit(cache=True, nogil=True)
+shape_of_grey = kernel(grey_shape)
+"""The same for kernels."""
+
+
+@kernel
 def _mirrored(index: int, count: int) -> int:
     """Index inside 0 .. count - 1 after reflection about the end pixels (OpenCV's BORDER_REFLECT_101)."""
     if count == 1:
@@ -37,7 +41,7 @@ def _mirrored(index: int, count: int) -> int:
     return index
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _fill_rim(grey: Image, width: int) -> None:
     height = grey.shape[0] - 2 * REACH
     far, near = REACH + _mirrored(-2, width), REACH + _mirrored(-1, width)
@@ -46,7 +50,9 @@ def _fill_rim(grey: Image, width: int) -> None:
         grey[i, 0], grey[i, 1] = grey[i, far], grey[i, near]
         grey[i, REACH + width], grey[i, REACH + width + 1] = grey[i, next_], grey[i, last]
     for i in (-2, -1, height, height + 1):
-        grey[REACH + i] = grey[REACH + _mirrored(i, height)]
+        line = REACH + _mirrored(i, height)
+        for j in range(grey.shape[1]):
+            grey[REACH + i, j] = grey[line, j]
 
 
 def _plain_block(grey: Image, row: int, column: int, limit: int) -> np.uint32:
@@ -85,7 +91,7 @@ def _weighed(builder: Any, five: list[Any]) -> Any:
     return builder.add(builder.add(builder.add(five[0], five[4]), near), middle)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def smooth_above(grey: Image, width: int, threshold: int, runs: NDArray[np.int64], radius: int) -> NDArray[np.uint64]:
     """5x5 Gaussian and threshold in one pass: where the smoothed level is greater.
 
@@ -123,7 +129,7 @@ def smooth_above(grey: Image, width: int, threshold: int, runs: NDArray[np.int64
     return bits
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _widen(bits: NDArray[np.uint64], at: np.uint64, count: np.uint64, radius: int) -> None:
     """Spread the bits of a row both ways, in ever wider steps."""
     done, last = 0, at + count - np.uint64(1)
@@ -137,7 +143,7 @@ def _widen(bits: NDArray[np.uint64], at: np.uint64, count: np.uint64, radius: in
         done += step
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def dilate(bits: NDArray[np.uint64], width: int, radius: int, mask: Image) -> None:
     """Dilation by a square, into a mask with the rim that `spatterlib.kernels.outlines` wants.
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 
 from spatterlib.kernels import vectors
+from spatterlib.kernels.compiling import kernel
 from spatterlib.kernels.masks import WORD
 from spatterlib.types import Image
 
@@ -21,14 +22,17 @@ _ACROSS, _DOWN = np.array([1, 1, 0, -1, -1, -1, 0, 1]), np.array([0, -1, -1, -1,
 _ONE, _LAST = np.uint64(1), np.uint64(WORD - 1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _steps(width: int) -> NDArray[np.int64]:
     """Distances in a flat image to the eight neighbours, from the right one against the clock, twice round."""
-    around = np.array([1, 1 - width, -width, -width - 1, -1, width - 1, width, width + 1])
-    return np.concatenate((around, around))
+    around = (1, 1 - width, -width, -width - 1, -1, width - 1, width, width + 1)
+    steps = np.empty(16, np.int64)
+    for side in range(16):
+        steps[side] = around[side & 7]
+    return steps
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _follow(flat: Image, start: int, width: int, steps: NDArray[np.int64], rectangle: NDArray[np.int32]) -> int:
     """Walk once round a component from its first pixel; mark the pixels, note the rectangle; twice the area.
 
@@ -85,7 +89,17 @@ def _lowest(typing: Any, word: Any) -> Any:
     return types.uint64(types.uint64), code
 
 
-@njit(cache=True, nogil=True)
+@kernel
+def _turn(rectangles: NDArray[np.int32], areas: NDArray[np.float64], count: int) -> None:
+    """The last first: value by value, for which there is less to compile than for slices."""
+    for k in range(count // 2):
+        other = count - 1 - k
+        areas[k], areas[other] = areas[other], areas[k]
+        for side in range(4):
+            rectangles[k, side], rectangles[other, side] = rectangles[other, side], rectangles[k, side]
+
+
+@kernel
 def outer_outlines(
     mask: Image,
     bits: NDArray[np.uint64],
@@ -144,7 +158,5 @@ def outer_outlines(
                         areas[count] = twice / 2
                     count += 1
                 inside = not inside
-    written = min(count, rectangles.shape[0])
-    rectangles[:written] = rectangles[:written][::-1].copy()
-    areas[:written] = areas[:written][::-1].copy()
+    _turn(rectangles, areas, min(count, rectangles.shape[0]))
     return count

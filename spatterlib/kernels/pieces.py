@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from spatterlib.kernels.compiling import kernel
 
 Floats = NDArray[np.float64]
 
@@ -21,7 +22,7 @@ _WORST = 2.0
 _PAIRS = 4096
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _outward(points: Floats, first: int, last: int, row: Floats) -> None:
     """Place, direction and ridge measure of the end at `last` of a piece that begins at `first`."""
     step = 1 if last >= first else -1
@@ -36,7 +37,7 @@ def _outward(points: Floats, first: int, last: int, row: Floats) -> None:
     row[4] = total / (back + 1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _misfit(a: Floats, b: Floats) -> float:
     """How badly end `b` goes on with what end `a` began, 0 = as if never parted, `_WORST` and more = not at all."""
     vx, vy = b[0] - a[0], b[1] - a[1]
@@ -52,7 +53,7 @@ def _misfit(a: Floats, b: Floats) -> float:
     return float(far / _REACH + off / _ASIDE + turn / _TURN + bright / _BRIGHT)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _partners(points: Floats, lines: NDArray[np.int64], partner: NDArray[np.int64]) -> None:
     """Which end goes on at which, the best pairs first; end ``2 k + 1`` is the last point of line k, -1 = none."""
     n = lines.shape[0]
@@ -87,7 +88,7 @@ def _partners(points: Floats, lines: NDArray[np.int64], partner: NDArray[np.int6
                 root[line] = new
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def join_pieces(points: Floats, lines: NDArray[np.int64], joined: Floats, out: NDArray[np.int64]) -> int:
     """Make pieces that go on with each other one line.
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import ctypes
-from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.np.numpy_support import carray
 from numpy.typing import NDArray
 
-from spatterlib.kernels import active, colour, difference, masks, outlines, runs, vectors
+from spatterlib.kernels import vectors
 from spatterlib.kernels.active import active_rgb, active_yuv
 from spatterlib.kernels.colour import grey_change_yuv, measure_yuv
+from spatterlib.kernels.compiling import kernel
 from spatterlib.kernels.difference import grey_change_rgb, measure
-from spatterlib.kernels.masks import WORD, dilate, grey_shape, smooth_above
+from spatterlib.kernels.masks import WORD, dilate, shape_of_grey, smooth_above
 from spatterlib.kernels.outlines import RIM, outer_outlines
 from spatterlib.kernels.runs import runs_of
 from spatterlib.types import Box, Image
@@ -99,25 +99,25 @@ def _in_python(address: int) -> ctypes.c_void_p:
 _pointer = vectors.operation(_in_python)(_to_pointer)
 
 
-@njit(nogil=True)
+@kernel
 def _plane(source: NDArray[np.int64], rows: int) -> Image:
     """The array at an address, ``(rows, pitch)``: wider than the picture where its rows are padded."""
     return carray(_pointer(source[0]), (rows, source[1]), np.uint8)
 
 
-@njit(nogil=True)
+@kernel
 def _planes(sources: NDArray[np.int64], height: int, shift: int) -> Planes:
     rows = (height + (1 << shift) - 1) >> shift
     return _plane(sources[0], height), _plane(sources[1], rows), _plane(sources[2], rows)
 
 
-@njit(nogil=True)
+@kernel
 def _grey_of(rectangle: Box, scratch: Scratch) -> Image:
-    shape = grey_shape(rectangle[2], rectangle[3])
+    shape = shape_of_grey(rectangle[2], rectangle[3])
     return scratch.grey[: shape[0] * shape[1]].reshape(shape)
 
 
-@njit(nogil=True)
+@kernel
 def _trace(rectangle: Box, runs: NDArray[np.int64], settings: Settings, scratch: Scratch) -> int:
     """Smooth, threshold, dilate and follow the outlines; how many there are in the scratch."""
     _, _, width, height = rectangle
@@ -128,7 +128,7 @@ def _trace(rectangle: Box, runs: NDArray[np.int64], settings: Settings, scratch:
     return int(outer_outlines(mask, bits, rectangle[:2], scratch.rectangles, scratch.areas))
 
 
-@njit(nogil=True)
+@kernel
 def _outlines_yuv(
     one: Planes,
     other: Planes,
@@ -147,7 +147,7 @@ def _outlines_yuv(
     return int(_trace(rectangle, kept, settings, scratch))
 
 
-@njit(nogil=True)
+@kernel
 def _outlines_rgb(one: Image, other: Image, settings: Settings, scratch: Scratch) -> int:
     box, weights, limit, margins = settings.box, settings.weights, settings.limit, settings.margins
     spans, flags = active_rgb(one, other, box, weights, limit, margins[1])
@@ -159,99 +159,77 @@ def _outlines_rgb(one: Image, other: Image, settings: Settings, scratch: Scratch
     return int(_trace(rectangle, kept, settings, scratch))
 
 
-@njit(nogil=True)
+@kernel
 def _keep(number: int, found: int, count: int, settings: Settings, scratch: Scratch, rows: Rows) -> NDArray[np.int32]:
     """Write what is known of the outlines into the rows from `count` on; their boxes from the picture's corner."""
     placed = np.empty((found, 4), np.int32)
     for k in range(found):
         rows.frames[count + k], rows.areas[count + k] = number, scratch.areas[k]
         for side in range(4):
-            rows.boxes[count + k, side] = scratch.rectangles[k, side] + settings.inset[side]
-        placed[k] = rows.boxes[count + k]
+            rows.boxes[count + k, side] = placed[k, side] = scratch.rectangles[k, side] + settings.inset[side]
         placed[k, 0] += settings.box[0]
         placed[k, 1] += settings.box[1]
     return placed
 
 
-def _for_yuv(sources: tuple[int, ...]) -> Any:
-    @njit(cache=True, nogil=True)
-    def find_yuv(
-        frames: NDArray[np.int64],
-        shift: tuple[int, int],
-        matrix: NDArray[np.int32],
-        start: int,
-        count: int,
-        settings: Settings,
-        scratch: Scratch,
-        rows: Rows,
-    ) -> tuple[int, int]:
-        """Outer outlines of what changes from frame to frame, and what the boxes in them hold; frames of planes.
+@kernel
+def find_yuv(
+    frames: NDArray[np.int64],
+    shift: tuple[int, int],
+    matrix: NDArray[np.int32],
+    start: int,
+    count: int,
+    settings: Settings,
+    scratch: Scratch,
+    rows: Rows,
+) -> tuple[int, int]:
+    """Outer outlines of what changes from frame to frame, and what the boxes in them hold; frames of planes.
 
-        Parameters
-        ----------
-        frames : ndarray
-            ``(n, 3, 2)`` int64: address and pitch (bytes from row to row) of Y, U and V, which must outlive the call.
-        shift, matrix
-            As in `spatterlib.kernels.colour.yuv_to_rgb`.
-        start, count : int
-            First of the frames to be compared with the one before it; first row to be written.
+    Parameters
+    ----------
+    frames : ndarray
+        ``(n, 3, 2)`` int64: address and pitch (bytes from row to row) of Y, U and V, which must outlive the call.
+    shift, matrix
+        As in `spatterlib.kernels.colour.yuv_to_rgb`.
+    start, count : int
+        First of the frames to be compared with the one before it; first row to be written.
 
-        Returns
-        -------
-        tuple of int
-            How many rows are filled; the frame to go on with, for whose outlines there were too few rows.
-        """
-        assert sources  # noqa: S101 - what it closes over must be used
-        for number in range(start, len(frames)):
-            one = _planes(frames[number - 1], settings.height, shift[1])
-            other = _planes(frames[number], settings.height, shift[1])
-            found = _outlines_yuv(one, other, shift, matrix, settings, scratch)
-            end = count + found
-            if end > len(rows.frames):
-                return count, number
-            if found:
-                y, u, v = one if settings.behind else other
-                boxes = _keep(number - settings.behind, found, count, settings, scratch, rows)
-                measure_yuv(y, u, v, shift, matrix, boxes, rows.sums[count:end], rows.peaks[count:end])
-            count = end
-        return count, len(frames)
-
-    return find_yuv
-
-
-def _for_rgb(sources: tuple[int, ...]) -> Any:
-    @njit(cache=True, nogil=True)
-    def find_rgb(
-        frames: NDArray[np.int64], start: int, count: int, settings: Settings, scratch: Scratch, rows: Rows
-    ) -> tuple[int, int]:
-        """As `find_yuv`, for RGB: `frames` is ``(n, 1, 2)`` int64, and the pitch three times the width."""
-        assert sources  # noqa: S101 - what it closes over must be used
-        for number in range(start, len(frames)):
-            one, other = (
-                _plane(frames[number - 1, 0], settings.height),
-                _plane(frames[number, 0], settings.height),
-            )
-            found = _outlines_rgb(one, other, settings, scratch)
-            end = count + found
-            if end > len(rows.frames):
-                return count, number
-            if found:
-                boxes = _keep(number - settings.behind, found, count, settings, scratch, rows)
-                measure(one if settings.behind else other, boxes, rows.sums[count:end], rows.peaks[count:end])
-            count = end
-        return count, len(frames)
-
-    return find_rgb
-
-
-def _sources() -> tuple[int, ...]:
-    """Size and time of the files whose kernels these call.
-
-    Numba compiles anew what it has cached if its own file changes, or what it closes over: hence the two makers.
+    Returns
+    -------
+    tuple of int
+        How many rows are filled; the frame to go on with, for whose outlines there were too few rows.
     """
-    modules = active, colour, difference, masks, outlines, runs, vectors
-    stats = [Path(str(module.__file__)).stat() for module in modules]
-    return tuple(number for stat in stats for number in (stat.st_size, stat.st_mtime_ns))
+    for number in range(start, len(frames)):
+        one = _planes(frames[number - 1], settings.height, shift[1])
+        other = _planes(frames[number], settings.height, shift[1])
+        found = _outlines_yuv(one, other, shift, matrix, settings, scratch)
+        end = count + found
+        if end > len(rows.frames):
+            return count, number
+        if found:
+            y, u, v = one if settings.behind else other
+            boxes = _keep(number - settings.behind, found, count, settings, scratch, rows)
+            measure_yuv(y, u, v, shift, matrix, boxes, rows.sums[count:end], rows.peaks[count:end])
+        count = end
+    return count, len(frames)
 
 
-find_yuv, find_rgb = _for_yuv(_sources()), _for_rgb(_sources())
+@kernel
+def find_rgb(
+    frames: NDArray[np.int64], start: int, count: int, settings: Settings, scratch: Scratch, rows: Rows
+) -> tuple[int, int]:
+    """As `find_yuv`, for RGB: `frames` is ``(n, 1, 2)`` int64, and the pitch three times the width."""
+    for number in range(start, len(frames)):
+        one, other = (
+            _plane(frames[number - 1, 0], settings.height),
+            _plane(frames[number, 0], settings.height),
+        )
+        found = _outlines_rgb(one, other, settings, scratch)
+        end = count + found
+        if end > len(rows.frames):
+            return count, number
+        if found:
+            boxes = _keep(number - settings.behind, found, count, settings, scratch, rows)
+            measure(one if settings.behind else other, boxes, rows.sums[count:end], rows.peaks[count:end])
+        count = end
+    return count, len(frames)

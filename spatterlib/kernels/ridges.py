@@ -8,9 +8,9 @@ followed through a crossing.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from spatterlib.kernels.compiling import kernel
 from spatterlib.types import Image
 
 Floats = NDArray[np.float64]
@@ -30,7 +30,7 @@ _LEAP = 2.5
 _TAKEN = 0.3
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel
 def _across(xx: Plane, xy: Plane, yy: Plane, x: float, y: float, c: float, s: float) -> float:
     """Ridge measure between pixels, across the direction ``(c, s)``; the caller keeps `x`, `y` inside."""
     j, i = int(x), int(y)
@@ -42,7 +42,7 @@ def _across(xx: Plane, xy: Plane, yy: Plane, x: float, y: float, c: float, s: fl
     return -float(s * s * along_x - 2 * s * c * mixed + c * c * along_y)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def seeds(xx: Plane, xy: Plane, yy: Plane, noise: Plane, least: float, zone: Image, out: Floats) -> int:
     """Pixels on the crest of a ridge.
 
@@ -96,7 +96,7 @@ def seeds(xx: Plane, xy: Plane, yy: Plane, noise: Plane, least: float, zone: Ima
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _owned(owner: NDArray[np.int32], bearing: Plane, x: float, y: float, angle: float) -> int:
     """Line that runs here the same way, -1 = none."""
     i, j = int(y + 0.5), int(x + 0.5)
@@ -106,7 +106,7 @@ def _owned(owner: NDArray[np.int32], bearing: Plane, x: float, y: float, angle: 
     return int(owner[i, j]) if turn < 0.35 else -1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _crest(xx: Plane, xy: Plane, yy: Plane, px: float, py: float, c: float, s: float) -> tuple[float, float]:
     """Highest ridge measure within a px to either side of the way ``(c, s)``, and how far to the side it is."""
     best, shift = -1e9, 0.0
@@ -122,7 +122,7 @@ def _crest(xx: Plane, xy: Plane, yy: Plane, px: float, py: float, c: float, s: f
     return best, shift
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _follow(
     xx: Plane, xy: Plane, yy: Plane, noise: Plane, least: float, gap: int, zone: Image,
     owner: NDArray[np.int32], bearing: Plane, x: float, y: float, angle: float, out: Floats,
@@ -169,7 +169,7 @@ def _follow(
     return good, why
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _worth(points: Floats, noise: Plane, owner: NDArray[np.int32]) -> tuple[float, int]:
     """Sum of the ridge over the noise, and how many of the points lie on lines found before."""
     strength, taken = 0.0, 0
@@ -180,7 +180,7 @@ def _worth(points: Floats, noise: Plane, owner: NDArray[np.int32]) -> tuple[floa
     return strength, taken
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def trace(
     xx: Plane,
     xy: Plane,
@@ -260,7 +260,7 @@ def trace(
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _own(points: Floats, number: int, owner: NDArray[np.int32], bearing: Plane) -> None:
     """Mark the pixels along a line, a pixel to either side."""
     for k in range(points.shape[0]):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from spatterlib.kernels.compiling import kernel
 from spatterlib.types import Image
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _behind(index: NDArray[np.int64], boxes: NDArray[np.int32], a: int, b: int) -> bool:
     """Whether `a` comes after `b`, by frame, y and x."""
     if index[a] != index[b]:
@@ -19,7 +19,7 @@ def _behind(index: NDArray[np.int64], boxes: NDArray[np.int32], a: int, b: int) 
     return bool(boxes[a, 0] > boxes[b, 0])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _order(
     index: NDArray[np.int64], boxes: NDArray[np.int32], frames: int, ordered: bool, order: NDArray[np.int64]
 ) -> int:
@@ -39,7 +39,7 @@ def _order(
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def fill_rows(
     first: int,
     times: NDArray[np.float64],

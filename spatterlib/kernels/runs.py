@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from spatterlib.kernels import BAND, BLOCK
+from spatterlib.kernels.compiling import kernel
 from spatterlib.types import Image
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _around(spans: NDArray[np.int64], margin: int, width: int, height: int) -> tuple[int, int, int, int]:
     """Rectangle ``(x, y, width, height)`` around all spans, larger by a margin where the frame allows it.
 
@@ -28,7 +28,7 @@ def _around(spans: NDArray[np.int64], margin: int, width: int, height: int) -> t
     return x, y, right - x, min(min(last * BAND, height) + margin, height) - y
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _near(spans: NDArray[np.int64], flags: Image, bands: tuple[int, int], row: Image) -> None:
     """Which blocks some bands flag."""
     row[:] = 0
@@ -38,7 +38,7 @@ def _near(spans: NDArray[np.int64], flags: Image, bands: tuple[int, int], row: I
                 row[j] |= flags[k, j]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _row_runs(row: Image, i: int, rectangle: tuple[int, int, int, int], runs: NDArray[np.int64], count: int) -> int:
     """Append the runs of blocks in one row; how many runs there are then."""
     x, width, open_ = rectangle[0], rectangle[2], False
@@ -52,7 +52,7 @@ def _row_runs(row: Image, i: int, rectangle: tuple[int, int, int, int], runs: ND
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def runs_of(
     spans: NDArray[np.int64], flags: Image, margins: tuple[int, int], size: tuple[int, int], runs: NDArray[np.int64]
 ) -> tuple[tuple[int, int, int, int], int]:
@@ -86,7 +86,7 @@ def runs_of(
             # The same bands are near as in the row before, so its runs are the same.
             same = count - begin
             for k in range(begin, begin + same):
-                runs[k + same] = i, runs[k, 1], runs[k, 2]
+                runs[k + same, 0], runs[k + same, 1], runs[k + same, 2] = i, runs[k, 1], runs[k, 2]
             begin, count = count, count + same
             continue
         begin, known = count, bands
@@ -95,7 +95,6 @@ def runs_of(
     return rectangle, count
 
 
-@njit(cache=True, nogil=True)
 def most_runs(width: int, height: int) -> int:
     """How many runs a frame can have."""
     return height * ((-(-width // BLOCK) + 1) // 2)

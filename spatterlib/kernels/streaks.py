@@ -6,9 +6,9 @@ Light is linear, 1 = the sensor's full scale.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from spatterlib.kernels.compiling import kernel
 from spatterlib.kernels.flights import STEP
 from spatterlib.types import Image
 
@@ -20,7 +20,7 @@ TILE = 16
 CUT_OPEN, CUT_CLOSE, CUT_FRAME = 1, 2, 4
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _mark(lit: Image, x: float, y: float) -> None:
     """Set the tiles within 4 px of a point."""
     left, right = int(max(x - 4, 0)) // TILE, min(int(x + 4) // TILE, lit.shape[1] - 1)
@@ -30,7 +30,7 @@ def _mark(lit: Image, x: float, y: float) -> None:
                 lit[i, j] = 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _at(points: Light, age: float, shift: tuple[float, float]) -> tuple[float, float]:
     """Px, where a flight is, `age` steps behind its first point."""
     k = min(int(age), points.shape[0] - 2)
@@ -38,12 +38,12 @@ def _at(points: Light, age: float, shift: tuple[float, float]) -> tuple[float, f
     return p[0] + (q[0] - p[0]) * part + shift[0], p[1] + (q[1] - p[1]) * part + shift[1]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _inside(x: float, y: float, light: Light) -> bool:
     return bool(1 <= x <= light.shape[1] - 2 and 1 <= y <= light.shape[0] - 2)
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@kernel(fastmath=True, error_model="numpy")
 def _stroke(
     p: Light,
     q: Light,
@@ -80,7 +80,7 @@ def _stroke(
     return float((0.299 * red + 0.587 * green + 0.114 * blue) * pieces)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def draw(
     points: Light,
     flights: Floats,
@@ -181,7 +181,7 @@ def draw(
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def melt(track: Floats, power: Floats, kernel: Light, light: Light, lit: Image, bounds: NDArray[np.int64]) -> None:
     """Add the melt pool along the track: `kernel` (odd size) at every moment, weighted by its share.
 
@@ -213,7 +213,7 @@ def melt(track: Floats, power: Floats, kernel: Light, light: Light, lit: Image, 
         bounds[2], bounds[3] = max(bounds[2], x + half + 1), max(bounds[3], y + half + 1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def contrast(
     points: Light,
     flights: Floats,
