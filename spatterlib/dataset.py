@@ -229,7 +229,7 @@ class _Cache:
         """Decode and keep the labelled crops of one store."""
         use = np.flatnonzero(item.labels != "")
         rows, names = item.rows[use], item.labels[use]
-        digest = hashlib.sha256("\0".join(names).encode())
+        digest = hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass"))
         first, kept = self.filled, np.zeros(len(rows), bool)
         for part, batch in decoded(store, rows, preprocessing, digest):
             keep = batch.peaks >= black

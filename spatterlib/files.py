@@ -7,14 +7,18 @@ import errno
 import math
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from spatterlib.errors import SpatterlibError, StoreError
 
-__all__ = ["beside", "is_there", "plain", "settle", "write_csv", "write_text", "writing"]
+__all__ = ["beside", "is_there", "plain", "settle", "special", "write_csv", "write_text", "writing"]
+
+# Bytes in a name, on file systems of today.
+_LONGEST = 255
 
 
 @contextmanager
@@ -35,12 +39,16 @@ def beside(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     part = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.part{target.suffix}")
-    part.open("x").close()
-    try:
-        yield part
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    if len(os.fsencode(part.name)) > _LONGEST:
+        part = target.with_name(f".{secrets.token_hex(8)}.part{target.suffix}")
+    with writing(target):
+        part.open("x").close()
+        try:
+            yield part
+            part.replace(target)
+        finally:
+            with suppress(OSError):
+                part.unlink()
 
 
 def settle(part: str | os.PathLike[str], path: str | os.PathLike[str], *, new: bool = False) -> None:
@@ -98,6 +106,24 @@ def is_there(path: str | os.PathLike[str], *, follow: bool = True) -> bool:
     return True
 
 
+def special(path: str | os.PathLike[str]) -> str:
+    """What is at a path, if it is neither file nor folder: reading it may wait for ever, and writing loses what comes.
+
+    Examples
+    --------
+    >>> from spatterlib.files import special
+    >>> special("/dev/null"), special("/")
+    ('a device', '')
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return ""
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return ""
+    return "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+
+
 @contextmanager
 def writing(path: str | os.PathLike[str], advice: str = "") -> Iterator[None]:
     """Say of an error of the system what could not be written, and how to mend it.
@@ -116,14 +142,14 @@ def writing(path: str | os.PathLike[str], advice: str = "") -> Iterator[None]:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a UTF-8 text file."""
+    """Write a UTF-8 text file; half a character, as in a file name that is not UTF-8, stands there as an escape."""
     with beside(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_csv(path: str | os.PathLike[str], header: Sequence[str], lines: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV file with a header line."""
-    with beside(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+    """Write a CSV file with a header line; a file name that is not UTF-8 stands there with the bytes that it has."""
+    with beside(path) as part, part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(lines)

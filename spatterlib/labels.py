@@ -170,7 +170,7 @@ def read_index(path: str | os.PathLike[str]) -> list[Labelled]:
 def _lines(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterable[tuple[int, dict[str, str]]]:
     """(line number, values by column) of a CSV file."""
     try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+        with Path(path).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.DictReader(file)
             missing = [name for name in columns if name not in (reader.fieldnames or ())]
             if missing:
@@ -180,10 +180,14 @@ def _lines(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterable[tup
             for line in reader:
                 if any(line[name] is None for name in columns):
                     raise ParameterError(f"{path}, line {reader.line_num}: a value is missing")
+                # The names of files are bytes, on most systems in any encoding; all else is text.
+                "".join(value for name, value in line.items() if name != "file" and isinstance(value, str)).encode()
                 yield reader.line_num, line
     except FileNotFoundError as error:
         raise MissingFileError(f"no labels at {path}; expected a CSV with {','.join(columns)}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeError as error:
+        raise ParameterError(f"{path} is no UTF-8 text; save it as CSV UTF-8") from error
+    except csv.Error as error:
         raise ParameterError(f"{path} is no CSV text: {error}") from error
 
 

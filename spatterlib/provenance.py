@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Sequence
 from functools import cache
@@ -43,7 +44,7 @@ def model_digest(run: Run) -> str:
         run.save(folder)
         for file in sorted(Path(folder).rglob("*")):
             if file.is_file():
-                digest.update(file.name.encode() + b"\0" + file.read_bytes())
+                digest.update(os.fsencode(file.name) + b"\0" + file.read_bytes())
     return digest.hexdigest()
 
 

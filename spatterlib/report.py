@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from spatterlib.errors import StoreError
 from spatterlib.files import beside
 from spatterlib.grouping import Layers
+from spatterlib.streams import shown
 from spatterlib.types import Detections, Image, Store
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ def timeline(
     axes.set_xlabel(f"time in {name}")
     axes.set_ylabel("detections per second")
     count = f"{len(detections)} detections, {len(layers)} layer{'s' * (len(layers) != 1)} (shaded)"
-    axes.set_title(f"{title}: {count}" if title else count, loc="left", fontsize=11, parse_math=False)
+    axes.set_title(f"{shown(title, 100)}: {count}" if title else count, loc="left", fontsize=11, parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -88,7 +90,9 @@ def _rate(
 
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    with beside(path) as part:
+    with beside(path) as part, warnings.catch_warnings():
+        # Letters of alphabets that the font lacks are drawn as boxes; that is no fault of the recording.
+        warnings.filterwarnings("ignore", "Glyph")
         figure.savefig(part, dpi=140)
 
 
@@ -195,6 +199,7 @@ def caption(picture: Image, text: str) -> Image:
     """
     import cv2
 
+    text = shown(text)
     height, width = picture.shape[:2]
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, max(1.0, width / 1280)
     (length, tall), below = cv2.getTextSize(text, font, 0.45 * scale, round(scale))

@@ -16,7 +16,7 @@ import numpy as np
 
 from spatterlib.crops import size
 from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, StoreError, one_line
-from spatterlib.files import is_there
+from spatterlib.files import is_there, special
 from spatterlib.plugins import catalog
 from spatterlib.types import DETECTION, Detections, Store, StoreKind
 from spatterlib.words import counted, spans
@@ -155,6 +155,8 @@ def find_store(path: AnyPath) -> type[StoreKind] | None:
         If it cannot be told: it is damaged, or cannot be read now. What may be a store is never taken for none.
     """
     name = _name(path)
+    if what := special(name):
+        raise StoreError(f"{name} is {what}, no file")
     failed: OSError | None = None
     for id_, kind in catalog().stores.items():
         try:
@@ -214,7 +216,7 @@ def convert(source: AnyPath, target: AnyPath, *, to: str | None = None, overwrit
     'left'
     """
     first, second = _name(source), _name(target)
-    if first == second or (not _is_url(second) and Path(first).resolve() == Path(second).resolve()):
+    if first == second or (not _is_url(second) and os.path.realpath(first) == os.path.realpath(second)):
         raise ParameterError(f"{first} cannot be converted onto itself; name another target")
     with open_store(first) as old:
         check_output(second, overwrite=overwrite, to=to)

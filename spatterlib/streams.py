@@ -25,8 +25,15 @@ def _escaped(found: re.Match[str]) -> str:
     return found.group().encode("unicode_escape").decode("ascii")
 
 
-def shown(name: object) -> str:
+def shown(name: object, longest: int | None = None) -> str:
     r"""A name as it can stand in a line of text: without line breaks, control characters and halves of characters.
+
+    Parameters
+    ----------
+    name : object
+        A name or path.
+    longest : int, optional
+        A longer one is cut in the middle.
 
     Examples
     --------
@@ -34,8 +41,10 @@ def shown(name: object) -> str:
     >>> shown("layer\n1.mp4"), shown("a\udcff.mp4"), shown("Schicht ü.mp4")
     ('layer\\n1.mp4', 'a\\udcff.mp4', 'Schicht ü.mp4')
     """
-    whole = str(name).encode("utf-8", "backslashreplace").decode("utf-8")
-    return _IN_NAMES.sub(_escaped, whole)
+    whole = _IN_NAMES.sub(_escaped, str(name).encode("utf-8", "backslashreplace").decode("utf-8"))
+    if longest is None or len(whole) <= longest:
+        return whole
+    return f"{whole[: longest // 2]}…{whole[-(longest // 2) :]}"
 
 
 class Lenient(io.TextIOWrapper):

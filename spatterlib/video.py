@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from spatterlib.builtin.images import IMAGE_SUFFIXES, in_natural_order, is_stack
 from spatterlib.errors import ContractError, MissingFileError, ParameterError, SpatterlibError, VideoError
+from spatterlib.files import special
 from spatterlib.plugins import Source, catalog
 from spatterlib.types import Box, Clip, Picture, Video
 
@@ -155,8 +156,7 @@ def open_video(path: str | os.PathLike[str] | Video, fps: float | None = None) -
 
 
 def _opened(path: str) -> Video:
-    if not Path(path).exists() and not glob.has_magic(path):
-        raise MissingFileError(f"no video at {path}")
+    _check_there(path)
     failures: list[SpatterlibError] = []
     for source, video, error in catalog().ask("spatter_open_video", path=path):
         if isinstance(video, Video):
@@ -175,6 +175,15 @@ def _opened(path: str) -> Video:
     if not Path(path).exists():
         raise MissingFileError(f"nothing matches {path}")
     raise VideoError(f"{path} is neither a video nor an image nor a stack of images that can be read")
+
+
+def _check_there(path: str) -> None:
+    if not Path(path).exists() and not glob.has_magic(path):
+        raise MissingFileError(f"no video at {path}")
+    if what := special(path):
+        raise VideoError(
+            f"{path} is {what}; copy the recording into a file first, or follow it with `spatterlib watch`"
+        )
 
 
 def _failure(source: Source, path: str, video: object, error: Exception | None) -> SpatterlibError:

@@ -15,6 +15,7 @@ from spatterlib.charting.reference import Reference, learn_reference
 from spatterlib.files import beside
 from spatterlib.measuring.camera import Camera, check_same, load_camera
 from spatterlib.measuring.measurement import Measured, layer_rows
+from spatterlib.streams import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -179,9 +180,8 @@ def draw_charts(charted: Charted, path: str | os.PathLike[str], title: str = "")
     alarms = int(charted.points["alarm"].sum())
     mark = " (simulated)" if base.about.get("simulated") else ""
     count = f"{alarms} of {len(layers)} layers with an alarm" if alarms else f"no alarm in {len(layers)} layers"
-    figure.suptitle(
-        f"{title}{mark}: {count}" if title else f"{count}{mark}", x=0.01, ha="left", fontsize=12, parse_math=False
-    )
+    title = f"{shown(title, 100)}{mark}: {count}" if title else f"{count}{mark}"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, parse_math=False)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", ncols=4, frameon=False, fontsize=9)
     with beside(path) as part:
