@@ -96,8 +96,10 @@ def _store_facts(store: Any) -> dict[str, Any]:
     import numpy as np
 
     from spatterlib.grouping import layers
+    from spatterlib.stores import look_through
 
     table, frame_log, attrs = store.table, store.frame_log, dict(store.attrs)
+    look_through(store)
     grouped = layers(table["time"][np.isfinite(table["time"])])
     return {
         "kind": "store",

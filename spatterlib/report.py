@@ -98,10 +98,13 @@ def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
 
 def readable(store: Store, rows: Sequence[int]) -> tuple[list[Image], list[int]]:
     """Crops to be shown: a dark cell for each that holds no image, and the rows of these."""
+    from spatterlib.crops import decode
+
     crops, unread = [], []
-    for row in rows:
+    # A store that cannot be read is an error; a row in it that holds no image is not.
+    for row, crop in zip(rows, store.encoded(list(rows)), strict=True):
         try:
-            crops += store.read([row])
+            crops.append(decode(crop))
         except StoreError:
             crops.append(np.zeros((1, 1, 3), np.uint8))
             unread.append(row)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from spatterlib.errors import OutputExistsError, StoreError
-from spatterlib.stores import check_output, find_store, open_store
+from spatterlib.errors import MissingFileError, OutputExistsError, StoreError
+from spatterlib.stores import check_output, find_store, is_leftover, look_through, open_store
 from spatterlib.types import Store
 
 __all__ = ["begun", "is_begun"]
@@ -29,6 +29,10 @@ def is_begun(path: str | os.PathLike[str]) -> bool:
     """
     if find_store(path) is not None:
         return True
+    if not is_leftover(path):
+        # What is there is none, or damaged: opening it says so.
+        with suppress(MissingFileError):
+            open_store(path).close()
     check_output(path)
     return False
 
@@ -68,6 +72,7 @@ def begun(path: str | os.PathLike[str], attrs: Mapping[str, Any]) -> Store:
         numbers = store.frame_log["number"]
         if not np.array_equal(numbers, np.arange(len(numbers)) + attrs["start"]):
             raise StoreError(f"{path} cannot be gone on with: its frames do not follow each other; overwrite it")
+        look_through(store)
     if complete:
         return open_store(path)
     store = open_store(path, "a")

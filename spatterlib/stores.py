@@ -27,6 +27,7 @@ log = logging.getLogger("spatterlib")
 
 AnyPath = str | os.PathLike[str]
 _ROWS = 512
+_SAMPLE = 256
 
 
 def open_store(path: AnyPath, mode: str = "r") -> Store:
@@ -171,6 +172,19 @@ def find_store(path: AnyPath) -> type[StoreKind] | None:
             raise failed
         return None
     raise StoreError(f"{name} cannot be read: {failed.strerror or one_line(failed)}; try again later") from failed
+
+
+def look_through(store: Store) -> None:
+    """Read all columns and a sample of the crops, so that what is cut off or missing is told now, not later.
+
+    Raises
+    ------
+    StoreError
+        If something cannot be read.
+    """
+    for name in store.columns:
+        store.column(name)
+    store.encoded(np.unique(np.linspace(0, len(store) - 1, min(len(store), _SAMPLE)).astype(int)).tolist())
 
 
 def is_leftover(path: AnyPath) -> bool:

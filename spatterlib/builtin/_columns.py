@@ -18,6 +18,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.builtin._files import damaged
 from spatterlib.builtin._rows import (
     COLUMN_NAME,
     DATA,
@@ -448,7 +449,7 @@ class ColumnStore:
             else:
                 starts = np.concatenate([known[1, -1:] if count else np.zeros(1, np.int64), ends[:-1]])
             if starts.min() < 0 or np.any(ends < starts) or ends.max() > state.bytes:
-                raise StoreError(f"{self._path} is damaged: its crops do not follow each other")
+                raise damaged(self._path, "its crops do not follow each other")
             known = self._known = np.concatenate([known, np.stack([starts, ends])], axis=1)
         return known
 
@@ -457,7 +458,7 @@ def _as_text(values: NDArray[Any], name: str, path: str) -> NDArray[np.str_]:
     try:
         return np.char.decode(values, "utf-8")
     except UnicodeDecodeError as error:
-        raise StoreError(f"{path} is damaged: column {name!r} holds bytes that are no text") from error
+        raise damaged(path, f"column {name!r} holds bytes that are no text") from error
 
 
 def _dtype_of(name: str, state: State, path: str) -> np.dtype[Any]:

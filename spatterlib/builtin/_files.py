@@ -18,6 +18,8 @@ __all__ = [
     "SIGNATURE",
     "beside",
     "claim",
+    "damaged",
+    "is_for_a_store",
     "is_hdf5",
     "leftovers",
     "lock",
@@ -45,6 +47,8 @@ def leftovers(folder: Path, name: str = "") -> Iterator[Path]:
         if match and match[1] == (name or match[1]) and entry.is_file():
             yield entry
 
+
+_ADVICE = "copy it again from where it was whole, or extract anew with --overwrite"
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 """How an HDF5 file begins."""
@@ -126,6 +130,16 @@ def is_hdf5(path: str) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         pass
     return False
+
+
+def is_for_a_store(path: str) -> bool:
+    """Whether a path is never a recording, whatever is wrong with it: named as stores are, or an HDF5 file."""
+    return Path(path).suffix.lower() in (".h5", ".hdf5", ".zarr") or is_hdf5(path)
+
+
+def damaged(path: str, what: str) -> StoreError:
+    """The error that says of a store what is wrong with it and what can be done."""
+    return StoreError(f"{path} is damaged: {what}; {_ADVICE}")
 
 
 def sync_folder(path: str | Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.builtin._files import damaged
 from spatterlib.crops import decode
 from spatterlib.errors import ParameterError, RowError, StoreError
 from spatterlib.types import DETECTION, FRAME_LOG, Image
@@ -19,6 +20,7 @@ from spatterlib.types import DETECTION, FRAME_LOG, Image
 __all__ = [
     "COLUMN_NAME",
     "DATA",
+    "DENSE",
     "ENDS",
     "FORMATS",
     "STARTS",
@@ -190,4 +192,4 @@ def parsed(header: Header, path: str) -> State:
             return State(str(header["id"]), rows, data, frames, columns, json.dumps(header["attrs"]), version == SPARSE)
     except (KeyError, TypeError, ValueError, AttributeError):
         pass
-    raise StoreError(f"{path} is damaged: its header does not say what it holds")
+    raise damaged(path, "its header does not say what it holds")

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.builtin._decoded import Turn, TurnedPicture, picture_of
+from spatterlib.builtin._files import is_for_a_store
 from spatterlib.builtin._packets import REORDERED, Packets, demux, is_cut, list_packets, row
 from spatterlib.errors import VideoError
 from spatterlib.ffmpeg import open_input
@@ -306,7 +307,7 @@ def spatter_open_video(path: str) -> Video | None:
     import av
 
     file = Path(path)
-    if not file.is_file():
+    if not file.is_file() or is_for_a_store(path):
         return None
     try:
         with open_input(f"file:{file}") as source:

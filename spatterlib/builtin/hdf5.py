@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.builtin._columns import ColumnStore, Range
-from spatterlib.builtin._files import SIGNATURE, beside, claim, leftovers, lock, read_at, sync_folder
+from spatterlib.builtin._files import SIGNATURE, beside, claim, damaged, leftovers, lock, read_at, sync_folder
 from spatterlib.builtin._journal import Shadow, check_free, has_journal, replay
 from spatterlib.builtin._layout import Layout, change, counter_of, found, make
 from spatterlib.builtin._rows import Header, blank
@@ -112,7 +112,7 @@ class _File:
         self._finalizer = weakref.finalize(self, os.close, self._descriptor)
         try:
             if read_at(self._descriptor, len(SIGNATURE), 0) != SIGNATURE:
-                raise _ForeignError(f"{path} is no HDF5 file")
+                raise _no_hdf5(path, self._descriptor)
             if mode == "a":
                 claim(self._descriptor, path)
                 self._begin()
@@ -140,7 +140,7 @@ class _File:
             place = layout.arrays[array]
             return [b"".join(self._read(*piece) for piece in place.pieces(*range_)) for range_ in ranges]
         except (KeyError, ValueError) as error:
-            raise StoreError(f"{self._path} is damaged: {array} is shorter than the header says") from error
+            raise damaged(self._path, f"{array} is shorter than the header says") from error
 
     def commit(self, header: Header, appended: Mapping[str, NDArray[Any]], created: Mapping[str, NDArray[Any]]) -> None:
         """Change the file as a whole; after an error it is as before, and open again."""
@@ -190,7 +190,7 @@ class _File:
     def _read(self, offset: int, count: int) -> bytes:
         data = read_at(self._descriptor, count, offset) if offset >= 0 else b""
         if len(data) != count:
-            raise StoreError(f"{self._path} is damaged: it is shorter than it should be")
+            raise damaged(self._path, "it is shorter than it should be")
         return data
 
     def _commits(self, counter: int) -> int:
@@ -271,6 +271,14 @@ def _open(path: str, mode: str) -> int:
         raise StoreError(f"{path} cannot be opened: {getattr(error, 'strerror', error)}") from error
 
 
+def _no_hdf5(path: str, descriptor: int) -> StoreError:
+    """Why a file that does not begin as HDF5 is none: nobody can tell what was in it."""
+    if Path(path).suffix.lower() not in Hdf5.suffixes:
+        return _ForeignError(f"{path} is no HDF5 file")
+    what = "does not begin as one" if os.fstat(descriptor).st_size else "is empty"
+    return _ForeignError(str(damaged(path, f"an HDF5 file is expected there, but it {what}")))
+
+
 @contextmanager
 def _told(path: str) -> Iterator[None]:
     """Errors of HDF5 as one line that names the file."""
@@ -279,8 +287,9 @@ def _told(path: str) -> Iterator[None]:
     except SpatterlibError:
         raise
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = one_line(error)
-        raise StoreError(f"{path} is no HDF5 file of spatterlib that can be read: {reason}") from error
+        if isinstance(error, OSError) and error.errno:
+            raise StoreError(f"{path} cannot be read: {os.strerror(error.errno)}") from error
+        raise damaged(path, f"it is cut short, or was changed by another program ({one_line(error)})") from error
 
 
 def _wait_for_writer(path: str, descriptor: int) -> None:

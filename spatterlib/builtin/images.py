@@ -21,6 +21,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.builtin._files import is_for_a_store
 from spatterlib.builtin._still import Still, decode_still, eight_bits
 from spatterlib.builtin._tiff import TiffPages
 from spatterlib.crops import MAX_PIXELS
@@ -254,6 +255,8 @@ def spatter_open_video(path: str) -> Video | None:
     """Folders and patterns of images, image files, TIFF and ``.npy`` stacks."""
     file = Path(path)
     suffix = file.suffix.lower()
+    if is_for_a_store(path):
+        return None
     if file.is_dir():
         return _series(path, [entry.path for entry in os.scandir(file) if not entry.name.startswith(".")])
     if not file.exists():

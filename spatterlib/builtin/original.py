@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.builtin._files import is_hdf5, put
+from spatterlib.builtin._files import damaged, is_hdf5, put
 from spatterlib.builtin._rows import decoded, row_numbers
 from spatterlib.crops import decode, encode
 from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, SpatterlibError, StoreError, one_line
@@ -229,7 +229,7 @@ class Original:
                 crops = _plain(values)
             except (OSError, RuntimeError) as error:
                 reason = one_line(error)
-                raise StoreError(f"{self._path}: dataset {dataset.name} is damaged: {reason}") from error
+                raise damaged(self._path, f"in dataset {dataset.name}, {reason}") from error
             first, self._last = begin, ((place, begin, stop), crops)
         return crops[begin - first : stop - first]
 
@@ -289,7 +289,9 @@ def _told(path: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: there is no such store") from error
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise StoreError(f"{path} cannot be read: {one_line(error)}") from error
+        if isinstance(error, OSError) and error.errno:
+            raise StoreError(f"{path} cannot be read: {os.strerror(error.errno)}") from error
+        raise damaged(path, one_line(error)) from error
 
 
 def _stretches(rows: NDArray[np.int64], block: int, count: int) -> list[tuple[int, int]]:

@@ -33,8 +33,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.builtin._columns import ColumnStore, Range
+from spatterlib.builtin._files import damaged
 from spatterlib.builtin._objects import Objects, objects_at
-from spatterlib.builtin._rows import COLUMN_NAME, DATA, Header, blank
+from spatterlib.builtin._rows import COLUMN_NAME, DATA, DENSE, Header, blank
 from spatterlib.errors import MissingFileError, StoreError
 from spatterlib.hookspecs import hookimpl
 from spatterlib.types import Store, StoreKind
@@ -65,7 +66,10 @@ class Zarr:
         OSError
             If it cannot be told, as when a server does not answer.
         """
-        return _root(objects_at(path).get(_ROOT)) is not None
+        text = objects_at(path).get(_ROOT)
+        if text is not None and not _is_json(text):
+            raise damaged(path, f"its {_ROOT} is cut short or overwritten")
+        return _root(text) is not None
 
     @classmethod
     def create(cls, path: str, *, attrs: Mapping[str, Any] | None = None, exclusive: bool = False) -> Store:
@@ -140,7 +144,7 @@ class _Array:
         """(object, first byte, byte behind the last) of the array's bytes ``start .. stop - 1``."""
         size = self.shard * self.dtype.itemsize
         if not 0 <= start <= stop <= self.length * self.dtype.itemsize:
-            raise StoreError(f"a store is damaged: its array {self.name} is shorter than its header says")
+            raise damaged("the store", f"its array {self.name} is shorter than its header says")
         while start < stop:
             number, inside = divmod(start, size)
             count = min(size - inside, stop - start)
@@ -222,21 +226,45 @@ class _Group:
         new = not fresh and not self._objects.cheap and time.monotonic() - self._looked < _FRESH
         if self._header is not None and (new or self._mode == "a"):
             return self._header
-        text = self._objects.get(_ROOT)
-        if self._header is None or text != self._text:
+        text, first = self._objects.get(_ROOT), self._header is None
+        while first or text != self._text:
             root = _root(text)
             if root is None:
                 raise self._no_store(text)
             self._text, self._arrays, self._header = text, self._known(root), root
+            try:
+                if first and self._objects.cheap:
+                    self._check_ends(root)
+                break
+            except StoreError:
+                # A writer may have replaced an array in the meantime.
+                if (text := self._objects.get(_ROOT)) == self._text:
+                    raise
         self._looked = time.monotonic()
-        return self._header
+        header: Header = self._header or {}
+        return header
+
+    def _check_ends(self, root: Mapping[str, Any]) -> None:
+        """Find the last byte of every array: what was cut off or left out in copying is told at once."""
+        for array in self._arrays.values():
+            # Where crops have gaps, the last place may be one that was kept and never filled.
+            if array.length and (array.name != DATA or root.get("format") == DENSE):
+                size = array.length * array.dtype.itemsize
+                self.fetch(array.name, [(size - 1, size)])
 
     def _no_store(self, text: bytes | None) -> StoreError:
         if text is None and not self._objects.names(""):
             if self._objects.cheap and Path(self._path).exists():
                 return StoreError(f"{self._path} is an empty folder, or a file, and no Zarr store")
             return MissingFileError(f"{self._path}: there is no such store")  # type: ignore[return-value]
-        return StoreError(f"{self._path} is no Zarr store of spatterlib: its {_ROOT} is missing or not ours")
+        if text is not None and _is_json(text):
+            return StoreError(f"{self._path} is a Zarr group of something else, and no store of spatterlib")
+        lost = "missing" if text is None else "cut short or overwritten"
+        if text is None and not set(_GROUPS) & set(self._objects.names("")):
+            return StoreError(
+                f"{self._path} is no Zarr store: its {_ROOT} is missing, and so is everything else of one"
+            )
+        return damaged(self._path, f"its {_ROOT} is {lost}")
 
     def _known(self, root: Mapping[str, Any]) -> dict[str, _Array]:
         try:
@@ -249,14 +277,14 @@ class _Group:
                 if not sound or type(array.length) is not int or array.dtype.kind not in "biufS":
                     raise ValueError
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise StoreError(f"{self._path} is damaged: its {_ROOT} does not say what it holds") from error
+            raise damaged(self._path, f"its {_ROOT} does not say what it holds") from error
         return found
 
     def fetch(self, array: str, ranges: Sequence[Range]) -> list[bytes]:
         """Bytes of an array, straight from the shards."""
         arrays = self._arrays
         if array not in arrays:
-            raise StoreError(f"{self._path} is damaged: it has no array {array}")
+            raise damaged(self._path, f"it has no array {array}")
         parts: list[list[bytes]] = [[] for _ in ranges]
         places = ((number, piece) for number, range_ in enumerate(ranges) for piece in arrays[array].pieces(*range_))
         try:
@@ -266,10 +294,10 @@ class _Group:
                 for (number, _), part in zip(batch, data, strict=True):
                     parts[number].append(part)
         except FileNotFoundError as error:
-            raise StoreError(f"{self._path} is damaged: a shard of {array} is missing") from error
+            raise damaged(self._path, f"a shard of {array} is missing") from error
         found = [b"".join(run) for run in parts]
         if any(len(got) != stop - start for got, (start, stop) in zip(found, ranges, strict=True)):
-            raise StoreError(f"{self._path} is damaged: a shard of {array} is cut short")
+            raise damaged(self._path, f"a shard of {array} is cut short")
         return found
 
     def commit(self, header: Header, appended: Mapping[str, NDArray[Any]], created: Mapping[str, NDArray[Any]]) -> None:
@@ -371,6 +399,13 @@ def _root(text: bytes | None) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _shard(data: bytes, chunk: int, chunks: int) -> bytes:
