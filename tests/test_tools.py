@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from media import damage, write
 
+yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 ROOT = Path(__file__).parents[1]
 
 
@@ -139,3 +140,38 @@ class TestMake:
         done = program("make", "run", "PYTHON=/nowhere/python3.13")
         assert done.returncode != 0
         assert "'/nowhere/python3.13', does not run" in done.stdout
+
+    def test_one_that_is_too_old_is_called_that(self, tmp_path: Path) -> None:
+        old = tmp_path / "python"
+        old.write_text("#!/bin/sh\ncase $2 in *3,*) exit 1;; esac\n")
+        old.chmod(0o755)
+        done = program("make", "run", f"PYTHON={old}")
+        assert done.returncode != 0
+        assert "spatterlib needs Python 3.11 or newer" in done.stdout
+
+
+class TestWorkflows:
+    """`.github/workflows` does what make does; `make lint` checks its form."""
+
+    @staticmethod
+    def commands(name: str) -> list[str]:
+        jobs = yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text(encoding="utf-8"))["jobs"]
+        return [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+
+    def test_every_python_of_the_matrix_is_in_it(self) -> None:
+        jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))["jobs"]
+        assert tuple(jobs["linux"]["strategy"]["matrix"]["python"]) == matrix.VERSIONS
+        assert jobs["desktop"]["strategy"]["matrix"]["system"] == ["macos-latest", "windows-latest"]
+
+    def test_programs_and_targets_that_it_names_are_there(self) -> None:
+        rules = (ROOT / "Makefile").read_text(encoding="utf-8")
+        lines = [
+            line.strip()
+            for name in ("ci.yml", "release.yml")
+            for command in self.commands(name)
+            for line in command.splitlines()
+        ]
+        targets = {line.split()[-1] for line in lines if line.startswith("make ")}
+        assert {"run", "test", "test-matrix", "test-torch", "lint", "docs"} == targets
+        assert all(f"\n{target}:" in rules for target in targets)
+        assert all((ROOT / path).is_file() for line in lines for path in line.split() if path.startswith("tools/"))

@@ -195,7 +195,7 @@ def _versions(env: Path) -> str:
 def _main_job(env: Path, work: Path, said: TextIO) -> str:
     """Digest of the table; the video is made once, so that every environment reads the same bytes."""
     python, video, out = str(_bin(env, "python")), str(work / "short.mp4"), str(env / "out")
-    simulate = [python, "-m", "spatterlib", "simulate", video, "--seconds", "20", "--seed", "1"]
+    simulate = [python, "-m", "spatterlib", "simulate", video, "--seconds", "20", "--seed", "1", "--overwrite"]
     steps = [] if Path(video).exists() else [simulate]
     if not all(_done(command, said, env) for command in [*steps, [python, "tools/run.py", video, "--out", out]]):
         raise StageError("main_job", "failed")
