@@ -12,16 +12,18 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from spatterlib import config as configuration
 from spatterlib import extract_cli, predict_cli, runlog, watch_cli
-from spatterlib.answers import Failed, Failure, Run, counts, document
+from spatterlib.answers import Failed, Failure, Run, answer, answers, counts, document, say
+from spatterlib.answers import facts as answers_facts
 from spatterlib.errors import Exit, ParameterError, SpatterlibError, one_line
 from spatterlib.options import PluginCommand
 from spatterlib.plugins import commands, nearest
+from spatterlib.records import Configuration, ModelInfo, Shown, StoreInfo, VideoInfo
 from spatterlib.run_options import TERMINAL, detection_options, run_log_options, run_options, run_settings
 from spatterlib.stopping import stop_signals
 from spatterlib.streams import lenient, unsaid
@@ -59,19 +61,20 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("path")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def info(path: str, as_json: bool) -> None:
+@answers(StoreInfo, VideoInfo, ModelInfo)
+def info(path: str) -> None:
     """Say what is in a store, a video or a model."""
-    facts = _facts(path)
-    if as_json:
-        click.echo(json.dumps(facts, indent=2))
-        return
-    width = max(map(len, facts))
-    for name, value in facts.items():
-        click.echo(f"{name:<{width}}  {json.dumps(value) if isinstance(value, dict | list) else value}")
+    found = _facts(path)
+    shown: dict[str, Any] = {}
+    for name, value in answers_facts(found).items():
+        shown |= value if name in ("attrs", "identity", "facts") else {name.replace("_", " "): value}
+    width = max(map(len, shown))
+    for name, value in shown.items():
+        say(f"{name:<{width}}  {json.dumps(value) if isinstance(value, dict | list) else value}")
+    answer(found)
 
 
-def _facts(path: str) -> dict[str, Any]:
+def _facts(path: str) -> StoreInfo | VideoInfo | ModelInfo:
     import numpy as np
 
     from spatterlib.models import RECORD, read_facts
@@ -79,20 +82,17 @@ def _facts(path: str) -> dict[str, Any]:
     from spatterlib.video import open_video
 
     if (Path(path) / RECORD).is_file():
-        return {"kind": "model", **read_facts(path)}
+        return ModelInfo("model", read_facts(path))
     if find_store(path):
         with open_store(path) as store:
             return _store_facts(store)
     with open_video(path) as video:
         times = video.times[np.isfinite(video.times)]
-        return {
-            "kind": "video",
-            **video.identity(),
-            "duration": round(float(np.ptp(times)), 3) if len(times) else 0.0,
-        }
+        duration = round(float(np.ptp(times)), 3) if len(times) else 0.0
+        return VideoInfo("video", video.width, video.height, len(video.times), duration, video.identity())
 
 
-def _store_facts(store: Any) -> dict[str, Any]:
+def _store_facts(store: Any) -> StoreInfo:
     import numpy as np
 
     from spatterlib.grouping import layers
@@ -101,19 +101,19 @@ def _store_facts(store: Any) -> dict[str, Any]:
     table, frame_log, attrs = store.table, store.frame_log, dict(store.attrs)
     look_through(store)
     grouped = layers(table["time"][np.isfinite(table["time"])])
-    return {
-        "kind": "store",
-        "complete": attrs.pop("complete", None),
-        "state": attrs.pop("state", None),
-        "detections": len(table),
-        "frames": len(frame_log),
-        "decoded": int(frame_log["decoded"].sum()),
-        "frames with spatter": len(np.unique(table["frame"])),
-        "layers": len(grouped),
-        "gap": grouped.chosen,
-        "columns": list(store.columns),
-        **attrs,
-    }
+    return StoreInfo(
+        kind="store",
+        complete=attrs.pop("complete", None),
+        state=attrs.pop("state", None),
+        detections=len(table),
+        frames=len(frame_log),
+        decoded=int(frame_log["decoded"].sum()),
+        spatter_frames=len(np.unique(table["frame"])),
+        layers=len(grouped),
+        gap=grouped.chosen,
+        columns=list(store.columns),
+        attrs=attrs,
+    )
 
 
 @cli.command(cls=PluginCommand)
@@ -123,6 +123,7 @@ def _store_facts(store: Any) -> dict[str, Any]:
 @click.option("--rows", default="0:64", show_default=True, metavar="A:B", help="Of a store: which rows.")
 @click.option("--columns", default=8, show_default=True, type=click.IntRange(1, 64), help="Of a store: crops per line.")
 @detection_options
+@answers(Shown)
 @click.pass_context
 def show(
     ctx: click.Context,
@@ -138,32 +139,34 @@ def show(
     from spatterlib.report import caption, write_png
     from spatterlib.stores import find_store
 
+    kind: Literal["crops", "frame"]
     if find_store(path):
-        picture, said, kind = _montage(path, _slice(rows), columns)
+        picture, said, kind, count = _montage(path, _slice(rows), columns)
     else:
-        picture, said, kind = _annotated(path, frame or 0, run_settings(ctx, values))
-    target = out or f"{Path(path).stem}_{kind}.png"
+        picture, said, kind, count = _annotated(path, frame or 0, run_settings(ctx, values))
+    target = out or f"{Path(path).stem}_{f'frame{frame or 0}' if kind == 'frame' else kind}.png"
     write_png(target, caption(picture, f"{Path(path).name}, {said}"))
-    click.echo(target)
+    number = (frame or 0) if kind == "frame" else None
+    answer(Shown(target, kind, number, count, said.endswith("simulated")), target)
 
 
-def _montage(path: str, rows: slice, columns: int) -> tuple[Any, str, str]:
+def _montage(path: str, rows: slice, columns: int) -> tuple[Any, str, Literal["crops"], int]:
     from spatterlib.report import montage, readable
     from spatterlib.stores import is_simulated, open_store
-    from spatterlib.words import spans
+    from spatterlib.words import counted, spans
 
     with open_store(path) as store:
         chosen = range(len(store))[rows]
         if not chosen:
-            raise ParameterError(f"{path} has {len(store)} crops, and --rows chooses none of them")
-        said = f"{len(chosen)} of {len(store)} crops" + ", simulated" * is_simulated(store.attrs)
+            raise ParameterError(f"{path} has {counted(len(store), 'crop')}, and --rows chooses none of them")
+        said = f"{len(chosen)} of {counted(len(store), 'crop')}" + ", simulated" * is_simulated(store.attrs)
         crops, unread = readable(store, chosen)
         if unread:
-            click.echo(f"warning: no image in row {spans(unread)}", err=True)
-        return montage(crops, columns=columns), said, "crops"
+            log.warning("no image in row %s", spans(unread))
+        return montage(crops, columns=columns), said, "crops", len(crops)
 
 
-def _annotated(path: str, frame: int, options: dict[str, Any]) -> tuple[Any, str, str]:
+def _annotated(path: str, frame: int, options: dict[str, Any]) -> tuple[Any, str, Literal["frame"], int]:
     from spatterlib.report import annotate
     from spatterlib.stores import is_simulated
     from spatterlib.video import open_video
@@ -172,7 +175,7 @@ def _annotated(path: str, frame: int, options: dict[str, Any]) -> tuple[Any, str
         said = f"frame {frame}" + ", simulated" * is_simulated({"video": video.identity()})
         clip, found = _look(video, path, frame, options)
     whole = (0, 0, *clip.pictures[-1].shape[::-1])
-    return annotate(clip.pictures[-1].rgb(whole), found), said, f"frame{frame}"
+    return annotate(clip.pictures[-1].rgb(whole), found), said, "frame", len(found)
 
 
 def _look(video: Any, path: str, frame: int, options: dict[str, Any]) -> Any:
@@ -201,11 +204,14 @@ def _slice(text: str) -> slice:
 @cli.command(cls=PluginCommand)
 @detection_options
 @run_options()
+@answers(Configuration)
 @click.pass_context
 def config(ctx: click.Context, /, **values: Any) -> None:
     """Print the effective configuration as TOML: defaults, over them --config, --original and options."""
     merged = run_settings(ctx, values)
-    click.echo(configuration.to_toml({"extract": configuration.effective("extract", merged)}), nl=False)
+    sections = {"extract": configuration.effective("extract", merged)}
+    say(configuration.to_toml(sections), end="")
+    answer(Configuration(sections))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -12,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spatterlib.answers import answer, answers, say
 from spatterlib.errors import Exit, OutputExistsError, ParameterError, SpatterlibError, one_line
 from spatterlib.options import PluginCommand
 from spatterlib.plugins import catalog
+from spatterlib.records import Extracted, Forecasts, RecordingDone
 from spatterlib.run_options import detection_options, kept_in, run_options, run_settings
 from spatterlib.stopping import keeping
 from spatterlib.streams import shown
@@ -47,7 +48,7 @@ _NOTHING = (
 @click.option("--overwrite", is_flag=True, help="Replace existing stores.")
 @click.option("--suffix", metavar="SUFFIX", help="Kind of the stores in a folder.  [default: .h5; .zarr with --dask]")
 @click.option("--dask", metavar="URL", help="Work on the machines of a Dask cluster, such as tcp://scheduler:8786.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@answers(Extracted)
 @click.pass_context
 def extract(
     ctx: click.Context,
@@ -60,7 +61,6 @@ def extract(
     overwrite: bool,
     suffix: str | None,
     dask: str | None,
-    as_json: bool,
     **values: Any,
 ) -> None:
     """Turn recordings into stores of spatter crops with measurements.
@@ -79,15 +79,20 @@ def extract(
     with _executor(dask) as executor:
         options |= {"executor": executor, "progress": notifier(live=live)}
         if single:
-            outcomes = [_one(names[0], out, options | {"resume": resume}, plot, quiet=as_json)]
+            outcomes = [_one(names[0], out, options | {"resume": resume}, plot)]
         else:
-            outcomes = _all(names, out, suffix or (".zarr" if dask else ".h5"), options, quiet=as_json)
-    if as_json:
-        click.echo(json.dumps([outcome.row() for outcome in outcomes], indent=2))
-    elif not single:
-        click.echo(_table(outcomes))
-    if code := Exit.of(outcome.code for outcome in outcomes):
-        ctx.exit(code)
+            outcomes = _all(names, out, suffix or (".zarr" if dask else ".h5"), options)
+    if not single:
+        say(_table(outcomes))
+    answer(_extracted(outcomes), code=Exit.of(outcome.code for outcome in outcomes))
+
+
+def _extracted(outcomes: Sequence[Outcome]) -> Extracted:
+    videos = [RecordingDone(**outcome.row()) for outcome in outcomes]
+    frames, decoded, detections = (
+        sum(getattr(video, name) or 0 for video in videos) for name in ("frames", "decoded", "detections")
+    )
+    return Extracted(videos, sum(video.state == "failed" for video in videos), frames, decoded, detections)
 
 
 def _is_store(out: str, videos: Sequence[str]) -> bool:
@@ -119,7 +124,7 @@ def _executor(dask: str | None) -> Iterator[Executor | None]:
         yield client.get_executor()
 
 
-def _one(video: str, out: str, options: Mapping[str, Any], plot: str | None, *, quiet: bool) -> Outcome:
+def _one(video: str, out: str, options: Mapping[str, Any], plot: str | None) -> Outcome:
     from spatterlib.extraction import extract as run
     from spatterlib.many import outcome_of
 
@@ -130,14 +135,13 @@ def _one(video: str, out: str, options: Mapping[str, Any], plot: str | None, *, 
     except OutputExistsError as error:
         hint = "add --overwrite to replace it" + ("" if options["resume"] else " or --resume to go on with it")
         raise OutputExistsError(f"{error}; {hint}") from error
-    if not quiet:
-        click.echo(str(report))
-        if report.resumed == report.expected:
-            click.echo("nothing to do: it is complete")
-        click.echo(f"layers: {report.gap}" if report.detections else _NOTHING)
+    say(str(report))
+    if report.resumed == report.expected:
+        say("nothing to do: it is complete")
+    say(f"layers: {report.gap}" if report.detections else _NOTHING)
     if plot:
         _plot(out, plot, Path(video).name, options.get("gap", "auto"))
-        click.echo(f"timeline: {plot}", err=quiet)
+        say(f"timeline: {plot}")
     _warn(video, report)
     return outcome_of(video, out, report)
 
@@ -147,15 +151,14 @@ def _warn(video: str, report: Report) -> None:
         log.warning("only %s of %s of %s were decoded", report.decoded, counted(report.expected, "frame"), video)
 
 
-def _all(videos: Sequence[str], out: str, suffix: str, options: Mapping[str, Any], *, quiet: bool) -> list[Outcome]:
+def _all(videos: Sequence[str], out: str, suffix: str, options: Mapping[str, Any]) -> list[Outcome]:
     from spatterlib.many import extract_all
 
     def tell(outcome: Outcome) -> None:
         if outcome.report is None:
             log.error("%s", outcome.error)
             return
-        if not quiet:
-            click.echo(str(outcome.report))
+        say(str(outcome.report))
         _warn(outcome.video, outcome.report)
 
     again = "the same command" + " without --overwrite" * bool(options["overwrite"])
@@ -185,45 +188,44 @@ def _cell(value: Any) -> str:
 )
 @detection_options
 @run_options(without=("limit", "gap", "workers"))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@answers(Forecasts)
 @click.pass_context
-def forecast(ctx: click.Context, /, videos: tuple[str, ...], sample: float, as_json: bool, **values: Any) -> None:
+def forecast(ctx: click.Context, /, videos: tuple[str, ...], sample: float, **values: Any) -> None:
     """Say from a minute of each recording how long extracting it will take, and how large the store will be.
 
     Times are those of one worker on this machine, as it is loaded now. Bounds hold the truth in 90 % of all cases, if
     the places that were looked at are like the rest.
     """
     from spatterlib.forecasting import forecast as run
+    from spatterlib.forecasting import total
     from spatterlib.video import expand
 
     options = run_settings(ctx, values)
     told: list[Forecast] = []
-    code = 0
+    errors: list[str] = []
+    codes = []
     for video in expand(videos):
         try:
             told.append(run(video, sample=sample, **options))
         except (SpatterlibError, OSError) as error:
             log.error("%s", one_line(error))
-            code = getattr(error, "exit_code", Exit.FAILED)
-    _show(told, as_json=as_json)
-    if code:
-        ctx.exit(code)
-
-
-def _show(told: Sequence[Forecast], *, as_json: bool) -> None:
-    from spatterlib.forecasting import clock, size, total
-
+            errors.append(one_line(error))
+            codes.append(getattr(error, "exit_code", Exit.FAILED))
     together = total(told)
-    if as_json:
-        videos = [item.row() for item in told]
-        click.echo(json.dumps({"videos": videos, "total": together.row()}, indent=2))
-        return
+    if told:
+        say(_forecasts(told, together))
+    each: list[Any] = [*told]
+    answer(Forecasts(each, together, errors), code=Exit.of(codes))  # type: ignore[arg-type]
+
+
+def _forecasts(told: Sequence[Forecast], together: Forecast) -> str:
+    from spatterlib.forecasting import clock, size
 
     def line(item: Forecast) -> list[str]:
         return [item.video, str(item.frames), str(item.sampled), _range(item.seconds, clock), _range(item.bytes, size)]
 
     rows = [*map(line, told), *([line(together)] if len(told) > 1 else [])]
-    click.echo(_lines(("video", "frames", "looked at", "time, one worker", "store"), rows))
+    return _lines(("video", "frames", "looked at", "time, one worker", "store"), rows)
 
 
 def _range(range_: Range, text: Any) -> str:

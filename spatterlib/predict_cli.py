@@ -9,9 +9,11 @@ from typing import Any
 
 import click
 
+from spatterlib.answers import answer, answers, say
 from spatterlib.errors import Exit, OutputExistsError, ParameterError
 from spatterlib.model_options import load_named, model_options
 from spatterlib.options import PluginCommand
+from spatterlib.records import Judged, Predicted, Turn, Verified
 from spatterlib.run_options import detection_options, kept_in, run_options, run_settings
 from spatterlib.stopping import keeping
 from spatterlib.terminal import columns
@@ -54,6 +56,7 @@ _KEYS = ("detector", "filters", "start", "stop", "roi", "fps", "gap", "workers",
 @detection_options
 # A verdict is on all that was seen.
 @run_options(without=("limit",))
+@answers(Predicted)
 @click.pass_context
 def predict(
     ctx: click.Context,
@@ -98,13 +101,33 @@ def predict(
             for path in out:
                 verdict.save(path, overwrite=values["overwrite"])
     for line in table(verdict):
-        click.echo(line)
+        say(line)
     for path in out:
-        click.echo(f"report: {path}")
+        say(f"report: {path}")
     summary = verdict.summary
-    if not is_whole(summary["decoded"], summary["frames"]):
+    whole = is_whole(summary["decoded"], summary["frames"])
+    if not whole:
         log.warning("only %s of %s were decoded", summary["decoded"], counted(summary["frames"], "frame"))
-        ctx.exit(Exit.INCOMPLETE)
+    answer(_predicted(source, verdict, out), code=Exit.DONE if whole else Exit.INCOMPLETE)
+
+
+def _predicted(source: str, verdict: Any, out: Sequence[str]) -> Predicted:
+    found = verdict.to_dict(rows=False, evidence=False)
+    summary = found["summary"]
+    return Predicted(
+        source,
+        summary["label"],
+        summary["state"],
+        summary["text"],
+        summary,
+        found["classes"],
+        [Judged(**item) for item in found["layers"]],
+        [Judged(**item) for item in found["windows"]],
+        [Turn(**item) for item in found["changes"]],
+        summary.get("shares", []),
+        found["settings"]["model"],
+        list(out),
+    )
 
 
 def _kept(store: str | None) -> str:
@@ -200,7 +223,7 @@ def _layers(verdict: Any) -> Iterator[str]:
             words[8] = click.style(words[8], fg=_COLOURS.get(shown[number - 1].state))
         yield "  ".join(words).rstrip()
     if len(verdict.layers) > _LINES:
-        yield f"... and {len(verdict.layers) - _LINES} more layers; write a report with -o to see all"
+        yield f"... and {counted(len(verdict.layers) - _LINES, 'more layer')}; write a report with -o to see all"
 
 
 def _cells(span: Any) -> Sequence[str]:
@@ -216,8 +239,8 @@ def _cells(span: Any) -> Sequence[str]:
 @click.option("--video", "source", metavar="VIDEO", help="The recording or store.  [default: the one it names]")
 @click.option("--model", metavar="RUN", help="The model.  [default: the one it names]")
 @click.option("--sample", default=5, show_default=True, metavar="N", help="Layers to compute again; 0: all.")
-@click.pass_context
-def verify(ctx: click.Context, /, report: str, source: str | None, model: str | None, sample: int) -> None:
+@answers(Verified)
+def verify(report: str, source: str | None, model: str | None, sample: int) -> None:
     """Compute a sample of the layers of a report (.html, .json) again, and say whether it holds.
 
     Exit code 0: it holds; 4: it does not; 1: it could not be looked at.
@@ -227,9 +250,9 @@ def verify(ctx: click.Context, /, report: str, source: str | None, model: str | 
     found = sp.verify(report, source=source, model=model, sample=sample)
     for text in (*found.faults, *(f"note: {remark}" for remark in found.remarks)):
         click.echo(text, err=True)
-    click.echo(str(found))
-    if not found.holds:
-        ctx.exit(Exit.FALSE)
+    faults, remarks = list(found.faults), list(found.remarks)
+    record = Verified(found.report, found.holds, list(found.checked), found.layers, faults, remarks)
+    answer(record, str(found), code=Exit.DONE if found.holds else Exit.FALSE)
 
 
 def add_to(cli: click.Group) -> None:

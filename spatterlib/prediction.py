@@ -33,6 +33,7 @@ from spatterlib.stores import find_store, is_simulated, open_store
 from spatterlib.terminal import told
 from spatterlib.types import Detections, Detector, Filter, Video
 from spatterlib.video import open_video, region
+from spatterlib.words import counted
 
 __all__ = ["predict"]
 
@@ -385,10 +386,10 @@ def _text(spans: Sequence[Span], labels: Mapping[str, int], moved: Sequence[Chan
     if not spans:
         return "no verdict: no spatter was seen at a known time"
     if not labels:
-        return f"no verdict on any of {len(spans)} layers"
+        return f"no verdict on any of {counted(len(spans), 'layer')}"
     parts = [f"{name} in {count}" for name, count in sorted(labels.items(), key=lambda item: -item[1])]
     open_ = len(spans) - sum(labels.values())
-    text = f"{', '.join(parts)} of {len(spans)} layers" + (f"; {open_} undecided" if open_ else "")
+    text = f"{', '.join(parts)} of {counted(len(spans), 'layer')}" + (f"; {open_} undecided" if open_ else "")
     return text + "".join(
         f"; changes from {item.before} to {item.after} in layer {item.layer} (at {item.time:.1f} s)" for item in moved
     )

@@ -15,6 +15,7 @@ from spatterlib.files import beside
 from spatterlib.grouping import Layers
 from spatterlib.streams import shown
 from spatterlib.types import Detections, Image, Store
+from spatterlib.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,7 +69,7 @@ def timeline(
     axes.set_ylim(bottom=0)
     axes.set_xlabel(f"time in {name}")
     axes.set_ylabel("detections per second")
-    count = f"{len(detections)} detections, {len(layers)} layer{'s' * (len(layers) != 1)} (shaded)"
+    count = f"{counted(len(detections), 'detection')}, {counted(len(layers), 'layer')} (shaded)"
     axes.set_title(f"{shown(title, 100)}: {count}" if title else count, loc="left", fontsize=11, parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from spatterlib.words import counted
+
 if TYPE_CHECKING:
     from spatterlib.extraction import Progress
 
@@ -53,7 +55,7 @@ def bar(stream: TextIO) -> Callable[[Progress], None]:
             # As in `_pace`.
             shown.reset(state.expected)
             shown.n = shown.initial = shown.last_print_n = state.done
-        shown.set_postfix_str(f"{state.detections} detections", refresh=False)
+        shown.set_postfix_str(counted(state.detections, "detection"), refresh=False)
         shown.update(state.done - shown.n)
         if state.done >= state.expected:
             shown.close()
@@ -72,7 +74,7 @@ def lines(stream: TextIO, every: float = 5.0) -> Callable[[Progress], None]:
             return
         told = now
         share = state.done / max(state.expected, 1)
-        found = f"{state.detections} detections{going}"
+        found = f"{counted(state.detections, 'detection')}{going}"
         print(f"frame {state.done} of {state.expected} ({share:.0%}), {found}", file=stream, flush=True)
 
     return show
@@ -89,8 +91,8 @@ def graph(stream: TextIO) -> Callable[[Progress], None]:
             latest.append(len(state.found))
         top = max(latest, default=0) or 1
         columns = "".join(_BLOCKS[-(-count * (len(_BLOCKS) - 1) // top)] for count in latest)
-        share = f"{state.done / max(state.expected, 1):.0%} of {state.expected} frames"
-        text = f"{columns:>{_WIDTH}} {state.detections} detections, {share}{pace(state)}"
+        share = f"{state.done / max(state.expected, 1):.0%} of {counted(state.expected, 'frame')}"
+        text = f"{columns:>{_WIDTH}} {counted(state.detections, 'detection')}, {share}{pace(state)}"
         stream.write(f"\r\x1b[2K{text}" + ("\n" if ended else ""))
         stream.flush()
 

@@ -23,7 +23,7 @@ PLUGINS = HOUSE.parent / "plugins"
 FLOORS: list[set[str]] = [
     {"errors", "words", "types", "files", "ffmpeg", "markdown", "contract", "threads"},
     {"stopping", "streams"},
-    {"answers", "runlog"},
+    {"answers", "runlog", "records"},
     {"hookspecs", "kernels", "crops", "pictures", "learning", "fitting", "engines", "model_options"},
     {
         "difference",

@@ -126,6 +126,7 @@ def test_laws_and_users_of_the_hooks_are_up_to_date(writer: ModuleType) -> None:
 def test_exit_codes_and_fields_for_scripts_are_up_to_date(writer: ModuleType) -> None:
     text = writer.SCRIPTING.read_text(encoding="utf-8")
     assert text == writer.scripting_page(text), "run: python tools/write_docs.py"
+    assert writer.SCHEMA.read_text(encoding="utf-8") == writer.schema(), "run: python tools/write_docs.py"
 
 
 def hook_names() -> list[str]:

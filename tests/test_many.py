@@ -114,7 +114,7 @@ class TestCommand:
         assert [row.split()[-1] for row in rows] == ["done", "done", "failed"]
         assert rows[0].split()[1:4] == ["120", "120", "29"]
         done = spatterlib("extract", videos, "-o", out, "--json")
-        facts = json.loads(done.stdout)
+        facts = json.loads(done.stdout)["videos"]
         assert [fact["state"] for fact in facts] == ["there", "there", "failed"]
         assert facts[0]["detections"] == 29
         assert "build10.mp4" in facts[2]["error"]

@@ -8,17 +8,21 @@ codes and the fields of JSON and logs. `tests/test_docs.py` holds that they are 
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
+import json
 import os
 import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 os.environ["SPATTERLIB_PLUGINS"] = ""  # built-ins only: the page must not depend on what happens to be installed
 
 ROOT = Path(__file__).parents[1]
-CLI, HOOKS, SCRIPTING = (ROOT / "docs" / name for name in ("cli.md", "plugin_hooks.md", "scripting.md"))
+PAGES = ("cli.md", "plugin_hooks.md", "scripting.md", "schema.json")
+CLI, HOOKS, SCRIPTING, SCHEMA = (ROOT / "docs" / name for name in PAGES)
 WIDTH = 84
 
 CLI_HEAD = """# Command line
@@ -76,9 +80,86 @@ def log_lines() -> str:
     return "\n\n".join(parts)
 
 
+def answers() -> dict[str, tuple[type, ...]]:
+    """Records by command, of the commands that answer with one."""
+    from spatterlib import cli
+
+    cli.main(["--version"])
+    found = {name: getattr(command.callback, "answers", ()) for name, command in sorted(cli.cli.commands.items())}
+    return {name: records for name, records in found.items() if records}
+
+
+def records() -> list[type]:
+    """All records, in the order of their modules."""
+    from spatterlib import answers as common
+    from spatterlib import records as own
+
+    modules = [vars(own).values(), [common.Failed, common.Failure]]
+    return [item for values in modules for item in values if dataclasses.is_dataclass(item) and isinstance(item, type)]
+
+
+def annotated(record: type) -> dict[str, tuple[Any, str]]:
+    """Type and meaning of each field; of a class without marks, from its docstring."""
+    hints = get_type_hints(record, include_extras=True)
+    doc = inspect.getdoc(record) or ""
+    found = {}
+    for name, hint in hints.items():
+        kind, *said = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        match = re.search(rf"^{name} : [^\n]*\n((?: +[^\n]*\n?)+)", doc, re.MULTILINE)
+        found[name] = (kind, said[0] if said else " ".join(match[1].split()) if match else "")
+    return found
+
+
+def word(kind: Any) -> str:
+    """A type as JSON calls it."""
+    inner = get_args(kind)
+    if get_origin(kind) is Literal:
+        return " or ".join(f'"{value}"' for value in inner)
+    if get_origin(kind) is list:
+        return f"list of {word(inner[0])}"
+    if get_origin(kind) is dict:
+        return "object" if inner[1] is Any else f"object of {word(inner[1])}"
+    if inner:
+        return " or ".join(map(word, inner))
+    names = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null", Any: "any value"}
+    return names.get(kind) or f"[{kind.__name__}](#{kind.__name__.lower()})"
+
+
+def documents() -> str:
+    """What each command answers with, and the fields of all records."""
+    links = {name: " or ".join(map(word, found)) for name, found in answers().items()}
+    lines = ["| command | document |", "|---|---|", *(f"| `{name}` | {text} |" for name, text in links.items())]
+    parts = ["\n".join(lines)]
+    for record in records():
+        rows = [f"| `{name}` | {word(kind)} | {said} |" for name, (kind, said) in annotated(record).items()]
+        purpose = (inspect.getdoc(record) or "").splitlines()[0]
+        parts.append(
+            "\n".join([f"### {record.__name__}\n\n{purpose}\n", "| field | type | meaning |", "|---|---|---|", *rows])
+        )
+    return "\n\n".join(parts)
+
+
+def schema() -> str:
+    """Text of `docs/schema.json`: JSON Schema of every document, by command under ``commands``."""
+    from pydantic import TypeAdapter
+
+    inputs = [(record.__name__, "serialization", TypeAdapter(record)) for record in records()]
+    _, whole = TypeAdapter.json_schemas(inputs, title="What spatterlib answers with --json")  # type: ignore[arg-type]
+    for record in records():
+        definition = whole["$defs"][record.__name__]
+        definition["additionalProperties"] = False
+        definition["description"] = (inspect.getdoc(record) or "").splitlines()[0]
+        for name, (_, said) in annotated(record).items():
+            definition["properties"][name]["description"] = said
+    named = {name: [{"$ref": f"#/$defs/{record.__name__}"} for record in found] for name, found in answers().items()}
+    whole["commands"] = {name: {"anyOf": [*found, {"$ref": "#/$defs/Failed"}]} for name, found in named.items()}
+    whole["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+
+
 def scripting_page(text: str) -> str:
     """`text` of `docs/scripting.md` with its generated parts written anew."""
-    parts = {"exit codes": exit_codes, "log lines": log_lines}
+    parts = {"exit codes": exit_codes, "documents": documents, "log lines": log_lines}
 
     def renew(match: re.Match[str]) -> str:
         return f"<!-- {match[1]} -->\n\n{parts[match[1]]().strip()}\n\n<!-- end -->"
@@ -153,6 +234,7 @@ def main() -> int:
         CLI: cli_page(),
         HOOKS: hooks_page(HOOKS.read_text(encoding="utf-8")),
         SCRIPTING: scripting_page(SCRIPTING.read_text(encoding="utf-8")),
+        SCHEMA: schema(),
     }
     for path, text in pages.items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib import hookimpl
+from spatterlib.answers import answer, answers, say
 from spatterlib.errors import MissingFileError, VideoError
 from spatterlib.types import Picture, RgbPicture, Video
 
@@ -136,13 +137,24 @@ def spatter_open_video(path: str) -> Video | None:
     return Photron(header, _header(header))
 
 
+@dataclass(frozen=True)
+class Header:
+    """`photron --json`: what the header says, by name."""
+
+    header: Annotated[dict[str, str], "as the camera wrote it"]
+
+
 @click.command()
 @click.argument("path", metavar="FILE.cih")
+@answers(Header)
 def photron(path: str) -> None:
-    """Print what a Photron camera wrote into a .cih header, as JSON."""
+    """Print what a Photron camera wrote into a .cih header."""
     if not Path(path).is_file():
         raise MissingFileError(f"no header at {path}")
-    click.echo(json.dumps(_header(Path(path)), indent=2))
+    header = _header(Path(path))
+    for name, value in header.items():
+        say(f"{name}: {value}")
+    answer(Header(header))
 
 
 @hookimpl

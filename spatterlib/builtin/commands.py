@@ -6,8 +6,10 @@ import dataclasses
 
 import click
 
+from spatterlib.answers import answer, answers, say
 from spatterlib.contract import default_of
 from spatterlib.hookspecs import hookimpl
+from spatterlib.records import Converted, Parameter, Plugin, PluginFault, Plugins
 from spatterlib.stopping import keeping
 from spatterlib.streams import shown
 
@@ -17,6 +19,7 @@ from spatterlib.streams import shown
 @click.argument("target", metavar="B")
 @click.option("--to", metavar="ID", help="Kind of store; by default B's suffix says it. 'original': research layout.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing B.")
+@answers(Converted)
 def convert(source: str, target: str, to: str | None, overwrite: bool) -> None:
     """Copy store A to a new store B of another kind: rows, crops, columns, frame log."""
     import spatterlib as sp
@@ -24,27 +27,39 @@ def convert(source: str, target: str, to: str | None, overwrite: bool) -> None:
     begun = f"{shown(target)} may have been begun and says that it is not complete; the same command with --overwrite"
     with keeping(lambda: f"{begun} makes it anew"):
         sp.convert(source, target, to=to, overwrite=overwrite)
-    click.echo(f"{source} -> {target}")
+    answer(Converted(source, target), f"{source} -> {target}")
 
 
 @click.command()
+@answers(Plugins)
 def plugins() -> None:
     """List what is installed, with its parameters, and what failed and why."""
     import spatterlib as sp
 
     found = sp.catalog()
+    listed = []
     for kind in ("detectors", "filters", "stores", "classifiers"):
-        click.secho(kind, bold=True)
+        say(click.style(kind, bold=True))
         for id_, class_ in getattr(found, kind).items():
             source = found.origins[(kind[:-1], id_)]
             purpose = (class_.__doc__ or "").strip().split("\n")[0]
-            click.echo(f"  {id_:<18} {purpose}" + (f"  [{source}]" if source.version else ""))
-            for parameter in dataclasses.fields(class_) if dataclasses.is_dataclass(class_) else ():
-                click.echo(f"    {parameter.name} = {default_of(parameter)!r}  {parameter.metadata.get('help', '')}")
-    for source in found.failed:
-        click.secho(f"did not load: {source}: {source.error}", fg="red", err=True)
+            say(f"  {id_:<18} {purpose}" + (f"  [{source}]" if source.version else ""))
+            parameters = _parameters(class_)
+            for item in parameters:
+                say(f"    {item.name} = {item.default!r}  {item.help}")
+            listed.append(Plugin(kind[:-1], id_, purpose, source.distribution, source.version or None, parameters))
+    faults = [PluginFault(str(source), source.error) for source in found.failed]
+    for fault in faults:
+        click.secho(f"did not load: {fault.plugin}: {fault.reason}", fg="red", err=True)
     for (kind, id_), sources in found.clashes.items():
-        click.secho(f"{kind} {id_!r} is there twice: {', '.join(map(str, sources))}", fg="red", err=True)
+        faults.append(PluginFault(f"{kind} {id_!r}", f"is there twice: {', '.join(map(str, sources))}"))
+        click.secho(f"{faults[-1].plugin} {faults[-1].reason}", fg="red", err=True)
+    answer(Plugins(listed, faults))
+
+
+def _parameters(class_: type) -> list[Parameter]:
+    fields = dataclasses.fields(class_) if dataclasses.is_dataclass(class_) else ()
+    return [Parameter(item.name, default_of(item), item.metadata.get("help", "")) for item in fields]
 
 
 @hookimpl

@@ -6,8 +6,10 @@ from typing import Any
 
 import click
 
+from spatterlib.answers import answer, answers
 from spatterlib.hookspecs import hookimpl
 from spatterlib.model_options import load_named, model_options
+from spatterlib.records import ModelExported
 from spatterlib.stopping import keeping
 
 
@@ -24,6 +26,7 @@ from spatterlib.stopping import keeping
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 @model_options
+@answers(ModelExported)
 @keeping(lambda: "nothing was written")
 def export(
     run: str, format_: Any, out: str | None, overwrite: bool, classifier: str | None, classes: str | None
@@ -35,7 +38,8 @@ def export(
     import spatterlib as sp
 
     chosen = load_named(run, classifier, classes)
-    click.echo(str(sp.export(chosen, out, format=format_, overwrite=overwrite)))
+    found = sp.export(chosen, out, format=format_, overwrite=overwrite)
+    answer(ModelExported(found.path, found.format, found.crops, dict(found.differences)), str(found))  # type: ignore[arg-type]
 
 
 @hookimpl

@@ -9,10 +9,13 @@ from typing import Any
 
 import click
 
+from spatterlib.answers import answer, answers, say
 from spatterlib.errors import ParameterError
 from spatterlib.hookspecs import hookimpl
 from spatterlib.model_options import load_named, model_options
+from spatterlib.records import Evaluated, Labels, LeftOut, Models, RunListed, StoreLabels, Trained
 from spatterlib.stopping import keeping
+from spatterlib.words import counted
 
 _LENET = "parameters of the classifier as NAME=VALUE, such as epochs=5 or colour=rgb; repeat for several"
 
@@ -53,6 +56,7 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--fresh", is_flag=True, help="Do not go on with an unfinished run of the same data and settings.")
 @click.option("--log", "loggers", multiple=True, help="Also log to tensorboard or mlflow.")
 @_data_options
+@answers(Trained)
 def train(
     data: tuple[str, ...],
     classifier: str,
@@ -86,9 +90,12 @@ def train(
             **_parameters(classifier, parameters),
         )
     test, parts = run.facts["metrics"]["test"], run.facts["split"]
-    click.echo(f"{run.path}: test accuracy {test['accuracy']:.2%} ({parts['name']} split, {parts['by']})")
-    for name, reasons in run.facts["dropped"].items():
-        click.echo(f"{name}: {reasons['black']} black and {reasons['undecodable']} undecodable crops left out")
+    say(f"{run.path}: test accuracy {test['accuracy']:.2%} ({parts['name']} split, {parts['by']})")
+    left_out = [LeftOut(name, why["black"], why["undecodable"]) for name, why in run.facts["dropped"].items()]
+    for item in left_out:
+        say(f"{item.source}: {item.black} black and {counted(item.undecodable, 'undecodable crop')} left out")
+    facts = run.facts
+    answer(Trained(str(run.path), facts["classifier"], list(run.classes), parts, test["accuracy"], left_out))
 
 
 def _data(data: Sequence[str]) -> Any:
@@ -148,6 +155,7 @@ def _value(text: str, default: Any, name: str) -> Any:
 @click.option("--probe/--no-probe", default=True, show_default=True, help="Also train models that cannot see spatter.")
 @model_options
 @_data_options
+@answers(Evaluated)
 @keeping(lambda: "nothing was written")
 def evaluate(
     model: str,
@@ -179,16 +187,20 @@ def evaluate(
         **(_parameters(model, parameters) if known else {}),
     )
     target = out or (run.path if run and Path(run.path).is_dir() else None)
-    click.echo(str(found))
+    say(str(found))
+    report = None
     if target:
         found.save(target)
-        click.echo(f"report: {Path(target) / 'evaluation.md'}")
+        report = str(Path(target) / "evaluation.md")
+        say(f"report: {report}")
+    answer(Evaluated(**found.facts(), report=report))
 
 
 @click.command()
 @click.argument("folder", default="runs", metavar="FOLDER")
 @click.option("--use", metavar="NAME", help="Mark a run as the current one.")
 @click.option("--compare", is_flag=True, help="Show where the settings of the runs differ.")
+@answers(Models)
 def models(folder: str, use: str | None, compare: bool) -> None:
     """List the runs in FOLDER, compare them, mark one as current."""
     import spatterlib as sp
@@ -200,12 +212,21 @@ def models(folder: str, use: str | None, compare: bool) -> None:
     marked = Path(folder) / house.CURRENT
     current = marked.read_text().strip() if marked.is_file() else ""
     if not runs:
-        click.echo(f"no runs in {folder}")
+        say(f"no runs in {folder}")
     width = max(map(len, runs), default=0)
     for name, facts in runs.items():
-        click.echo(f"{'*' if name == current else ' '} {name:<{width}}  {_summary(facts)}")
-    if compare:
-        _compare(runs)
+        say(f"{'*' if name == current else ' '} {name:<{width}}  {_summary(facts)}")
+    differences = _differences(runs) if compare else {}
+    for key, values in differences.items():
+        say(f"{key}: " + ", ".join(f"{name} {value}" for name, value in values.items()))
+    answer(Models(folder, [_listed(name, facts, name == current) for name, facts in runs.items()], differences))
+
+
+def _listed(name: str, facts: Mapping[str, Any], current: bool) -> RunListed:
+    test = facts.get("metrics", {}).get("test", {})
+    split = facts["split"]["name"] if "split" in facts else None
+    own = (facts["classifier"]["id"], list(facts["classes"]), test.get("accuracy"), split)
+    return RunListed(name, current, facts.get("state"), *own, facts["created"], facts.get("simulated"))
 
 
 def _summary(facts: Mapping[str, Any]) -> str:
@@ -219,13 +240,12 @@ def _summary(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _compare(runs: Mapping[str, Mapping[str, Any]]) -> None:
-    """A line for every setting that is not the same in all runs."""
+def _differences(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Of every setting that is not the same in all runs its value in each."""
     flat = {name: _flat(facts) for name, facts in runs.items()}
-    for key in dict.fromkeys(key for facts in flat.values() for key in facts):
-        values = [facts.get(key, "-") for facts in flat.values()]
-        if len(set(values)) > 1:
-            click.echo(f"{key}: " + ", ".join(f"{name} {value}" for name, value in zip(runs, values, strict=True)))
+    keys = dict.fromkeys(key for facts in flat.values() for key in facts)
+    values = {key: {name: facts.get(key, "-") for name, facts in flat.items()} for key in keys}
+    return {key: found for key, found in values.items() if len(set(found.values())) > 1}
 
 
 def _flat(facts: Mapping[str, Any]) -> dict[str, str]:
@@ -242,6 +262,7 @@ def _flat(facts: Mapping[str, Any]) -> dict[str, str]:
 @click.option("--index", metavar="CSV", help="Write an index file,dataset,ds_idx,label of the stores' labels.")
 @click.option("--shuffle", type=int, metavar="SEED", help="Shuffle the lines of the index.")
 @click.option("--column", default="label", show_default=True, help="Name of the column.")
+@answers(Labels)
 def label(
     stores: tuple[str, ...],
     changes: str | None,
@@ -260,19 +281,27 @@ def label(
 
     house = sp.labels
     if changes and len(stores) > 1:
-        raise ParameterError(f"--from has rows of one store, got {len(stores)} stores; edit one at a time")
+        raise ParameterError(f"--from has rows of one store, got {counted(len(stores), 'store')}; edit one at a time")
+    told = []
     for path in stores:
+        changed = 0
         if everything is not None:
             with sp.open_store(path, mode="a") as store:
                 store.set_column(column, np.full(len(store), everything))
+                changed = len(store)
         if changes:
-            click.echo(f"{path}: {house.edit_labels(path, changes, column)} labels changed")
+            changed = house.edit_labels(path, changes, column)
+            say(f"{path}: {counted(changed, 'label')} changed")
         with sp.open_store(path) as store:
             found = [str(value) for value in store.column(column)] if column in store.columns else []
         counts = {name: found.count(name) for name in sorted(set(found))}
-        click.echo(f"{path}: " + (", ".join(f"{name or 'no label'}: {n}" for name, n in counts.items()) or "no labels"))
+        say(f"{path}: " + (", ".join(f"{name or 'no label'}: {n}" for name, n in counts.items()) or "no labels"))
+        told.append(StoreLabels(path, changed, counts))
+    lines = 0
     if index:
-        click.echo(f"{index}: {house.write_index(list(stores), index, column=column, seed=shuffle)} lines")
+        lines = house.write_index(list(stores), index, column=column, seed=shuffle)
+        say(f"{index}: {counted(lines, 'line')}")
+    answer(Labels(told, index, lines))
 
 
 @hookimpl

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +11,14 @@ from typing import Any
 
 import click
 
+from spatterlib.answers import answer, answers, say
 from spatterlib.errors import Exit, OutputExistsError, ParameterError
 from spatterlib.files import plain, write_csv, write_text
 from spatterlib.hookspecs import hookimpl
+from spatterlib.records import Monitored, OffsetFound, StoreMonitored, Synchronized
+from spatterlib.words import counted
+
+log = logging.getLogger("spatterlib")
 
 _SUFFIXES = (".json", ".csv", ".png", ".svg", ".pdf")
 _LINES = 40
@@ -44,8 +50,8 @@ _LINES = 40
 @click.option("--save-reference", metavar="FILE", help="Keep what was learned (.json).")
 @click.option("-o", "--out", multiple=True, metavar="FILE", help="Write .json, .csv, or charts as .png .svg .pdf.")
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
-@click.pass_context
-def monitor(ctx: click.Context, /, stores: tuple[str, ...], reference: tuple[str, ...], **options: Any) -> None:
+@answers(Monitored)
+def monitor(stores: tuple[str, ...], reference: tuple[str, ...], **options: Any) -> None:
     """Compare the layers of a build with reference layers: Shewhart, EWMA, CUSUM and T² charts.
 
     Exit code 0: no alarm; 5: at least one layer with an alarm.
@@ -59,17 +65,18 @@ def monitor(ctx: click.Context, /, stores: tuple[str, ...], reference: tuple[str
     if learned and options["scan_turn"] is None:
         options |= {name: learned.about.get(name) for name in ("scan_turn", "scan_start")}
     rows = [_rows(path, options) for path in stores]
-    alarms = 0
+    told = []
     for path, (own, seen) in zip(stores, rows, strict=True):
-        base = learned or _learn([(own[:first], seen)], [f"first {first} layers of {path}"], options)
+        base = learned or _learn([(own[:first], seen)], [f"first {counted(first, 'layer')} of {path}"], options)
         base.check(seen.camera)
         found = sp.monitoring.monitor(base, own[first:])
-        alarms += _tell(path, found, mark=bool(seen.about["simulated"]))
+        told.append(_told(path, found, simulated=bool(seen.about["simulated"])))
         _write(found, Path(path).name, outs)
         if kept:
             base.save(kept)
-    if alarms:
-        ctx.exit(Exit.ALARM)
+    alarms = sum(item.alarms for item in told)
+    written = [*outs, *([kept] if kept else [])]
+    answer(Monitored(told, alarms, written), code=Exit.ALARM if alarms else Exit.DONE)
 
 
 def _check(stores: Sequence[str], outs: Sequence[str], kept: str | None, overwrite: bool) -> None:
@@ -121,24 +128,24 @@ def _turn(options: dict[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in ("scan_turn", "scan_start")}
 
 
-def _tell(path: str, found: Any, *, mark: bool) -> int:
+def _told(path: str, found: Any, *, simulated: bool) -> StoreMonitored:
     import spatterlib as sp
 
     base, points = found.reference, found.points
     alarms = int(points["alarm"].sum())
     spells = sp.monitoring.spells(points["group"].tolist(), found.alarms)
     for first, last, text in spells[:_LINES]:
-        click.echo(f"layers {first} to {last}, the first: {text}" if last > first else f"layer {first}: {text}")
+        say(f"layers {first} to {last}, the first: {text}" if last > first else f"layer {first}: {text}")
     if len(spells) > _LINES:
-        click.echo(f"... and {len(spells) - _LINES} more; -o FILE writes all")
+        say(f"... and {len(spells) - _LINES} more; -o FILE writes all")
     removed = base.about["removed"]
-    click.echo(
-        f"{path}: {alarms} of {len(points)} layers with an alarm"
-        f"{' (simulated recording)' if mark else ''}; reference: {base.about['layers']} layers"
+    say(
+        f"{path}: {alarms} of {counted(len(points), 'layer')} with an alarm"
+        f"{' (simulated recording)' if simulated else ''}; reference: {counted(base.about['layers'], 'layer')}"
         f"{f', {len(removed)} outlying left out' if removed else ''}; without a fault one alarm in {base.arl:g} layers "
         f"is to be expected in the mean ({' and '.join(base.alarms)} of {', '.join(base.names)})"
     )
-    return alarms
+    return StoreMonitored(path, len(points), alarms, simulated, found.to_dict())
 
 
 def _write(found: Any, title: str, outs: Sequence[str]) -> None:
@@ -153,7 +160,7 @@ def _write(found: Any, title: str, outs: Sequence[str]) -> None:
             import spatterlib as sp
 
             sp.charts.draw_charts(found, path, title)
-        click.echo(f"written: {path}")
+        say(f"written: {path}")
 
 
 @click.command()
@@ -161,6 +168,7 @@ def _write(found: Any, title: str, outs: Sequence[str]) -> None:
 @click.option("--most", type=float, metavar="S", help="Largest offset that is looked at.")
 @click.option("-o", "--out", metavar="JSON", help="Write the offsets as JSON too.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@answers(Synchronized)
 def synchronize(stores: tuple[str, ...], most: float | None, out: str | None, overwrite: bool) -> None:
     """Find how much later each camera started than the first, from when they see spatter.
 
@@ -175,20 +183,23 @@ def synchronize(stores: tuple[str, ...], most: float | None, out: str | None, ov
             recordings.append((store.table, store.frame_log))
     found, closing = sp.synchrony.synchronise(recordings, most)
     for path, item in zip(stores[1:], found, strict=True):
-        click.echo(
-            f"{path}: {item.offset:+.3f} s ({item.frames:+d} frames), correlation {item.correlation:.2f} (next best "
+        say(
+            f"{path}: {item.offset:+.3f} s ({item.frames:+d} frame{'s' * (abs(item.frames) != 1)}), "
+            f"correlation {item.correlation:.2f} (next best "
             f"{item.runner_up:.2f}), agreement {item.agreement:.2f}{'' if item.sure else '; NOT SURE'}"
         )
         if abs(item.drift) * 1.5 > abs(item.offset / max(abs(item.frames), 1)) > 0:
-            click.echo(f"{path}: warning: the offset moves by {item.drift:+.3f} s: the clocks run apart", err=True)
+            log.warning("%s: the offset moves by %+.3f s: the clocks run apart", path, item.drift)
     if math.isfinite(closing):
-        click.echo(f"the offsets of all pairs close within {closing:.3f} s")
+        say(f"the offsets of all pairs close within {closing:.3f} s")
     if out:
         facts = [
             {"store": path, "sure": item.sure} | plain(item._asdict())
             for path, item in zip(stores[1:], found, strict=True)
         ]
         write_text(out, json.dumps({"first": stores[0], "offsets": facts}) + "\n")
+    offsets = [OffsetFound(path, item.sure, **item._asdict()) for path, item in zip(stores[1:], found, strict=True)]
+    answer(Synchronized(stores[0], offsets, closing))
 
 
 @hookimpl

@@ -9,9 +9,11 @@ from string import Template
 
 import click
 
+from spatterlib.answers import answer, answers
 from spatterlib.errors import OutputExistsError, ParameterError
 from spatterlib.files import write_text
 from spatterlib.hookspecs import hookimpl
+from spatterlib.records import PluginWritten
 
 TEMPLATES = Path(__file__).parent / "templates"
 KINDS = ("detector", "filter", "store", "classifier", "video", "command")
@@ -21,10 +23,11 @@ KINDS = ("detector", "filter", "store", "classifier", "video", "command")
 @click.argument("name", metavar="NAME")
 @click.option("--kind", type=click.Choice(KINDS), default="detector", show_default=True, help="What it is to be.")
 @click.option("--folder", default=".", metavar="DIR", help="Where the package's folder goes.  [default: here]")
+@answers(PluginWritten)
 def new_plugin(name: str, kind: str, folder: str) -> None:
     """Write a package NAME with a plugin that works, its test and a README, to begin with."""
     made = write_package(name, kind, folder)
-    click.echo(f'{made}: now  cd {made}; pip install -e ".[test]"; pytest')
+    answer(PluginWritten(str(made), kind), f'{made}: now  cd {made}; pip install -e ".[test]"; pytest')
 
 
 def write_package(name: str, kind: str, folder: str | Path = ".") -> Path:

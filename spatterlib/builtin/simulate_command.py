@@ -9,8 +9,11 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 
+from spatterlib.answers import answer, answers
 from spatterlib.hookspecs import hookimpl
+from spatterlib.records import Simulated
 from spatterlib.stopping import keeping
+from spatterlib.words import counted
 
 
 class _Simulate(click.Command):
@@ -50,6 +53,7 @@ def _option(item: dataclasses.Field[Any], hint: Any) -> click.Option:
 @click.argument("out", metavar="OUT")
 @click.option("--workers", type=int, default=1, show_default=True, help="Threads that render; same frames.")
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
+@answers(Simulated)
 @keeping(lambda: "nothing was written: a recording is there as a whole or not at all, and cannot be gone on with")
 def simulate(out: str, workers: int, overwrite: bool, **values: Any) -> None:
     """Write a simulated recording (.mp4, .mkv, .npy) and beside it its truth (.truth.npz)."""
@@ -59,10 +63,12 @@ def simulate(out: str, workers: int, overwrite: bool, **values: Any) -> None:
     truth = sp.simulate(out, workers=workers, overwrite=overwrite, progress=_progress(), **given)
     events, frames = truth.events, truth.settings.frames
     lit = len(set(events["frame"].tolist()))
-    click.echo(
-        f"{out}: simulated, {frames} frames, {len(events)} events in {lit} frames, {len(truth.streaks)} streaks, "
-        f"{len(truth.layers)} layer{'s' * (len(truth.layers) != 1)} -> {truth.path}"
+    streaks, layers = len(truth.streaks), len(truth.layers)
+    text = (
+        f"{out}: simulated, {counted(frames, 'frame')}, {counted(len(events), 'event')} in {counted(lit, 'frame')}, "
+        f"{counted(streaks, 'streak')}, {counted(layers, 'layer')} -> {truth.path}"
     )
+    answer(Simulated(out, truth.path, frames, len(events), lit, streaks, layers), text)
 
 
 def _progress() -> Callable[[int, int], None] | None:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spatterlib.answers import answer, answers, say
 from spatterlib.errors import OutputExistsError
 from spatterlib.files import write_csv
 from spatterlib.hookspecs import hookimpl
+from spatterlib.records import Calibrated, CameraChecked, QuantityChecked, StreaksMeasured
 from spatterlib.stopping import keeping
+from spatterlib.words import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 @click.command("check-camera")
 @click.argument("profile", metavar="PROFILE")
+@answers(CameraChecked)
 def check_camera(profile: str) -> None:
     """Say which quantities a camera can measure and which not, with the reason.
 
@@ -30,7 +34,9 @@ def check_camera(profile: str) -> None:
     found = sp.camera.check_camera(sp.camera.load_camera(profile))
     width = max(len(item.name) for item in found)
     for item in found:
-        click.echo(f"{'yes' if item.measurable else 'no ':<3}  {item.name:<{width}}  {item.reason}")
+        say(f"{'yes' if item.measurable else 'no ':<3}  {item.name:<{width}}  {item.reason}")
+    checked = [QuantityChecked(item.name, item.measurable, item.reason) for item in found]
+    answer(CameraChecked(profile, checked))
 
 
 @click.command("calibrate-camera")
@@ -40,6 +46,7 @@ def check_camera(profile: str) -> None:
 @click.option("--crops", type=click.IntRange(5), default=40, show_default=True, help="Crops of each.")
 @click.option("--seed", type=int, default=1000, show_default=True, help="Of the first recording.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@answers(Calibrated)
 @keeping(lambda: "nothing was written")
 def calibrate_camera(profile: str, out: str, recordings: int, crops: int, seed: int, overwrite: bool) -> None:
     """Simulate recordings of a camera at gas speeds of 0.2 to 3 m/s and learn what their streaks look like.
@@ -53,11 +60,11 @@ def calibrate_camera(profile: str, out: str, recordings: int, crops: int, seed: 
     camera = sp.camera.load_camera(profile)
     found = sp.calibration.calibrate(camera, recordings, crops, seed)
     found.save(out)
-    speeds = (
-        "speeds of whole flights" if found.flights else "speeds by exposure" if found.foreshortening else "no speeds"
-    )
-    index = f"gas-flow index, error {math.expm1(float(found.gas.error)):.0%}" if found.gas else "no gas-flow index"
-    click.echo(f"{out}: calibrated by simulation, {speeds}, {index}")
+    kind: Any = "flights" if found.flights else "exposure" if found.foreshortening else "none"
+    speeds = {"flights": "speeds of whole flights", "exposure": "speeds by exposure", "none": "no speeds"}[kind]
+    error = math.expm1(float(found.gas.error)) if found.gas else None
+    index = "no gas-flow index" if error is None else f"gas-flow index, error {error:.0%}"
+    answer(Calibrated(out, kind, error, True), f"{out}: calibrated by simulation, {speeds}, {index}")
 
 
 @click.command()
@@ -69,6 +76,7 @@ def calibrate_camera(profile: str, out: str, recordings: int, crops: int, seed: 
 @click.option("--window", "seconds", type=float, default=10.0, show_default=True, help="Length of a window in s.")
 @click.option("--describe", "sheet", metavar="CSV", help="Write the descriptors as CSV too.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing table.")
+@answers(StreaksMeasured)
 @keeping(lambda: "nothing was written")
 def streaks(
     store: str,
@@ -97,23 +105,25 @@ def streaks(
         table = opened.table
     found.save(target)
     rows = house.describe_by(found, table, by, seconds, learned)
-    click.echo(f"{target}: {len(found.streaks)} streaks in {found.rows} crops{_mark(found)}")
-    for name, reason in found.about["not measurable"].items():
-        click.echo(f"not measured: {name}: {reason}")
+    text = f"{counted(len(found.streaks), 'streak')} in {counted(found.rows, 'crop')}"
+    say(f"{target}: {text}{', simulated recording' if found.about['simulated'] else ''}")
+    missing = found.about["not measurable"]
+    for name, reason in missing.items():
+        say(f"not measured: {name}: {reason}")
     for row in rows[:20]:
-        click.echo(_line(by, row))
+        say(_line(by, row))
     if len(rows) > 20:
-        click.echo(f"... {len(rows) - 20} more; --describe CSV writes all")
+        say(f"... {len(rows) - 20} more; --describe CSV writes all")
+    names = list(rows.dtype.names or ())
     if sheet:
-        write_csv(sheet, list(rows.dtype.names or ()), [row.tolist() for row in rows])
-
-
-def _mark(found: Any) -> str:
-    return ", simulated recording" if found.about["simulated"] else ""
+        write_csv(sheet, names, [row.tolist() for row in rows])
+    groups = [dict(zip(names, row.tolist(), strict=True)) for row in rows]
+    simulated = bool(found.about["simulated"])
+    answer(StreaksMeasured(str(target), len(found.streaks), found.rows, simulated, missing, by, groups))
 
 
 def _line(by: str, row: np.void) -> str:
-    text = f"{by} {row['group']}: {row['streaks']} streaks, {row['rate']:.1f} per crop"
+    text = f"{by} {row['group']}: {counted(row['streaks'], 'streak')}, {row['rate']:.1f} per crop"
     if math.isfinite(row["speed_50"]):
         text += f", {row['speed_50']:.2f} m/s (80 % in {row['speed_10']:.2f}-{row['speed_90']:.2f})"
     if math.isfinite(row["drift"]):

@@ -16,6 +16,7 @@ from spatterlib.files import beside
 from spatterlib.measuring.camera import Camera, check_same, load_camera
 from spatterlib.measuring.measurement import Measured, layer_rows
 from spatterlib.streams import shown
+from spatterlib.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,7 +103,7 @@ def chart_layers(
     if base is None:
         first = reference if isinstance(reference, int) else 0
         parts = [(rows[:first], seen)] if first else [layer_rows(path, seen_by, **turn) for path in _paths(reference)]
-        told = [f"first {first} layers of {Path(store).name}"] if first else _paths(reference)
+        told = [f"first {counted(first, 'layer')} of {Path(store).name}"] if first else _paths(reference)
         base, rows = learn_from(parts, told, names, turn, arl=arl, builds=builds), rows[first:]
     base.check(seen.camera)
     return monitor(base, rows)
@@ -179,7 +180,8 @@ def draw_charts(charted: Charted, path: str | os.PathLike[str], title: str = "")
     panels[-1].set_xlabel("layer")
     alarms = int(charted.points["alarm"].sum())
     mark = " (simulated)" if base.about.get("simulated") else ""
-    count = f"{alarms} of {len(layers)} layers with an alarm" if alarms else f"no alarm in {len(layers)} layers"
+    number = counted(len(layers), "layer")
+    count = f"{alarms} of {number} with an alarm" if alarms else f"no alarm in {number}"
     title = f"{shown(title, 100)}{mark}: {count}" if title else f"{count}{mark}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, parse_math=False)
     handles, labels = panels[0].get_legend_handles_labels()

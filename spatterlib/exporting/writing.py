@@ -22,6 +22,7 @@ from spatterlib.learning import Exportable, Model
 from spatterlib.models import SIMULATED, Run, load_model
 from spatterlib.plugins import identity
 from spatterlib.types import Image
+from spatterlib.words import counted
 
 __all__ = ["FORMATS", "Exported", "export"]
 
@@ -54,7 +55,7 @@ class Exported:
 
     def __str__(self) -> str:
         found = ", ".join(f"{value:.1g} from {name}" for name, value in self.differences.items())
-        return f"{self.path}: probabilities of {self.crops} crops within {found}; all decided the same"
+        return f"{self.path}: probabilities of {counted(self.crops, 'crop')} within {found}; all decided the same"
 
 
 def export(

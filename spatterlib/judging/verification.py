@@ -23,6 +23,7 @@ from spatterlib.prediction import sightings
 from spatterlib.provenance import code_digest, model_digest
 from spatterlib.stores import find_store, open_store
 from spatterlib.video import open_video
+from spatterlib.words import counted
 
 __all__ = ["Verification", "verify"]
 
@@ -66,7 +67,9 @@ class Verification:
 
     def __str__(self) -> str:
         said = "holds" if self.holds else "does NOT hold"
-        again = "the shares of its classes" if self.shares else f"{len(self.checked)} of {self.layers} layers"
+        again = (
+            "the shares of its classes" if self.shares else f"{len(self.checked)} of {counted(self.layers, 'layer')}"
+        )
         return f"{self.report} {said}: {again} computed again"
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from spatterlib.errors import ParameterError
 from spatterlib.grouping import layers
 from spatterlib.simulation.truth import Truth
+from spatterlib.words import counted
 
 AREAS = (2000.0, 15000.0)
 """Px²: the events that the default filter `area` is after."""
@@ -57,8 +58,9 @@ class Score:
     def __str__(self) -> str:
         extra = f", {self.extra_layers} too many" if self.extra_layers else ""
         return (
-            f"recall {self.recall:.3f} ({self.matched} of {self.events} events), precision {self.precision:.3f} "
-            f"({self.false} of {self.found} detections false), position {self.position_error:.1f} px, "
+            f"recall {self.recall:.3f} ({self.matched} of {counted(self.events, 'event')}), "
+            f"precision {self.precision:.3f} "
+            f"({self.false} of {counted(self.found, 'detection')} false), position {self.position_error:.1f} px, "
             f"area {self.area_error:+.0%}, layers {self.layers_found} of {self.layers}{extra}"
         )
 
