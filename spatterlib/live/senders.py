@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
+import re
 import threading
 import time
 import urllib.error
@@ -11,10 +13,11 @@ import urllib.request
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from spatterlib.errors import ParameterError, PluginError
 from spatterlib.live.source import redacted
+from spatterlib.streams import shown
 
 __all__ = ["Mqtt", "Sender", "Webhook", "headers_of"]
 
@@ -51,14 +54,30 @@ def headers_of(texts: Sequence[str]) -> dict[str, str]:
     {'Authorization': 'Bearer abc'}
     """
     pairs = [text.partition(":") for text in texts]
-    for name, colon, value in pairs:
-        if not (colon and name.strip() and value.strip()) or "\n" in value:
-            raise ParameterError(f"a header is written 'Name: value', got {name + colon!r}")
+    for number, (name, colon, value) in enumerate(pairs, 1):
+        if not (colon and name.strip() and value.strip()):
+            # The text may be a secret whose name was forgotten.
+            raise ParameterError(f"a header is written 'Name: value'; header {number} is not")
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
+def _check_headers(headers: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or not re.fullmatch(r"[\t -~\xa0-\xff]*", value):
+            raise ParameterError(f"header {name!r} has characters that no header may have, in its name or its value")
+
+
+class _Here(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: of the message only an empty request would be left, and the headers are not for others."""
+
+    def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> None:
+        """Nothing: the answer is an error as any other that is not 2xx."""
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+
 class Webhook:
-    """POST each message as JSON to an address, in order, until it is taken.
+    """POST each message as JSON to an address, in order, until it is taken: answered with 2xx by that address itself.
 
     Parameters
     ----------
@@ -74,7 +93,7 @@ class Webhook:
     Raises
     ------
     ParameterError
-        If the address is none.
+        If the address is none, or a header cannot be sent.
     """
 
     def __init__(
@@ -83,7 +102,11 @@ class Webhook:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ParameterError(f"a webhook is an http:// or https:// address, got {redacted(url)!r}")
+        _check_headers(headers or {})
         self.url, self.headers, self.pause, self.timeout = url, dict(headers or {}), pause, timeout
+        self._opener = urllib.request.build_opener(_Here())
+        # Addresses of webhooks are secrets themselves: their paths and queries are not shown.
+        self._shown = f"{parts.scheme}://{_place(url)}"
         self._waiting: deque[Mapping[str, Any]] = deque()
         self._ready, self._closing = threading.Condition(), threading.Event()
         self._until, self._lost, self._told = float("inf"), 0, ""
@@ -152,18 +175,39 @@ class Webhook:
         body = json.dumps(found, allow_nan=False).encode()
         request = urllib.request.Request(self.url, body, headers, method="POST")  # noqa: S310 - checked above
         try:
-            with urllib.request.urlopen(request, timeout=self.timeout):  # noqa: S310
+            with self._opener.open(request, timeout=self.timeout):
                 return "", False
         except urllib.error.HTTPError as error:
             error.close()
-            return f"it answers {error.code}", error.code >= 500 or error.code in _AGAIN
-        except (OSError, ValueError) as error:
-            return str(getattr(error, "reason", None) or error), True
+            return self._refused(error)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            return str(getattr(error, "reason", None) or error) or type(error).__name__, True
+
+    def _refused(self, error: urllib.error.HTTPError) -> tuple[str, bool]:
+        """An answer other than 2xx, in words, and whether another may come next time."""
+        if 300 <= error.code < 400:
+            # Whoever sends us elsewhere may think better of it, and what is refused for good is lost.
+            where = _place(self.url, error.headers.get("Location") or "")
+            here = "another path of itself" if where == _place(self.url) else where or "nowhere"
+            return (
+                f"not delivered: it answers {error.code} and points to {here}; no redirect is followed, "
+                "so name the address that takes the message itself"
+            ), True
+        return f"not delivered: it answers {error.code}", error.code >= 500 or error.code in _AGAIN
 
     def _tell(self, problem: str) -> None:
         if problem and problem != self._told:
-            log.warning("webhook %s: %s", redacted(self.url), problem)
+            log.warning("webhook %s: %s", self._shown, problem)
         self._told = problem
+
+
+def _place(url: str, location: str = "") -> str:
+    """Host and port of an address, or of a location that it names, and nothing else of it; empty where it has none."""
+    try:
+        parts = urlsplit(urljoin(url, location))
+        return shown(f"{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}")
+    except ValueError:
+        return ""
 
 
 class Mqtt:

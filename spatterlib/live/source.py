@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, VideoError, one_line
 from spatterlib.ffmpeg import open_input
@@ -33,6 +33,8 @@ SCHEMES = ("rtsp", "rtsps", "http", "https", "tcp", "udp", "rtp", "srt", "rtmp",
 # FFmpeg looks at so many microseconds and bytes, at most, before it says what a stream holds, and at no frames to learn
 # how many come in a second: those would all come late.
 _LOOK = {"analyzeduration": "1000000", "probesize": "1000000", "fpsprobesize": "0"}
+# In a path or query: cameras and services take passwords in either.
+_SECRET = re.compile(r"((?:pass(?:w(?:or)?d)?|passphrase|pwd|secret|token|key|auth|sig(?:nature)?)=)[^&;/#]*", re.I)
 _TURN = 0.02
 # S without a picture, however much comes, after which a stream counts as broken. Cameras that save bandwidth send a key
 # frame every 40 s.
@@ -85,22 +87,22 @@ def kind_of(source: str) -> Kind:
 
 
 def redacted(source: str) -> str:
-    """The source without its password, as it may be shown and kept.
+    """The source without its passwords, as it may be shown and kept.
 
     Examples
     --------
     >>> from spatterlib.live.source import redacted
-    >>> redacted("rtsp://admin:secret@10.0.0.7/live")
-    'rtsp://admin:***@10.0.0.7/live'
+    >>> redacted("rtsp://admin:secret@10.0.0.7/live"), redacted("http://cam/video?user=me&pwd=secret")
+    ('rtsp://admin:***@10.0.0.7/live', 'http://cam/video?user=me&pwd=***')
     """
     if "://" not in source:
         return source
-    parts = urlsplit(source)
-    name, found, host = parts.netloc.rpartition("@")
-    if not found:
-        return source
-    shown = name.partition(":")[0] + (":***" if ":" in name else "")
-    return urlunsplit(parts._replace(netloc=f"{shown}@{host}"))
+    # Not taken apart as a URL: what is none, such as one with a wrong port, must not show its password either.
+    scheme, _, rest = source.partition("://")
+    place, slash, path = re.fullmatch(r"([^/?#]*)([/?#]?)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
+    name, at, host = place.rpartition("@")
+    name = name.partition(":")[0] + (":***" if ":" in name else "")
+    return f"{scheme}://{name}{at}{host}{slash}" + _SECRET.sub(r"\1***", path)
 
 
 def open_source(
