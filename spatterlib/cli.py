@@ -21,6 +21,7 @@ from spatterlib import extract_cli, predict_cli, runlog, watch_cli
 from spatterlib.answers import Failed, Failure, Run, answer, answers, counts, document, say
 from spatterlib.answers import facts as answers_facts
 from spatterlib.errors import Exit, ParameterError, SpatterlibError, one_line
+from spatterlib.installing import example
 from spatterlib.options import PluginCommand
 from spatterlib.plugins import commands, nearest
 from spatterlib.records import Configuration, ModelInfo, Shown, StoreInfo, VideoInfo
@@ -43,7 +44,14 @@ class _Group(click.Group):
             name = args[0]
             if name in self.commands or name.startswith("-"):
                 raise
-            raise click.UsageError(f"no command {name!r}{nearest(name, list(self.commands))}", ctx) from error
+            raise click.UsageError(_no_command(name, list(self.commands)), ctx) from error
+
+
+def _no_command(name: str, known: list[str]) -> str:
+    """An example package's, or perhaps another one is meant; what did not load may have brought it."""
+    hint = example("command", name)
+    said = f"; {hint}" if hint else nearest(name, known)
+    return f"no command {name!r}{said}" + "".join(f"; {item} did not load: {item.error}" for item in commands().failed)
 
 
 _CODES = "\n".join(f"{code.value:>4}  {code.meaning}" for code in Exit)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.errors import SpatterlibError
+from spatterlib.installing import missing
 from spatterlib.types import Image
 
 __all__ = ["import_onnx", "scorer", "session_of"]
@@ -29,9 +30,7 @@ def import_onnx(name: str = "onnx") -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise SpatterlibError(
-            f'ONNX models need {name}, which is not installed; pip install "spatterlib[onnx]"'
-        ) from error
+        raise SpatterlibError(missing("an ONNX model", name, "onnx", error)) from error
 
 
 def session_of(model: bytes) -> Any:

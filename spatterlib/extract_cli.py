@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spatterlib.answers import answer, answers, say
-from spatterlib.errors import Exit, OutputExistsError, ParameterError, SpatterlibError, one_line
+from spatterlib.errors import Exit, OutputExistsError, ParameterError, PluginError, SpatterlibError, one_line
+from spatterlib.installing import missing
 from spatterlib.options import PluginCommand
 from spatterlib.plugins import catalog
 from spatterlib.records import Extracted, Forecasts, RecordingDone
@@ -115,7 +116,7 @@ def _executor(dask: str | None) -> Iterator[Executor | None]:
     try:
         from distributed import Client
     except ImportError as error:
-        raise ParameterError("--dask needs the extra: pip install 'spatterlib[dask]'") from error
+        raise PluginError(missing("--dask", "Dask (distributed)", "dask", error)) from error
     try:
         client: Any = Client(dask, timeout=10)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:

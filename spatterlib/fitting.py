@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from spatterlib.errors import ParameterError, SpatterlibError, StoreError
 from spatterlib.files import beside
+from spatterlib.installing import missing
 from spatterlib.learning import Epoch, Notify, Preprocessing, Samples
 from spatterlib.types import Image
 
@@ -84,9 +85,7 @@ def import_torch(purpose: str = "training") -> Any:
     try:
         import torch
     except ImportError as error:
-        raise SpatterlibError(
-            f'{purpose} needs PyTorch, which is not installed; pip install "spatterlib[torch]"'
-        ) from error
+        raise SpatterlibError(missing(purpose, "PyTorch", "torch", error)) from error
     return torch
 
 

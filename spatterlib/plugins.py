@@ -19,6 +19,7 @@ import pluggy
 
 from spatterlib import contract, hookspecs
 from spatterlib.errors import ParameterError, PluginError, one_line
+from spatterlib.installing import example
 
 if TYPE_CHECKING:
     from spatterlib.types import StoreKind
@@ -155,6 +156,7 @@ class Catalog:
             return known[id]
         near = get_close_matches(id, known, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = f"{known_of}; " if (known_of := example(kind, id)) else hint
         failed = "; ".join(f"{source} did not load: {source.error}" for source in self.failed)
         raise PluginError(
             f"no {kind} {id!r} is installed; {hint}there are {', '.join(sorted(known))}"

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from spatterlib.caching import FEATURES
 from spatterlib.dataset import Dataset
 from spatterlib.errors import SpatterlibError
+from spatterlib.installing import missing
 from spatterlib.splits import Split
 
 __all__ = ["PROBES", "Probe", "probe"]
@@ -111,9 +112,7 @@ def _models(seed: int) -> tuple[Any, Any]:
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
     except ImportError as error:
-        raise SpatterlibError(
-            'the confound probe needs scikit-learn, which is not installed; pip install "spatterlib[torch]"'
-        ) from error
+        raise SpatterlibError(missing("the confound probe", "scikit-learn", "torch", error)) from error
     linear = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), LogisticRegression(max_iter=1000))
     return linear, HistGradientBoostingClassifier(random_state=seed)
 

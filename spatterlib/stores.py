@@ -17,6 +17,7 @@ import numpy as np
 from spatterlib.crops import size
 from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, StoreError, one_line
 from spatterlib.files import is_there, special
+from spatterlib.installing import example
 from spatterlib.plugins import catalog
 from spatterlib.types import DETECTION, Detections, Store, StoreKind
 from spatterlib.words import counted, spans
@@ -76,7 +77,10 @@ def open_store(path: AnyPath, mode: str = "r") -> Store:
     if not _is_url(name) and not is_there(name):
         raise MissingFileError(f"{name}: there is no such store")
     if kind is None:
-        raise StoreError(f"{name} is no store: none of {', '.join(catalog().stores)} recognises it")
+        hint = example("suffix", Path(name).suffix.lower())
+        raise StoreError(
+            f"{name}: {hint}" if hint else f"{name} is no store: none of {', '.join(catalog().stores)} recognises it"
+        )
     return kind.open(name, mode)
 
 
@@ -289,7 +293,8 @@ def _kind(path: str, to: str | None) -> type[StoreKind]:
     kind = _kind_by_suffix(path)
     if kind is None:
         suffixes = sorted(suffix for kind in catalog().stores.values() for suffix in kind.suffixes)
-        raise StoreError(f"{path}: the name of a store ends in one of {', '.join(suffixes)}")
+        hint = example("suffix", Path(path.rstrip("/")).suffix.lower())
+        raise StoreError(f"{path}: " + (hint or f"the name of a store ends in one of {', '.join(suffixes)}"))
     return kind
 
 

@@ -21,6 +21,7 @@ from spatterlib.builtin._files import is_for_a_store
 from spatterlib.builtin.images import IMAGE_SUFFIXES, in_natural_order, is_stack
 from spatterlib.errors import ContractError, MissingFileError, ParameterError, SpatterlibError, VideoError
 from spatterlib.files import is_there, special
+from spatterlib.installing import example
 from spatterlib.plugins import Source, catalog
 from spatterlib.stores import look_through, open_store
 from spatterlib.types import Box, Clip, Picture, Video
@@ -169,14 +170,16 @@ def _opened(path: str) -> Video:
             failures.append(_failure(source, path, video, error))
         if error and not source.foreign:
             break
+    raise _refusal(path, failures)
+
+
+def _refusal(path: str, failures: Sequence[SpatterlibError]) -> SpatterlibError:
+    """Why nobody reads what is there."""
+    if hint := example("suffix", Path(path).suffix.lower()):
+        return VideoError(f"{path}: {hint}")
     # The reader whose file it is says best what is wrong with it; those of others are asked first.
     if failures:
-        raise failures[0]
-    raise _refusal(path)
-
-
-def _refusal(path: str) -> SpatterlibError:
-    """Why nobody reads what is there."""
+        return failures[0]
     if not is_there(path):
         return MissingFileError(f"nothing matches {path}")
     if is_for_a_store(path):

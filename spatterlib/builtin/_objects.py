@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from spatterlib.builtin._files import claim, leftovers, put, read_at
 from spatterlib.errors import StoreError, one_line
+from spatterlib.installing import extra, missing
 
 __all__ = ["Bucket", "Folder", "Objects", "objects_at"]
 
@@ -146,10 +147,14 @@ class Bucket:
     def __init__(self, url: str) -> None:
         try:
             import fsspec
-
+        except ImportError as error:
+            raise StoreError(missing(f"a store at {url}", "fsspec", "remote", error)) from error
+        try:
             self._fs, self._root = fsspec.url_to_fs(url)
         except (ImportError, ValueError) as error:
-            raise StoreError(f"{url} cannot be reached: {error}; pip install 'spatterlib[remote]'") from error
+            # The extra brings what S3 needs; for others fsspec says it.
+            how = f"; install it with: {extra('remote')}" if url.startswith("s3:") else ""
+            raise StoreError(f"{url} cannot be reached: {error}{how}") from error
 
     def _at(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import click
 
 from spatterlib.errors import PluginError
 from spatterlib.hookspecs import hookimpl
+from spatterlib.installing import missing
 
 
 @click.command()
@@ -17,10 +16,10 @@ from spatterlib.hookspecs import hookimpl
 @click.option("--max-size", default="2gb", show_default=True, help="Largest upload, such as 500mb.")
 def demo(host: str, port: int, browser: bool, max_size: str) -> None:
     """See spatter in the browser: verdict, tuning, labels, training."""
-    if find_spec("gradio") is None:
-        raise PluginError("the demo needs Gradio, which is not installed; pip install 'spatterlib[demo]'")
-    from spatterlib_demo import launch
-
+    try:
+        from spatterlib_demo.app import launch
+    except ImportError as error:
+        raise PluginError(missing("the demo", "Gradio", "demo", error)) from error
     launch(host, port, browser=browser, max_size=max_size)
 
 

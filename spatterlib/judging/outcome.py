@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from spatterlib.errors import OutputExistsError, ParameterError, PluginError, StoreError
 from spatterlib.files import beside, plain, write_csv, write_text, writing
+from spatterlib.installing import missing
 from spatterlib.judging.change import Change
 from spatterlib.judging.verdicts import Span
 from spatterlib.types import DETECTION
@@ -211,9 +212,7 @@ def _pyarrow() -> Any:
     try:
         import pyarrow as pa
     except ImportError as error:
-        raise PluginError(
-            "a .parquet file needs pyarrow; install it with: pip install 'spatterlib[parquet]'"
-        ) from error
+        raise PluginError(missing("a .parquet file", "pyarrow", "parquet", error)) from error
     return pa
 
 

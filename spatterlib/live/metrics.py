@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from spatterlib.errors import ParameterError, PluginError, SpatterlibError
+from spatterlib.installing import missing
 from spatterlib.judging.verdicts import STATES, Span
 from spatterlib.live.latency import Latencies
 
@@ -68,7 +69,7 @@ def serve(text: str, tally: Callable[[], dict[str, Any]]) -> Callable[[], None]:
     try:
         from prometheus_client import CollectorRegistry, start_http_server
     except ImportError as error:
-        raise PluginError("metrics need prometheus-client; install it with: pip install 'spatterlib[live]'") from error
+        raise PluginError(missing("--metrics", "prometheus-client", "live", error)) from error
 
     class _Collector:
         def collect(self) -> Iterator[Any]:

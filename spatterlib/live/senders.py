@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urljoin, urlsplit
 
 from spatterlib.errors import ParameterError, PluginError
+from spatterlib.installing import missing
 from spatterlib.live.source import redacted
 from spatterlib.streams import shown
 
@@ -236,7 +237,7 @@ class Mqtt:
             from paho.mqtt import client as paho
             from paho.mqtt.enums import CallbackAPIVersion
         except ImportError as error:
-            raise PluginError("MQTT needs paho-mqtt; install it with: pip install 'spatterlib[live]'") from error
+            raise PluginError(missing("MQTT", "paho-mqtt", "live", error)) from error
         self.url, self.topic = url, unquote(parts.path).strip("/") or "spatterlib"
         if set(self.topic) & set("+#\0"):
             raise ParameterError(f"an MQTT topic has no + and #, got {self.topic!r}")

@@ -3,7 +3,7 @@
 The whole test of a plugin is one parametrised function; see `detector_checks`, `filter_checks`, `store_checks`,
 `classifier_checks` and `video_checks`. Each check cites the sentence of `spatterlib.hookspecs` that it tests, and
 nothing is checked that no sentence states. `clips`, `tables` and `crops` are Hypothesis strategies for further tests of
-your own. Needs ``pip install "spatterlib[testing]"``.
+your own. Needs the extra ``testing``: ``pip install ".[testing]"`` in a checkout.
 """
 
 from __future__ import annotations
