@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,13 +19,19 @@ from spatterlib.labels import Labelled, labelled, sorted_classes
 from spatterlib.learning import Preprocessing
 from spatterlib.stores import is_simulated, open_store
 from spatterlib.types import DETECTION, Detections, Image, Store
+from spatterlib.words import counted
 
 __all__ = ["GROUPS", "Data", "Dataset", "Source", "load_dataset"]
+
+log = logging.getLogger("spatterlib")
 
 Data: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[Any, Any] | Dataset"
 
 GROUPS = ("recording", "video", "camera")
 """Groups that are looked for in every store: a column or an entry of `attrs` of that name."""
+
+# So many times as many crops make a label that is nearly the same look like what was meant.
+_MANY = 20
 
 
 @dataclass(frozen=True)
@@ -190,12 +198,36 @@ def load_dataset(
     wanted = labelled(data, label)
     classes = sorted_classes(name for item in wanted for name in np.unique(item.labels) if name)
     _check_classes(classes, wanted)
+    _check_names(classes, wanted)
     total = sum(int((item.labels != "").sum()) for item in wanted)
     cache = _Cache(allocate((total, *preprocessing.shape), budget, folder), classes)
     for number, item in enumerate(wanted):
         with open_store(item.path) as store:
             cache.add(number, item, store, groups, preprocessing, black)
     return _with_ratio(cache.dataset(preprocessing), ratio, seed)
+
+
+def _check_names(classes: tuple[str, ...], wanted: Sequence[Labelled]) -> None:
+    """Refuse labels that are the same but for case and spaces; say which look like a typing error."""
+    alike: dict[str, str] = {}
+    for name in classes:
+        other = alike.setdefault(" ".join(name.split()).casefold(), name)
+        if other != name:
+            raise ParameterError(
+                f"labels {other!r} and {name!r} differ in nothing but case and spaces; write them the same way"
+            )
+    counts = {name: sum(int((item.labels == name).sum()) for item in wanted) for name in classes}
+    for name in classes:
+        others = [other for other in classes if counts[other] >= _MANY * counts[name]]
+        near = get_close_matches(name, others, 1) if name.isalpha() else []
+        if near:
+            log.warning(
+                "%s labelled %r, beside %d labelled %r: a typing error?",
+                counted(counts[name], "crop is", "crops are"),
+                name,
+                counts[near[0]],
+                near[0],
+            )
 
 
 def _check_classes(classes: tuple[str, ...], wanted: Sequence[Labelled]) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
-from spatterlib.files import write_csv
-from spatterlib.stores import open_store
+from spatterlib.files import write_csv, writing
+from spatterlib.indexes import INDEX, Labelled, csv_lines, places_of, read_index, shuffled, whole_number
+from spatterlib.stores import find_store, open_store
 from spatterlib.types import Store
 
-__all__ = ["INDEX", "Labelled", "edit_labels", "labelled", "read_index", "sorted_classes", "write_index"]
-
-INDEX = ("file", "dataset", "ds_idx", "label")
-"""Columns of an index as the research system wrote it (``images.csv``, ``unshuffled_images.csv``)."""
-
-
-@dataclass(frozen=True, eq=False)
-class Labelled:
-    """Rows of one store with their labels; an empty label means none.
-
-    Parameters
-    ----------
-    path : str
-        The store.
-    rows : ndarray
-        ``(n,)`` int64.
-    labels : ndarray
-        ``(n,)`` text.
-    """
-
-    path: str
-    rows: NDArray[np.int64]
-    labels: NDArray[np.str_]
+__all__ = [
+    "INDEX",
+    "Labelled",
+    "edit_labels",
+    "is_read_only",
+    "labelled",
+    "read_index",
+    "relabelled",
+    "sorted_classes",
+    "write_index",
+]
 
 
 def sorted_classes(names: Iterable[str]) -> tuple[str, ...]:
@@ -60,7 +47,7 @@ def labelled(data: Any, column: str = "label") -> list[Labelled]:
     Parameters
     ----------
     data : dict, path or sequence of paths
-        ``{store: label}`` (label None = the store's column); stores with a column; or a CSV index.
+        ``{store: label}`` (label None = the store's column); stores with a column; a CSV index; or what this returns.
     column : str
         Name of the column.
 
@@ -78,12 +65,15 @@ def labelled(data: Any, column: str = "label") -> list[Labelled]:
     ParameterError
         If labels contradict each other, or there is nothing.
     """
-    if isinstance(data, Mapping):
+    if not isinstance(data, str | os.PathLike) and data and all(isinstance(item, Labelled) for item in data):
+        items = list(data)
+    elif isinstance(data, Mapping):
         items = [_whole(os.fspath(path), label, column) for path, label in data.items()]
         _check_twins(items, {os.fspath(path): label for path, label in data.items()})
     elif isinstance(data, str | os.PathLike):
         path = os.fspath(data)
         items = read_index(path) if path.lower().endswith(".csv") else [_whole(path, None, column)]
+        _check_twins(items, {})
     else:
         items = [_whole(os.fspath(path), None, column) for path in data]
         _check_twins(items, {})
@@ -134,108 +124,12 @@ def _check_twins(items: Sequence[Labelled], labels: Mapping[str, Any]) -> None:
         seen[digest] = item.path
 
 
-def read_index(path: str | os.PathLike[str]) -> list[Labelled]:
-    """Read an index as the research system wrote it: ``file,dataset,ds_idx,label``.
-
-    Parameters
-    ----------
-    path : path
-        CSV with a header; files are looked for beside it. An empty dataset means that `ds_idx` is the row.
-
-    Returns
-    -------
-    list of Labelled
-        One per file, rows in the order of the file.
-
-    Raises
-    ------
-    MissingFileError
-        If the index or a file in it is not there.
-    ParameterError
-        If a column is missing, a line makes no sense, or labels contradict each other.
-    """
-    by_file: dict[str, dict[tuple[str, int], str]] = {}
-    for number, line in _lines(path, INDEX):
-        file, dataset = line["file"], line["dataset"] or ""
-        place = (dataset, _whole_number(line["ds_idx"], path, number))
-        known = by_file.setdefault(file, {})
-        if known.setdefault(place, line["label"]) != line["label"]:
-            raise ParameterError(
-                f"{path}, line {number}: labels contradict each other: {file} {dataset} {place[1]} is "
-                f"{known[place]!r} and {line['label']!r}; keep one of the lines"
-            )
-    return [_of_file(path, file, places) for file, places in by_file.items()]
-
-
-def _lines(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterable[tuple[int, dict[str, str]]]:
-    """(line number, values by column) of a CSV file."""
-    try:
-        with Path(path).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in columns if name not in (reader.fieldnames or ())]
-            if missing:
-                raise ParameterError(
-                    f"{path} needs the columns {','.join(columns)}, got {','.join(reader.fieldnames or ['nothing'])}"
-                )
-            for line in reader:
-                if any(line[name] is None for name in columns):
-                    raise ParameterError(f"{path}, line {reader.line_num}: a value is missing")
-                # The names of files are bytes, on most systems in any encoding; all else is text.
-                "".join(value for name, value in line.items() if name != "file" and isinstance(value, str)).encode()
-                yield reader.line_num, line
-    except FileNotFoundError as error:
-        raise MissingFileError(f"no labels at {path}; expected a CSV with {','.join(columns)}") from error
-    except UnicodeError as error:
-        raise ParameterError(f"{path} is no UTF-8 text; save it as CSV UTF-8") from error
-    except csv.Error as error:
-        raise ParameterError(f"{path} is no CSV text: {error}") from error
-
-
-def _whole_number(text: str, path: Any, line: int) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
-        raise ParameterError(f"{path}, line {line}: expected a whole number, got {text!r}") from error
-
-
-def _of_file(index: str | os.PathLike[str], file: str, places: Mapping[tuple[str, int], str]) -> Labelled:
-    path = Path(index).parent / file
-    if not os.path.exists(path):  # noqa: PTH110 - a name that is too long is no file, not an error
-        raise MissingFileError(f"{index} has labels for {file!r}, which is not beside it; put it into {path.parent}")
-    with open_store(path) as store:
-        rows = rows_of(store, str(path), list(places))
-    order = np.argsort(rows, kind="stable")
-    return Labelled(str(path), rows[order], np.array(list(places.values()))[order])
-
-
-def rows_of(store: Store, path: str, places: Sequence[tuple[str, int]]) -> NDArray[np.int64]:
-    """Row of each ``(dataset, index)``; a store without datasets counts its rows themselves."""
-    datasets: Mapping[str, int] = getattr(store, "datasets", {})
-    starts = {}
-    total = 0
-    for name, count in datasets.items():
-        starts[name], total = total, total + count
-    rows = np.empty(len(places), np.int64)
-    for index, (dataset, place) in enumerate(places):
-        start, count = (starts[dataset], datasets[dataset]) if dataset in starts else (0, len(store))
-        if (dataset and dataset not in starts) or not 0 <= place < count:
-            raise ParameterError(f"{path} has no crop {place} in dataset {dataset!r}; is the index of another file?")
-        rows[index] = start + place
-    return rows
-
-
-def places_of(store: Store) -> list[tuple[str, int]]:
-    """``(dataset, index)`` of each row: the inverse of `rows_of`."""
-    datasets: Mapping[str, int] = getattr(store, "datasets", {}) or {"": len(store)}
-    return [(name, index) for name, count in datasets.items() for index in range(count)]
-
-
 def write_index(data: Any, path: str | os.PathLike[str], *, column: str = "label", seed: int | None = None) -> int:
     """Write an index ``file,dataset,ds_idx,label`` that the research system's scripts read.
 
     Parameters
     ----------
-    data : dict, path or sequence of paths
+    data : dict, path, sequence of paths or of Labelled
         As for `labelled`; the files are named relative to the folder of `path`.
     path : path
         The CSV to write, beside first, then renamed.
@@ -248,17 +142,26 @@ def write_index(data: Any, path: str | os.PathLike[str], *, column: str = "label
     -------
     int
         Number of lines.
+
+    Raises
+    ------
+    ParameterError
+        If no crop has a label.
+    StoreError
+        If the file cannot be written.
     """
-    target = Path(path)
+    target, files = Path(path), []
     lines: list[tuple[str, str, int, str]] = []
     for item in labelled(data, column):
         with open_store(item.path) as store:
             places = places_of(store)
-        file = os.path.relpath(item.path, target.parent)
+        file = item.path if "://" in item.path else Path(os.path.relpath(item.path, target.parent)).as_posix()
+        files.append(file)
         lines += [(file, *places[row], str(name)) for row, name in zip(item.rows, item.labels, strict=True) if name]
-    if seed is not None:
-        lines = [lines[index] for index in np.random.default_rng(seed).permutation(len(lines))]
-    write_csv(target, INDEX, lines)
+    if not lines:
+        raise ParameterError(f"{', '.join(files)}: no crop has a label in column {column!r}; there is nothing to write")
+    with writing(target):
+        write_csv(target, INDEX, lines if seed is None else shuffled(lines, files, seed))
     return len(lines)
 
 
@@ -285,15 +188,66 @@ def edit_labels(path: str | os.PathLike[str], changes: str | os.PathLike[str], c
         If a line makes no sense or two lines contradict each other.
     """
     with open_store(path, mode="a") as store:
-        old = _column(store, os.fspath(path), column) if column in store.columns else np.full(len(store), "")
-        new, told = old.astype(object), np.zeros(len(store), bool)
-        for number, rows, name in _changes(changes, store):
-            if (told[rows] & (new[rows] != name)).any():
-                raise ParameterError(f"{changes}, line {number}: contradicts an earlier line; keep one of them")
-            new[rows], told[rows] = name, True
-        labels = new.astype(np.str_)
+        old = _known(store, os.fspath(path), column)
+        labels = _changed(old, changes, store)
         store.set_column(column, labels)
         return int((labels != old).sum())
+
+
+def is_read_only(path: str | os.PathLike[str]) -> bool:
+    """Whether a store is of a kind that takes no labels: they go into an index then."""
+    return bool(getattr(find_store(path), "read_only", False))
+
+
+def relabelled(
+    path: str | os.PathLike[str],
+    label: str | None = None,
+    changes: str | os.PathLike[str] | None = None,
+    column: str = "label",
+) -> tuple[Labelled, int]:
+    """Every row of a store with its label, after giving all of them one, and after changes from a CSV.
+
+    The store keeps them, if it can; those of a read-only store are in what is returned alone.
+
+    Parameters
+    ----------
+    path : path
+        The store.
+    label : str, optional
+        For every crop.
+    changes : path, optional
+        As for `edit_labels`.
+    column : str
+        Name of the column.
+
+    Returns
+    -------
+    Labelled, int
+        And how many rows changed their label.
+    """
+    name = os.fspath(path)
+    asked = label is not None or changes is not None
+    with open_store(path, mode="a" if asked and not is_read_only(path) else "r") as store:
+        old = _known(store, name, column)
+        labels = old if label is None else np.full(len(store), label)
+        labels = labels if changes is None else _changed(labels, changes, store)
+        if asked and not is_read_only(path):
+            store.set_column(column, labels)
+    return Labelled(name, np.arange(len(labels)), labels), int((labels != old).sum())
+
+
+def _known(store: Store, path: str, column: str) -> NDArray[np.str_]:
+    """Labels that a store has; empty texts where it has none."""
+    return _column(store, path, column) if column in store.columns else np.full(len(store), "")
+
+
+def _changed(old: NDArray[np.str_], changes: str | os.PathLike[str], store: Store) -> NDArray[np.str_]:
+    new, told = old.astype(object), np.zeros(len(store), bool)
+    for number, rows, name in _changes(changes, store):
+        if (told[rows] & (new[rows] != name)).any():
+            raise ParameterError(f"{changes}, line {number}: contradicts an earlier line; keep one of them")
+        new[rows], told[rows] = name, True
+    return new.astype(np.str_)
 
 
 def _changes(path: str | os.PathLike[str], store: Store) -> Iterable[tuple[int, NDArray[np.int64], str]]:
@@ -301,12 +255,14 @@ def _changes(path: str | os.PathLike[str], store: Store) -> Iterable[tuple[int, 
     with Path(path).open("rb") if Path(path).is_file() else _missing(path) as file:
         spans = b"start" in file.readline().removeprefix(BOM_UTF8).strip().split(b",")
     times = store.table["time"] if spans else None
-    for number, line in _lines(path, ("start", "stop", "label") if spans else ("row", "label")):
+    if times is not None and len(times) and not np.isfinite(times).any():
+        raise ParameterError(f"{path} has times, and the store knows none; give row,label instead")
+    for number, line in csv_lines(path, ("start", "stop", "label") if spans else ("row", "label")):
         if times is not None:
             start, stop = (_seconds(line[name], path, number) for name in ("start", "stop"))
             yield number, np.flatnonzero((times >= start) & (times < stop)), line["label"]
             continue
-        row = _whole_number(line["row"], path, number)
+        row = whole_number(line["row"], path, number)
         if not 0 <= row < len(store):
             raise ParameterError(f"{path}, line {number}: the store has rows 0 to {len(store) - 1}, not {row}")
         yield number, np.array([row]), line["label"]

@@ -35,7 +35,7 @@ FLOORS: list[set[str]] = [
     {"plugins", "video", "stores"},
     {"grouping", "terminal"},
     {"detection", "report", "simulation"},
-    {"labels", "splits", "metrics", "callbacks", "models", "modelcard", "caching", "familiarity"},
+    {"labels", "indexes", "splits", "metrics", "callbacks", "models", "modelcard", "caching", "familiarity"},
     {"measuring.calibration", "measuring.measurement", "charting.monitoring", "charting.charts"},
     {
         "judging.verdicts",

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from spatterlib.answers import answer, answers, say
-from spatterlib.errors import ParameterError
+from spatterlib.errors import OutputExistsError, ParameterError
 from spatterlib.hookspecs import hookimpl
 from spatterlib.model_options import load_named, model_options
 from spatterlib.records import Evaluated, Labels, LeftOut, Models, RunListed, StoreLabels, Trained
@@ -250,8 +250,8 @@ def _differences(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, s
 
 def _flat(facts: Mapping[str, Any]) -> dict[str, str]:
     metrics = {f"test {key}": value for key, value in facts.get("metrics", {}).get("test", {}).items()}
-    split = {f"split {key}": value for key, value in facts["split"].items()}
-    kept = facts["classifier"] | split | metrics | {"crops": facts["counts"], "best epoch": facts.get("best_epoch")}
+    split = {f"split {key}": value for key, value in (facts.get("split") or {}).items()}
+    kept = facts["classifier"] | split | metrics | {"crops": facts.get("counts"), "best epoch": facts.get("best_epoch")}
     return {key: str(value) for key, value in kept.items()}
 
 
@@ -261,6 +261,7 @@ def _flat(facts: Mapping[str, Any]) -> dict[str, str]:
 @click.option("--all", "everything", metavar="LABEL", help="Give every crop this label.")
 @click.option("--index", metavar="CSV", help="Write an index file,dataset,ds_idx,label of the stores' labels.")
 @click.option("--shuffle", type=int, metavar="SEED", help="Shuffle the lines of the index.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing index.")
 @click.option("--column", default="label", show_default=True, help="Name of the column.")
 @answers(Labels)
 def label(
@@ -269,39 +270,48 @@ def label(
     everything: str | None,
     index: str | None,
     shuffle: int | None,
+    overwrite: bool,
     column: str,
 ) -> None:
     """Write or edit labels of crops, or list them.
 
-    Without options it says how many crops have which label.
+    STORE may be STORE=LABEL: every crop of it gets this label. Files of the research system are read-only: their
+    labels go into the index alone. Without options it says how many crops have which label.
     """
-    import numpy as np
-
     import spatterlib as sp
 
-    house = sp.labels
-    if changes and len(stores) > 1:
-        raise ParameterError(f"--from has rows of one store, got {counted(len(stores), 'store')}; edit one at a time")
-    told = []
-    for path in stores:
-        changed = 0
-        if everything is not None:
-            with sp.open_store(path, mode="a") as store:
-                store.set_column(column, np.full(len(store), everything))
-                changed = len(store)
+    house, given = sp.labels, _labels_given(stores, everything)
+    if changes and len(given) > 1:
+        raise ParameterError(f"--from has rows of one store, got {counted(len(given), 'store')}; edit one at a time")
+    if index and Path(index).exists() and not overwrite:
+        raise OutputExistsError(f"{index} exists already; add --overwrite to replace it")
+    for path, name in given.items():
+        if index is None and (changes or name is not None) and house.is_read_only(path):
+            raise ParameterError(f"{path} is read-only: its labels go into an index; add --index images.csv")
+    told, items = [], []
+    for path, name in given.items():
+        item, changed = house.relabelled(path, name, changes, column)
         if changes:
-            changed = house.edit_labels(path, changes, column)
             say(f"{path}: {counted(changed, 'label')} changed")
-        with sp.open_store(path) as store:
-            found = [str(value) for value in store.column(column)] if column in store.columns else []
-        counts = {name: found.count(name) for name in sorted(set(found))}
-        say(f"{path}: " + (", ".join(f"{name or 'no label'}: {n}" for name, n in counts.items()) or "no labels"))
+        counts = {known: int((item.labels == known).sum()) for known in house.sorted_classes(item.labels)}
+        counts = {} if set(counts) == {""} else counts
+        say(f"{path}: " + (", ".join(f"{known or 'no label'}: {n}" for known, n in counts.items()) or "no labels"))
         told.append(StoreLabels(path, changed, counts))
+        items.append(item)
     lines = 0
     if index:
-        lines = house.write_index(list(stores), index, column=column, seed=shuffle)
+        lines = house.write_index(items, index, seed=shuffle)
         say(f"{index}: {counted(lines, 'line')}")
     answer(Labels(told, index, lines))
+
+
+def _labels_given(stores: Sequence[str], everything: str | None) -> dict[str, str | None]:
+    """Label by store, None where none is given."""
+    if not all("=" in item and not Path(item).exists() for item in stores):
+        return dict.fromkeys(stores, everything)
+    if everything is not None:
+        raise ParameterError("--all and STORE=LABEL both say the label; give one")
+    return dict(_data(stores))
 
 
 @hookimpl

@@ -51,6 +51,7 @@ class Original:
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
+    read_only: ClassVar[bool] = True
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -185,7 +186,9 @@ class Original:
         """What the file's name and its datasets' names tell."""
         self._opened()
         names = [dataset.name.removeprefix("/") for dataset in self._datasets]
-        return {"video": {"name": Path(self._path).stem}, "layout": "original", "datasets": names}
+        sizes = [len(dataset) for dataset in self._datasets]
+        facts = {"layout": "original", "datasets": names, "dataset_sizes": sizes}
+        return {"video": {"name": Path(self._path).stem}, **facts}
 
     @property
     def datasets(self) -> dict[str, int]:
