@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from spatterlib import models, splits
 from spatterlib.callbacks import Curves, bar, default_loggers, lines, logger
-from spatterlib.dataset import Data, Dataset, load_dataset
+from spatterlib.dataset import GROUPS, Data, Dataset, load_dataset
 from spatterlib.errors import ParameterError
 from spatterlib.familiarity import Familiar
 from spatterlib.files import write_text
@@ -29,6 +29,7 @@ from spatterlib.modelcard import model_card
 from spatterlib.models import Run, run_folder
 from spatterlib.plugins import identity, make
 from spatterlib.splits import Split, SplitName
+from spatterlib.words import counted
 
 __all__ = ["Fitted", "fit_split", "split_of", "train"]
 
@@ -73,7 +74,7 @@ def train(
         grouped where the data allow, else original.
     group : str
         What is kept together in a grouped split: "recording", "video", "camera", or any column or attribute of the
-        stores. "auto" is the first of the three that allows a split.
+        stores. "auto" is the first of the three that allows a split and keeps every recording whole.
     label : str
         Name of the column of labels.
     ratio : dict, optional
@@ -160,16 +161,34 @@ def split_of(
     by = _group_of(data, group)
     if split == "original" or (split == "auto" and not splits.possible_groups(data.labels, data.group(by))):
         return splits.original(data.labels, seed)
-    return splits.grouped(data.labels, data.group(by), seed, by=by, classes=data.classes)
+    found = splits.grouped(data.labels, data.group(by), seed, by=by, classes=data.classes)
+    recordings = data.group("recording")
+    both = np.intersect1d(recordings[found.train], recordings[found.test])
+    if len(both):
+        log.warning(
+            "%s in training and in test, because groups by %r cut through it, such as %s: the test says little about "
+            "a new recording",
+            counted(len(both), "recording lies", "recordings lie"),
+            by,
+            both[0],
+        )
+        return replace(found, by=f"{by}, recordings on both sides")
+    return found
 
 
 def _group_of(data: Dataset, group: str) -> str:
-    """The group asked for, or the first that allows a split, or "recording"."""
+    """The group asked for, or the first that allows a split and keeps recordings whole, or "recording"."""
     if group != "auto":
         data.group(group)
         return group
-    known = [name for name in ("recording", "video", "camera") if name in data.groups]
-    return next((name for name in known if splits.possible_groups(data.labels, data.groups[name])), "recording")
+    whole = [name for name in GROUPS if name in data.groups and not _cuts(data, name)]
+    return next((name for name in whole if splits.possible_groups(data.labels, data.groups[name])), "recording")
+
+
+def _cuts(data: Dataset, name: str) -> bool:
+    """Whether crops of one recording lie in several groups of that name."""
+    pairs = np.unique(np.stack([data.group("recording"), data.group(name)], axis=1), axis=0)
+    return len(pairs) > len(np.unique(pairs[:, 0]))
 
 
 @dataclass(frozen=True, eq=False)

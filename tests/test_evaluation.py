@@ -268,3 +268,37 @@ class TestReport:
             sp.evaluate("lenet5")
         with pytest.raises(MissingFileError, match="no model at"):
             sp.evaluate(tmp_path / "nowhere")
+
+
+class TestOneBuildOnBothSides:
+    """Groups that cut through a recording put it into training and test: never unasked, never unsaid."""
+
+    @pytest.fixture
+    def cameras(self, tmp_path: Path) -> Any:
+        """Two builds, each of one class and filmed by three cameras."""
+        paths = {}
+        for seed, (flow, build) in enumerate((("low", "b1"), ("high", "b2"))):
+            for number, camera in enumerate(("left", "mid", "right")):
+                path = tmp_path / f"{camera}_{flow}.h5"
+                paths[str(make_store(path, flow, 6, 10 * seed + number, recording=build, camera=camera))] = flow
+        return load_dataset(paths, sp.make("classifier", "lenet5").preprocessing)
+
+    def test_auto_does_not_cut_through_a_build(self, cameras: Any) -> None:
+        assert split_of(cameras).name == "original"
+        with pytest.raises(ParameterError, match="comes from one recording only"):
+            split_of(cameras, "grouped")
+
+    def test_on_request_it_does_and_says_so(self, cameras: Any, caplog: pytest.LogCaptureFixture) -> None:
+        found = split_of(cameras, "grouped", "camera")
+        assert found.by == "camera, recordings on both sides"
+        assert (
+            "2 recordings lie in training and in test, because groups by 'camera' cut through it, such as b1"
+            in caplog.text
+        )
+
+    def test_whole_recordings_are_grouped_without_a_word(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        data = load_dataset(make_stores(tmp_path, 2, 4, camera="left"), sp.make("classifier", "lenet5").preprocessing)
+        assert (split_of(data).name, split_of(data).by) == ("grouped", "recording")
+        assert caplog.text == ""
