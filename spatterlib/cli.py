@@ -17,7 +17,7 @@ from typing import Any, Literal
 import click
 
 from spatterlib import config as configuration
-from spatterlib import extract_cli, predict_cli, runlog, watch_cli
+from spatterlib import detect_cli, extract_cli, predict_cli, runlog, watch_cli
 from spatterlib.answers import Failed, Failure, Run, answer, answers, counts, document, say
 from spatterlib.answers import facts as answers_facts
 from spatterlib.errors import Exit, ParameterError, SpatterlibError, one_line
@@ -337,7 +337,7 @@ def _failure(error: BaseException) -> Failure:
 
 
 cli.params += run_log_options()
-for _module in (extract_cli, predict_cli, watch_cli):
+for _module in (detect_cli, extract_cli, predict_cli, watch_cli):
     _module.add_to(cli)
 
 

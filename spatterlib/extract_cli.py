@@ -38,11 +38,17 @@ _NOTHING = (
 )
 
 
+def _dry_run(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        raise click.UsageError("to see the rows without storing them: spatterlib detect VIDEO", ctx)
+
+
 @click.command(cls=PluginCommand)
 @click.argument("videos", metavar="VIDEO...", nargs=-1, required=True)
 @click.option("-o", "--out", required=True, metavar="OUT", help="Store to make (.h5, .zarr), or a folder for several.")
 @detection_options
 @run_options()
+@click.option("--dry-run", is_flag=True, hidden=True, is_eager=True, expose_value=False, callback=_dry_run)
 @click.option("--plot", metavar="FILE", help="Also plot the timeline (PNG, PDF or SVG).")
 @click.option("--live", is_flag=True, help="Show a running graph of detections in the terminal.")
 @click.option("--resume", is_flag=True, help="Go on with a store that was cut off; in a folder this is always done.")

@@ -29,7 +29,7 @@ from spatterlib.types import DETECTION, FRAME_LOG, Detections, Detector, Filter,
 from spatterlib.video import Recording, open_video, region
 from spatterlib.words import counted
 
-__all__ = ["Progress", "Report", "extract", "is_whole"]
+__all__ = ["Progress", "Report", "extract", "is_whole", "undecodable"]
 
 # What a kill can cost at most: rows, bytes of crops, frames, seconds between two commits; and the parts of the video
 # that come behind the one whose turn it is.
@@ -284,7 +284,7 @@ class _Crew:
         if self.work.roi:
             region(self.video, self.work.roi)
         if not known and all(picture is None for picture in self.video.read(rest.start, rest.stop)):
-            raise _undecodable(self.video.name, len(rest))
+            raise undecodable(self.video.name, len(rest))
         parts = cut(self.video, rest, self.work.detector.lead)
         store = make() if store is None else store
         writer = getattr(store, "part_writer", lambda parts: None)
@@ -299,10 +299,11 @@ def _some_decoded(found: Iterator[Batch], name: str, expected: int) -> Iterator[
         head.append(batch)
         if batch.frame_log["decoded"].any():
             return itertools.chain(head, found)
-    raise _undecodable(name, expected)
+    raise undecodable(name, expected)
 
 
-def _undecodable(name: str, expected: int) -> VideoError:
+def undecodable(name: str, expected: int) -> VideoError:
+    """The error where not one of the expected frames decodes."""
     return VideoError(f"{name}: none of its {expected} frames could be decoded")
 
 
@@ -396,9 +397,9 @@ def _fill(
     first = span.start + done
     try:
         for batch in found:
-            batch = _from(batch, first)
+            batch = batch.since(first)
             full = limit is not None and rows + len(batch.table) >= limit
-            batch = _cut(batch, limit - rows) if limit is not None and full else batch
+            batch = batch.first(limit - rows) if limit is not None and full else batch
             pending.add(batch)
             rows, done = rows + len(batch.table), done + len(batch.frame_log)
             notify(Progress(done, done if full else len(span), rows, batch.table))
@@ -414,19 +415,6 @@ def _fill(
     except BaseException as error:
         _abandon(store, pending, error)
         raise
-
-
-def _from(batch: Batch, first: int) -> Batch:
-    """Without rows of frames before `first`: with `crop_from="first"` they belong to the last frame before."""
-    behind = int(np.searchsorted(batch.table["frame"], first))
-    return Batch(batch.frame_log, batch.table[behind:], batch.crops[behind:]) if behind else batch
-
-
-def _cut(batch: Batch, rows: int) -> Batch:
-    """The first rows of a batch, and its frames up to the last of them."""
-    table = batch.table[:rows]
-    frames = batch.frame_log[batch.frame_log["number"] <= table["frame"][-1]]
-    return Batch(frames, table, batch.crops[:rows])
 
 
 def _abandon(store: Store, pending: _Pending, error: BaseException) -> None:

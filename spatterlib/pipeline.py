@@ -60,6 +60,17 @@ class Batch:
     table: Detections
     crops: list[Crop]
 
+    def since(self, frame: int) -> Batch:
+        """Without rows of earlier frames: with ``crop_from="first"`` they belong to the last frame before a span."""
+        behind = int(np.searchsorted(self.table["frame"], frame))
+        return Batch(self.frame_log, self.table[behind:], self.crops[behind:]) if behind else self
+
+    def first(self, rows: int) -> Batch:
+        """The first rows, 1 or more, and the frames up to the last of them."""
+        table = self.table[:rows]
+        frames = self.frame_log[self.frame_log["number"] <= table["frame"][-1]]
+        return Batch(frames, table, self.crops[:rows])
+
 
 @dataclass(frozen=True, eq=False)
 class Work:

@@ -1,0 +1,110 @@
+"""Command `detect`: the rows that `extract` would store, on stdout or in a file, without a store."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spatterlib.errors import Exit, OutputExistsError
+from spatterlib.files import beside, plain, writing
+from spatterlib.options import PluginCommand
+from spatterlib.run_options import detection_options, run_options, run_settings
+from spatterlib.stopping import keeping
+from spatterlib.words import counted
+
+__all__ = ["add_to"]
+
+log = logging.getLogger("spatterlib")
+
+_FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+
+
+@click.command(cls=PluginCommand)
+@click.argument("video", metavar="VIDEO")
+@click.option("-o", "--out", metavar="FILE", help="File of rows to write: .csv or .jsonl.  [default: stdout]")
+@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), help="On stdout.  [default: csv]")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@detection_options
+@run_options(without=("crop_format", "quality", "gap"))
+@click.pass_context
+def detect(
+    ctx: click.Context, /, video: str, out: str | None, form: str | None, overwrite: bool, **values: Any
+) -> None:
+    """Find spatter and print the rows that `extract` would store, without storing anything.
+
+    One row per spatter, columns as in the table of a store: frame, time (s), x, y, width, height (px), area (px²),
+    red, green, blue, peak (grey levels). What was found in all is said on stderr.
+    """
+    from spatterlib.extraction import is_whole
+    from spatterlib.looking import look
+
+    options = run_settings(ctx, values)
+    kept = ("detector", "filters", "start", "stop", "roi", "fps", "limit", "workers")
+    frames = decoded = rows = lit = 0
+    found = look(video, **{name: options[name] for name in kept if name in options})
+    with _written(out, form, overwrite) as write, contextlib.closing(found), keeping(lambda: "nothing was stored"):
+        for batch in found:
+            write(batch.table)
+            frames, decoded = frames + len(batch.frame_log), decoded + int(batch.frame_log["decoded"].sum())
+            rows, lit = rows + len(batch.table), lit + len(set(batch.table["frame"].tolist()))
+            if getattr(sys.stdout, "failure", None) and not out:
+                return
+    said = f"{counted(rows, 'detection')} in {counted(lit, 'frame')}; nothing was stored"
+    click.echo(f"{video}: {decoded} of {counted(frames, 'frame')}; {said}", err=True)
+    if not is_whole(decoded, frames):
+        log.warning("only %s of %s were decoded", decoded, counted(frames, "frame"))
+        ctx.exit(Exit.INCOMPLETE)
+
+
+@contextlib.contextmanager
+def _written(out: str | None, form: str | None, overwrite: bool) -> Iterator[Callable[[Any], None]]:
+    """Where rows go: to stdout at once, or into a file that is whole or not there."""
+    if out is None:
+        yield _writer(sys.stdout, form or "csv")
+        return
+    kind = _FORMATS.get(Path(out).suffix.lower())
+    if kind is None or form not in (None, kind):
+        raise click.UsageError(f"rows are written as {', '.join(_FORMATS)}, got {out}" + f" as {form}" * bool(form))
+    if Path(out).exists() and not overwrite:
+        raise OutputExistsError(f"{out} is there already; give another name or --overwrite")
+    with writing(out), beside(out) as part, part.open("w", newline="", encoding="utf-8") as file:
+        yield _writer(file, kind)
+
+
+def _writer(stream: Any, form: str) -> Callable[[Any], None]:
+    """What writes tables of rows to a stream."""
+    from spatterlib.types import DETECTION
+
+    names = DETECTION.names or ()
+    if form == "csv":
+        stream.write(",".join(names) + "\n")
+
+    def write(table: Any) -> None:
+        # Numbers as short as they are exact in their own width, as NumPy writes them.
+        texts = [table[name].astype(str).tolist() for name in names]
+        lines = io.StringIO()
+        if form == "csv":
+            csv.writer(lines, lineterminator="\n").writerows(zip(*texts, strict=True))
+        else:
+            kinds = [float if DETECTION[name].kind == "f" else int for name in names]
+            for row in zip(*texts, strict=True):
+                values = {name: kind(text) for name, kind, text in zip(names, kinds, row, strict=True)}
+                lines.write(json.dumps(plain(values), allow_nan=False) + "\n")
+        stream.write(lines.getvalue())
+        stream.flush()
+
+    return write
+
+
+def add_to(cli: click.Group) -> None:
+    """Add the command of this module."""
+    cli.add_command(detect)

@@ -1,0 +1,89 @@
+"""The rows that an extraction would store, without a store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+from spatterlib.detection import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
+from spatterlib.errors import ParameterError
+from spatterlib.extraction import undecodable
+from spatterlib.pipeline import Batch, Work, batches
+from spatterlib.types import Detector, Filter, Image, Video
+from spatterlib.video import open_video
+
+__all__ = ["look"]
+
+
+def look(
+    video: str | os.PathLike[str] | Video,
+    *,
+    detector: str | Mapping[str, Any] | Detector = DETECTOR,
+    filters: Sequence[str | Mapping[str, Any] | Filter] = FILTERS,
+    start: Position = None,
+    stop: Position = None,
+    roi: Region = None,
+    fps: float | None = None,
+    limit: int | None = None,
+    workers: int = 1,
+) -> Generator[Batch, None, range]:
+    """What `extract` would append to a store, batch by batch; crops are empty.
+
+    Parameters
+    ----------
+    video, detector, filters, start, stop, roi, fps, limit, workers
+        As in `extract`.
+
+    Yields
+    ------
+    Batch
+        Frame log and ``(n,)`` `DETECTION` rows.
+
+    Returns
+    -------
+    range
+        Numbers of the frames that were to be looked at.
+
+    Raises
+    ------
+    VideoError
+        If not one frame decodes.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from spatterlib.looking import look
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "flash.npy"
+    >>> frames = np.zeros((3, 120, 160, 3), np.uint8)
+    >>> frames[1, 30:90, 40:100] = 255
+    >>> np.save(path, frames)
+    >>> [batch.table["frame"].tolist() for batch in look(path)]
+    [[1]]
+    """
+    if limit is not None and limit < 1:
+        raise ParameterError(f"limit must be 1 or more detections, got {limit}")
+    if workers < 1:
+        raise ParameterError(f"workers must be 1 or more, got {workers}")
+    chosen, kept = plugins_of(detector, filters)
+    with open_video(video, fps=fps) as source:
+        span = frame_span(source, start, stop)
+        rows = decoded = 0
+        with closing(batches(source, span, Work(chosen, kept, roi, _nothing), workers)) as found:
+            for whole in found:
+                batch = whole.since(span.start)
+                full = limit is not None and rows + len(batch.table) >= limit
+                batch = batch.first(limit - rows) if limit is not None and full else batch
+                rows, decoded = rows + len(batch.table), decoded + int(batch.frame_log["decoded"].sum())
+                yield batch
+                if full:
+                    break
+        if not decoded:
+            raise undecodable(source.name, len(span))
+        return span
+
+
+def _nothing(_: Image) -> bytes:
+    return b""
