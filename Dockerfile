@@ -1,19 +1,27 @@
 # syntax=docker/dockerfile:1
-# The service, light by default:        docker build -t spatterlib .
-# with PyTorch, to train in it as well: docker build --build-arg EXTRAS=torch -t spatterlib:torch .
+# Service and demo, without PyTorch:       docker build -t spatterlib .
+# with PyTorch, to train in it as well:    docker build --build-arg EXTRAS=demo,onnx,torch -t spatterlib:torch .
 ARG BASE=python:3.12-slim-bookworm
 
 # hadolint ignore=DL3006
 FROM ${BASE} AS build
-ARG EXTRAS=onnx
+ARG EXTRAS=demo,onnx
 # Where pip looks besides; empty: where it always does. For a PyTorch without CUDA name the index that has it.
 ARG PIP_EXTRA_INDEX_URL=
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
-COPY spatterlib spatterlib
-COPY plugins/spatterlib-serve plugins/spatterlib-serve
+# This layer holds as long as the dependencies and their versions do, whatever changes in the sources.
+COPY deploy/dependencies.py deploy/constraints.txt deploy/
+COPY pyproject.toml ./
+COPY plugins/spatterlib-serve/pyproject.toml plugins/spatterlib-serve/
 RUN python -m venv /opt/spatterlib && \
-    /opt/spatterlib/bin/pip install --no-cache-dir ".[${EXTRAS}]" ./plugins/spatterlib-serve
+    python deploy/dependencies.py "${EXTRAS}" pyproject.toml plugins/spatterlib-serve/pyproject.toml > wanted.txt && \
+    /opt/spatterlib/bin/pip install --no-cache-dir -r wanted.txt -c deploy/constraints.txt
+COPY README.md LICENSE pytest_spatterlib.py ./
+COPY spatterlib spatterlib
+COPY demo/spatterlib_demo demo/spatterlib_demo
+COPY plugins/spatterlib-serve plugins/spatterlib-serve
+RUN /opt/spatterlib/bin/pip install --no-cache-dir --no-deps . ./plugins/spatterlib-serve && \
+    /opt/spatterlib/bin/pip check
 
 # hadolint ignore=DL3006
 FROM ${BASE}
@@ -29,7 +37,7 @@ ENV PATH=/opt/spatterlib/bin:$PATH \
 USER 10001
 WORKDIR /data
 VOLUME /data
-EXPOSE 8000
+EXPOSE 8000 7860
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
 CMD ["spatterlib", "serve", "--host", "0.0.0.0", "--port", "8000"]

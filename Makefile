@@ -21,7 +21,7 @@ define NEEDS_PYTHON
   { echo "spatterlib needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..."; exit 1; }
 endef
 
-.PHONY: run test test-torch test-matrix lint bench torture docs coverage clean
+.PHONY: run test test-torch test-matrix constraints lint bench torture docs coverage clean
 
 $(VENV)/installed: pyproject.toml
 	$(NEEDS_PYTHON)
@@ -66,6 +66,13 @@ MATRIX ?=
 	@$(PYTHON) -m venv .venv-matrix
 	@.venv-matrix/bin/python -m pip install --quiet "uv>=0.8"
 	@touch $@
+
+# Versions of what the container installs: names and versions only, for every Python; written anew, tested, committed.
+CONSTRAINED := pyproject.toml plugins/spatterlib-serve/pyproject.toml
+constraints: .venv-matrix/uv
+	@.venv-matrix/bin/python deploy/dependencies.py demo,onnx,parquet,live $(CONSTRAINED) | \
+	  .venv-matrix/bin/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
+	  --no-emit-index-url --no-emit-find-links --upgrade --output-file deploy/constraints.txt -
 
 test-matrix: .venv-matrix/uv
 	@.venv-matrix/bin/python tools/matrix.py $(MATRIX)

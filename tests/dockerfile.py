@@ -88,7 +88,7 @@ def _do(step: Step, built: Built) -> None:
     elif step.name == "COPY" and not step.rest.startswith("--from"):
         *sources, target = step.rest.split()
         for source in sources:
-            _copy(HOUSE / source, built.at(target) / (source if target.endswith("/") else ""))
+            _copy(HOUSE / source, built.at(target) / (Path(source).name if target.endswith("/") else ""))
     elif step.name == "RUN" and step.rest.startswith("useradd "):
         built.left_out.append(step.rest)
     elif step.name == "RUN":
@@ -97,8 +97,9 @@ def _do(step: Step, built: Built) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     if source.is_dir():
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"), dirs_exist_ok=True)
     else:
+        target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, target)
 
 

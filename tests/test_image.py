@@ -9,11 +9,15 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dockerfile import HOUSE, Built, build, ignored, steps
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 
@@ -50,9 +54,10 @@ class TestFiles:
         behind = steps()[next(n for n, step in enumerate(steps()) if step.name == "USER") :]
         assert not [step for step in behind if step.name in ("RUN", "COPY")]
 
-    def test_it_is_light_by_default_and_says_when_it_is_well(self) -> None:
+    def test_it_holds_the_demo_and_no_pytorch_by_default_and_says_when_it_is_well(self) -> None:
         [extras] = [step.rest for step in named("ARG") if step.rest.startswith("EXTRAS=")]
-        assert extras == "EXTRAS=onnx"
+        assert extras == "EXTRAS=demo,onnx"
+        assert compose()["services"]["spatterlib"]["build"]["args"]["EXTRAS"] == "${EXTRAS:-demo,onnx}"
         [health] = named("HEALTHCHECK")
         assert "/healthz" in health.rest
         assert named("CMD")[0].form[:2] == ["spatterlib", "serve"]
@@ -77,8 +82,56 @@ class TestFiles:
         [job] = yaml.safe_load((HOUSE / "deploy" / "prometheus.yml").read_text())["scrape_configs"]
         [target] = job["static_configs"][0]["targets"]
         name, port = target.split(":")
-        assert services[name]["ports"][0].split(":")[-1] == port == named("EXPOSE")[0].rest
+        assert services[name]["ports"][0].split(":")[-1] == port
+        assert port in named("EXPOSE")[0].rest.split()
         assert "./deploy/prometheus.yml:/etc/prometheus/prometheus.yml:ro" in services["prometheus"]["volumes"]
+
+    def test_the_demo_is_a_service_that_is_started_when_it_is_asked_for(self) -> None:
+        demo = compose()["services"]["demo"]
+        assert demo["profiles"] == ["demo"]
+        assert demo["command"][:2] == ["spatterlib", "demo"]
+        port = demo["command"][demo["command"].index("--port") + 1]
+        assert demo["ports"] == [f"127.0.0.1:{port}:{port}"]
+        assert f":{port}/" in demo["healthcheck"]["test"][-1]
+        assert port in named("EXPOSE")[0].rest.split()
+
+    def test_dependencies_are_installed_before_any_source_is_copied(self) -> None:
+        [first, second] = [n for n, step in enumerate(steps()) if step.name == "RUN" and "/pip install" in step.rest]
+        before = [word for step in steps()[:first] if step.name == "COPY" for word in step.rest.split()[:-1]]
+        assert before == [
+            "deploy/dependencies.py",
+            "deploy/constraints.txt",
+            "pyproject.toml",
+            "plugins/spatterlib-serve/pyproject.toml",
+        ]
+        assert "-c deploy/constraints.txt" in steps()[first].rest
+        assert "--no-deps ." in steps()[second].rest
+
+    def test_constraints_are_names_and_versions_of_all_that_is_installed(self) -> None:
+        lines = (HOUSE / "deploy" / "constraints.txt").read_text().splitlines()
+        held: dict[str, list[tuple[Any, Version]]] = {}
+        for line in lines:
+            assert re.fullmatch(r"[a-z0-9][a-z0-9-]*==[\w.!+]+( ; [\w .<>=!'()-]+)?", line), line
+            found = Requirement(line)
+            held.setdefault(found.name, []).append((found.marker, Version(str(found.specifier).removeprefix("=="))))
+        files = ["pyproject.toml", "plugins/spatterlib-serve/pyproject.toml"]
+        command = [sys.executable, "deploy/dependencies.py", "demo,onnx", *files]
+        wanted = subprocess.run(command, cwd=HOUSE, capture_output=True, text=True, check=True).stdout.splitlines()
+        assert len(wanted) > 15
+        for minor in ("11", "12", "13"):
+            place = {"python_version": f"3.{minor}", "python_full_version": f"3.{minor}.0", "extra": ""}
+            for asked in map(Requirement, wanted):
+                if asked.marker and not asked.marker.evaluate(place):
+                    continue
+                [version] = [
+                    v for marker, v in held[canonicalize_name(asked.name)] if not marker or marker.evaluate(place)
+                ]
+                assert version in asked.specifier, asked
+
+    def test_an_extra_that_nobody_has_is_refused(self) -> None:
+        command = [sys.executable, "deploy/dependencies.py", "demo,onxx", "pyproject.toml"]
+        done = subprocess.run(command, cwd=HOUSE, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (1, "no extra onxx in pyproject.toml\n")
 
     def test_only_this_machine_reaches_the_services(self) -> None:
         ports = [port for service in compose()["services"].values() for port in service["ports"]]
@@ -109,6 +162,33 @@ class TestInstructions:
 
     def test_only_the_user_was_left_out(self, image: Built) -> None:
         assert [command.split()[0] for command in image.left_out] == ["useradd"]
+
+    def test_versions_are_those_of_the_constraints(self, image: Built) -> None:
+        found = ask(image, "/opt/spatterlib/bin/python", "-m", "pip", "list", "--format", "freeze").stdout.split()
+        held = {line.partition(" ;")[0] for line in (HOUSE / "deploy" / "constraints.txt").read_text().splitlines()}
+        ours = {
+            line for line in found if line.partition("==")[0] in ("pip", "setuptools", "spatterlib", "spatterlib-serve")
+        }
+        assert {canonicalize_name(line.partition("==")[0]) + line[line.index("==") :] for line in found} - held == ours
+
+    def test_the_demo_starts(self, image: Built) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        program = str(image.at("/opt/spatterlib/bin") / "spatterlib")
+        environment = image.env() | {"TMPDIR": str(image.at("/data"))}
+        command = [program, "demo", "--port", port, "--no-browser"]
+        with subprocess.Popen(
+            command, cwd=image.at("."), env=environment, stdout=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                assert process.stdout
+                assert port in process.stdout.readline()
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
+                    assert answer.status == 200
+            finally:
+                process.send_signal(signal.SIGTERM)
+                process.communicate(timeout=60)
 
     def test_it_is_spatterlib_with_the_service_and_without_pytorch(self, image: Built) -> None:
         found = ask(image, "/opt/spatterlib/bin/python", "-m", "pip", "list", "--format", "freeze").stdout
