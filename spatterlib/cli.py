@@ -28,6 +28,7 @@ from spatterlib.records import Configuration, ModelInfo, Shown, StoreInfo, Video
 from spatterlib.run_options import TERMINAL, detection_options, run_log_options, run_options, run_settings
 from spatterlib.stopping import stop_signals
 from spatterlib.streams import lenient, unsaid
+from spatterlib.terminal import say_kernels
 
 __all__ = ["cli", "main"]
 
@@ -233,6 +234,7 @@ def main(arguments: list[str] | None = None) -> int:
     typed = sys.argv[1:] if arguments is None else list(arguments)
     given, command = _ahead(typed)
     run = Run(as_json="--json" in given)
+    say_kernels()
     with _on_terminal():
         try:
             with runlog.recording(given.get("--log-file"), command, typed) as ended:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Executor
-from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from spatterlib.crops import encode
 from spatterlib.detection import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
 from spatterlib.errors import ParameterError, VideoError
+from spatterlib.following import following
 from spatterlib.grouping import layers
 from spatterlib.pipeline import Batch, Crop, Source, Work, batches, cut, spread
 from spatterlib.plugins import identity, versions_of
@@ -29,7 +31,7 @@ from spatterlib.types import DETECTION, FRAME_LOG, Detections, Detector, Filter,
 from spatterlib.video import Recording, open_video, region
 from spatterlib.words import counted
 
-__all__ = ["Progress", "Report", "extract", "is_whole", "undecodable"]
+__all__ = ["Progress", "Report", "extract", "followed", "is_whole", "undecodable"]
 
 # What a kill can cost at most: rows, bytes of crops, frames, seconds between two commits; and the parts of the video
 # that come behind the one whose turn it is.
@@ -49,12 +51,39 @@ class Progress:
         Rows so far.
     found : ndarray
         ``(n,)`` `DETECTION`, the rows that came since the last call.
+    preparing : tuple of int, optional
+        While kernels are compiled, once a machine: how many are, of how many; None otherwise. Such calls come from any
+        thread, one at a time with the others, with nothing in `found`.
     """
 
     done: int
     expected: int
     detections: int
     found: Detections = field(repr=False)
+    preparing: tuple[int, int] | None = None
+
+
+@contextmanager
+def followed(notify: Callable[[Progress], None], expected: int) -> Iterator[Callable[[Progress], None]]:
+    """The same callback, which meanwhile is told how far the compiling of kernels is too."""
+    last, busy = Progress(0, expected, 0, np.empty(0, DETECTION)), threading.Lock()
+
+    def tell(state: Progress) -> None:
+        nonlocal last
+        last = replace(state, found=last.found)
+        with busy:
+            notify(state)
+
+    def prepare(done: int, of: int) -> None:
+        # Never waits: whoever tells may wait for the compiler.
+        if busy.acquire(blocking=False):
+            try:
+                notify(replace(last, preparing=(done, of)))
+            finally:
+                busy.release()
+
+    with following(prepare):
+        yield tell
 
 
 @dataclass(frozen=True)
@@ -220,8 +249,9 @@ def extract(
         store = begun(out, attrs) if earlier else None
         resumed = 0 if store is None else len(store.frame_log)
         if store is None or not store.attrs.get("complete"):
-            store, found = crew.begin(store, make, range(span.start + resumed, span.stop), limit)
-            _fill(store, found, span, limit, told(progress))
+            with followed(told(progress), len(span)) as tell:
+                store, found = crew.begin(store, make, range(span.start + resumed, span.stop), limit)
+                _fill(store, found, span, limit, tell)
         with store:
             return _report(store, source.name, os.fspath(out), gap, began, resumed)
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from spatterlib.detection import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
 from spatterlib.errors import ParameterError, VideoError
-from spatterlib.extraction import Progress, extract
+from spatterlib.extraction import Progress, extract, followed
 from spatterlib.grouping import Layers, events, layers
 from spatterlib.judging.change import Change, changes
 from spatterlib.judging.outcome import Evidence, Verdict, check_outputs, row_dtype
@@ -197,9 +197,10 @@ def _of_video(source: Any, found: Sightings, options: Mapping[str, Any], notify:
     look = Look(found.scorer.run.preprocessing, options.get("crop_format", "jpeg"), options.get("quality", 95))
     with open_video(source, fps=fps) as video:
         span = frame_span(video, options.get("start"), options.get("stop"))
-        tell = _Told(notify, len(span))
-        with closing(from_video(video, span, (chosen, kept), look, roi=roi, workers=workers, notify=tell)) as seen:
-            found.look_at(seen)
+        with followed(notify, len(span)) as told_too:
+            tell = _Told(told_too, len(span))
+            with closing(from_video(video, span, (chosen, kept), look, roi=roi, workers=workers, notify=tell)) as seen:
+                found.look_at(seen)
         if not found.decoded:
             raise VideoError(f"{video.name}: none of its {len(span)} frames could be decoded")
         facts = video.identity()
@@ -233,10 +234,11 @@ def _of_store(
         attrs, chosen = store.attrs, range(len(store)) if rows is None else rows
         if attrs.get("complete") is False:
             log.warning("%s is not complete (%s): the verdict is on what it holds", source, attrs.get("state"))
-        tell = _Told(notify, len(store.frame_log))
         look = Look(found.scorer.run.preprocessing)
-        with closing(from_store(store, chosen, look, workers=workers, notify=tell)) as seen:
-            found.look_at(seen)
+        with followed(notify, len(store.frame_log)) as told_too:
+            tell = _Told(told_too, len(store.frame_log))
+            with closing(from_store(store, chosen, look, workers=workers, notify=tell)) as seen:
+                found.look_at(seen)
     kept = ("video", "detector", "filters", "start", "stop", "roi", "crops")
     name = (attrs.get("video") or {}).get("name") or Path(os.fspath(source)).name
     return {

@@ -6,14 +6,16 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Container, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, TextIO
 
+from spatterlib.following import follow
 from spatterlib.words import counted
 
 if TYPE_CHECKING:
     from spatterlib.extraction import Progress
 
-__all__ = ["bar", "columns", "graph", "lines", "notifier", "told"]
+__all__ = ["bar", "columns", "graph", "lines", "notifier", "say_kernels", "told"]
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _WIDTH = 40
@@ -22,7 +24,7 @@ _WIDTH = 40
 def notifier(*, live: bool = False, stream: TextIO | None = None) -> Callable[[Progress], None]:
     """What suits the stream (stderr by default): graph if `live`, else bar; lines if it is no terminal."""
     stream = stream or sys.stderr
-    if not stream.isatty():
+    if not _redraws(stream):
         return lines(stream)
     return graph(stream) if live else bar(stream)
 
@@ -31,7 +33,39 @@ def told(progress: bool | Callable[[Progress], None] | None) -> Callable[[Progre
     """Whom a function tells how far it is: a callable itself; True is a bar, None a bar on a terminal only."""
     if callable(progress):
         return progress
-    return notifier() if progress or (progress is None and sys.stderr.isatty()) else lambda _: None
+    if not progress and (progress is False or not _redraws(sys.stderr)):
+        return lambda _: None
+    say_kernels()
+    return notifier()
+
+
+def _redraws(stream: TextIO) -> bool:
+    """Whether a line can be written over: on a terminal, and under a cell of a notebook."""
+    return stream.isatty() or type(stream).__module__.startswith("ipykernel")
+
+
+@cache
+def say_kernels() -> None:
+    """From now on say on stderr while kernels are compiled, which happens once a machine; otherwise nothing is said."""
+    follow(kernels())
+
+
+def kernels(every: float = 5.0) -> Callable[[int, int], None]:
+    """How many kernels are compiled: in place on a terminal, else a line every few seconds (`every`, s)."""
+    told = float("-inf")
+
+    def show(done: int, of: int) -> None:
+        nonlocal told
+        stream, now = sys.stderr, time.monotonic()
+        text = f"preparing kernels for this machine, once: {done} of {of}"
+        if _redraws(stream):
+            stream.write(f"\r\x1b[2K{text}" if done < of else "\r\x1b[2K")
+        elif now - told >= every and done < of:
+            told = now
+            stream.write(f"{text}\n")
+        stream.flush()
+
+    return show
 
 
 def columns(header: Sequence[str], rows: Sequence[Sequence[str]], left: Container[int] = (0,)) -> list[list[str]]:
@@ -51,6 +85,8 @@ def bar(stream: TextIO) -> Callable[[Progress], None]:
     shown = tqdm(unit=" frames", smoothing=0.1, dynamic_ncols=True, file=stream)
 
     def show(state: Progress) -> None:
+        if state.preparing:
+            return
         if shown.total is None:
             # As in `_pace`.
             shown.reset(state.expected)
@@ -69,6 +105,8 @@ def lines(stream: TextIO, every: float = 5.0) -> Callable[[Progress], None]:
 
     def show(state: Progress) -> None:
         nonlocal told
+        if state.preparing:
+            return
         now, going = time.monotonic(), pace(state)
         if now - told < every or state.done >= state.expected:
             return
@@ -86,6 +124,8 @@ def graph(stream: TextIO) -> Callable[[Progress], None]:
     pace = _pace()
 
     def show(state: Progress) -> None:
+        if state.preparing:
+            return
         ended = state.done >= state.expected
         if not ended or len(state.found):
             latest.append(len(state.found))

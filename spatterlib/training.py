@@ -29,6 +29,7 @@ from spatterlib.modelcard import model_card
 from spatterlib.models import Run, run_folder
 from spatterlib.plugins import identity, make
 from spatterlib.splits import Split, SplitName
+from spatterlib.terminal import say_kernels
 from spatterlib.words import counted
 
 __all__ = ["Fitted", "fit_split", "split_of", "train"]
@@ -344,6 +345,7 @@ def _listeners(
     title = f"{folder.name}{' (simulated recordings)' if facts['simulated'] else ''}"
     listeners: list[Callable[[Epoch], None]] = [Curves(folder, title)]
     if progress or (progress is None and sys.stderr.isatty()):
+        say_kernels()
         listeners.append(bar() if sys.stderr.isatty() else lines())
     if "tensorboard" not in callbacks:
         listeners += default_loggers(folder, facts)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,3 +63,49 @@ def test_the_graph_and_the_bar_begin_their_pace_there_too(monkeypatch: pytest.Mo
         bar(state(done))
         clock.now += 2
     assert re.search(r"1000/1000 \[00:0\d<00:00, 100\.00 frames/s", barred.getvalue())
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_kernels_that_are_compiled_are_counted_in_place_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = Terminal()
+    monkeypatch.setattr("sys.stderr", out)
+    show = terminal.kernels()
+    for done in (0, 1, 2):
+        show(done, 2)
+    shown = [f"\r\x1b[2Kpreparing kernels for this machine, once: {done} of 2" for done in (0, 1)]
+    assert out.getvalue() == "".join([*shown, "\r\x1b[2K"])
+
+
+def test_and_by_a_line_every_few_seconds_where_output_is_piped(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, out = Clock(monkeypatch), io.StringIO()
+    monkeypatch.setattr("sys.stderr", out)
+    show = terminal.kernels()
+    for done in range(5):
+        show(done, 4)
+        clock.now += 2
+    assert out.getvalue().splitlines() == [f"preparing kernels for this machine, once: {n} of 4" for n in (0, 3)]
+
+
+def test_a_notebook_has_a_bar_without_being_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OutStream(io.StringIO):
+        """As Jupyter's, which is no terminal."""
+
+    OutStream.__module__ = "ipykernel.iostream"
+    out = OutStream()
+    monkeypatch.setattr("sys.stderr", out)
+    terminal.told(None)(state(100))
+    assert "10%" in out.getvalue()
+
+
+@pytest.mark.parametrize("way", [terminal.bar, terminal.graph, terminal.lines])
+def test_progress_of_frames_is_left_alone_meanwhile(monkeypatch: pytest.MonkeyPatch, way: Any) -> None:
+    clock, out = Clock(monkeypatch), io.StringIO()
+    show = way(out)
+    before = out.getvalue()
+    clock.now += 60
+    show(dataclasses.replace(state(0), preparing=(1, 2)))
+    assert out.getvalue() == before

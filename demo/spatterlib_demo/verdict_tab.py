@@ -159,7 +159,7 @@ def _verdict(session: sessions.Session, name: str, expected: str, model: str) ->
     try:
         session.stop.clear()
         session.verdict = None
-        yield ("", verdict_view.running(0, 1, 0), None, "", "", gr.update(visible=False), None, None, None, "", "")
+        yield ("", verdict_view.running(0, 0, 0), None, "", "", gr.update(visible=False), None, None, None, "", "")
         yield from _until_done(session, name, expected, model)
     except Exception as error:
         yield (words.problem(error, name), _EMPTY, None, "", "", *keep[5:])
@@ -182,9 +182,9 @@ def _until_done(session: sessions.Session, name: str, expected: str, model: str)
     path = session.videos[name]
     store, seconds = session.place(".h5"), _seconds(path)
     job = Job(lambda tell: _work(session, path, store, model, expected, tell), session.stop)
-    for done, count, rows in job.follow():
+    for done, count, rows, preparing in job.follow():
         live = timeline.of_rows(np.concatenate([np.empty(0, sp.DETECTION), *rows]), seconds)
-        text = verdict_view.running(done, count, sum(map(len, rows)), session.stop.is_set())
+        text = verdict_view.running(done, count, sum(map(len, rows)), session.stop.is_set(), preparing)
         yield ("", text, live, *keep[3:])
     yield _finished(session, name, job.result(), store)
 
@@ -200,9 +200,9 @@ def _work(session: sessions.Session, path: Path, store: Path, model: str, expect
 
     def follow(progress: Any) -> None:
         rows.append(progress.found)
-        tell((progress.done, progress.expected, list(rows)))
+        tell((progress.done, progress.expected, list(rows), progress.preparing))
 
-    tell((0, 1, []))
+    tell((0, 0, [], None))
     run = load(session, model)
     wanted = None if expected == _UNKNOWN else expected
     try:

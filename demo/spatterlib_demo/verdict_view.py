@@ -32,14 +32,20 @@ _WHOLE = {
 }
 
 
-def running(done: int, expected: int, found: int, cancelling: bool = False) -> Markup:
-    """How far it is."""
+def running(
+    done: int, expected: int, found: int, cancelling: bool = False, preparing: tuple[int, int] | None = None
+) -> Markup:
+    """How far it is; `expected` is 0 while that is not known, `preparing` how many kernels of how many are compiled."""
+    what = "frames looked at"
+    text = f"Looking for spatter: {done:,} of {expected:,} frames, {found:,} found" if expected else "Opening …"
+    if preparing:
+        (done, expected), what = preparing, "kernels compiled"
+        text = f"Preparing kernels for this machine, once: {done} of {expected}"
     most = max(expected, 1)
-    text = "Cancelling …" if cancelling else f"Looking for spatter: {done:,} of {expected:,} frames, {found:,} found"
     return html(
-        '<div class="running" role="status"><progress max="{}" value="{}" aria-label="frames looked at">{:.0f} %'
+        '<div class="running" role="status"><progress max="{}" value="{}" aria-label="{}">{:.0f} %'
         "</progress><span>{}</span></div>",
-        *(most, done, 100 * done / most, text),
+        *(most, done, what, 100 * done / most, "Cancelling …" if cancelling else text),
     )
 
 

@@ -39,7 +39,8 @@ class TestVideos:
         assert job["result"]["settings"]["video"]["digest"] == own["settings"]["video"]["digest"]
 
     def test_it_says_how_far_it_is(self, job: dict[str, Any]) -> None:
-        assert job["progress"] == {"done": 75, "expected": 75, "crops": job["result"]["summary"]["crops"]}
+        crops = job["result"]["summary"]["crops"]
+        assert job["progress"] == {"done": 75, "expected": 75, "crops": crops, "preparing": None}
         assert (job["name"], job["video"]["frames"], job["waiting"], job["error"]) == ("my build.mp4", 75, None, None)
         assert job["created"] <= job["started"] <= job["finished"]
 

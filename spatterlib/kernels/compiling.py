@@ -23,7 +23,7 @@ from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import CPUDispatcher
 
-from spatterlib.kernels import following
+from spatterlib import following
 from spatterlib.kernels.cache import Cache
 
 __all__ = ["kernel"]
@@ -41,7 +41,7 @@ def kernel(function: Any = None, **options: Any) -> Any:
     Parameters
     ----------
     function : callable
-        It may call other kernels, of any file of this package.
+        It may call other kernels, of any file of this package. What is compiled is kept for those of this package.
     **options
         Of `numba.njit`, as ``fastmath``.
 
@@ -103,7 +103,9 @@ class _Whole(CPUDispatcher):
         options = {"nopython": True, "nogil": True, "no_cfunc_wrapper": True, **options}
         super().__init__(function, targetoptions=options)
         self._part = _Part(function, {**options, "no_cpython_wrapper": True})
-        self._cache = Cache(function)
+        if function.__module__.startswith(f"{__package__}."):
+            # Others would not be compiled anew when their text changes.
+            self._cache = Cache(function)
 
     @property
     def _numba_type_(self) -> Any:

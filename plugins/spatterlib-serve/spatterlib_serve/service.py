@@ -222,6 +222,8 @@ class Service:
         asked |= {"model": str(model.path), "model_name": model.name, "memory": self.settings.job_mb}
 
         def notify(now: dict[str, Any]) -> None:
+            if now["preparing"] and not self.progress.get(job.id, {}).get("preparing"):
+                log.info("job %s: preparing %d kernels for this machine, once", job.id, now["preparing"][1])
             self.progress[job.id] = now
 
         return await runner.ask(asked, self.settings.job_seconds, self.jobs.incoming, notify)

@@ -102,6 +102,9 @@ class Progress(BaseModel):
     done: int = Field(description="Frames looked at")
     expected: int = Field(description="Frames to look at")
     crops: int = Field(description="Crops so far")
+    preparing: tuple[int, int] | None = Field(
+        default=None, description="While kernels are compiled, once a machine: how many are, of how many"
+    )
 
 
 class JobView(BaseModel):

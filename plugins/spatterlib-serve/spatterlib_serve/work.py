@@ -113,9 +113,10 @@ def _reporter(tell: Callable[[dict[str, Any]], None]) -> Callable[[Any], None]:
 
     def notify(progress: Any) -> None:
         nonlocal last
-        if time.monotonic() - last >= _EVERY or progress.done >= progress.expected:
+        if time.monotonic() - last >= _EVERY or progress.done >= progress.expected or progress.preparing:
             last = time.monotonic()
-            tell({"progress": {"done": progress.done, "expected": progress.expected, "crops": progress.detections}})
+            now = {"done": progress.done, "expected": progress.expected, "crops": progress.detections}
+            tell({"progress": now | {"preparing": progress.preparing}})
 
     return notify
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
-__all__ = ["begin", "end", "following", "part_done"]
+__all__ = ["begin", "end", "follow", "following", "part_done"]
 
 Tell: TypeAlias = Callable[[int, int], None]
 
@@ -24,20 +24,25 @@ def following(tell: Tell) -> Iterator[None]:
     Examples
     --------
     >>> from spatterlib.kernels.compiling import kernel
-    >>> from spatterlib.kernels.following import following
+    >>> from spatterlib.following import following
     >>> halve = kernel(lambda number: number / 2)
     >>> with following(lambda done, of: print(f"{done} of {of}")):
     ...     half = halve(3)
     0 of 1
     1 of 1
     """
-    _told[tell] = set(), set()
-    for wanted, done in _now:
-        _say(tell, wanted, done)
+    follow(tell)
     try:
         yield
     finally:
         _told.pop(tell, None)
+
+
+def follow(tell: Tell) -> None:
+    """The same from now on, to the end of the process."""
+    _told[tell] = set(), set()
+    for wanted, done in _now:
+        _say(tell, wanted, done)
 
 
 def begin(kernels: Iterable[Any]) -> None:
