@@ -17,9 +17,10 @@ from typing import Any, Literal
 import click
 
 from spatterlib import config as configuration
-from spatterlib import detect_cli, extract_cli, predict_cli, runlog, watch_cli
+from spatterlib import detect_cli, extract_cli, predict_cli, runlog, sections, watch_cli
 from spatterlib.answers import Failed, Failure, Run, answer, answers, counts, document, say
 from spatterlib.answers import facts as answers_facts
+from spatterlib.config import SECTIONS
 from spatterlib.errors import Exit, ParameterError, SpatterlibError, one_line
 from spatterlib.installing import example
 from spatterlib.options import PluginCommand
@@ -216,11 +217,17 @@ def _slice(text: str) -> slice:
 @answers(Configuration)
 @click.pass_context
 def config(ctx: click.Context, /, **values: Any) -> None:
-    """Print the effective configuration as TOML: defaults, over them --config, --original and options."""
-    merged = run_settings(ctx, values)
-    sections = {"extract": configuration.effective("extract", merged)}
-    say(configuration.to_toml(sections), end="")
-    answer(Configuration(sections))
+    """Print the effective configuration as TOML: defaults, over them --config, --original and options.
+
+    Below [extract] stand the sections of other commands with all their options, commented where they are not set.
+    """
+    merged = {"extract": configuration.effective("extract", run_settings(ctx, values))}
+    say(configuration.to_toml(merged), end="")
+    read = configuration.load(values["config_file"])
+    for name in SECTIONS[1:]:
+        if name in cli.commands:
+            say("\n" + sections.example(name, cli.commands[name], read.get(name, {})), end="")
+    answer(Configuration(read | merged))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -238,7 +245,7 @@ def main(arguments: list[str] | None = None) -> int:
     with _on_terminal():
         try:
             with runlog.recording(given.get("--log-file"), command, typed) as ended:
-                code, error = _done(typed, run)
+                code, error = _done(typed, run, given.get("--config"))
                 ended(code, counts(run.answer), error)
                 return code
         except SpatterlibError as unwritable:
@@ -252,9 +259,9 @@ def _ahead(typed: Sequence[str]) -> tuple[dict[str, str], str | None]:
     words = iter(typed)
     for word in itertools.takewhile(lambda word: word != "--", words):
         name, equals, value = word.partition("=")
-        if name == "--log-file":
+        if name in ("--log-file", "--config"):
             value = value if equals else next(words, "")
-        if name in ("--log-file", "--json"):
+        if name in ("--log-file", "--config", "--json"):
             found[name] = value
         elif not word.startswith("-"):
             names.append(word)
@@ -287,11 +294,12 @@ class _Plain(logging.Formatter):
         return f"{record.levelname.lower()}: {super().format(record)}"
 
 
-def _done(typed: list[str], run: Run) -> tuple[int, dict[str, Any] | None]:
+def _done(typed: list[str], run: Run, file: str | None) -> tuple[int, dict[str, Any] | None]:
     """Exit code of the command, and why it failed; whatever happens, it comes back here."""
     try:
         _add_commands(cli)
-        code = _left_with(typed, run)
+        defaults = sections.default_map(file, cli.commands) if file else None
+        code = _left_with(typed, run, defaults)
         if not code and (lost := unsaid()):
             raise OSError(f"the output could not be written: {lost}")
         return code, None
@@ -299,9 +307,10 @@ def _done(typed: list[str], run: Run) -> tuple[int, dict[str, Any] | None]:
         return _failed(error, run)
 
 
-def _left_with(typed: list[str], run: Run) -> int:
+def _left_with(typed: list[str], run: Run, defaults: dict[str, Any] | None) -> int:
     try:
-        return int(cli.main(typed, prog_name="spatterlib", standalone_mode=False, obj=run) or 0)
+        further: dict[str, Any] = {"obj": run, "default_map": defaults}
+        return int(cli.main(typed, prog_name="spatterlib", standalone_mode=False, **further) or 0)
     except click.exceptions.Exit as error:
         return error.exit_code
     except SystemExit as error:
@@ -363,7 +372,8 @@ def _prepared(command: click.Command) -> None:
     if command.callback is None or hasattr(command.callback, "logged"):
         return
     there = {flag for param in command.params for flag in param.opts}
-    command.params += [option for option in run_log_options() if not there & set(option.opts)]
+    further = [sections.option(command.name), *run_log_options()] if command.name in SECTIONS else run_log_options()
+    command.params += [option for option in further if not there & set(option.opts)]
     command.callback = _logged(command.callback)
     for inner in command.commands.values() if isinstance(command, click.Group) else ():
         _prepared(inner)

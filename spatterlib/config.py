@@ -20,10 +20,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from spatterlib.errors import MissingFileError, ParameterError
+from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError
 from spatterlib.plugins import identity, make, nearest
 
-__all__ = ["effective", "load", "merge", "to_toml"]
+__all__ = ["SECTIONS", "check", "effective", "known", "load", "merge", "to_toml"]
+
+SECTIONS = ("extract", "predict", "watch", "serve", "train")
+"""Sections of the file: settings of `extract`, and of the commands that `spatterlib.sections` reads."""
 
 # Arguments of a call, not settings of the work.
 _ARGUMENTS = {"video", "out", "progress", "overwrite", "resume", "executor"}
@@ -84,17 +87,34 @@ def load(path: str | os.PathLike[str] | None) -> dict[str, dict[str, Any]]:
         raise ParameterError(f"{file} is no valid TOML: {error}") from error
     sections = known()
     for section, values in content.items():
-        if section not in sections or not isinstance(values, Mapping):
-            raise ParameterError(f"{file}: no section [{section}]{nearest(section, list(sections))}")
-        for key in values:
+        if section not in SECTIONS or not isinstance(values, Mapping):
+            raise ParameterError(f"{file}: no section [{section}]{nearest(section, list(SECTIONS))}")
+        for key in values if section in sections else ():
             if key not in sections[section]:
                 names = list(sections[section])
                 raise ParameterError(
                     f"{file}: [{section}] has no key {key!r}{nearest(key, names)}; it has {', '.join(names)}"
                 )
-            if not _sound(key, values[key]):
-                raise ParameterError(f"{file}: [{section}] {key} is {_EXPECTED[key][1]}, not {values[key]!r}")
+            check(key, values[key], f"{file}: [{section}]")
     return content
+
+
+def check(key: str, value: Any, where: str) -> None:
+    """See that a setting of `extract` has a value of its kind, and plugins the parameters that they have.
+
+    Raises
+    ------
+    ParameterError
+        If not; begins with `where`.
+    """
+    if not _sound(key, value):
+        raise ParameterError(f"{where} {key} is {_EXPECTED[key][1]}, not {value!r}")
+    specs = {"detector": [value], "filters": value}.get(key, [])
+    for spec in specs:
+        try:
+            make(key.removesuffix("s"), spec)
+        except SpatterlibError as error:
+            raise ParameterError(f"{where} {key}: {error}") from error
 
 
 def _sound(key: str, value: Any) -> bool:

@@ -47,7 +47,7 @@ class PluginCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Look ahead for the plugins, then parse with their options."""
-        ctx.meta[_META] = _parameters(chosen(_look_ahead(args)), super().get_params(ctx))
+        ctx.meta[_META] = _parameters(chosen(_look_ahead(args, self.name)), super().get_params(ctx))
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
@@ -80,7 +80,7 @@ def chosen(settings: Mapping[str, Any]) -> list[tuple[str, int, Any]]:
     ]
 
 
-def _look_ahead(args: list[str]) -> dict[str, Any]:
+def _look_ahead(args: list[str], section: str | None) -> dict[str, Any]:
     """Settings that choose plugins, from arguments that are not parsed yet; errors are left to the parser."""
     found: dict[str, list[str]] = {"--detector": [], "--filter": [], "--config": []}
     for index, arg in enumerate(args):
@@ -94,6 +94,7 @@ def _look_ahead(args: list[str]) -> dict[str, Any]:
             **({"detector": found["--detector"][-1]} if found["--detector"] else {}),
             **({"filters": named(found["--filter"])} if found["--filter"] else {}),
         },
+        section=section,
     )
 
 
@@ -116,11 +117,15 @@ def named(filters: Sequence[str]) -> list[str]:
     return [] if "none" in filters else list(filters)
 
 
-def settings(config_file: str | None, *, original: bool, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of `extract`: the file's, over them the original script's, over them those given."""
+def settings(
+    config_file: str | None, *, original: bool, given: Mapping[str, Any], section: str | None = None
+) -> dict[str, Any]:
+    """Settings of `extract`: the file's, over them its other `section`'s, the original script's, those given."""
     from spatterlib.detection import ORIGINAL
 
-    return config.merge(config.load(config_file).get("extract", {}), ORIGINAL if original else {}, given)
+    content = config.load(config_file)
+    own = {key: value for key, value in content.get(section or "", {}).items() if key in config.known()["extract"]}
+    return config.merge(content.get("extract", {}), own, ORIGINAL if original else {}, given)
 
 
 def with_parameters(ctx: click.Context, settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -115,7 +115,8 @@ def run_settings(ctx: click.Context, values: Mapping[str, Any]) -> dict[str, Any
         given["gap"] = _seconds(given["gap"])
     if "filters" in given:
         given["filters"] = named(given["filters"])
-    merged = with_parameters(ctx, settings(values["config_file"], original=values["original"], given=given), values)
+    file, original = values["config_file"], values["original"]
+    merged = with_parameters(ctx, settings(file, original=original, given=given, section=ctx.info_name), values)
     if log.isEnabledFor(logging.INFO):
         log.info("looked at", extra=event("detection", settings=configuration.effective("extract", merged)))
     return merged

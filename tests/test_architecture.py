@@ -53,7 +53,7 @@ FLOORS: list[set[str]] = [
     {"extraction", "sightings", "forecasting", "looking"},
     {"many"},
     {"prediction", "judging.verification", "live"},
-    {"config", "options", "testing"},
+    {"config", "options", "sections", "testing"},
     {"run_options"},
     {"detect_cli", "extract_cli", "predict_cli", "watch_cli"},
     {"cli"},
