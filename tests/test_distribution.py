@@ -110,7 +110,7 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     [packages] = place.glob("lib/python3*/site-packages")
     # A line of a .pth file is a folder; .pth files in that folder, such as an editable spatterlib's, are not read.
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    pip = [place / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
+    pip = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
     subprocess.run(pip, check=True)
     return place
 
@@ -142,7 +142,7 @@ def test_what_is_installed_does_the_main_job_and_begins_a_plugin(environment: Pa
 def test_what_is_installed_starts_the_demo(environment: Path, tmp_path: Path) -> None:
     pytest.importorskip("gradio", reason="the extra demo is not installed")
     port = free_port()
-    command = [environment / "bin" / "spatterlib", "demo", "--no-browser", "--port", str(port)]
+    command = [str(environment / "bin" / "spatterlib"), "demo", "--no-browser", "--port", str(port)]
     with subprocess.Popen(command, cwd=tmp_path, env=clean(tmp_path), stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
