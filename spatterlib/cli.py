@@ -77,7 +77,9 @@ def info(path: str) -> None:
     found = _facts(path)
     shown: dict[str, Any] = {}
     for name, value in answers_facts(found).items():
-        shown |= value if name in ("attrs", "identity", "facts") else {name.replace("_", " "): value}
+        facts = value if name in ("attrs", "identity", "facts") else {name.replace("_", " "): value}
+        # What is said in a sentence, as the gap, is not said again as a bare value.
+        shown |= {key: fact for key, fact in facts.items() if key not in shown}
     width = max(map(len, shown))
     for name, value in shown.items():
         say(f"{name:<{width}}  {json.dumps(value) if isinstance(value, dict | list) else value}")
@@ -105,12 +107,13 @@ def _facts(path: str) -> StoreInfo | VideoInfo | ModelInfo:
 def _store_facts(store: Any) -> StoreInfo:
     import numpy as np
 
-    from spatterlib.grouping import layers
+    from spatterlib.grouping import gap_of, layers
     from spatterlib.stores import look_through
 
     table, frame_log, attrs = store.table, store.frame_log, dict(store.attrs)
     look_through(store)
-    grouped = layers(table["time"][np.isfinite(table["time"])])
+    timed = table[np.isfinite(table["time"])]
+    grouped = layers(timed["time"], gap_of(attrs), timed["frame"])
     return StoreInfo(
         kind="store",
         complete=attrs.pop("complete", None),

@@ -43,7 +43,7 @@ _EXPECTED: dict[str, Any] = {
     "limit": ((int,), "a whole number"),
     "crop_format": ((str,), "a text, 'jpeg' or 'png'"),
     "quality": ((int,), "a whole number"),
-    "gap": ((int, float, str), "a number of seconds or 'auto'"),
+    "gap": ((int, float, str), "a number of seconds, 'auto' or a text such as '700 frames'"),
     "workers": ((int,), "a whole number"),
 }
 

@@ -38,6 +38,7 @@ ORIGINAL: Mapping[str, Any] = MappingProxyType(
     {
         "detector": {"id": "frame-difference", "outlines": "tree", "crop_from": "first"},
         "filters": ("area", "blue"),
+        "gap": "700 frames",
     }
 )
 """Keyword arguments of `detect` and `extract` that make them do what the original research script does."""
@@ -52,6 +53,7 @@ def detect(
     stop: Position = None,
     roi: Region = None,
     fps: float | None = None,
+    gap: float | str | None = None,
 ) -> Iterator[tuple[Clip, Detections]]:
     """Detect spatter clip by clip.
 
@@ -59,6 +61,8 @@ def detect(
     ----------
     video, detector, filters, start, stop, roi, fps
         As in `extract`; a `Clip` is taken as it is.
+    gap : float or str, optional
+        Not used: layers are told apart afterwards. It is here so that `ORIGINAL` suits `detect` as it does `extract`.
 
     Yields
     ------

@@ -147,7 +147,7 @@ def _one(video: str, out: str, options: Mapping[str, Any], plot: str | None) -> 
         say("nothing to do: it is complete")
     say(f"layers: {report.gap}" if report.detections else _NOTHING)
     if plot:
-        _plot(out, plot, Path(video).name, options.get("gap", "auto"))
+        _plot(out, plot, Path(video).name)
         say(f"timeline: {plot}")
     _warn(video, report)
     return outcome_of(video, out, report)
@@ -207,7 +207,7 @@ def forecast(ctx: click.Context, /, videos: tuple[str, ...], sample: float, **va
     from spatterlib.forecasting import total
     from spatterlib.video import expand
 
-    options = run_settings(ctx, values)
+    options = {key: value for key, value in run_settings(ctx, values).items() if key not in ("limit", "gap", "workers")}
     told: list[Forecast] = []
     errors: list[str] = []
     codes = []
@@ -239,8 +239,8 @@ def _range(range_: Range, text: Any) -> str:
     return f"{text(range_.value)} ({text(range_.low)} to {text(range_.high)})"
 
 
-def _plot(store: str, path: str, title: str, gap: Any) -> None:
-    from spatterlib.grouping import layers
+def _plot(store: str, path: str, title: str) -> None:
+    from spatterlib.grouping import gap_of, layers
     from spatterlib.report import timeline
     from spatterlib.stores import is_simulated, open_store
 
@@ -248,7 +248,7 @@ def _plot(store: str, path: str, title: str, gap: Any) -> None:
         table = opened.table
         if is_simulated(opened.attrs):
             title = f"{title} (simulated)"
-        timeline(table, opened.frame_log, layers(table["time"], gap), path, title)
+        timeline(table, opened.frame_log, layers(table["time"], gap_of(opened.attrs), table["frame"]), path, title)
 
 
 def add_to(cli: click.Group) -> None:

@@ -21,7 +21,7 @@ from spatterlib.crops import encode
 from spatterlib.detection import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
 from spatterlib.errors import ParameterError, VideoError
 from spatterlib.following import following
-from spatterlib.grouping import layers
+from spatterlib.grouping import Gap, gap_of, layers
 from spatterlib.pipeline import Batch, Crop, Source, Work, batches, cut, spread
 from spatterlib.plugins import identity, versions_of
 from spatterlib.resuming import begun, is_begun
@@ -153,7 +153,7 @@ def extract(
     limit: int | None = None,
     crop_format: Literal["jpeg", "png"] = "jpeg",
     quality: int = 95,
-    gap: float | Literal["auto"] = "auto",
+    gap: Gap | None = None,
     workers: int = 1,
     executor: Executor | None = None,
     resume: bool = False,
@@ -186,8 +186,9 @@ def extract(
         How crops are encoded.
     quality : int
         JPEG quality, 1-100.
-    gap : float or "auto"
-        S, pause that separates layers; see `layers`.
+    gap : float or str, optional
+        Pause that separates layers: seconds, "auto", or as "700 frames"; see `layers`. The store keeps it, and whatever
+        tells layers of the store apart goes by it. By default that of the store that is gone on with, else "auto".
     workers : int
         The rows are the same for any number. Each is two threads as far as there are cores, and each thread decodes,
         detects and encodes parts of its own. What cannot be cut at key frames is decoded by one thread, while
@@ -235,17 +236,17 @@ def extract(
     chosen, kept = plugins_of(detector, filters)
     _check_options(limit, crop_format, quality, workers)
     _check_exclusive(resume, overwrite)
-    layers([], gap)
+    layers([], gap_of({}, gap))
     earlier = resume and is_begun(out)
     if not resume:
         check_output(os.fspath(out), overwrite=overwrite)
     with open_video(video, fps=fps) as source, ExitStack() as ended:
         span = frame_span(source, start, stop)
         work = Work(chosen, kept, roi, partial(encode, format=crop_format, quality=quality))
-        attrs = _attrs(source, chosen, kept, span, roi, crop_format, quality) | {"limit": limit}
+        attrs = _attrs(source, chosen, kept, span, roi, crop_format, quality) | {"limit": limit, "gap": gap}
         origin = Source.of(os.fspath(video), fps, source) if isinstance(video, str | os.PathLike) else source
         crew = _Crew(source, origin, work, workers, executor, ended)
-        make = partial(create_store, os.fspath(out), attrs=attrs, overwrite=overwrite)
+        make = partial(create_store, os.fspath(out), attrs=attrs | {"gap": gap_of({}, gap)}, overwrite=overwrite)
         store = begun(out, attrs) if earlier else None
         resumed = 0 if store is None else len(store.frame_log)
         if store is None or not store.attrs.get("complete"):
@@ -253,12 +254,12 @@ def extract(
                 store, found = crew.begin(store, make, range(span.start + resumed, span.stop), limit)
                 _fill(store, found, span, limit, tell)
         with store:
-            return _report(store, source.name, os.fspath(out), gap, began, resumed)
+            return _report(store, source.name, os.fspath(out), began, resumed)
 
 
-def _report(store: Store, video: str, out: str, gap: float | Literal["auto"], began: float, resumed: int) -> Report:
+def _report(store: Store, video: str, out: str, began: float, resumed: int) -> Report:
     frames, times = store.frame_log["decoded"], store.column("time")
-    grouped = layers(times, gap)
+    grouped = layers(times, gap_of(store.attrs), store.column("frame"))
     return Report(
         video=video,
         out=out,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,7 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from spatterlib.errors import ParameterError
 from spatterlib.types import Detections
 
-__all__ = ["EVENT", "LAYER", "Events", "Layers", "events", "layers"]
+__all__ = ["EVENT", "LAYER", "Events", "Gap", "Layers", "events", "gap_of", "layers"]
+
+Gap: TypeAlias = float | str
+"""A pause that separates layers: seconds, "auto", or frames as in "700 frames"."""
+
+_FRAMES = re.compile(r"(\d+) ?(?:frames?|f)")
 
 LAYER = np.dtype([("layer", "<i8"), ("start", "<f8"), ("stop", "<f8"), ("detections", "<i8")])
 """One row per layer: number from 1, time of its first and last spatter in s, number of detections."""
@@ -52,7 +59,8 @@ class Layers:
     number : ndarray
         ``(n,)`` int64, layer of each time, from 1.
     gap : float
-        S, pauses longer than this separate layers; infinity where there is one mode of pauses only.
+        S, pauses longer than this separate layers; infinity where there is one mode of pauses only, NaN where frames
+        were counted.
     chosen : str
         How the gap came about, as a sentence.
     table : ndarray
@@ -87,16 +95,19 @@ class Events:
         return len(self.table)
 
 
-def layers(times: ArrayLike, gap: float | Literal["auto"] = "auto") -> Layers:
+def layers(times: ArrayLike, gap: Gap = "auto", frames: ArrayLike | None = None) -> Layers:
     """Number the layers of a build by the pauses between spatter.
 
     Parameters
     ----------
     times : array_like
         ``(n,)`` s, times of detections, in any order.
-    gap : float or "auto"
+    gap : float or str
         S; a longer pause without spatter begins a new layer. "auto" finds the gap between the two modes of
-        the pauses (within a layer; recoating), and one layer where there is only one mode.
+        the pauses (within a layer; recoating), and one layer where there is only one mode. "700 frames" counts
+        frames, as the original script does, whatever the frame rate.
+    frames : array_like, optional
+        ``(n,)`` int, frame of each detection; needed for a gap in frames.
 
     Returns
     -------
@@ -105,7 +116,7 @@ def layers(times: ArrayLike, gap: float | Literal["auto"] = "auto") -> Layers:
     Raises
     ------
     ParameterError
-        If the gap is not a positive number or "auto".
+        If the gap is not a positive number, "auto", or a number of frames; or if that needs `frames`.
 
     Examples
     --------
@@ -117,15 +128,55 @@ def layers(times: ArrayLike, gap: float | Literal["auto"] = "auto") -> Layers:
     times = np.asarray(times, np.float64).reshape(-1)
     order = np.argsort(times, kind="stable")
     pauses = np.diff(times[order])
-    limit, chosen = _auto_gap(pauses[pauses > 0]) if gap == "auto" else _given_gap(gap)
+    if (count := _frames_of(gap)) is not None:
+        pauses, limit, chosen = (
+            _counted(order, frames),
+            float(count),
+            f"given: pauses over {count} frames separate layers",
+        )
+    else:
+        limit, chosen = _auto_gap(pauses[pauses > 0]) if gap == "auto" else _given_gap(gap)
     number = np.empty(len(times), np.int64)
     number[order] = 1 + np.concatenate([[0], np.cumsum(pauses > limit)])[: len(times)]
-    return Layers(number, limit, chosen, _layer_table(times, number))
+    return Layers(number, limit if count is None else float("nan"), chosen, _layer_table(times, number))
+
+
+def gap_of(attrs: Mapping[str, Any], given: Gap | None = None) -> Gap:
+    """The gap that tells the layers of a store apart: the one that is given, else the store's own, else "auto".
+
+    Examples
+    --------
+    >>> from spatterlib.grouping import gap_of
+    >>> gap_of({"gap": 30.0}), gap_of({"gap": 30.0}, "auto"), gap_of({})
+    (30.0, 'auto', 'auto')
+    """
+    if given is not None:
+        return given
+    own = attrs.get("gap")
+    try:
+        layers([], own if own is not None else "auto")
+    except (ParameterError, TypeError):
+        # Not of our making: what another program wrote into a store under this name.
+        return "auto"
+    return "auto" if own is None else own
+
+
+def _frames_of(gap: object) -> int | None:
+    """Number of frames that a gap says, if it says frames."""
+    match = _FRAMES.fullmatch(gap.strip()) if isinstance(gap, str) else None
+    return int(match[1]) if match and int(match[1]) else None
+
+
+def _counted(order: NDArray[np.intp], frames: ArrayLike | None) -> NDArray[np.float64]:
+    """Pauses in frames."""
+    if frames is None and len(order):
+        raise ParameterError("a gap in frames needs the frame numbers: layers(times, gap, frames)")
+    return np.diff(np.asarray([] if frames is None else frames, np.float64)[order])
 
 
 def _given_gap(gap: float | str) -> tuple[float, str]:
     if isinstance(gap, str) or not gap > 0:
-        raise ParameterError(f"gap must be a number of seconds above 0 or 'auto', got {gap!r}")
+        raise ParameterError(f"gap must be a number of seconds above 0, 'auto', or as '700 frames', got {gap!r}")
     return float(gap), f"given: pauses over {gap:g} s separate layers"
 
 

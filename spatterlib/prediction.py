@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from spatterlib.detection import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
 from spatterlib.errors import ParameterError, VideoError
 from spatterlib.extraction import Progress, extract, followed
-from spatterlib.grouping import Layers, events, layers
+from spatterlib.grouping import Gap, Layers, events, gap_of, layers
 from spatterlib.judging.change import Change, changes
 from spatterlib.judging.outcome import Evidence, Verdict, check_outputs, row_dtype
 from spatterlib.judging.shares import said, shares
@@ -55,7 +55,7 @@ def predict(
     fps: float | None = None,
     crop_format: Literal["jpeg", "png"] = "jpeg",
     quality: int = 95,
-    gap: float | Literal["auto"] = "auto",
+    gap: Gap | None = None,
     window: float = 60.0,
     expected: str | None = None,
     rules: Rules | None = None,
@@ -79,8 +79,9 @@ def predict(
     detector, filters, start, stop, roi, fps, crop_format, quality
         As in `extract`; a store was extracted with its own, and takes none of them. Crops of a video are encoded and
         decoded again, so that the video and its store give the same probabilities.
-    gap : float or "auto"
-        S, pause that separates layers; see `layers`.
+    gap : float or str, optional
+        Pause that separates layers: seconds, "auto", or as "700 frames"; see `layers`. By default that of the store,
+        else "auto".
     window : float
         S, length of the windows, 1 or more.
     expected : str, optional
@@ -130,7 +131,7 @@ def predict(
     rules = rules if expected is None else dataclasses.replace(rules, expected=expected)
     rules.check(run.classes)
     _check(window, crops, workers)
-    layers([], gap)
+    layers([], gap_of({}, gap))
     outs = [out] if isinstance(out, str | os.PathLike) else list(out or ())
     check_outputs(outs, overwrite=overwrite)
     options: dict[str, Any] = {"detector": detector, "filters": filters, "start": start, "stop": stop, "roi": roi}
@@ -138,9 +139,10 @@ def predict(
     if store is not None:
         if isinstance(source, str | os.PathLike) and find_store(source):
             raise ParameterError(f"{os.fspath(source)} is a store already; leave out store={os.fspath(store)!r}")
-        extract(source, store, **options, workers=workers, overwrite=overwrite, progress=progress)
+        extract(source, store, **options, gap=gap, workers=workers, overwrite=overwrite, progress=progress)
         source, options, progress = store, {}, False
     found, settings = sightings(source, run, options, keep=_remembered(crops), workers=workers, progress=progress)
+    gap = gap_of(settings, gap)
     settings |= {"gap": gap, "window": window, "rules": dataclasses.asdict(rules)}
     verdict = _verdict(found, settings, gap, window, rules, crops)
     verdict.summary["seconds"] = round(time.perf_counter() - began, 3)
@@ -239,7 +241,7 @@ def _of_store(
             tell = _Told(told_too, len(store.frame_log))
             with closing(from_store(store, chosen, look, workers=workers, notify=tell)) as seen:
                 found.look_at(seen)
-    kept = ("video", "detector", "filters", "start", "stop", "roi", "crops")
+    kept = ("video", "detector", "filters", "start", "stop", "roi", "crops", "gap")
     name = (attrs.get("video") or {}).get("name") or Path(os.fspath(source)).name
     return {
         "source": {"kind": "store", "path": _path(source), "name": name, "complete": attrs.get("complete")},
@@ -299,7 +301,7 @@ def _rows(found: Sightings, gap: Any) -> tuple[NDArray[np.void], Layers]:
         rows[name] = table[name]
     rows["probabilities"], rows["distance"] = found.probabilities, found.distances
     timed = np.isfinite(table["time"]) & (table["frame"] >= 0)
-    grouped = layers(table["time"][timed], gap)
+    grouped = layers(table["time"][timed], gap, table["frame"][timed])
     rows["layer"][timed] = grouped.number
     rows["event"][timed] = events(table[timed]).number
     return rows, grouped

@@ -73,6 +73,10 @@ def begun(path: str | os.PathLike[str], attrs: Mapping[str, Any]) -> Store:
         if not np.array_equal(numbers, np.arange(len(numbers)) + attrs["start"]):
             raise StoreError(f"{path} cannot be gone on with: its frames do not follow each other; overwrite it")
         look_through(store)
+    if attrs.get("gap") not in (None, found.get("gap")):
+        # It changes no row; whoever gives another one means it.
+        with open_store(path, "a") as store:
+            store.set_attrs({"gap": attrs["gap"]})
     if complete:
         return open_store(path)
     store = open_store(path, "a")

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import click
 
 from spatterlib import config as configuration
-from spatterlib.errors import ParameterError
 from spatterlib.options import named, settings, with_parameters
 from spatterlib.runlog import event
 from spatterlib.streams import shown
@@ -87,7 +86,11 @@ _RUN_OPTIONS = {
         "--crop-format", type=click.Choice(["jpeg", "png"]), help="How crops are encoded.  [default: jpeg]"
     ),
     "quality": click.option("--quality", type=int, help="JPEG quality, 1-100.  [default: 95]"),
-    "gap": click.option("--gap", metavar="SECONDS", help="Pause that separates layers.  [default: auto]"),
+    "gap": click.option(
+        "--gap",
+        metavar="SECONDS",
+        help="Pause between layers: S, auto, or '700 frames'.  [default: auto]",
+    ),
     "workers": click.option(
         "--workers", type=int, metavar="N", help="Two threads each; processes for several videos.  [default: 1]"
     ),
@@ -112,7 +115,7 @@ def run_settings(ctx: click.Context, values: Mapping[str, Any]) -> dict[str, Any
     if any(bound is not None for bound in bounds):
         given["roi"] = (bounds[0] or 0, bounds[1] or 0, bounds[2], bounds[3])
     if given.get("gap", "auto") != "auto":
-        given["gap"] = _seconds(given["gap"])
+        given["gap"] = _gap(given["gap"])
     if "filters" in given:
         given["filters"] = named(given["filters"])
     file, original = values["config_file"], values["original"]
@@ -136,8 +139,11 @@ def kept_in(store: str, how: str) -> str:
     return f"{shown(store)} holds {done} of {of} frames and can be read; {how}"
 
 
-def _seconds(text: str) -> float:
+def _gap(text: str) -> float | str:
+    from spatterlib.grouping import layers
+
     try:
         return float(text)
-    except ValueError as error:
-        raise ParameterError(f"--gap needs seconds or 'auto', got {text!r}") from error
+    except ValueError:
+        layers([], text)
+        return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import signal
 import threading
@@ -18,6 +19,8 @@ from spatterlib.run_options import Command, detection_options, run_settings
 from spatterlib.stopping import signals
 
 __all__ = ["add_to"]
+
+log = logging.getLogger("spatterlib")
 
 _KEYS = ("detector", "filters", "roi", "crop_format", "quality", "gap")
 _SECONDS = ("window", "hold", "remind", "every", "status", "idle", "timeout")
@@ -106,6 +109,9 @@ def watch(
     if values["gap"] == "auto":
         raise ParameterError("--gap needs seconds: 'auto' needs the whole build; take what `spatterlib predict` found")
     merged = run_settings(ctx, values)
+    if values["gap"] is None and isinstance(merged.get("gap"), str) and merged.pop("gap") != "auto":
+        # A stream may drop frames, and its rate may change: what is counted is seconds.
+        log.warning("layers of a stream are told apart by seconds: the pause in frames is left out, see --gap")
     options = {key: merged[key] for key in _KEYS if merged.get(key) not in (None, "auto")}
     given = {"min_votes": min_votes, "max_far": max_far}
     rules = Rules(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]

@@ -102,9 +102,9 @@ def streaks(
     learned = sp.calibration.Calibration.load(calibration) if calibration else None
     with sp.open_store(store) as opened:
         found = house.measure_store(opened, camera, learned)
-        table = opened.table
+        table, gap = opened.table, opened.attrs.get("gap")
     found.save(target)
-    rows = house.describe_by(found, table, by, seconds, learned)
+    rows = house.describe_by(found, table, by, seconds, learned, gap)
     text = f"{counted(len(found.streaks), 'streak')} in {counted(found.rows, 'crop')}"
     say(f"{target}: {text}{', simulated recording' if found.about['simulated'] else ''}")
     missing = found.about["not measurable"]

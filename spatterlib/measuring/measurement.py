@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from spatterlib.errors import MissingFileError, StoreError
 from spatterlib.files import beside
-from spatterlib.grouping import events, layers
+from spatterlib.grouping import Gap, events, gap_of, layers
 from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.camera import Camera, check_camera
 from spatterlib.measuring.descriptors import describe, turned, windows
@@ -206,6 +206,7 @@ def describe_by(
     by: Literal["layer", "event", "window"] = "layer",
     seconds: float = 10.0,
     calibration: Calibration | None = None,
+    gap: Gap | None = None,
 ) -> NDArray[np.void]:
     """Descriptors of layers, events or windows of a store.
 
@@ -221,6 +222,8 @@ def describe_by(
         Length of a window.
     calibration : Calibration, optional
         Of the camera; the gas-flow index is NaN without.
+    gap : float or str, optional
+        What separates layers, as ``store.attrs["gap"]`` says it; "auto" by default.
 
     Returns
     -------
@@ -236,7 +239,7 @@ def describe_by(
         calibration.check(measured.camera)
     event = events(table).number
     if by == "layer":
-        group = layers(table["time"]).number
+        group = layers(table["time"], gap_of({"gap": gap}), table["frame"]).number
     else:
         group = event if by == "event" else windows(table["time"], seconds)
     gas = calibration.gas if calibration else None
@@ -277,5 +280,6 @@ def layer_rows(
         table = store.table
         known = camera is None or streaks_path(path).is_file()
         found = Measured.load(path, rows=len(table)) if known or camera is None else measure_store(store, camera)
-    rows = describe_by(found, table, "layer")
+        gap = store.attrs.get("gap")
+    rows = describe_by(found, table, "layer", gap=gap)
     return rows if scan_turn is None else turned(rows, scan_turn, scan_start), found

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.errors import ParameterError
-from spatterlib.grouping import layers
+from spatterlib.grouping import gap_of, layers
 from spatterlib.simulation.truth import Truth
 from spatterlib.words import counted
 
@@ -71,7 +71,7 @@ def score(
     *,
     overlap: float = 0.5,
     areas: tuple[float, float] = AREAS,
-    gap: Any = "auto",
+    gap: Any = None,
 ) -> Score:
     """Compare detections with the truth of a simulated recording.
 
@@ -90,8 +90,8 @@ def score(
         Share of the smaller box, above 0 to 1.
     areas : tuple of float
         Px², smallest and largest event that must be found; ``(0, inf)`` = all.
-    gap : float or "auto"
-        S, pause that separates layers; see `layers`.
+    gap : float or str, optional
+        Pause that separates layers; see `layers`. By default that of the store, else "auto".
 
     Returns
     -------
@@ -136,7 +136,7 @@ def score(
         _median(np.hypot(*(_middle(a) - _middle(b)))),
         _median(a["area"] / np.maximum(b["area"], 1e-9) - 1),
         _median(ious),
-        *_layers(table, events[wanted], gap),
+        *_layers(table, events[wanted], gap_of(getattr(found, "attrs", {}), gap)),
     )
 
 
@@ -192,7 +192,7 @@ def _matched(
 def _layers(table: NDArray[np.void], events: NDArray[np.void], gap: Any) -> tuple[int, int, int]:
     """True layers, those with a found layer of their own, found layers beyond."""
     true = np.unique(events["layer"])
-    grouped = layers(table["time"], gap)
+    grouped = layers(table["time"], gap, table["frame"])
     spans = {n: (events["time"][events["layer"] == n].min(), events["time"][events["layer"] == n].max()) for n in true}
     own = 0
     for number, (start, stop) in spans.items():
