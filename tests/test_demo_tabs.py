@@ -72,6 +72,29 @@ def test_a_parameter_that_is_refused_is_told_and_the_app_goes_on(tune: Watched) 
     tune.page.locator("#tune-note .note").wait_for(state="detached")
 
 
+def test_a_number_that_is_emptied_counts_as_the_one_it_began_with(tune: Watched) -> None:
+    set_slider(tune, "a-frame-difference-threshold", 200)
+    tune.page.locator("[data-side=A] figcaption").filter(has_not_text="of 3 boxes").wait_for()
+    number = tune.page.locator("#a-frame-difference-threshold input[type=number]")
+    number.fill("")
+    number.press("Enter")
+    caption(tune, "1 of 3 boxes stay")
+
+
+@pytest.mark.parametrize("tab", ["Layers", "Train"])
+def test_where_nothing_runs_cancel_says_so(page: Watched, tab: str) -> None:
+    page.tab(tab)
+    page.page.locator(f"#{tab.lower()}-cancel").click()
+    note(page, f"#{tab.lower()}-note", "There is nothing to cancel")
+
+
+def test_the_tab_model_says_what_to_do_first_and_goes_on_saying_it(page: Watched) -> None:
+    page.tab("Model")
+    note(page, "#model-note", "No crops yet: take a sample in the tab Verdict first")
+    page.page.wait_for_timeout(1500)
+    assert page.page.locator("#model-note .note").count() == 1
+
+
 def test_settings_are_copied_as_command_python_and_toml_that_mean_the_same(tune: Watched, tmp_path: Path) -> None:
     set_slider(tune, "a-frame-difference-threshold", 33)
     set_slider(tune, "f-area-min_area", 700)

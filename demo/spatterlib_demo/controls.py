@@ -12,7 +12,7 @@ import gradio as gr
 import spatterlib as sp
 from spatterlib_demo.markup import area, html
 
-__all__ = ["Controls", "changed", "fields_of"]
+__all__ = ["Controls", "changed", "fields_of", "slider"]
 
 
 def fields_of(class_: type) -> list[dataclasses.Field[Any]]:
@@ -35,8 +35,16 @@ def _control(class_: type, item: dataclasses.Field[Any], prefix: str) -> gr.comp
         return gr.Dropdown([str(choice) for choice in get_args(hint)], value=str(default), **named)
     if hint in (int, float) and default is not None:
         low, high, step = _range(item, hint, default)
-        return gr.Slider(low, high, value=default, step=step, **named)
+        return slider(low, high, default, step, **named)
     return gr.Textbox(value=json.dumps(default), max_lines=1, **named)
+
+
+def slider(low: float, high: float, value: float, step: float, **options: Any) -> gr.Slider:
+    """A slider whose number, if somebody empties it, counts as the one that it began with."""
+    made = gr.Slider(low, high, value=value, step=step, **options)
+    checked = made.preprocess
+    made.preprocess = lambda given: checked(value if given is None else given)
+    return made
 
 
 def _range(item: dataclasses.Field[Any], hint: type, default: float) -> tuple[float, float, float]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
-__all__ = ["Job", "Stopped"]
+__all__ = ["Job", "Stopped", "is_running"]
 
 T = TypeVar("T")
+_jobs: WeakSet[Job[Any]] = WeakSet()
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
@@ -31,6 +33,7 @@ class Job(Generic[T]):
         self._result: list[T] = []
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
+        _jobs.add(self)
         self._thread.start()
 
     def _run(self, work: Callable[[Callable[[Any], None]], T]) -> None:
@@ -61,3 +64,12 @@ class Job(Generic[T]):
         if self._error is not None:
             raise self._error
         return self._result[0]
+
+    def stops_by(self, stop: threading.Event) -> bool:
+        """Whether it still works, and ends when that is set."""
+        return self._stop is stop and self._thread.is_alive()
+
+
+def is_running(stop: threading.Event) -> bool:
+    """Whether there is work that ends when `stop` is set."""
+    return any(job.stops_by(stop) for job in list(_jobs))

@@ -61,8 +61,7 @@ def refreshed(good: str | None, store: str | None, request: gr.Request) -> tuple
 
 
 def _cancel(request: gr.Request) -> str:
-    sessions.of(request).stop.set()
-    return words.note("Cancelling after this step …", "wait")
+    return words.cancelled(sessions.of(request).stop)
 
 
 def _make(request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:

@@ -57,7 +57,8 @@ def refreshed(model: str, store: str | None, request: gr.Request) -> tuple[Any, 
 def _show(model: str, store: str | None, request: gr.Request) -> tuple[str, str, str]:
     """Crops of the store, spread over it, with what the model says of each."""
     if not store:
-        return "", "", ""
+        # The note says already that there is none.
+        return gr.skip(), "", ""
     session = sessions.of(request)
     run = verdict_tab.load(session, model)
     with sp.open_store(session.stores[store]) as opened:

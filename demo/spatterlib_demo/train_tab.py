@@ -48,8 +48,7 @@ def tab() -> dict[str, Any]:
 
 
 def _cancel(request: gr.Request) -> str:
-    sessions.of(request).stop.set()
-    return words.note("Cancelling after this step …", "wait")
+    return words.cancelled(sessions.of(request).stop)
 
 
 def refreshed(chosen: Sequence[str], request: gr.Request) -> tuple[Any, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 import spatterlib as sp
 from spatterlib_demo import recipes, samples, sessions, words
-from spatterlib_demo.controls import Controls
+from spatterlib_demo.controls import Controls, slider
 from spatterlib_demo.markup import Markup, area, html, joined
 from spatterlib_demo.pictures import boxed
 
@@ -36,7 +36,7 @@ def tab() -> tuple[Any, list[Any], list[Any]]:
     area(said)
     with gr.Row():
         video = gr.Dropdown(names, value=names[0], label="Video", scale=1, elem_id="tune-video")
-        frame = gr.Slider(1, 1499, value=60, step=1, label="Frame", scale=3, elem_id="tune-frame")
+        frame = slider(1, 1499, 60, 1, label="Frame", scale=3, elem_id="tune-frame")
         view = gr.Radio(list(_VIEWS.values()), value=_VIEWS["frame"], label="Show", scale=2, elem_id="tune-view")
     note = area(elem_id="tune-note")
     pictures = area(elem_id="tune-pictures")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any
 
 import spatterlib as sp
-from spatterlib_demo.jobs import Stopped
+from spatterlib_demo.jobs import Stopped, is_running
 from spatterlib_demo.markup import Markup, html, joined
 
 __all__ = ["TERMS", "friendly", "glossary", "note", "problem", "simulated_mark", "term"]
@@ -69,6 +70,14 @@ def note(text: str, kind: str = "info") -> Markup:
     """A line of news for the user: "info", "wait" or "problem"."""
     role = "alert" if kind == "problem" else "status"
     return html('<div class="note {}" role="{}">{}</div>', kind, role, text) if text else Markup()
+
+
+def cancelled(stop: threading.Event) -> Markup:
+    """Ask the work of a session to end, and say whether there is any."""
+    if not is_running(stop):
+        return note("There is nothing to cancel.")
+    stop.set()
+    return note("Cancelling after this step …", "wait")
 
 
 def problem(error: BaseException, what: str = "this file", step: str = "") -> Markup:
