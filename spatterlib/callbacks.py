@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from spatterlib.errors import ParameterError, SpatterlibError
 from spatterlib.files import beside, write_csv
 from spatterlib.learning import Epoch, Notify
+from spatterlib.runlog import told_now_and_then
 
 __all__ = ["Curves", "bar", "lines", "logger", "plot_curves"]
 
@@ -48,10 +49,11 @@ def bar(stream: TextIO | None = None) -> Notify:
 
 def lines(stream: TextIO | None = None, every: float = 10.0) -> Notify:
     """A plain line at the end of each epoch, and every few seconds (`every`) within."""
-    told = time.monotonic()
+    told, keep = time.monotonic(), told_now_and_then("epochs", every)
 
     def show(epoch: Epoch) -> None:
         nonlocal told
+        keep(epoch.number - (not epoch.ended), epoch.of, crops=epoch.done, loss=epoch.loss, accuracy=epoch.accuracy)
         if not epoch.ended and time.monotonic() - told < every:
             return
         told = time.monotonic()

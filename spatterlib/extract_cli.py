@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -18,6 +19,7 @@ from spatterlib.options import PluginCommand
 from spatterlib.plugins import catalog
 from spatterlib.records import Extracted, Forecasts, RecordingDone
 from spatterlib.run_options import detection_options, kept_in, run_options, run_settings
+from spatterlib.runlog import told_now_and_then
 from spatterlib.stopping import keeping
 from spatterlib.streams import shown
 from spatterlib.terminal import columns
@@ -161,7 +163,10 @@ def _warn(video: str, report: Report) -> None:
 def _all(videos: Sequence[str], out: str, suffix: str, options: Mapping[str, Any]) -> list[Outcome]:
     from spatterlib.many import extract_all
 
+    keep, ended = told_now_and_then("recordings", every=0.0), itertools.count(1)
+
     def tell(outcome: Outcome) -> None:
+        keep(next(ended), len(videos), failed=int(outcome.state == "failed"))
         if outcome.report is None:
             log.error("%s", outcome.error)
             return

@@ -10,6 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, TextIO
 
 from spatterlib.following import follow
+from spatterlib.runlog import told_now_and_then
 from spatterlib.words import counted
 
 if TYPE_CHECKING:
@@ -24,9 +25,14 @@ _WIDTH = 40
 def notifier(*, live: bool = False, stream: TextIO | None = None) -> Callable[[Progress], None]:
     """What suits the stream (stderr by default): graph if `live`, else bar; lines if it is no terminal."""
     stream = stream or sys.stderr
-    if not _redraws(stream):
-        return lines(stream)
-    return graph(stream) if live else bar(stream)
+    show = (graph(stream) if live else bar(stream)) if _redraws(stream) else lines(stream)
+    keep = told_now_and_then("frames")
+
+    def tell(state: Progress) -> None:
+        show(state)
+        keep(state.done, state.expected, detections=state.detections)
+
+    return tell
 
 
 def told(progress: bool | Callable[[Progress], None] | None) -> Callable[[Progress], None]:

@@ -49,9 +49,7 @@ def stack(tmp_path: Path) -> Path:
 def test_a_run_that_ends_well_says_what_was_asked_with_what_and_how_much(stack: Path, log: Path) -> None:
     code, found = logged(log, "extract", stack, "-o", stack.with_suffix(".h5"), "--threshold", 30)
     assert code == 0
-    assert [line["event"] for line in found] == ["start", "detection", "settings", "end"] or [
-        line["event"] for line in found
-    ] == ["start", "settings", "detection", "end"]
+    assert [line["event"] for line in found] == ["start", "settings", "detection", "end"]
     by = {line["event"]: line for line in found}
     assert by["start"]["command"] == "extract"
     assert by["start"]["argv"][1] == str(stack)
@@ -171,6 +169,21 @@ def test_progress_comes_now_and_then(log: Path) -> None:
         (3, 9, "frames", {"detections": 2}),
         (4, None, "frames", {}),
     ]
+
+
+def test_progress_of_runs_is_kept(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runlog.told_now_and_then, "__defaults__", (0.0,))
+    for name in ("a", "b"):
+        np.save(tmp_path / f"{name}.npy", flashes(60))
+    _, found = logged(log, "extract", tmp_path / "a.npy", tmp_path / "b.npy", "-o", tmp_path / "out")
+    told = [(line["unit"], line["done"], line["expected"]) for line in found if line["event"] == "progress"]
+    assert ("frames", 60, 60) in told
+    assert [item for item in told if item[0] == "recordings"] == [("recordings", 1, 2), ("recordings", 2, 2)]
+    assert found[-1]["counts"] == {"videos": 2, "failed": 0, "frames": 120, "decoded": 120, "detections": 22}
+    log.unlink()
+    _, found = logged(log, "simulate", tmp_path / "s.npy", "--seconds", 1)
+    assert "progress" in {line["event"] for line in found}
+    assert found[-1]["counts"]["layers"] == 1
 
 
 WRITER = """

@@ -12,6 +12,7 @@ import click
 from spatterlib.answers import answer, answers
 from spatterlib.hookspecs import hookimpl
 from spatterlib.records import Simulated
+from spatterlib.runlog import told_now_and_then
 from spatterlib.stopping import keeping
 from spatterlib.words import counted
 
@@ -71,10 +72,11 @@ def simulate(out: str, workers: int, overwrite: bool, **values: Any) -> None:
     answer(Simulated(out, truth.path, frames, len(events), lit, streaks, layers), text)
 
 
-def _progress() -> Callable[[int, int], None] | None:
-    """A bar on a terminal."""
+def _progress() -> Callable[[int, int], None]:
+    """A bar on a terminal, and lines of the log."""
+    keep = told_now_and_then("frames")
     if not sys.stderr.isatty():
-        return None
+        return keep
     from tqdm import tqdm
 
     shown = tqdm(unit=" frames", smoothing=0.1, dynamic_ncols=True)
@@ -82,6 +84,7 @@ def _progress() -> Callable[[int, int], None] | None:
     def show(done: int, expected: int) -> None:
         shown.total = expected
         shown.update(done - shown.n)
+        keep(done, expected)
         if done == expected:
             shown.close()
 

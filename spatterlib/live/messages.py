@@ -9,6 +9,7 @@ from typing import Any
 
 from spatterlib.files import plain
 from spatterlib.judging.verdicts import Span
+from spatterlib.words import counted
 
 __all__ = ["COMMON", "FIELDS", "human", "line", "message", "span_fields"]
 
@@ -163,7 +164,7 @@ def _verdict(found: Mapping[str, Any]) -> str:
     share = "" if found["probability"] is None else f" {found['probability']:.2f}"
     within = "" if found["low"] is None else f" [{found['low']:.2f}-{found['high']:.2f}]"
     label = found["label"] or (f"({found['leading']})" if found["leading"] else "-")
-    return f"layer {found['number']}: {found['state']}, {label}{share}{within}, {found['votes']} votes"
+    return f"layer {found['number']}: {found['state']}, {label}{share}{within}, {counted(found['votes'], 'vote')}"
 
 
 def _alarm(found: Mapping[str, Any]) -> str:
@@ -183,13 +184,14 @@ def _counts(found: Mapping[str, Any]) -> str:
         )
     )
     return (
-        f"{found['decoded']} of {found['received']} frames, {found['dropped']} dropped, {found['undecoded']} did not "
-        f"decode; {found['layers']} layers, {found['events']} events{waited}"
+        f"{found['decoded']} of {counted(found['received'], 'frame')}, {found['dropped']} dropped, "
+        f"{found['undecoded']} did not decode; {counted(found['layers'], 'layer')}, "
+        f"{counted(found['events'], 'event')}{waited}"
     )
 
 
 def _end(found: Mapping[str, Any]) -> str:
-    return f"ended ({found['reason']}): {_counts(found)}; {found['gaps']} gaps, {found['gap_seconds']:.1f} s"
+    return f"ended ({found['reason']}): {_counts(found)}; {counted(found['gaps'], 'gap')}, {found['gap_seconds']:.1f} s"
 
 
 _TOLD = {"start": _start, "verdict": _verdict, "alarm": _alarm, "gap": _gap, "status": _counts, "end": _end}
