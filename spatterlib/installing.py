@@ -76,17 +76,18 @@ def example(kind: str, name: str) -> str:
         Of the command or plugin; a suffix with its dot.
     """
     package = EXAMPLES.get((kind, name), "")
+    whose = f"{f'what reads {name} files' if kind == 'suffix' else 'it'} comes with {package}, which"
     if not package:
         return ""
     if _is_installed(package):
         left_out = "SPATTERLIB_PLUGINS" in os.environ
-        return f"it comes with {package}, which SPATTERLIB_PLUGINS leaves out" if left_out else ""
+        return f"{whose} SPATTERLIB_PLUGINS leaves out" if left_out else ""
     tool, source, _ = _installation()
     here = Path(source, "plugins", package)
     if here.is_absolute() and here.is_dir():
-        return f"it comes with {package}, which is not installed; install it with: {tool} {_quoted(str(here))}"
+        return f"{whose} is not installed; install it with: {tool} {_quoted(str(here))}"
     return (
-        f"it comes with {package}, which is not installed; in a checkout of spatterlib install it with: "
+        f"{whose} is not installed; in a checkout of spatterlib install it with: "
         f"{tool} ./plugins/{package} (from an index, once it is released there: {tool} {package})"
     )
 

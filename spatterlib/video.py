@@ -444,9 +444,7 @@ def _chosen(source: str, files: list[str], *, named: bool = False) -> list[str]:
     """`source` itself where its files are the images of one recording, else the videos among them."""
     images = {name for name in files if Path(name).suffix.lower() in IMAGE_SUFFIXES and not is_stack(name)}
     videos = [
-        name
-        for name in files
-        if name not in images and (named or is_stack(name) or Path(name).suffix.lower() in VIDEO_SUFFIXES)
+        n for n in files if n not in images and (named or is_stack(n) or Path(n).suffix.lower() in VIDEO_SUFFIXES)
     ]
     if videos and images:
         raise ParameterError(

@@ -133,9 +133,9 @@ def test_an_example_package_is_named_with_the_command_that_installs_it(
 ) -> None:
     installed({"url": HOUSE.as_uri(), "dir_info": {"editable": True}})
     said = installing.example(*key)
-    assert said == f"it comes with {package}, which is not installed; install it with: pip install " + shlex.quote(
-        str(HOUSE / "plugins" / package)
-    )
+    subject = f"what reads {key[1]} files" if key[0] == "suffix" else "it"
+    place = shlex.quote(str(HOUSE / "plugins" / package))
+    assert said == f"{subject} comes with {package}, which is not installed; install it with: pip install {place}"
     installed()
     assert f"pip install ./plugins/{package} (from an index, once it is released there" in installing.example(*key)
     assert installing.example(key[0], "another") == ""
@@ -192,10 +192,10 @@ def test_a_config_that_names_such_a_detector_says_whose_it_is(
 def test_files_that_an_example_reads_say_whose_they_are(alone: None, tmp_path: Path) -> None:
     for name in ("camera.cih", "camera.mraw"):
         (tmp_path / name).write_bytes(b"bytes of a camera")
-        with pytest.raises(VideoError, match="it comes with spatterlib-mraw"):
+        with pytest.raises(VideoError, match=r"what reads .* files comes with spatterlib-mraw"):
             sp.open_video(tmp_path / name)
     (tmp_path / "a.npz").write_bytes(b"PK")
-    with pytest.raises(StoreError, match="it comes with spatterlib-npz"):
+    with pytest.raises(StoreError, match=r"what reads \.npz files comes with spatterlib-npz"):
         sp.open_store(tmp_path / "a.npz")
 
 
