@@ -195,6 +195,8 @@ def load_dataset(
     """
     if isinstance(data, Dataset):
         return data
+    if not 0 <= black <= 255:
+        raise ParameterError(f"black is a grey level from 0 to 255, got {black}")
     wanted = labelled(data, label)
     classes = sorted_classes(name for item in wanted for name in np.unique(item.labels) if name)
     _check_classes(classes, wanted)
@@ -278,6 +280,8 @@ class _Cache:
         self.parts["source"].append(np.full(len(table), number, np.int64))
         self.groups.append(_groups(store, item.path, rows[kept], groups))
         attrs = store.attrs
+        if attrs.get("complete") is False:
+            log.warning("%s is not complete (%s): what it holds is learned from", item.path, attrs.get("state"))
         video = attrs.get("video") or {}
         self.sources.append(Source(item.path, digest.hexdigest(), self.filled - first, video, is_simulated(attrs)))
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from spatterlib.dataset import Data, Dataset, load_dataset
 from spatterlib.errors import ParameterError
-from spatterlib.files import beside, write_text
+from spatterlib.files import beside, write_text, writing
 from spatterlib.learning import Classifier, Notify
 from spatterlib.markdown import plain
 from spatterlib.metrics import Metrics, Reliability
@@ -118,10 +118,11 @@ class Evaluation:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``evaluation.json``, ``evaluation.md`` and ``reliability.png`` into a folder; makes it."""
         where = Path(folder)
-        where.mkdir(parents=True, exist_ok=True)
-        write_text(where / "evaluation.json", json.dumps(self.facts(), indent=2) + "\n")
-        plot_reliability(self, where / "reliability.png")
-        write_text(where / "evaluation.md", f"{to_markdown(self)}\n![Reliability](reliability.png)\n")
+        with writing(where):
+            where.mkdir(parents=True, exist_ok=True)
+            write_text(where / "evaluation.json", json.dumps(self.facts(), indent=2) + "\n")
+            plot_reliability(self, where / "reliability.png")
+            write_text(where / "evaluation.md", f"{to_markdown(self)}\n![Reliability](reliability.png)\n")
 
 
 def evaluate(

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, StoreError
-from spatterlib.files import write_text
+from spatterlib.files import is_there, write_text
 from spatterlib.learning import Engine, Model, Preprocessing, Scores
 from spatterlib.plugins import catalog, identity
 from spatterlib.types import Image
@@ -21,7 +22,7 @@ __all__ = ["Run", "list_runs", "load_model", "mark_current", "read_facts", "run_
 
 log = logging.getLogger("spatterlib")
 
-RECORD, CURRENT = "model.json", "CURRENT"
+RECORD, CURRENT, CHECKPOINT = "model.json", "CURRENT", "checkpoint.safetensors"
 FORMAT = 1
 """Of run folders; another one is refused."""
 SIMULATED = Path(__file__).parent / "data" / "simulated"
@@ -292,6 +293,8 @@ def list_runs(folder: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
         If the folder is not there.
     """
     where = Path(folder)
+    if where.is_file():
+        raise MissingFileError(f"{where} is a file, not a folder with runs")
     if not where.is_dir():
         raise MissingFileError(f"no folder {where} with runs; train with out={str(where)!r} first")
     found: dict[str, dict[str, Any]] = {}
@@ -319,11 +322,18 @@ def mark_current(folder: str | os.PathLike[str], name: str) -> None:
 
 @contextmanager
 def run_folder(out: Path, facts: dict[str, Any], *, resume: bool) -> Iterator[Path]:
-    """The folder of an unfinished run of the same data and settings, or a new one; nobody else's meanwhile."""
+    """The folder of an unfinished run of the same data and settings, or a new one; nobody else's meanwhile.
+
+    A new one is removed again if the training is refused before its first epoch is over.
+    """
+    if is_there(out) and not out.is_dir():
+        raise ParameterError(f"{out} is a file, and runs need a folder; name another")
     with ExitStack() as stack:
         try:
+            made = not is_there(out)
             out.mkdir(parents=True, exist_ok=True)
             folder = _unfinished(out, facts, stack) if resume else None
+            is_new = folder is None
             if folder is None:
                 folder = _new_folder(out, facts["classifier"]["id"])
                 _claim(folder, stack)
@@ -335,7 +345,15 @@ def run_folder(out: Path, facts: dict[str, Any], *, resume: bool) -> Iterator[Pa
             if isinstance(error, SpatterlibError):
                 raise
             raise StoreError(f"cannot write a run folder in {out}: {error.strerror}") from error
-        yield folder
+        try:
+            yield folder
+        except SpatterlibError:
+            if is_new and not (folder / CHECKPOINT).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                with suppress(OSError):
+                    if made:
+                        out.rmdir()
+            raise
 
 
 def _unfinished(out: Path, facts: Mapping[str, Any], stack: ExitStack) -> Path | None:

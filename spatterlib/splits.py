@@ -187,6 +187,8 @@ def timed(
             "a time split needs the time of every crop, which some stores (research layout) do not know; "
             "use split='grouped' or 'original'"
         )
+    if purge is not None and not 0 <= purge < np.inf:
+        raise ParameterError(f"purge must be 0 s or more, got {purge}")
     if blocks < 5:
         raise ParameterError(f"a time split needs 5 blocks or more, got {blocks}")
     random = np.random.default_rng(seed)

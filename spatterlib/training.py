@@ -36,8 +36,6 @@ __all__ = ["Fitted", "fit_split", "split_of", "train"]
 
 log = logging.getLogger("spatterlib")
 
-CHECKPOINT = "checkpoint.safetensors"
-
 
 def train(
     data: Data,
@@ -126,18 +124,19 @@ def train(
         data, chosen.preprocessing, label=label, groups=asked, ratio=ratio, black=black, budget=budget, seed=seed
     )
     parts = split_of(dataset, split, group, seed, purge)
+    _check_parts(dataset, parts)
     facts = _facts(chosen, dataset, parts, data, seed)
     facts["options"] = {"group": group, "label": label, "ratio": ratio, "black": black, "purge": purge}
     with run_folder(Path(out), facts, resume=resume) as folder:
         tell = _listeners(callbacks, folder, facts, progress)
-        checkpoint = str(folder / CHECKPOINT)
+        checkpoint = str(folder / models.CHECKPOINT)
         fitted = fit_split(chosen, dataset, parts, checkpoint=checkpoint, device=device, notify=tell)
         fitted.model.save(folder)
         Familiar.of(dataset.images, parts.train, np.concatenate([parts.validation, parts.test]), seed).save(folder)
         facts |= fitted.facts() | {"state": "complete", "seconds": time.perf_counter() - began}
         write_text(folder / "MODEL_CARD.md", model_card(folder.name, facts))
         models.write_facts(folder, facts)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+        (folder / models.CHECKPOINT).unlink(missing_ok=True)
     return Run(fitted.model, str(folder), facts)
 
 
@@ -245,8 +244,7 @@ def fit_split(
         if notify:
             notify(epoch)
 
-    for part in ("train", "validation", "test"):
-        _check_part(data, getattr(split, part), part)
+    _check_parts(data, split)
     model = classifier.fit(
         Samples(data.images, data.labels, split.train),
         Samples(data.images, data.labels, split.validation),
@@ -261,13 +259,14 @@ def fit_split(
     return Fitted(calibrated, validation, test, tuple(epochs))
 
 
-def _check_part(data: Dataset, rows: NDArray[np.int64], part: str) -> None:
-    counts = np.bincount(data.labels[rows], minlength=len(data.classes))
-    if not counts.all():
-        name = data.classes[int(np.argmin(counts))]
-        raise ParameterError(
-            f"the {part} part has no crop of class {name!r} ({len(data)} crops in all); add crops of it"
-        )
+def _check_parts(data: Dataset, split: Split) -> None:
+    for part in ("train", "validation", "test"):
+        counts = np.bincount(data.labels[getattr(split, part)], minlength=len(data.classes))
+        if not counts.all():
+            name = data.classes[int(np.argmin(counts))]
+            raise ParameterError(
+                f"the {part} part has no crop of class {name!r} ({counted(len(data), 'crop')} in all); add crops of it"
+            )
 
 
 def scores_of(model: Model, data: Dataset, rows: NDArray[np.int64]) -> NDArray[np.float64]:

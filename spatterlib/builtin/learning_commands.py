@@ -82,7 +82,7 @@ def train(
             classifier,
             out=out,
             split=split,
-            ratio={name: float(value) for name, value in _pairs(ratio.split(",")).items()} if ratio else None,
+            ratio=_ratio(ratio) if ratio else None,
             resume=not fresh,
             callbacks=loggers,
             progress=True,
@@ -109,6 +109,13 @@ def _data(data: Sequence[str]) -> Any:
             raise ParameterError(f"a store is named twice in {', '.join(data)}; name each once")
         return found
     return list(data)
+
+
+def _ratio(text: str) -> dict[str, float]:
+    try:
+        return {name: float(value) for name, value in _pairs(text.split(",")).items()}
+    except ValueError as error:
+        raise ParameterError(f"--ratio needs CLASS=NUMBER,..., such as low=1,high=1, got {text!r}") from error
 
 
 def _pairs(items: Sequence[str]) -> dict[str, str]:
@@ -177,7 +184,11 @@ def evaluate(
     known = model in sp.catalog().classifiers
     if known and (classifier or classes):
         raise ParameterError(f"--classifier and --classes belong to a file of weights, and {model!r} is a classifier")
+    if parameters and not known:
+        raise ParameterError(f"--set is for a classifier; {model} was trained with its own parameters")
     run = None if known else load_named(model, classifier, classes)
+    if out and Path(out).is_file():
+        raise ParameterError(f"{out} is a file, and the report needs a folder; name another")
     found = sp.evaluate(
         run or model,
         _data(data) if data else None,
@@ -186,7 +197,9 @@ def evaluate(
         **options,
         **(_parameters(model, parameters) if known else {}),
     )
-    target = out or (run.path if run and Path(run.path).is_dir() else None)
+    # The model that comes with the package has no folder of the user's.
+    own = run is not None and Path(run.path).is_dir() and Path(run.path) != sp.models.SIMULATED
+    target = out or (run.path if run and own else None)
     say(str(found))
     report = None
     if target:
@@ -225,7 +238,7 @@ def models(folder: str, use: str | None, compare: bool) -> None:
 def _listed(name: str, facts: Mapping[str, Any], current: bool) -> RunListed:
     test = facts.get("metrics", {}).get("test", {})
     split = facts["split"]["name"] if "split" in facts else None
-    own = (facts["classifier"]["id"], list(facts["classes"]), test.get("accuracy"), split)
+    own = (facts["classifier"]["id"], list(facts.get("classes", ())), test.get("accuracy"), split)
     return RunListed(name, current, facts.get("state"), *own, facts["created"], facts.get("simulated"))
 
 
