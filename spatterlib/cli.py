@@ -160,7 +160,7 @@ def show(
     target = out or f"{Path(path).stem}_{f'frame{frame or 0}' if kind == 'frame' else kind}.png"
     write_png(target, caption(picture, f"{Path(path).name}, {said}"))
     number = (frame or 0) if kind == "frame" else None
-    answer(Shown(target, kind, number, count, said.endswith("simulated")), target)
+    answer(Shown(target, kind, number, count, said.endswith("simulated") or None), target)
 
 
 def _montage(path: str, rows: slice, columns: int) -> tuple[Any, str, Literal["crops"], int]:

@@ -17,6 +17,7 @@ from spatterlib.caching import BATCH, allocate, decoded
 from spatterlib.errors import ParameterError
 from spatterlib.labels import Labelled, labelled, sorted_classes
 from spatterlib.learning import Preprocessing
+from spatterlib.origins import Origin, origin_of
 from spatterlib.stores import is_simulated, open_store
 from spatterlib.types import DETECTION, Detections, Image, Store
 from spatterlib.words import counted
@@ -48,15 +49,15 @@ class Source:
         How many of its crops the dataset holds.
     video : dict
         Identity of the recording, if the store knows it.
-    simulated : bool
-        Whether the recording was simulated.
+    simulated : bool or None
+        True: the recording is marked as simulated; None: nothing says what it is.
     """
 
     path: str
     digest: str
     crops: int
     video: Mapping[str, Any] = field(default_factory=dict)
-    simulated: bool = False
+    simulated: bool | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,9 +104,14 @@ class Dataset:
         return len(self.labels)
 
     @property
-    def simulated(self) -> bool:
-        """Whether any of it was simulated."""
-        return any(source.simulated for source in self.sources)
+    def origin(self) -> Origin:
+        """Whether its recordings are simulated, partly simulated, or do not say."""
+        return origin_of(source.simulated for source in self.sources)
+
+    @property
+    def simulated(self) -> bool | None:
+        """True: all of it is simulated; None: not known of all, see `origin`."""
+        return True if self.origin == "simulated" else None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -283,7 +289,8 @@ class _Cache:
         if attrs.get("complete") is False:
             log.warning("%s is not complete (%s): what it holds is learned from", item.path, attrs.get("state"))
         video = attrs.get("video") or {}
-        self.sources.append(Source(item.path, digest.hexdigest(), self.filled - first, video, is_simulated(attrs)))
+        marked = is_simulated(attrs) or None
+        self.sources.append(Source(item.path, digest.hexdigest(), self.filled - first, video, marked))
 
     def _count(self, names: NDArray[np.str_], peaks: NDArray[np.int64], black: int) -> None:
         for name, reason, mask in (

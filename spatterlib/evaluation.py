@@ -209,7 +209,13 @@ def evaluate(
     trivial = tuple(item for items in tried for item in items)
     remarks = tuple(_remarks(dataset, outcomes, trivial))
     found = Evaluation(
-        identity(chosen), dataset.classes, tuple(outcomes), trivial, remarks, dataset.counts, dataset.simulated
+        identity(chosen),
+        dataset.classes,
+        tuple(outcomes),
+        trivial,
+        remarks,
+        dataset.counts,
+        dataset.origin != "not stated",
     )
     if out is not None:
         found.save(out)
@@ -283,8 +289,9 @@ def _as_it_is(run: Run, data: Dataset) -> Outcome:
 
 def _remarks(data: Dataset, outcomes: Sequence[Outcome], probes: Sequence[Probe]) -> Iterable[str]:
     """What the figures do not show, in plain words."""
-    if data.simulated:
-        yield "The recordings are simulated: the figures say how the method behaves, not how good it is on a machine."
+    if data.origin != "not stated":
+        text = "the figures say how the method behaves, not how good it is on a machine."
+        yield f"The recordings are {data.origin}: {text}"
     recordings = data.group("recording")
     pure = [len(np.unique(data.labels[recordings == name])) == 1 for name in np.unique(recordings)]
     if all(pure):

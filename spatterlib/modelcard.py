@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from spatterlib.markdown import code, plain
+from spatterlib.origins import learned, learned_from
 
 __all__ = ["model_card"]
 
@@ -28,7 +29,8 @@ def model_card(name: str, facts: Mapping[str, Any]) -> str:
         ``model.json``.
     """
     test, split = facts["metrics"]["test"], facts["split"]
-    simulated = "**Learned from simulated recordings only.** " if facts["simulated"] else ""
+    said = learned(learned_from(facts))
+    simulated = f"**{said.capitalize()}.** " if said else ""
     dropped = "; ".join(
         f"{plain(name)}: {reasons['black']} black, {reasons['undecodable']} undecodable"
         for name, reasons in facts["dropped"].items()

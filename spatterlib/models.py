@@ -15,6 +15,7 @@ from typing import Any, Self
 from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, StoreError
 from spatterlib.files import is_there, write_text
 from spatterlib.learning import Engine, Model, Preprocessing, Scores
+from spatterlib.origins import Origin, learned_from
 from spatterlib.plugins import catalog, identity
 from spatterlib.types import Image
 
@@ -78,9 +79,14 @@ class Run:
         return known or (identity(own) if own is not None else None)
 
     @property
-    def simulated(self) -> bool:
-        """Whether it learned from simulated recordings."""
-        return bool(self.facts.get("simulated"))
+    def origin(self) -> Origin:
+        """What it learned from: simulated recordings, partly simulated ones, or ones that do not say."""
+        return learned_from(self.facts)
+
+    @property
+    def simulated(self) -> bool | None:
+        """True: it learned from simulated recordings only; None: not known, or from others too, see `origin`."""
+        return True if self.origin == "simulated" else None
 
     def scores(self, images: Image) -> Scores:
         """``(n, classes)`` float64 of ``(n, size, size, channels)`` uint8 prepared crops, temperature not applied."""

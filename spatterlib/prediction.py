@@ -210,7 +210,7 @@ def _of_video(source: Any, found: Sightings, options: Mapping[str, Any], notify:
     return {
         "source": {"kind": "video", "path": _path(source), "name": facts.get("name", "")},
         "video": facts,
-        "simulated": is_simulated({"video": facts}),
+        "simulated": is_simulated({"video": facts}) or None,
         "detector": identity(chosen),
         "filters": [identity(filter_) for filter_ in kept],
         "start": span.start,
@@ -245,7 +245,7 @@ def _of_store(
     name = (attrs.get("video") or {}).get("name") or Path(os.fspath(source)).name
     return {
         "source": {"kind": "store", "path": _path(source), "name": name, "complete": attrs.get("complete")},
-        "simulated": is_simulated(attrs),
+        "simulated": is_simulated(attrs) or None,
         "versions": attrs.get("versions") or {},
     } | {key: attrs.get(key) for key in kept}
 
@@ -280,7 +280,6 @@ def _verdict(found: Sightings, settings: dict[str, Any], gap: Any, window: float
     edges = [(begin + k * window, min(begin + (k + 1) * window, end)) for k in range(count)]
     by_window = _spans(rows, number, count, run.classes, rules, edges)
     moved = changes(by_layer, rows["time"], rows["layer"], rows["probabilities"], run.classes)
-    settings["simulated"] = bool(settings["simulated"]) or run.simulated
     return Verdict(
         rows=rows,
         layers=by_layer,

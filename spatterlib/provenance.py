@@ -27,6 +27,7 @@ def model_facts(run: Run, *, familiarity: bool) -> dict[str, Any]:
         "classes": list(run.classes),
         "temperature": run.temperature,
         "simulated": run.simulated,
+        "origin": run.origin,
         "classifier": run.classifier,
         "created": facts.get("created"),
         "split": facts.get("split"),

@@ -111,7 +111,7 @@ class Shown:
     kind: Annotated[Literal["crops", "frame"], "what it shows"]
     frame: Annotated[int | None, "number of the frame; null for crops"]
     count: Annotated[int, "crops that it shows, or boxes in the frame"]
-    simulated: Annotated[bool, "whether the recording is simulated"]
+    simulated: Annotated[bool | None, "true: the recording is marked as simulated; null: it does not say"]
 
 
 @dataclass(frozen=True)
@@ -269,7 +269,7 @@ class Evaluated:
     classifier: Annotated[dict[str, Any], "its identity"]
     classes: Annotated[list[str], "class names"]
     counts: Annotated[dict[str, int], "crops by class"]
-    simulated: Annotated[bool | None, "whether the crops are simulated"]
+    simulated: Annotated[bool | None, "true: the crops are marked as simulated; null: they do not say"]
     outcomes: Annotated[list[dict[str, Any]], "one per split: split, by, reason, train, test, temperature, metrics"]
     probes: Annotated[list[dict[str, Any]], "trivial models on the same splits: name, split, accuracies"]
     remarks: Annotated[list[str], "what the figures do not show"]
@@ -288,7 +288,7 @@ class RunListed:
     accuracy: Annotated[float | None, "of the test part; null where it is not finished"]
     split: Annotated[str | None, "name of the split that this is of"]
     created: Annotated[str, "ISO 8601"]
-    simulated: Annotated[bool | None, "whether it learned from simulated recordings; null where not known"]
+    simulated: Annotated[bool | None, "true: it learned from simulated recordings only; null: not known"]
 
 
 @dataclass(frozen=True)
@@ -354,7 +354,7 @@ class StreaksMeasured:
     path: Annotated[str, "the table"]
     streaks: Annotated[int, "found in all crops"]
     crops: Annotated[int, "in which was looked"]
-    simulated: Annotated[bool, "whether the recording is simulated"]
+    simulated: Annotated[bool | None, "true: the recording is marked as simulated; null: it does not say"]
     not_measurable: Annotated[dict[str, str], "quantities that cannot be measured, and why"]
     by: Annotated[str, "layer, event or window"]
     groups: Annotated[list[dict[str, Any]], "the descriptors of each: see the page on measurement"]
@@ -367,7 +367,7 @@ class StoreMonitored:
     store: Annotated[str, "which"]
     layers: Annotated[int, "that were charted"]
     alarms: Annotated[int, "layers with an alarm"]
-    simulated: Annotated[bool, "whether the recording is simulated"]
+    simulated: Annotated[bool | None, "true: the recording is marked as simulated; null: it does not say"]
     charts: Annotated[dict[str, Any], "as `-o FILE.json` has it"]
 
 

@@ -301,6 +301,7 @@ def _facts(classifier: Classifier, data: Dataset, split: Split, given: Data, see
         "classes": list(data.classes),
         "preprocessing": asdict(data.preprocessing),
         "simulated": data.simulated,
+        "origin": data.origin,
         "data": _spec(given),
         "sources": sources,
         "counts": data.counts,
@@ -341,7 +342,8 @@ def _versions() -> dict[str, str]:
 def _listeners(
     callbacks: Sequence[str | Notify], folder: Path, facts: Mapping[str, Any], progress: bool | None
 ) -> Notify:
-    title = f"{folder.name}{' (simulated recordings)' if facts['simulated'] else ''}"
+    marked = facts["origin"] != "not stated"
+    title = folder.name + f" ({facts['origin']} recordings)" * marked
     listeners: list[Callable[[Epoch], None]] = [Curves(folder, title)]
     if progress or (progress is None and sys.stderr.isatty()):
         say_kernels()

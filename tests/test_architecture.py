@@ -21,7 +21,19 @@ PLUGINS = HOUSE.parent / "plugins"
 
 # Floors from the ground up; a module imports only from floors below its own, or from its own where the floor allows.
 FLOORS: list[set[str]] = [
-    {"errors", "words", "types", "files", "ffmpeg", "installing", "markdown", "contract", "following", "threads"},
+    {
+        "errors",
+        "words",
+        "origins",
+        "types",
+        "files",
+        "ffmpeg",
+        "installing",
+        "markdown",
+        "contract",
+        "following",
+        "threads",
+    },
     {"stopping", "streams"},
     {"answers", "runlog", "records"},
     {"hookspecs", "kernels", "crops", "pictures", "learning", "fitting", "engines", "model_options"},

@@ -369,7 +369,7 @@ def test_the_command_shows_a_table_and_writes_reports(tmp_path: Path, capsys: py
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:3] == ["layer", "from", "s"]
     assert "critical" in lines[1]
-    assert any("changes from low to high in layer 3" in line and "(simulated)" in line for line in lines)
+    assert any("changes from low to high in layer 3" in line and "(simulated recording; " in line for line in lines)
     assert any("of crops right in its grouped split by recording" in line for line in lines)
     assert all(path.stat().st_size for path in reports)
 

@@ -161,7 +161,7 @@ def test_what_is_simulated_says_so_to_people_and_programs() -> None:
     _, messages = watched()
     assert all(found["simulated"] for found in messages)
     shown = [human(found) for found in messages if found["type"] in ("start", "alarm", "end")]
-    assert all(text.endswith("(simulated)") for text in shown)
+    assert all(" (simulated recording; model learned from simulated recordings only)" in text for text in shown)
 
 
 def test_there_is_one_event_with_a_beginning_and_an_end_and_not_one_a_frame() -> None:

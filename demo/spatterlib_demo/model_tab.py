@@ -72,7 +72,7 @@ def _show(model: str, store: str | None, request: gr.Request) -> tuple[str, str,
         )
         for row, crop, p in zip(rows, encoded, found, strict=True)
     ]
-    mark = words.simulated_mark("model learned from simulated recordings") if run.simulated else ""
+    mark = words.simulated_mark(f"model ({run.origin})") if run.origin != "not stated" else ""
     return "", gallery(html("Press a crop to look inside {}", mark), buttons), ""
 
 
@@ -150,14 +150,14 @@ def _measure(model: str, request: gr.Request) -> tuple[str, str]:
     right: list[Any] = []
     sure: list[Any] = []
     wrong: list[tuple[float, Markup]] = []
-    simulated = run.simulated
+    marks = {f"model: {run.origin}"} - {"model: not stated"}
     for name, path in session.stores.items():
         with sp.open_store(path) as store:
             names = labels.labels_of(store)
             rows = np.flatnonzero(np.isin(names, run.classes))[:_MEASURED]
             if not len(rows):
                 continue
-            simulated |= sp.is_simulated(store.attrs)
+            marks |= {"recordings"} if sp.is_simulated(store.attrs) else set()
             found = run.probabilities(store.read(rows.tolist()))
             best, top = found.argmax(1), found.max(1)
             hit = np.array(run.classes)[best] == names[rows]
@@ -171,7 +171,7 @@ def _measure(model: str, request: gr.Request) -> tuple[str, str]:
     if not right:
         said = f"No labelled crops that this model knows ({', '.join(run.classes)}); label some in the tab Dataset."
         return words.note(said, "wait"), ""
-    return "", _report(run, np.concatenate(right), np.concatenate(sure), wrong, simulated)
+    return "", _report(run, np.concatenate(right), np.concatenate(sure), wrong, ", ".join(sorted(marks)))
 
 
 def _mistake(store: Any, row: int, name: str, truth: str, said: str, top: float) -> Markup:
@@ -180,7 +180,7 @@ def _mistake(store: Any, row: int, name: str, truth: str, said: str, top: float)
     return crop_button(encoded_uri(encoded), str(row), lines, f"crop {row} of {name}: {' '.join(lines)}")
 
 
-def _report(run: Any, right: Any, sure: Any, wrong: list[tuple[float, Markup]], simulated: bool) -> Markup:
+def _report(run: Any, right: Any, sure: Any, wrong: list[tuple[float, Markup]], marks: str) -> Markup:
     bins = np.minimum(((sure - 0.5) / 0.05).clip(0).astype(int), 9)
     used = [k for k in range(10) if (bins == k).any()]
     confidence = [float(sure[bins == k].mean()) for k in used]
@@ -188,7 +188,7 @@ def _report(run: Any, right: Any, sure: Any, wrong: list[tuple[float, Markup]], 
     counts = [int((bins == k).sum()) for k in used]
     error = sum(n * abs(c - a) for n, c, a in zip(counts, confidence, accuracy, strict=True)) / len(right)
     split = (run.facts.get("split") or {}).get("name", "unknown")
-    mark = words.simulated_mark("recordings or model") if simulated else ""
+    mark = words.simulated_mark(marks) if marks else ""
     title = html("{} {}", words.term("reliability", "Reliability"), mark)
     worst = [button for _, button in sorted(wrong, key=lambda item: -item[0])[:_WRONG]]
     return html(

@@ -84,7 +84,7 @@ def _train(controls: Controls) -> Any:
             run, evaluation, epochs = job.result()
             name = session.add("runs", f"{network} {len(session.runs) + 1}", Path(run.path))
             said = f"Trained. “{name}” is in the list of models now: use it in the tabs Verdict and Model."
-            yield words.note(said), _curves(epochs, run.simulated), _result(evaluation)
+            yield words.note(said), _curves(epochs, run.origin != "not stated"), _result(evaluation)
         except (Stopped, Exception) as error:
             yield words.problem(error), gr.skip(), gr.skip()
 

@@ -53,10 +53,12 @@ def headline(verdict: sp.Verdict, name: str) -> Markup:
     """The answer in large letters, and what it rests on."""
     facts, model = verdict.summary, verdict.settings["model"]
     marks = []
-    if verdict.settings["video"] and sp.is_simulated(verdict.settings):
+    if verdict.simulated:
         marks.append(simulated_mark("recording: computed, not filmed"))
-    if model["simulated"]:
+    if model["origin"] == "simulated":
         marks.append(simulated_mark("model: learned from simulated recordings only, never tested on a machine"))
+    elif model["origin"] == "partly simulated":
+        marks.append(simulated_mark("model: learned partly from simulated recordings"))
     text = facts["text"]
     return html(
         '<div class="headline {style}"><p class="soft">{name}</p><h2>{title}</h2><p>{text}.{hint}</p>'

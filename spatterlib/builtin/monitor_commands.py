@@ -145,7 +145,7 @@ def _told(path: str, found: Any, *, simulated: bool) -> StoreMonitored:
         f"{f', {len(removed)} outlying left out' if removed else ''}; without a fault one alarm in {base.arl:g} layers "
         f"is to be expected in the mean ({' and '.join(base.alarms)} of {', '.join(base.names)})"
     )
-    return StoreMonitored(path, len(points), alarms, simulated, found.to_dict())
+    return StoreMonitored(path, len(points), alarms, simulated or None, found.to_dict())
 
 
 def _write(found: Any, title: str, outs: Sequence[str]) -> None:

@@ -118,7 +118,7 @@ def streaks(
     if sheet:
         write_csv(sheet, names, [row.tolist() for row in rows])
     groups = [dict(zip(names, row.tolist(), strict=True)) for row in rows]
-    simulated = bool(found.about["simulated"])
+    simulated = bool(found.about["simulated"]) or None
     answer(StreaksMeasured(str(target), len(found.streaks), found.rows, simulated, missing, by, groups))
 
 

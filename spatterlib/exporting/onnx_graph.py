@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from spatterlib.learning import Exportable, Preprocessing
+from spatterlib.origins import learned
 
 __all__ = ["IR_VERSION", "OPSET", "build"]
 
@@ -52,7 +53,8 @@ def build(model: Exportable, facts: Mapping[str, Any]) -> Any:
 
 
 def _describe(facts: Mapping[str, Any]) -> str:
-    mark = "Learned from simulated recordings only. " if facts["simulated"] else ""
+    said = learned(facts.get("origin", ""))
+    mark = f"{said.capitalize()}. " if said else ""
     return (
         f"{mark}crops: (n, h, w, 3) uint8 RGB of any one size; "
         f"probability: (n, {len(facts['classes'])}) of {', '.join(facts['classes'])}."

@@ -20,6 +20,7 @@ from spatterlib.familiarity import Familiar
 from spatterlib.files import beside, writing
 from spatterlib.learning import Exportable, Model
 from spatterlib.models import SIMULATED, Run, load_model
+from spatterlib.origins import learned_from
 from spatterlib.plugins import identity
 from spatterlib.types import Image
 from spatterlib.words import counted
@@ -166,7 +167,7 @@ def _default(home: Path, suffix: str) -> Path:
 
 def _facts(model: Model, facts: Mapping[str, Any]) -> dict[str, Any]:
     """What goes into the file beside the network; the same for the same model."""
-    test = facts.get("metrics", {}).get("test", {})
+    test, origin = facts.get("metrics", {}).get("test", {}), learned_from(facts)
     return {
         "format": 1,
         "classifier": facts.get("classifier") or identity(getattr(model, "classifier", model)),
@@ -174,7 +175,8 @@ def _facts(model: Model, facts: Mapping[str, Any]) -> dict[str, Any]:
         "preprocessing": asdict(model.preprocessing),
         "temperature": model.temperature,
         "weights": _digest(model),
-        "simulated": facts.get("simulated"),
+        "simulated": True if origin == "simulated" else None,
+        "origin": origin,
         "created": facts.get("created"),
         "options": {"black": (facts.get("options") or {}).get("black", 40)},
         "split": facts.get("split"),

@@ -13,6 +13,7 @@ from spatterlib.errors import ParameterError, StoreError
 from spatterlib.judging.change import Change
 from spatterlib.judging.shares import LEAST
 from spatterlib.judging.verdicts import Span
+from spatterlib.origins import learned
 
 if TYPE_CHECKING:
     from spatterlib.judging.outcome import Evidence, Verdict
@@ -43,6 +44,7 @@ _SPLITS = {
 }
 
 _SIMULATED = "The model learned from simulated recordings only. What it says of a real one has never been tested."
+_PARTLY = "The model learned partly from simulated recordings: how good it is on real ones alone is not known."
 _VOTES = (
     "Crops of one event are one vote in each {vote_seconds:g} s that it lasts. A layer is decided if the 95 % interval "
     "of its votes (bootstrap, {resamples} draws) leaves no doubt which class leads, and not before {min_votes} votes. "
@@ -163,8 +165,8 @@ def parse(data: str) -> dict[str, Any]:
         raise StoreError(f"the JSON of the verdict is damaged: {error}") from error
     if not isinstance(facts, dict) or facts.get("kind") != "spatterlib verdict":
         raise StoreError("it is JSON, but not of a verdict of spatterlib")
-    if facts.get("format") != 1:
-        raise ParameterError(f"the verdict has format {facts.get('format')!r}; this version reads format 1")
+    if facts.get("format") not in (1, 2):
+        raise ParameterError(f"the verdict has format {facts.get('format')!r}; this version reads formats 1 and 2")
     return facts
 
 
@@ -183,7 +185,6 @@ def _state(state: str) -> str:
 
 def _head(facts: Mapping[str, Any], name: str) -> str:
     summary = facts["summary"]
-    mark = '<p><span class="mark">SIMULATED: not from a machine</span></p>\n' if facts["simulated"] else ""
     expected = summary["expected"]
     tiles = {
         "build": _state(summary["state"]),
@@ -197,9 +198,20 @@ def _head(facts: Mapping[str, Any], name: str) -> str:
         del tiles["layers"], tiles["events"], tiles["frames decoded"]
     cells = "".join(f"<div><dt>{key}</dt><dd>{value}</dd></div>" for key, value in tiles.items())
     return (
-        f'<header>\n<p class="soft">Verdict on the spatter of a recording</p>\n<h1>{escape(name)}</h1>\n{mark}'
+        f'<header>\n<p class="soft">Verdict on the spatter of a recording</p>\n<h1>{escape(name)}</h1>\n{_marks(facts)}'
         f'<p class="lead">{escape(_sentence(summary["text"]))}</p>\n<dl class="tiles">{cells}</dl>\n</header>\n'
     )
+
+
+def _marks(facts: Mapping[str, Any]) -> str:
+    """Where the recording and what the model learned from come from: two facts, each for itself."""
+    if facts["format"] == 1:  # which had one flag for both
+        return '<p><span class="mark">SIMULATED: not from a machine</span></p>\n' if facts["simulated"] else ""
+    said = learned(facts["settings"]["model"]["origin"])
+    marked = ["SIMULATED RECORDING: not from a machine"] * bool(facts["simulated"]) + [f"MODEL: {said}"] * bool(said)
+    shown = "".join(f'<span class="mark">{text}</span>\n' for text in marked)
+    soft = "" if facts["simulated"] else '<span class="soft">The recording does not say where it comes from.</span>\n'
+    return f'<p class="marks">\n{shown}{soft}</p>\n'
 
 
 def _sentence(text: str) -> str:
@@ -356,7 +368,8 @@ def _title(kind: str) -> str:
 def _meaning(facts: Mapping[str, Any]) -> str:
     model, rules = facts["settings"]["model"], facts["settings"]["rules"]
     known, unknown = _FAMILIAR
-    simulated = [_SIMULATED] if model["simulated"] else []
+    origin = model.get("origin", "simulated" if model["simulated"] else "not stated")  # format 1 has none
+    simulated = {"simulated": [_SIMULATED], "partly simulated": [_PARTLY]}.get(origin, [])
     texts = [
         f"The model tells {', '.join(facts['classes'])} apart, as its training crops were labelled. Whatever else it "
         "is shown it also calls one of these.",

@@ -18,12 +18,13 @@ from spatterlib.files import beside, plain, write_csv, write_text, writing
 from spatterlib.installing import missing
 from spatterlib.judging.change import Change
 from spatterlib.judging.verdicts import Span
+from spatterlib.origins import marks
 from spatterlib.types import DETECTION
 
 __all__ = ["SUFFIXES", "Evidence", "Section", "Verdict", "check_outputs", "row_dtype"]
 
 SUFFIXES = (".html", ".json", ".csv", ".parquet")
-FORMAT = 1
+FORMAT = 2
 
 
 def row_dtype(classes: int) -> np.dtype[np.void]:
@@ -115,13 +116,13 @@ class Verdict:
     sections: tuple[Section, ...] = field(default=(), repr=False)
 
     @property
-    def simulated(self) -> bool:
-        """Whether recording or model is simulated."""
-        return bool(self.settings.get("simulated"))
+    def simulated(self) -> bool | None:
+        """True: the recording is simulated; None: it does not say. Of the model: ``settings["model"]["origin"]``."""
+        return True if self.settings.get("simulated") else None
 
     def __str__(self) -> str:
         name = (self.settings.get("source") or {}).get("name", "")
-        return f"{name}: {self.summary['text']}{' (simulated)' if self.simulated else ''}"
+        return f"{name}: {self.summary['text']}{marks(self.simulated, self.settings['model']['origin'])}"
 
     def to_dict(self, *, rows: bool = True, evidence: bool = True) -> dict[str, Any]:
         """JSON-able; what is not a number is None, crops are base64.

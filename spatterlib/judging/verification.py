@@ -21,7 +21,7 @@ from spatterlib.judging.verdicts import Rules, Span, judge
 from spatterlib.models import Run, load_model
 from spatterlib.prediction import sightings
 from spatterlib.provenance import code_digest, model_digest
-from spatterlib.stores import find_store, open_store
+from spatterlib.stores import find_store, is_simulated, open_store
 from spatterlib.video import open_video
 from spatterlib.words import counted
 
@@ -185,18 +185,34 @@ def _digests(where: str, run: Run, settings: Mapping[str, Any]) -> list[str]:
     if model_digest(run) != settings["model"]["digest"]:
         faults.append(f"the model is another than the report's (sha256:{settings['model']['digest'][:12]}...)")
     known = (settings.get("video") or {}).get("digest")
-    found = _video_digest(where, settings.get("fps"))
+    attrs = _attrs(where, settings.get("fps"))
+    found = (attrs.get("video") or {}).get("digest")
     if known != found:
         faults.append(f"the video is another than the report's: expected {known}, got {found}")
+    # Format 1 knows one flag for recording and model together.
+    elif "origin" in settings["model"]:
+        faults += _origins(settings, run, simulated=is_simulated(attrs))
     return faults
 
 
-def _video_digest(where: str, fps: float | None) -> Any:
+def _origins(settings: Mapping[str, Any], run: Run, *, simulated: bool) -> list[str]:
+    """Whether the report says truly where recording and model come from."""
+    faults, told = [], settings["model"]["origin"]
+    if bool(settings["simulated"]) is not simulated:
+        now = "marked as simulated" if simulated else "not marked as simulated"
+        faults.append(f"the recording is {now}, and the report says otherwise")
+    if run.facts and told != run.origin:
+        faults.append(f"the model's training recordings are {run.origin!r}, the report says {told!r}")
+    return faults
+
+
+def _attrs(where: str, fps: float | None) -> Mapping[str, Any]:
+    """What a store says of itself, or a recording, as far as a store would say it."""
     if find_store(where):
         with open_store(where) as store:
-            return (store.attrs.get("video") or {}).get("digest")
+            return store.attrs
     with open_video(where, fps=fps) as video:
-        return video.identity().get("digest")
+        return {"video": video.identity()}
 
 
 def _sums(facts: Mapping[str, Any]) -> list[str]:

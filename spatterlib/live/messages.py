@@ -9,6 +9,7 @@ from typing import Any
 
 from spatterlib.files import plain
 from spatterlib.judging.verdicts import Span
+from spatterlib.origins import marks
 from spatterlib.words import counted
 
 __all__ = ["COMMON", "FIELDS", "human", "line", "message", "span_fields"]
@@ -18,7 +19,8 @@ COMMON = {
     "at": "UTC, when it was written, ISO 8601 with milliseconds",
     "time": "s, time of the stream up to which was looked",
     "source": "the source, without its password",
-    "simulated": "whether stream or model is simulated",
+    "simulated": "true: the stream is marked as simulated; null: it does not say where it comes from",
+    "model_origin": "what the model learned from: simulated, partly simulated, or not stated",
 }
 """Fields of every message, and what they mean."""
 
@@ -118,7 +120,7 @@ def message(kind: str, /, **values: Any) -> dict[str, Any]:
     Examples
     --------
     >>> from spatterlib.live.messages import message
-    >>> known = dict(time=9.0, source="0", simulated=False)
+    >>> known = dict(time=9.0, source="0", simulated=None, model_origin="not stated")
     >>> message("gap", **known, start=2.0, stop=9.0, seconds=7.0, reason="it ended")["seconds"]
     7.0
     """
@@ -143,7 +145,8 @@ def human(found: Mapping[str, Any]) -> str:
     """One line for people, or nothing where there is nothing to tell them."""
     told = _TOLD.get(found["type"])
     text = told(found) if told else ""
-    mark = "  (simulated)" if found["simulated"] and found["type"] in ("start", "alarm", "verdict", "end") else ""
+    marked = found["type"] in ("start", "alarm", "verdict", "end")
+    mark = marks(found["simulated"], found["model_origin"]) if marked else ""
     return f"{_clock(found['time'])}  {text}{mark}" if text else ""
 
 

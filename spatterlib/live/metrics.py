@@ -99,7 +99,11 @@ def collect(tally: dict[str, Any]) -> Iterator[Any]:
     for name, text in _GAUGES.items():
         yield GaugeMetricFamily(f"spatterlib_watch_{name}", text, value=float(tally[name]))
     yield GaugeMetricFamily("spatterlib_watch_alarm", "1 while an event is open", value=float(tally["alarm"]))
-    yield GaugeMetricFamily("spatterlib_watch_simulated", "1: stream or model is simulated", value=tally["simulated"])
+    stream, model = float(bool(tally["simulated"])), float(tally["model_origin"] != "not stated")
+    yield GaugeMetricFamily("spatterlib_watch_simulated", "1: stream is marked as simulated", value=stream)
+    yield GaugeMetricFamily(
+        "spatterlib_watch_model_simulated", "1: model learned from simulated recordings, all or some", value=model
+    )
     yield from _spans(tally["spans"])
     if tally["charted"] is not None:
         yield from _charts(tally["charted"])

@@ -79,7 +79,7 @@ class Watcher:
     senders: Sequence[Sender]
     keeper: Keeper | None = None
     charter: charting.Charter | None = None
-    simulated: bool = False
+    simulated: bool | None = None
     gaps: list[dict[str, Any]] = field(default_factory=list)
     latencies: Latencies = field(default_factory=Latencies)
     _feed: Feed | None = None
@@ -120,7 +120,8 @@ class Watcher:
 
     def tell(self, kind: str, /, **values: Any) -> dict[str, Any]:
         """Write one message."""
-        found = message(kind, time=self._now, source=self.source, simulated=self.simulated, **values)
+        facts = {"simulated": self.simulated, "model_origin": self.plan.run.origin}
+        found = message(kind, time=self._now, source=self.source, **facts, **values)
         self.notify(found)
         return found
 
@@ -151,10 +152,11 @@ class Watcher:
             "spans": dict(self._spans),
             "alarm": self._standing.open is not None or self._departure is not None,
             "simulated": self.simulated,
+            "model_origin": self.plan.run.origin,
         }
 
     def _status(self) -> dict[str, Any]:
-        apart = ("latencies", "spans", "alarm", "charted", "simulated")
+        apart = ("latencies", "spans", "alarm", "charted", "simulated", "model_origin")
         return {name: value for name, value in self.tally().items() if name not in apart}
 
     def warm_up(self) -> None:

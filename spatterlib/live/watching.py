@@ -176,7 +176,7 @@ def watch(
         watcher.warm_up()
         connect = partial(open_source, source, timeout=timeout, idle=idle, stopped=stopped)
         opened = connect()
-        watcher.simulated = run.simulated or is_simulated({"video": opened.facts})
+        watcher.simulated = is_simulated({"video": opened.facts}) or None
         facts = {"name": watcher.source, **opened.facts}
         if store is not None:
             attrs: dict[str, Any] = {"video": facts, "simulated": watcher.simulated, **settings, "versions": made_with}

@@ -13,6 +13,7 @@ from fastapi.responses import FileResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from spatterlib.origins import learned_from
 from spatterlib_serve import shelf
 from spatterlib_serve.jobs import Job
 from spatterlib_serve.metrics import Counted
@@ -248,7 +249,7 @@ def _model(shown: shelf.Shown) -> Model:
     facts, error = shown.facts, shown.error
     test = (facts.get("metrics") or {}).get("test") or {}
     classes = facts.get("classes")
-    simulated = bool(facts.get("simulated")) if facts else None
+    simulated = True if facts and learned_from(facts) == "simulated" else None
     if not error and (not facts or classes is None):
         try:
             run = shelf.scorer(shown).run

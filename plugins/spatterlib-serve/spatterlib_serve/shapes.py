@@ -142,7 +142,7 @@ class Classified(BaseModel):
     """Answer of `POST /classify`, in the order of the request."""
 
     model: str
-    simulated: bool = Field(description="Whether the model learned from simulated recordings")
+    simulated: bool | None = Field(description="true: the model learned from simulated recordings only")
     classes: list[str]
     crops: list[Crop]
 
@@ -156,7 +156,7 @@ class Model(BaseModel):
     error: str | None
     classifier: str | None
     classes: list[str] | None
-    simulated: bool | None = Field(description="Whether it learned from simulated recordings")
+    simulated: bool | None = Field(description="true: it learned from simulated recordings only; null: not known")
     created: str | None
     accuracy: float | None = Field(
         description="Share of test crops that were right, in `split`; says nothing without it"
