@@ -29,6 +29,7 @@ import numba
 from numba import config
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
+from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
 
@@ -105,7 +106,8 @@ class Cache(NullCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """What an earlier process compiled, or None; what is damaged is as if it were not there."""
-        target_context.refresh()
+        # What code needs that runs. What is needed to compile, which takes as long to load, Numba loads itself then.
+        rtsys.initialize(target_context)
         name = self._name(sig, target_context)
         for place in places():
             try:
