@@ -21,7 +21,7 @@ from spatterlib import detect_cli, extract_cli, predict_cli, runlog, sections, w
 from spatterlib.answers import Failed, Failure, Run, answer, answers, counts, document, say
 from spatterlib.answers import facts as answers_facts
 from spatterlib.config import SECTIONS
-from spatterlib.errors import Exit, ParameterError, SpatterlibError, one_line
+from spatterlib.errors import Exit, ParameterError, SpatterlibError, UsageError, one_line
 from spatterlib.installing import example
 from spatterlib.options import PluginCommand
 from spatterlib.plugins import commands, nearest
@@ -211,7 +211,7 @@ def _slice(text: str) -> slice:
     try:
         return slice(*(int(part) if part else None for part in text.split(":", 1)))
     except ValueError as error:
-        raise ParameterError(f"--rows needs A:B, such as 0:64, got {text!r}") from error
+        raise UsageError(f"--rows needs A:B, such as 0:64, got {text!r}") from error
 
 
 @cli.command(cls=PluginCommand)

@@ -87,6 +87,12 @@ class ParameterError(SpatterlibError, ValueError):
     """A parameter has a value outside its range, or a name that nobody knows."""
 
 
+class UsageError(ParameterError):
+    """What was typed cannot be meant: options that exclude each other, a value that its option does not take."""
+
+    exit_code = Exit.USAGE
+
+
 class PluginError(SpatterlibError, LookupError):
     """A plugin is not installed, did not load, or is there twice."""
 

@@ -11,7 +11,7 @@ import click
 
 from spatterlib import config
 from spatterlib.contract import default_of
-from spatterlib.errors import ParameterError
+from spatterlib.errors import UsageError
 from spatterlib.plugins import KINDS, catalog, make
 
 __all__ = ["PluginCommand", "chosen", "named", "settings", "with_parameters"]
@@ -103,7 +103,7 @@ def named(filters: Sequence[str]) -> list[str]:
 
     Raises
     ------
-    ParameterError
+    UsageError
         If it stands beside others.
 
     Examples
@@ -113,7 +113,7 @@ def named(filters: Sequence[str]) -> list[str]:
     ([], ['area', 'black'])
     """
     if "none" in filters and len(filters) > 1:
-        raise ParameterError(f"--filter none leaves nothing for other filters, got {', '.join(filters)}")
+        raise UsageError(f"--filter none leaves nothing for other filters, got {', '.join(filters)}")
     return [] if "none" in filters else list(filters)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from spatterlib.answers import answer, answers, say
-from spatterlib.errors import Exit, OutputExistsError, ParameterError
+from spatterlib.errors import Exit, OutputExistsError, ParameterError, UsageError
 from spatterlib.model_options import load_named, model_options
 from spatterlib.options import PluginCommand
 from spatterlib.records import Judged, Predicted, Turn, Verified
@@ -142,14 +142,14 @@ def _measuring(
     """What adds the measurement to a verdict; its files are read before the work, not behind it."""
     if profile is None and not reference:
         if calibration:
-            raise ParameterError("--calibration needs --camera PROFILE")
+            raise UsageError("--calibration needs --camera PROFILE")
         return None
     import spatterlib as sp
     from spatterlib.stores import find_store
 
     path = store or source
     if store is None and not find_store(source):
-        raise ParameterError(
+        raise UsageError(
             "--camera and --reference measure crops of a store; add --store FILE, or give a store instead of a video"
         )
     base = sp.reference.Reference.load(reference) if reference else None

@@ -22,7 +22,7 @@ class StoreInfo:
     spatter_frames: Annotated[int, "frames with at least one row"]
     layers: Annotated[int, "layers that the rows fall into"]
     gap: Annotated[str, "how layers were told apart, in words"]
-    columns: Annotated[list[str], "columns beside the table, such as labels"]
+    columns: Annotated[list[str], "names of its columns, those beside the table such as labels too"]
     attrs: Annotated[dict[str, Any], "all else that the store says: recording, detector, filters, versions"]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from spatterlib.errors import OutputExistsError, ParameterError, SpatterlibError
+from spatterlib.errors import OutputExistsError, SpatterlibError, UsageError
 from spatterlib.model_options import load_named, model_options
 from spatterlib.options import PluginCommand
 from spatterlib.run_options import Command, detection_options, run_settings
@@ -105,9 +105,9 @@ def watch(
 
     for name in _APART:
         if values.get(name) is not None:
-            raise ParameterError(f"--{name.replace('_', '-')} belongs to recordings; a stream has no such")
+            raise UsageError(f"--{name.replace('_', '-')} belongs to recordings; a stream has no such")
     if values["gap"] == "auto":
-        raise ParameterError("--gap needs seconds: 'auto' needs the whole build; take what `spatterlib predict` found")
+        raise UsageError("--gap needs seconds: 'auto' needs the whole build; take what `spatterlib predict` found")
     merged = run_settings(ctx, values)
     if values["gap"] is None and isinstance(merged.get("gap"), str) and merged.pop("gap") != "auto":
         # A stream may drop frames, and its rate may change: what is counted is seconds.

@@ -146,7 +146,7 @@ def test_filter_none_keeps_all_that_the_detector_found(stack: Path) -> None:
     with sp.open_store(out) as store:
         assert store.attrs["filters"] == []
         assert len(store) == sum(len(found) for _, found in sp.detect(stack, filters=[])) > 19
-    said = refused(spatterlib("extract", stack, "-o", "x.h5", "--filter", "area", "--filter", "none"))
+    said = refused(spatterlib("extract", stack, "-o", "x.h5", "--filter", "area", "--filter", "none"), 2)
     assert "--filter none leaves nothing for other filters, got area, none" in said
 
 
@@ -240,6 +240,39 @@ def test_control_c_leaves_a_store_that_can_be_read(tmp_path: Path) -> None:
     with sp.open_store(out) as store:
         assert store.attrs["state"] == "interrupted"
         assert len(store.table) == len(store.read(range(len(store))))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["extract", "a.mp4"], 2),
+        (["extract", "a.mp4", "-o", "x.h5", "--limit", "x"], 2),
+        (["extract", "a.mp4", "-o", "x.h5", "--filter", "none", "--filter", "area"], 2),
+        (["show", "{store}", "--rows", "x"], 2),
+        (["predict", "a.mp4", "--model", "simulated", "--calibration", "c.npz"], 2),
+        (["watch", "0", "--model", "simulated", "--start", "5"], 2),
+        (["train", "a.h5=low", "--set", "epochs"], 2),
+        (["monitor", "{store}", "--reference", "1", "-o", "x.doc"], 2),
+        (["info", "nowhere"], 1),
+        (["show", "{store}", "--rows", "900:"], 1),
+    ],
+)
+def test_wrong_usage_and_what_cannot_be_done_have_codes_of_their_own(
+    stack: Path, arguments: list[str], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from spatterlib.cli import main
+
+    monkeypatch.chdir(stack.parent)
+    sp.extract(stack, "s.h5")
+    assert main([word.format(store="s.h5") for word in arguments]) == code
+
+
+def test_of_several_recordings_one_that_failed_counts_most(stack: Path) -> None:
+    video = media.cut(media.write(stack.with_name("cut.mkv"), 200))
+    stack.with_name("broken.npy").write_text("no stack")
+    done = spatterlib("extract", video, stack.with_name("broken.npy"), "-o", stack.parent / "out")
+    assert done.returncode == 1
+    assert spatterlib("extract", video, "-o", stack.parent / "out2").returncode == 3
 
 
 class TestBadVideos:

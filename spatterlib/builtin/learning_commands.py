@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from spatterlib.answers import answer, answers, say
-from spatterlib.errors import OutputExistsError, ParameterError
+from spatterlib.errors import OutputExistsError, ParameterError, UsageError
 from spatterlib.hookspecs import hookimpl
 from spatterlib.model_options import load_named, model_options
 from spatterlib.records import Evaluated, Labels, LeftOut, Models, RunListed, StoreLabels, Trained
@@ -121,7 +121,7 @@ def _ratio(text: str) -> dict[str, float]:
 def _pairs(items: Sequence[str]) -> dict[str, str]:
     for item in items:
         if "=" not in item:
-            raise ParameterError(f"expected NAME=VALUE, got {item!r}")
+            raise UsageError(f"expected NAME=VALUE, got {item!r}")
     return {name.strip(): value.strip() for name, _, value in (item.partition("=") for item in items)}
 
 
@@ -145,7 +145,7 @@ def _value(text: str, default: Any, name: str) -> Any:
             return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
         return type(default)(text) if isinstance(default, int | float) else text
     except (ValueError, KeyError) as error:
-        raise ParameterError(f"{name} needs a {type(default).__name__} such as {default}, got {text!r}") from error
+        raise UsageError(f"{name} needs a {type(default).__name__} such as {default}, got {text!r}") from error
 
 
 @click.command()
@@ -183,9 +183,9 @@ def evaluate(
 
     known = model in sp.catalog().classifiers
     if known and (classifier or classes):
-        raise ParameterError(f"--classifier and --classes belong to a file of weights, and {model!r} is a classifier")
+        raise UsageError(f"--classifier and --classes belong to a file of weights, and {model!r} is a classifier")
     if parameters and not known:
-        raise ParameterError(f"--set is for a classifier; {model} was trained with its own parameters")
+        raise UsageError(f"--set is for a classifier; {model} was trained with its own parameters")
     run = None if known else load_named(model, classifier, classes)
     if out and Path(out).is_file():
         raise ParameterError(f"{out} is a file, and the report needs a folder; name another")
@@ -295,7 +295,7 @@ def label(
 
     house, given = sp.labels, _labels_given(stores, everything)
     if changes and len(given) > 1:
-        raise ParameterError(f"--from has rows of one store, got {counted(len(given), 'store')}; edit one at a time")
+        raise UsageError(f"--from has rows of one store, got {counted(len(given), 'store')}; edit one at a time")
     if index and Path(index).exists() and not overwrite:
         raise OutputExistsError(f"{index} exists already; add --overwrite to replace it")
     for path, name in given.items():
@@ -323,7 +323,7 @@ def _labels_given(stores: Sequence[str], everything: str | None) -> dict[str, st
     if not all("=" in item and not Path(item).exists() for item in stores):
         return dict.fromkeys(stores, everything)
     if everything is not None:
-        raise ParameterError("--all and STORE=LABEL both say the label; give one")
+        raise UsageError("--all and STORE=LABEL both say the label; give one")
     return dict(_data(stores))
 
 

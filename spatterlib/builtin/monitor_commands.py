@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from spatterlib.answers import answer, answers, say
-from spatterlib.errors import Exit, OutputExistsError, ParameterError
+from spatterlib.errors import Exit, OutputExistsError, UsageError
 from spatterlib.files import plain, write_csv, write_text
 from spatterlib.hookspecs import hookimpl
 from spatterlib.records import Monitored, OffsetFound, StoreMonitored, Synchronized
@@ -82,9 +82,9 @@ def monitor(stores: tuple[str, ...], reference: tuple[str, ...], **options: Any)
 def _check(stores: Sequence[str], outs: Sequence[str], kept: str | None, overwrite: bool) -> None:
     for path in outs:
         if Path(path).suffix.lower() not in _SUFFIXES:
-            raise ParameterError(f"charts are written as {', '.join(_SUFFIXES)}, got {path!r}")
+            raise UsageError(f"charts are written as {', '.join(_SUFFIXES)}, got {path!r}")
     if len(stores) > 1 and outs:
-        raise ParameterError(f"--out is for one store, got {len(stores)}; monitor them one by one")
+        raise UsageError(f"--out is for one store, got {len(stores)}; monitor them one by one")
     _must_be_free([*outs, *([kept] if kept else [])], overwrite)
 
 
