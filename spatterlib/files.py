@@ -8,17 +8,55 @@ import math
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from spatterlib.errors import SpatterlibError, StoreError
 
-__all__ = ["beside", "is_there", "plain", "settle", "special", "write_csv", "write_text", "writing"]
+__all__ = [
+    "beside",
+    "folds_case",
+    "is_there",
+    "patiently",
+    "plain",
+    "settle",
+    "special",
+    "write_csv",
+    "write_text",
+    "writing",
+]
 
 # Bytes in a name, on file systems of today.
 _LONGEST = 255
+
+
+WINDOWS = os.name == "nt"
+"""Whether a folder cannot be opened and an open file neither renamed nor removed."""
+
+_Answer = TypeVar("_Answer")
+
+
+def patiently(do: Callable[[], _Answer]) -> _Answer:
+    """Rename or remove a file; where Windows refuses that because somebody reads it just now, again for a moment."""
+    for power in range(10 if WINDOWS else 0):
+        try:
+            return do()
+        except PermissionError:
+            time.sleep(0.001 * 2**power)
+    return do()
+
+
+def folds_case(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder takes names that differ in case only for the same, as on macOS and Windows."""
+    where = Path(folder).resolve()
+    other = where.with_name(where.name.swapcase()) if where.name else where
+    if other.name == where.name:
+        return WINDOWS or sys.platform == "darwin"
+    return other.exists() and other.samefile(where)
 
 
 @contextmanager
@@ -45,7 +83,7 @@ def beside(path: str | os.PathLike[str]) -> Iterator[Path]:
         part.open("x").close()
         try:
             yield part
-            part.replace(target)
+            patiently(lambda: part.replace(target))
         finally:
             with suppress(OSError):
                 part.unlink()
@@ -67,7 +105,7 @@ def settle(part: str | os.PathLike[str], path: str | os.PathLike[str], *, new: b
         If something has the name and `new` is set.
     """
     if not new:
-        Path(part).replace(path)
+        patiently(lambda: Path(part).replace(path))
         return
     try:
         Path(path).hardlink_to(part)

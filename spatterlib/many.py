@@ -14,6 +14,7 @@ from typing import Any
 
 from spatterlib.errors import Exit, ParameterError, SpatterlibError, one_line
 from spatterlib.extraction import Progress, Report, extract
+from spatterlib.files import folds_case
 from spatterlib.plugins import catalog
 from spatterlib.stopping import end_with_parent
 from spatterlib.video import expand
@@ -157,15 +158,21 @@ def _jobs(videos: Sequence[str], out: str, suffix: str) -> list[Job]:
     if suffix not in suffixes:
         raise ParameterError(f"stores end in one of {', '.join(sorted(suffixes))}, not {suffix!r}")
     stores = [store_of(video, out, suffix) for video in videos]
-    for store in stores:
-        if stores.count(store) > 1:
-            raise ParameterError(f"two videos would both be written to {store}; extract them into two folders")
+    _check_apart(stores)
     if "://" not in out:
         try:
             Path(out).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ParameterError(f"cannot make the folder {out}: {error.strerror}") from error
+        if folds_case(out):
+            _check_apart([store.casefold() for store in stores])
     return list(zip(videos, stores, strict=True))
+
+
+def _check_apart(stores: Sequence[str]) -> None:
+    for store in stores:
+        if stores.count(store) > 1:
+            raise ParameterError(f"two videos would both be written to {store}; extract them into two folders")
 
 
 def _one(video: str, out: str, **settings: Any) -> Outcome:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+from spatterlib.builtin._files import lock
 from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, StoreError
 from spatterlib.files import is_there, write_text
 from spatterlib.learning import Engine, Model, Preprocessing, Scores
@@ -384,14 +385,8 @@ def _new_folder(out: Path, id_: str) -> Path:
 
 def _claim(folder: Path, stack: ExitStack) -> bool:
     """Lock a run folder; False if another process trains in it. The lock goes with the process."""
-    try:
-        import fcntl
-    except ImportError:  # Windows has no advisory locks of this kind; two trainings must not share a folder there.
-        return True
     file = (folder / ".lock").open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if not lock(file.fileno()):
         file.close()
         return False
     stack.callback(file.close)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import re
 import secrets
 import stat
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -32,6 +34,7 @@ __all__ = [
 BESIDE = ".unfinished"
 """Ends the name of a file that is still being written; the rename takes it away."""
 
+_SEEKING = threading.Lock()
 _UNFINISHED = re.compile(rf"(.*)\.[0-9a-f]{{8}}{re.escape(BESIDE)}", re.DOTALL)
 
 
@@ -91,9 +94,9 @@ def read_at(descriptor: int, size: int, offset: int) -> bytes:
     """Up to `size` bytes from `offset`, short only at the end of the file; moves no file position."""
     if hasattr(os, "pread"):
         return os.pread(descriptor, size, offset)
-    with os.fdopen(os.dup(descriptor), "rb", buffering=0) as file:  # Windows
-        file.seek(offset)
-        return file.read(size)
+    with _SEEKING:  # Windows: copies of a descriptor share one position
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, size)
 
 
 def write_at(descriptor: int, data: memoryview | bytes, offset: int) -> None:
@@ -103,8 +106,9 @@ def write_at(descriptor: int, data: memoryview | bytes, offset: int) -> None:
         if hasattr(os, "pwrite"):
             done = os.pwrite(descriptor, view, offset)
         else:  # Windows
-            os.lseek(descriptor, offset, os.SEEK_SET)
-            done = os.write(descriptor, view)
+            with _SEEKING:
+                os.lseek(descriptor, offset, os.SEEK_SET)
+                done = os.write(descriptor, view)
         view, offset = view[done:], offset + done
 
 
@@ -149,6 +153,10 @@ def sync_folder(path: str | Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems know no such thing.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
     finally:
         os.close(descriptor)
 

@@ -11,6 +11,7 @@ writer says that it needs the name.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import zlib
@@ -20,7 +21,7 @@ import numpy as np
 
 from spatterlib.builtin._files import leftovers, put, read_at, sync_folder, write_at
 from spatterlib.errors import StoreError
-from spatterlib.files import is_there
+from spatterlib.files import is_there, patiently
 
 __all__ = ["Shadow", "check_free", "has_journal", "journal_of", "replay"]
 
@@ -130,8 +131,13 @@ class Shadow:
         """Take all the disk space up to the end now: behind the journal there is no way back."""
         start, end = self._committed, _rounded(self.end)
         if end > start and hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(self._descriptor, start, end - start)
-        elif os.fstat(self._descriptor).st_size < self.end:
+            try:
+                os.posix_fallocate(self._descriptor, start, end - start)
+            except OSError as error:
+                # Some file systems cannot: they are asked for room when it is written.
+                if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+                    raise
+        if os.fstat(self._descriptor).st_size < self.end:
             os.ftruncate(self._descriptor, self.end)
 
     def commit(self, path: str, mark: tuple[int, bytes]) -> None:
@@ -255,5 +261,5 @@ def _apply(descriptor: int, pages: dict[int, bytearray]) -> None:
 
 
 def _remove(path: str) -> None:
-    Path(journal_of(path)).unlink()
+    patiently(Path(journal_of(path)).unlink)
     sync_folder(Path(path).parent)

@@ -124,11 +124,13 @@ class Folder:
             self._root.mkdir(exist_ok=True)
             if not os.access(self._root, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, "the folder may not be written")
-            descriptor = os.open(self._root, os.O_RDONLY)
+            # Windows opens no folder, and so locks none.
+            descriptor = os.open(self._root, os.O_RDONLY) if hasattr(os, "O_DIRECTORY") else None
         except OSError as error:
             raise StoreError(f"{self._root} cannot be written: {error.strerror}") from error
-        self._unlock = weakref.finalize(self, os.close, descriptor)
-        claim(descriptor, str(self._root))
+        if descriptor is not None:
+            self._unlock = weakref.finalize(self, os.close, descriptor)
+            claim(descriptor, str(self._root))
         for folder, _, _ in os.walk(self._root):
             for unfinished in list(leftovers(Path(folder))):
                 unfinished.unlink(missing_ok=True)

@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib import files
 from spatterlib.builtin._columns import ColumnStore, Range
 from spatterlib.builtin._files import SIGNATURE, beside, claim, damaged, leftovers, lock, read_at, sync_folder
 from spatterlib.builtin._journal import Shadow, check_free, has_journal, replay
@@ -335,6 +336,9 @@ def _create(path: str, header: Header, arrays: Mapping[str, NDArray[Any]], *, ex
             old = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
             claim(old, path)
             replay(path, old)
+            if files.WINDOWS:
+                os.close(old)
+                old = -1
         check_free(path)
         _sweep(path)
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
@@ -345,12 +349,15 @@ def _create(path: str, header: Header, arrays: Mapping[str, NDArray[Any]], *, ex
             make(h5, "header", np.empty(0, np.uint8))
             change(h5, header, {}, arrays)
         os.fsync(descriptor)
+        if files.WINDOWS:  # which moves no open file
+            os.close(descriptor)
+            descriptor = -1
         settle(part, path, new=exclusive)
         sync_folder(Path(path).parent)
     except BaseException as error:
         if descriptor >= 0:
             os.close(descriptor)
-            part.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         if isinstance(error, OSError) and not isinstance(error, SpatterlibError | FileExistsError):
             reason = error.strerror or one_line(error)
             raise StoreError(f"{path} cannot be created: {reason}") from error
@@ -358,7 +365,7 @@ def _create(path: str, header: Header, arrays: Mapping[str, NDArray[Any]], *, ex
     finally:
         if old >= 0:
             os.close(old)
-    return _File(path, "a", descriptor)
+    return _File(path, "a", descriptor if descriptor >= 0 else None)
 
 
 def _sweep(path: str) -> None:

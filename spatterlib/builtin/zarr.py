@@ -308,7 +308,8 @@ class _Group:
         shards: dict[str, bytes] = {}
         documents = {f"{group}/{_ROOT}": _document(None) for group in _GROUPS} if self._replaces else {}
         for name, values in created.items():
-            taken = name in before and not before[name].tag
+            # Names that differ in case only are one folder on macOS and Windows, and stores travel.
+            taken = name.casefold() in {array.path.casefold() for array in (*before.values(), *arrays.values())}
             arrays[name] = _Array(name, secrets.token_hex(4) if taken else "", values.dtype, 0)
             tails[name] = b""
         for name, values in [*created.items(), *appended.items()]:

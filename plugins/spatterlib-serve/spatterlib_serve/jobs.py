@@ -104,9 +104,11 @@ class Jobs:
                 raise StoreError(f"{place} is there already and not of this service; name another folder with --data")
 
     def _claim(self) -> bool:
-        import fcntl
-
         self._lock = (self.folder / ".lock").open("a")
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return True
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
