@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from demo_browser import Server, Watched, needed
+from learning_data import state_dict
 from predictions import weights
+from state_dicts import save_state_dict
 
 import spatterlib as sp
 
@@ -182,6 +184,23 @@ def test_a_model_that_does_not_fit_is_refused_and_another_is_taken(page: Watched
     note(page, "tells .* apart")
     page.page.get_by_role("button", name="Give the verdict again").click()
     page.page.locator(".headline h2").filter(has_not_text="looks low").wait_for()
+
+
+def test_bare_weights_get_their_classes_from_the_page(page: Watched, tmp_path: Path) -> None:
+    page.sample("Low gas flow")
+    page.page.get_by_role("button", name="What is expected").click()
+    page.page.locator("#own-classes textarea, #own-classes input").fill("dense, thin")
+    best = save_state_dict(tmp_path / "best.mdl", state_dict(tanh=True))
+    page.page.locator("#own-model input[type=file]").set_input_files(best)
+    note(page, "best.mdl tells dense, thin apart")
+    page.page.get_by_role("button", name="Give the verdict again").click()
+    page.page.locator(".headline h2").filter(has_not_text="looks low").wait_for()
+    assert (
+        page.page.locator("#evidence")
+        .filter(has_text="thin")
+        .or_(page.page.locator("#evidence").filter(has_text="dense"))
+        .count()
+    )
 
 
 def test_three_browsers_at_once_do_not_mix_results(server: Server, chromium: Any) -> None:

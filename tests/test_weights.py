@@ -80,6 +80,15 @@ class TestWhichNetwork:
         for id_ in NETWORKS:
             assert network(sp.load_model(path, id_)) == id_
 
+    def test_weights_that_were_asked_about_say_it_once_they_are_saved(self, tmp_path: Path) -> None:
+        path = save_state_dict(tmp_path / "best.mdl", renumbered((0, 1, 2, 4, 6)))
+        run = sp.load_model(path, "lenet5-classic", classes=("low", "high"))
+        run.save(tmp_path)
+        again = sp.load_model(tmp_path / "weights.safetensors")
+        assert (network(again), again.classes) == ("lenet5-classic", ("low", "high"))
+        images = np.random.default_rng(0).integers(0, 256, (3, *run.preprocessing.shape), dtype=np.uint8)
+        np.testing.assert_array_equal(again.scores(images), run.scores(images))
+
     @pytest.mark.parametrize("prefix", ["", "net.", "module.model."])
     def test_the_prefix_of_the_names_does_not_matter(self, prefix: str, tmp_path: Path) -> None:
         path = save_state_dict(tmp_path / "best.mdl", renumbered((0, 3, 7, 9, 11), prefix))

@@ -19,7 +19,7 @@ __all__ = ["FILTERS", "SHIPPED", "tab"]
 
 SHIPPED = "simulated (built in)"
 FILTERS = ("area", "blue", "black")
-_UNKNOWN = "not said"
+_UNKNOWN, _BY_FILE = "not said", "as the file says"
 _EACH = 6
 _EMPTY = html(
     '<div class="empty"><h2>Is the gas flow right?</h2><p>Take one of the three samples, or drop a video of '
@@ -40,8 +40,14 @@ def tab() -> dict[str, gr.components.Component]:
             with gr.Accordion("What is expected, and which model", open=False):
                 expected = gr.Radio([_UNKNOWN, "low", "high"], value=_UNKNOWN, label="Gas flow that a good build has")
                 model = gr.Dropdown([SHIPPED], value=SHIPPED, label="Model", elem_id="model-choice")
+                network = gr.Dropdown(
+                    [_BY_FILE, "lenet5", "lenet5-classic"], value=_BY_FILE, label="Network of bare weights"
+                )
+                names = gr.Textbox(
+                    label="Classes of bare weights, in order", placeholder="low,high", elem_id="own-classes"
+                )
                 weights = gr.File(
-                    label="A model of your own (.safetensors, .onnx)",
+                    label="A model of your own (.safetensors, .onnx, .mdl, .pt)",
                     height=110,
                     elem_id="own-model",
                     elem_classes="upload",
@@ -69,7 +75,7 @@ def tab() -> dict[str, gr.components.Component]:
         button.click(_on_sample(name), options, shown, **run)
     upload.upload(_on_upload, [upload, *options], [*shown, upload], **run)
     again.click(_on_again, options, shown, **run)
-    weights.upload(_on_weights, [weights], [note, model, weights], **quiet)
+    weights.upload(_on_weights, [weights, network, names], [note, model, weights], **quiet)
     cancel.click(_on_cancel, None, note, queue=False, **quiet)
     chart.select(_on_pick, None, [note, frame], **quiet)
     evidence.select(_on_pick, None, [note, frame], **quiet)
@@ -111,20 +117,32 @@ def _on_cancel(request: gr.Request) -> str:
     return words.note("Cancelling …", "wait")
 
 
-def _on_weights(upload: str | None, request: gr.Request) -> tuple[Any, ...]:
+def _on_weights(upload: str | None, network: str, names: str, request: gr.Request) -> tuple[Any, ...]:
     """Take a model in, if it can be used at all."""
     if not upload:
         return gr.skip(), gr.skip(), gr.skip()
     session = sessions.of(request)
     name = session.take(upload, "runs")
     try:
-        run = sp.load_model(session.runs[name])
+        run = _taken(session, name, network, [part.strip() for part in names.split(",") if part.strip()])
     except Exception as error:
         session.runs.pop(name)
         step = "Take a run folder's weights.safetensors or an exported .onnx; the model that was chosen stays."
         return words.problem(error, name, step), gr.skip(), None
     text = f"The model {name} tells {', '.join(run.classes)} apart. Press “Give the verdict again” to use it."
     return words.note(text), gr.update(choices=model_names(session), value=name), None
+
+
+def _taken(session: sessions.Session, name: str, network: str, classes: list[str]) -> Any:
+    """An uploaded model; one that does not say its classes is kept as a file that says those that were typed."""
+    path = session.runs[name]
+    run = sp.load_model(path, None if network == _BY_FILE else network, classes=classes)
+    if run.classifier and path.suffix.lower() in (".pt", ".pth", ".mdl"):
+        folder = path.with_name(f"{path.name}.named")
+        folder.mkdir()
+        run.save(folder)
+        [session.runs[name]] = folder.iterdir()
+    return run
 
 
 def model_names(session: sessions.Session) -> list[str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from spatterlib.builtin import _state_dict
 from spatterlib.errors import StoreError
 
-__all__ = ["in_order", "network_of", "read"]
+__all__ = ["in_order", "network_of", "numbered", "read"]
 
 Array = NDArray[np.float32]
 
@@ -87,6 +87,14 @@ def network_of(weights: Mapping[str, Array]) -> str | None:
     numbers = [_number(name) for name in list(weights)[::2]]
     relative = tuple(number - numbers[0] for number in numbers)
     return next((id_ for id_, known in _NUMBERS.items() if known == relative), None)
+
+
+def numbered(weights: Mapping[str, Array], id_: str) -> dict[str, Array]:
+    """Ordered weights under names that say which network they are of; as they are if they say it already."""
+    if network_of(weights) == id_:
+        return dict(weights)
+    names = [f"model.{number}.{kind}" for number in _NUMBERS[id_] for kind in ("weight", "bias")]
+    return dict(zip(names, weights.values(), strict=True))
 
 
 def _number(name: str) -> int:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.builtin._lenet_weights import in_order, network_of, read
+from spatterlib.builtin._lenet_weights import in_order, network_of, numbered, read
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
 from spatterlib.files import beside
 from spatterlib.hookspecs import hookimpl
@@ -137,7 +137,8 @@ class LenetModel:
             "classes": list(self.classes),
             "temperature": self.temperature,
         }
-        arrays = {name: np.ascontiguousarray(array) for name, array in self.weights.items()}
+        weights = numbered(self.weights, self.classifier.id)
+        arrays = {name: np.ascontiguousarray(array) for name, array in weights.items()}
         with beside(Path(folder) / WEIGHTS) as part:
             save_file(arrays, part, metadata={"spatterlib": json.dumps(facts)})
 

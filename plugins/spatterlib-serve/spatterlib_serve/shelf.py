@@ -14,7 +14,7 @@ from spatterlib_serve.problems import ProblemError
 
 __all__ = ["Shown", "choose", "listed", "scorer", "shipped"]
 
-_FILES = (".onnx", ".safetensors", ".pt", ".pth")
+_FILES = (".onnx", ".safetensors", ".pt", ".pth", ".mdl")
 
 
 @dataclass(frozen=True)
