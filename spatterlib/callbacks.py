@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -132,6 +133,29 @@ def plot_curves(epochs: list[Epoch], path: Path, title: str = "") -> None:
         figure.savefig(part, dpi=120)
 
 
+_PACKAGES = {"tensorboard": "torch.utils.tensorboard", "mlflow": "mlflow"}
+
+
+def check_logger(name: str) -> None:
+    """Refuse a logger that `logger` could not make, before the work.
+
+    Raises
+    ------
+    ParameterError
+        If the name is unknown.
+    SpatterlibError
+        If its package is not installed.
+    """
+    if name not in _PACKAGES:
+        raise ParameterError(
+            f"callbacks are functions of an Epoch, or {' or '.join(map(repr, _PACKAGES))}, got {name!r}"
+        )
+    try:
+        import_module(_PACKAGES[name])
+    except ImportError as error:
+        raise SpatterlibError(f"{name} is not installed: {error}; pip install {name}") from error
+
+
 def logger(name: str, folder: Path, facts: Mapping[str, Any]) -> Notify:
     """A logger by name: "tensorboard" or "mlflow".
 
@@ -142,13 +166,8 @@ def logger(name: str, folder: Path, facts: Mapping[str, Any]) -> Notify:
     SpatterlibError
         If its package is not installed.
     """
-    known = {"tensorboard": _tensorboard, "mlflow": _mlflow}
-    if name not in known:
-        raise ParameterError(f"callbacks are functions of an Epoch, or {' or '.join(map(repr, known))}, got {name!r}")
-    try:
-        return known[name](folder, facts)
-    except ImportError as error:
-        raise SpatterlibError(f"{name} is not installed: {error}; pip install {name}") from error
+    check_logger(name)
+    return {"tensorboard": _tensorboard, "mlflow": _mlflow}[name](folder, facts)
 
 
 def default_loggers(folder: Path, facts: Mapping[str, Any]) -> list[Notify]:

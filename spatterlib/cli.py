@@ -21,7 +21,8 @@ from spatterlib import detect_cli, extract_cli, predict_cli, runlog, sections, w
 from spatterlib.answers import Failed, Failure, Run, answer, answers, counts, document, say
 from spatterlib.answers import facts as answers_facts
 from spatterlib.config import SECTIONS
-from spatterlib.errors import Exit, ParameterError, SpatterlibError, UsageError, one_line
+from spatterlib.errors import Exit, OutputExistsError, ParameterError, SpatterlibError, UsageError, one_line
+from spatterlib.files import check_target
 from spatterlib.installing import example
 from spatterlib.options import PluginCommand
 from spatterlib.plugins import commands, nearest
@@ -152,9 +153,14 @@ def show(
     from spatterlib.report import caption, write_png
     from spatterlib.stores import find_store
 
+    chosen = _slice(rows)
+    if given := [name for name in ("start", "stop") if values[name] is not None]:
+        raise click.UsageError(f"--{given[0]} belongs to runs; `show` takes --frame N")
+    if out:
+        check_target(out, (".png",))
     kind: Literal["crops", "frame"]
     if find_store(path):
-        picture, said, kind, count = _montage(path, _slice(rows), columns)
+        picture, said, kind, count = _montage(path, chosen, columns)
     else:
         picture, said, kind, count = _annotated(path, frame or 0, run_settings(ctx, values))
     target = out or f"{Path(path).stem}_{f'frame{frame or 0}' if kind == 'frame' else kind}.png"
@@ -347,6 +353,7 @@ def _failure(error: BaseException) -> Failure:
     known = isinstance(error, SpatterlibError | OSError)
     unforeseen = f"internal error, please report it with -vv: {type(error).__name__}: "
     said = one_line(error) if known else unforeseen + one_line(error)
+    said += "; add --overwrite to replace it" * (said.endswith("exists already") and type(error) is OutputExistsError)
     return Failure(type(error).__name__, said, int(getattr(error, "exit_code", Exit.FAILED)))
 
 

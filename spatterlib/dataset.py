@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -207,6 +208,8 @@ def load_dataset(
     classes = sorted_classes(name for item in wanted for name in np.unique(item.labels) if name)
     _check_classes(classes, wanted)
     _check_names(classes, wanted)
+    ratio = None if ratio is None else {str(name): float(share) for name, share in ratio.items()}
+    _check_ratio(ratio, classes)
     total = sum(int((item.labels != "").sum()) for item in wanted)
     cache = _Cache(allocate((total, *preprocessing.shape), budget, folder), classes)
     for number, item in enumerate(wanted):
@@ -348,18 +351,21 @@ def _groups(store: Store, path: str, rows: NDArray[np.int64], asked: Sequence[st
     return found
 
 
+def _check_ratio(ratio: Mapping[str, float] | None, classes: Sequence[str]) -> None:
+    if ratio is not None and (set(ratio) != set(classes) or not all(0 < share < math.inf for share in ratio.values())):
+        raise ParameterError(f"ratio needs a number above 0 for each of {', '.join(classes)}, got {dict(ratio)}")
+
+
 def _with_ratio(data: Dataset, ratio: Mapping[str, float] | None, seed: int) -> Dataset:
     """Leave out at random what is too much of a class; the cache is compacted in place."""
     if ratio is None:
         return data
-    wanted = {str(name): float(share) for name, share in ratio.items()}
-    if set(wanted) != set(data.classes) or min(wanted.values()) <= 0:
-        raise ParameterError(f"ratio needs a number above 0 for each of {', '.join(data.classes)}, got {dict(ratio)}")
-    unit = min(data.counts[name] / wanted[name] for name in data.classes)
+    _check_ratio(ratio, data.classes)
+    unit = min(data.counts[name] / ratio[name] for name in data.classes)
     random, chosen = np.random.default_rng(seed), []
     for number, name in enumerate(data.classes):
         rows = np.flatnonzero(data.labels == number)
-        chosen.append(random.choice(rows, max(1, round(unit * wanted[name])), replace=False))
+        chosen.append(random.choice(rows, max(1, round(unit * ratio[name])), replace=False))
     return _only(data, np.sort(np.concatenate(chosen)))
 
 

@@ -79,6 +79,10 @@ class StoreError(SpatterlibError, OSError):
     """A store cannot be created, opened, read or written."""
 
 
+class MissingFolderError(MissingFileError, StoreError):
+    """The folder that something is to be written to is not there."""
+
+
 class OutputExistsError(SpatterlibError, FileExistsError):
     """The output is there already and overwriting was not asked for."""
 

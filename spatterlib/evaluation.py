@@ -13,7 +13,7 @@ import numpy as np
 
 from spatterlib.dataset import Data, Dataset, load_dataset
 from spatterlib.errors import ParameterError
-from spatterlib.files import beside, write_text, writing
+from spatterlib.files import beside, check_room, write_text, writing
 from spatterlib.learning import Classifier, Notify
 from spatterlib.markdown import plain
 from spatterlib.metrics import Metrics, Reliability
@@ -21,7 +21,7 @@ from spatterlib.models import Run, load_model
 from spatterlib.plugins import catalog, identity, make
 from spatterlib.probe import Probe, probe
 from spatterlib.splits import Split, SplitName
-from spatterlib.training import Fitted, fit_split, measure_rows, split_of
+from spatterlib.training import Fitted, check_fit, fit_split, measure_rows, split_of
 
 __all__ = ["Evaluation", "Outcome", "evaluate"]
 
@@ -185,7 +185,10 @@ def evaluate(
     given = data if data is not None else (run.facts.get("data") if run else None)
     if given is None:
         raise ParameterError("evaluate needs data: {store: label}, stores with a label column, or a CSV index")
+    if out is not None:
+        check_room(out)
     chosen: Classifier = make("classifier", (run.classifier or "lenet5") if run else model, **parameters)
+    check_fit(chosen, device, purge)
     options: dict[str, Any] = {"group": group, "label": label, "ratio": None, "black": black, "purge": purge}
     if run and data is None:
         options |= run.facts.get("options", {})

@@ -14,6 +14,7 @@ import click
 
 from spatterlib.answers import answer, answers, say
 from spatterlib.errors import Exit, OutputExistsError, ParameterError, PluginError, SpatterlibError, one_line
+from spatterlib.files import check_target
 from spatterlib.installing import missing
 from spatterlib.options import PluginCommand
 from spatterlib.plugins import catalog
@@ -81,8 +82,12 @@ def extract(
     from spatterlib.video import expand
 
     options = run_settings(ctx, values) | {"overwrite": overwrite}
+    if plot:
+        check_target(plot, (".png", ".pdf", ".svg"))
     names = expand(videos)
     single = _is_store(out, names)
+    if suffix and single:
+        raise click.UsageError("--suffix is for the stores in a folder; OUT says the kind of a single one")
     if plot and (len(names) > 1 or not single):
         raise click.UsageError("--plot takes one video and one store; use it with each on its own")
     with _executor(dask) as executor:

@@ -28,10 +28,10 @@ from spatterlib.resuming import begun, is_begun
 from spatterlib.stores import check_output, create_store
 from spatterlib.terminal import told
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Detector, Filter, Store, Video
-from spatterlib.video import Recording, open_video, region
+from spatterlib.video import Recording, check_fps, open_video, region
 from spatterlib.words import counted
 
-__all__ = ["Progress", "Report", "extract", "followed", "is_whole", "undecodable"]
+__all__ = ["Progress", "Report", "check_settings", "extract", "followed", "is_whole", "undecodable"]
 
 # What a kill can cost at most: rows, bytes of crops, frames, seconds between two commits; and the parts of the video
 # that come behind the one whose turn it is.
@@ -234,9 +234,8 @@ def extract(
     """
     began = time.perf_counter()
     chosen, kept = plugins_of(detector, filters)
-    _check_options(limit, crop_format, quality, workers)
+    check_settings(limit=limit, crop_format=crop_format, quality=quality, workers=workers, gap=gap, fps=fps)
     _check_exclusive(resume, overwrite)
-    layers([], gap_of({}, gap))
     earlier = resume and is_begun(out)
     if not resume:
         check_output(os.fspath(out), overwrite=overwrite)
@@ -343,7 +342,24 @@ def _check_exclusive(resume: bool, overwrite: bool) -> None:
         raise ParameterError("resume goes on with a store and overwrite replaces it; choose one of the two")
 
 
-def _check_options(limit: int | None, crop_format: str, quality: int, workers: int) -> None:
+def check_settings(
+    *,
+    limit: int | None = None,
+    crop_format: str = "jpeg",
+    quality: int = 95,
+    workers: int = 1,
+    gap: Gap | None = None,
+    fps: float | None = None,
+) -> None:
+    """Refuse settings of `extract` that are wrong for every recording.
+
+    Raises
+    ------
+    ParameterError
+        Names the one.
+    """
+    layers([], gap_of({}, gap))
+    check_fps(fps)
     if limit is not None and limit < 1:
         raise ParameterError(f"limit must be 1 or more detections, got {limit}")
     if crop_format not in ("jpeg", "png"):

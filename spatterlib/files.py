@@ -15,10 +15,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from spatterlib.errors import SpatterlibError, StoreError
+from spatterlib.errors import MissingFolderError, OutputExistsError, ParameterError, SpatterlibError, StoreError
 
 __all__ = [
     "beside",
+    "check_folder",
+    "check_room",
+    "check_source",
+    "check_target",
     "folds_case",
     "is_there",
     "patiently",
@@ -142,6 +146,85 @@ def is_there(path: str | os.PathLike[str], *, follow: bool = True) -> bool:
     except (OSError, ValueError) as error:
         raise StoreError(f"{path} cannot be looked at: {getattr(error, 'strerror', None) or error}") from error
     return True
+
+
+def check_target(path: str | os.PathLike[str], suffixes: Sequence[str] = (), *, overwrite: bool = True) -> None:
+    """Refuse early that a file cannot be written: before the work, not behind it.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    suffixes : sequence of str
+        How its name may end, whatever the case; nothing given: as it likes.
+    overwrite : bool
+        Whether a file that is there may be replaced.
+
+    Raises
+    ------
+    ParameterError
+        If its name ends otherwise.
+    OutputExistsError
+        If a file is there that may not be replaced, or what is there is no file.
+    MissingFolderError
+        If there is no such folder.
+    StoreError
+        If the folder may not be written.
+
+    Examples
+    --------
+    >>> from spatterlib.files import check_target
+    >>> check_target("frame.xyz", [".png"])
+    Traceback (most recent call last):
+    spatterlib.errors.ParameterError: frame.xyz: the name of this file ends in .png
+    """
+    target = Path(path)
+    if suffixes and target.suffix.lower() not in suffixes:
+        raise ParameterError(f"{path}: the name of this file ends in {' or '.join(suffixes)}")
+    if target.is_dir() or special(target):
+        raise OutputExistsError(f"{path} exists already and is {special(target) or 'a folder'}; name a file")
+    if not overwrite and is_there(target):
+        raise OutputExistsError(f"{path} exists already")
+    check_folder(target)
+
+
+def check_folder(target: str | os.PathLike[str]) -> None:
+    """Refuse early that nothing can be written beside `target`, as `check_target` does."""
+    folder = Path(target).absolute().parent
+    if not folder.is_dir():
+        raise MissingFolderError(f"{target} cannot be written: there is no folder {folder}; make it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StoreError(f"{target} cannot be written: the folder {folder} may not be written")
+
+
+def check_room(folder: str | os.PathLike[str]) -> None:
+    """Refuse early a folder that is none and cannot be made, or that may not be written.
+
+    Raises
+    ------
+    OutputExistsError
+        If a file has its name, or that of a folder above it.
+    StoreError
+        If it, or the folder in which it would be made, may not be written.
+    """
+    path = Path(folder).absolute()
+    there = next(place for place in (path, *path.parents) if is_there(place, follow=False) or place == place.parent)
+    if not there.is_dir():
+        raise OutputExistsError(f"{folder} cannot be a folder: {there} is none")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise StoreError(f"{folder} cannot be written: the folder {there} may not be written")
+
+
+def check_source(path: str | os.PathLike[str]) -> None:
+    """Refuse to read what is neither file nor folder: a pipe would be waited for, without end.
+
+    Raises
+    ------
+    StoreError
+        If it is a pipe, a socket or a device.
+    """
+    if what := special(path):
+        raise StoreError(f"{path} is {what}, no file")
 
 
 def special(path: str | os.PathLike[str]) -> str:

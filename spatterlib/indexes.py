@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError
+from spatterlib.files import check_source
 from spatterlib.stores import open_store
 from spatterlib.types import Store
 from spatterlib.words import counted
@@ -92,6 +93,7 @@ def _beside(index: str | os.PathLike[str], file: str) -> str:
 
 def csv_lines(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterable[tuple[int, dict[str, str]]]:
     """(line number, values by column) of a CSV file."""
+    check_source(path)
     try:
         with Path(path).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.DictReader(file)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
-from spatterlib.files import write_csv, writing
+from spatterlib.files import check_target, write_csv, writing
 from spatterlib.indexes import INDEX, Labelled, csv_lines, places_of, read_index, shuffled, whole_number
 from spatterlib.stores import find_store, open_store
 from spatterlib.types import Store
@@ -151,6 +151,7 @@ def write_index(data: Any, path: str | os.PathLike[str], *, column: str = "label
         If the file cannot be written.
     """
     target, files = Path(path), []
+    check_target(target)
     lines: list[tuple[str, str, int, str]] = []
     for item in labelled(data, column):
         with open_store(item.path) as store:

@@ -270,7 +270,8 @@ class Classifier(Protocol):
 
     A class may have `suffixes`, a tuple such as ``(".onnx",)``: `spatterlib.load_model` gives it files of these names.
     It may have a class method ``recognises(path) -> bool``, which looks into a bare file: a file of no such name goes
-    to the class that alone recognises it.
+    to the class that alone recognises it. It may have a method ``ready(device)``, which raises before the data are read
+    what `fit` would raise at once: a package or a device that is missing.
     """
 
     @property

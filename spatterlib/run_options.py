@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from spatterlib import config as configuration
+from spatterlib.errors import ParameterError
 from spatterlib.options import named, settings, with_parameters
 from spatterlib.runlog import event
 from spatterlib.streams import shown
@@ -120,6 +121,7 @@ def run_settings(ctx: click.Context, values: Mapping[str, Any]) -> dict[str, Any
         given["filters"] = named(given["filters"])
     file, original = values["config_file"], values["original"]
     merged = with_parameters(ctx, settings(file, original=original, given=given, section=ctx.info_name), values)
+    _check(merged)
     if log.isEnabledFor(logging.INFO):
         log.info("looked at", extra=event("detection", settings=configuration.effective("extract", merged)))
     return merged
@@ -137,6 +139,19 @@ def kept_in(store: str, how: str) -> str:
         return f"{shown(store)} is complete"
     of = int(attrs.get("stop", done)) - int(attrs.get("start", 0))
     return f"{shown(store)} holds {done} of {of} frames and can be read; {how}"
+
+
+def _check(given: Mapping[str, Any]) -> None:
+    """Refuse what no recording can make right, before one is looked at."""
+    from spatterlib.extraction import check_settings
+    from spatterlib.video import check_position
+
+    check_settings(**{name: given[name] for name in ("limit", "quality", "workers", "gap", "fps") if name in given})
+    for name in ("start", "stop"):
+        check_position(given.get(name), least=int(name == "stop"))
+    bounds = given.get("roi") or ()
+    if any(bound is not None and bound < 0 for bound in bounds):
+        raise ParameterError(f"the bounds of what is looked at are 0 px or more, got {', '.join(map(str, bounds))}")
 
 
 def _gap(text: str) -> float | str:

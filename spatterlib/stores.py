@@ -16,7 +16,7 @@ import numpy as np
 
 from spatterlib.crops import size
 from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, StoreError, one_line
-from spatterlib.files import is_there, special
+from spatterlib.files import check_folder, check_source, is_there, special
 from spatterlib.installing import example
 from spatterlib.plugins import catalog
 from spatterlib.types import DETECTION, Detections, Store, StoreKind
@@ -142,13 +142,11 @@ def check_output(path: AnyPath, *, overwrite: bool = False, to: str | None = Non
     if is_there(target, follow=False) and not is_leftover(target):
         if not overwrite:
             raise OutputExistsError(f"{name} exists already")
+        if what := special(name):
+            raise OutputExistsError(f"{name} is {what}, and is not replaced")
         if target.is_dir() and not find_store(name):
             raise OutputExistsError(f"{name} is a folder but no store, and is not replaced; remove it yourself")
-    folder = target.absolute().parent
-    if not folder.is_dir():
-        raise StoreError(f"{name} cannot be created: there is no folder {folder}")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise StoreError(f"{name} cannot be created: the folder {folder} may not be written")
+    check_folder(target)
 
 
 def find_store(path: AnyPath) -> type[StoreKind] | None:
@@ -160,8 +158,7 @@ def find_store(path: AnyPath) -> type[StoreKind] | None:
         If it cannot be told: it is damaged, or cannot be read now. What may be a store is never taken for none.
     """
     name = _name(path)
-    if what := special(name):
-        raise StoreError(f"{name} is {what}, no file")
+    check_source(name)
     failed: OSError | None = None
     for id_, kind in catalog().stores.items():
         try:

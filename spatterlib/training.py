@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import sys
 import time
@@ -18,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib import models, splits
-from spatterlib.callbacks import Curves, bar, default_loggers, lines, logger
+from spatterlib.callbacks import Curves, bar, check_logger, default_loggers, lines, logger
 from spatterlib.dataset import GROUPS, Data, Dataset, load_dataset
 from spatterlib.errors import ParameterError
 from spatterlib.familiarity import Familiar
-from spatterlib.files import write_text
+from spatterlib.files import check_room, write_text
 from spatterlib.learning import Classifier, Epoch, Model, Notify, Samples
 from spatterlib.metrics import Metrics, measure, temperature_of
 from spatterlib.modelcard import model_card
@@ -118,6 +119,11 @@ def train(
     """
     began = time.perf_counter()
     chosen: Classifier = make("classifier", classifier, **parameters)
+    for callback in callbacks:
+        if isinstance(callback, str):
+            check_logger(callback)
+    check_room(out)
+    check_fit(chosen, device, purge)
     seed = int(getattr(chosen, "seed", 1234))
     asked = (group,) if group != "auto" else ()
     dataset = load_dataset(
@@ -138,6 +144,22 @@ def train(
         models.write_facts(folder, facts)
         (folder / models.CHECKPOINT).unlink(missing_ok=True)
     return Run(fitted.model, str(folder), facts)
+
+
+def check_fit(classifier: Classifier, device: str, purge: float | None) -> None:
+    """Refuse, before crops are decoded, what keeps a training from beginning.
+
+    Raises
+    ------
+    ParameterError
+        If `purge` is no number of seconds, or the device is missing.
+    SpatterlibError
+        If a package is missing.
+    """
+    if purge is not None and not 0 <= purge < math.inf:
+        raise ParameterError(f"purge must be 0 s or more, got {purge!r}")
+    if ready := getattr(classifier, "ready", None):
+        ready(device)
 
 
 def split_of(

@@ -148,14 +148,25 @@ def open_video(path: str | os.PathLike[str] | Video, fps: float | None = None) -
     ...     video.width, video.height, video.times.tolist()
     (64, 48, [0.0, 0.02, 0.04, 0.06, 0.08])
     """
-    if fps is not None and not (isinstance(fps, int | float | np.number) and 0 < float(fps) < math.inf):
-        raise ParameterError(f"fps must be a number of frames per second above 0, got {fps!r}")
+    check_fps(fps)
     rate = None if fps is None else float(fps)
     if isinstance(path, str | os.PathLike):
         return Recording(_opened(os.fspath(path)), rate)
     if not isinstance(path, Video):
         raise ContractError(f"a video is a path or an opened Video, got {type(path).__name__}")
     return Recording(path, rate, owned=False)
+
+
+def check_fps(fps: object) -> None:
+    """Refuse a number of frames per second that is none.
+
+    Raises
+    ------
+    ParameterError
+        If it is neither None nor above 0.
+    """
+    if fps is not None and not (isinstance(fps, int | float | np.number) and 0 < float(fps) < math.inf):
+        raise ParameterError(f"fps must be a number of frames per second above 0, got {fps!r}")
 
 
 def _opened(path: str) -> Video:
@@ -365,6 +376,21 @@ def position(video: Video, value: SupportsIndex | float | str) -> int:
     if number is None or not 0 <= number <= frames:
         raise ParameterError(f"{video.name} has frames 0-{frames - 1}, got position {value!r}")
     return number
+
+
+def check_position(value: SupportsIndex | float | str | None, *, least: int = 0) -> None:
+    """Refuse a position that no recording has.
+
+    Raises
+    ------
+    ParameterError
+        If it is neither None nor a position, or a frame number below `least`.
+    """
+    if value is None:
+        return
+    number, seconds = _parsed(value)
+    if (number is not None and number < least) or (seconds is not None and not math.isfinite(seconds)):
+        raise ParameterError(f"a position is a frame number from {least} on, or a time, got {value!r}")
 
 
 def _parsed(value: SupportsIndex | float | str) -> tuple[int | None, float | None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from spatterlib.errors import PluginError
@@ -16,6 +18,8 @@ from spatterlib.installing import missing
 @click.option("--max-size", default="2gb", show_default=True, help="Largest upload, such as 500mb.")
 def demo(host: str, port: int, browser: bool, max_size: str) -> None:
     """See spatter in the browser: verdict, tuning, labels, training."""
+    if not re.fullmatch(r"[1-9][0-9]{0,11} ?[kmgt]?b", max_size.lower()):
+        raise click.BadParameter(f"a size is a number with b, kb, mb, gb or tb, such as 500mb; got {max_size!r}")
     try:
         from spatterlib_demo.app import launch
     except ImportError as error:

@@ -11,6 +11,7 @@ import click
 
 from spatterlib.answers import answer, answers, say
 from spatterlib.errors import OutputExistsError, ParameterError, UsageError
+from spatterlib.files import check_room
 from spatterlib.hookspecs import hookimpl
 from spatterlib.model_options import load_named, model_options
 from spatterlib.records import Evaluated, Labels, LeftOut, Models, RunListed, StoreLabels, Trained
@@ -181,14 +182,14 @@ def evaluate(
     """
     import spatterlib as sp
 
+    if out:
+        check_room(out)
     known = model in sp.catalog().classifiers
     if known and (classifier or classes):
         raise UsageError(f"--classifier and --classes belong to a file of weights, and {model!r} is a classifier")
     if parameters and not known:
         raise UsageError(f"--set is for a classifier; {model} was trained with its own parameters")
     run = None if known else load_named(model, classifier, classes)
-    if out and Path(out).is_file():
-        raise ParameterError(f"{out} is a file, and the report needs a folder; name another")
     found = sp.evaluate(
         run or model,
         _data(data) if data else None,

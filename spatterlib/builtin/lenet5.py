@@ -222,6 +222,12 @@ class Lenet5:
         """How it wants its crops."""
         return Preprocessing(self.colour, self.size, 32, self.rotation, self.letterbox)
 
+    def ready(self, device: str = "auto") -> None:
+        """Refuse early a device that is missing, or PyTorch itself."""
+        from spatterlib.fitting import device_of
+
+        device_of(device)
+
     def fit(
         self,
         train: Samples,

@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from spatterlib.answers import answer, answers, say
-from spatterlib.errors import Exit, OutputExistsError, UsageError
-from spatterlib.files import plain, write_csv, write_text
+from spatterlib.errors import Exit, UsageError
+from spatterlib.files import check_target, plain, write_csv, write_text
 from spatterlib.hookspecs import hookimpl
 from spatterlib.records import Monitored, OffsetFound, StoreMonitored, Synchronized
 from spatterlib.words import counted
@@ -60,6 +60,7 @@ def monitor(stores: tuple[str, ...], reference: tuple[str, ...], **options: Any)
 
     outs, kept = options["out"], options["save_reference"]
     _check(stores, outs, kept, options["overwrite"])
+    sp.reference.check_learning(options["descriptor"], options["arl"], options["scan_turn"], options["scan_start"])
     first = int(reference[0]) if len(reference) == 1 and reference[0].isdigit() else 0
     learned = None if first else _reference(reference, options)
     if learned and options["scan_turn"] is None:
@@ -85,13 +86,10 @@ def _check(stores: Sequence[str], outs: Sequence[str], kept: str | None, overwri
             raise UsageError(f"charts are written as {', '.join(_SUFFIXES)}, got {path!r}")
     if len(stores) > 1 and outs:
         raise UsageError(f"--out is for one store, got {len(stores)}; monitor them one by one")
-    _must_be_free([*outs, *([kept] if kept else [])], overwrite)
-
-
-def _must_be_free(paths: Sequence[str], overwrite: bool) -> None:
-    for path in paths:
-        if Path(path).exists() and not overwrite:
-            raise OutputExistsError(f"{path} is there already; give another name or --overwrite")
+    for path in outs:
+        check_target(path, overwrite=overwrite)
+    if kept:
+        check_target(kept, overwrite=overwrite)
 
 
 def _rows(path: str, options: dict[str, Any]) -> tuple[Any, Any]:
@@ -176,7 +174,8 @@ def synchronize(stores: tuple[str, ...], most: float | None, out: str | None, ov
     """
     import spatterlib as sp
 
-    _must_be_free([out] if out else [], overwrite)
+    if out:
+        check_target(out, overwrite=overwrite)
     recordings = []
     for path in stores:
         with sp.open_store(path) as store:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spatterlib.answers import answer, answers, say
-from spatterlib.errors import OutputExistsError
-from spatterlib.files import write_csv
+from spatterlib.errors import ParameterError
+from spatterlib.files import check_target, write_csv
 from spatterlib.hookspecs import hookimpl
 from spatterlib.records import Calibrated, CameraChecked, QuantityChecked, StreaksMeasured
 from spatterlib.stopping import keeping
@@ -55,8 +55,7 @@ def calibrate_camera(profile: str, out: str, recordings: int, crops: int, seed: 
     """
     import spatterlib as sp
 
-    if Path(out).exists() and not overwrite:
-        raise OutputExistsError(f"{out} is there already; give another name or --overwrite")
+    check_target(out, (".npz",), overwrite=overwrite)
     camera = sp.camera.load_camera(profile)
     found = sp.calibration.calibrate(camera, recordings, crops, seed)
     found.save(out)
@@ -96,8 +95,11 @@ def streaks(
 
     house: Any = sp.measurement
     target = Path(out) if out else house.streaks_path(store)
-    if target.exists() and not overwrite:
-        raise OutputExistsError(f"{target} is there already; give another name or --overwrite")
+    check_target(target, (".npz",), overwrite=overwrite)
+    if sheet:
+        check_target(sheet, overwrite=overwrite)
+    if not seconds > 0 or not math.isfinite(seconds):
+        raise ParameterError(f"--window must be a number of seconds above 0, got {seconds:g}")
     camera = sp.camera.load_camera(profile)
     learned = sp.calibration.Calibration.load(calibration) if calibration else None
     with sp.open_store(store) as opened:

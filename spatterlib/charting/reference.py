@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -216,6 +217,31 @@ def learn_reference(
         model | {"scores": scores},
         told,
     )
+
+
+def check_learning(names: Sequence[str] = (), arl: float = 370.0, *angles: float | None) -> None:
+    """Refuse what no reference can be learned with, before anything is measured.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Descriptors that are to be charted.
+    arl : float
+        Layers from one false alarm to the next.
+    *angles : float or None
+        Degrees.
+
+    Raises
+    ------
+    ParameterError
+        Names the one.
+    """
+    if unknown := [name for name in names if name not in _CHARTABLE]:
+        raise ParameterError(f"cannot chart {', '.join(unknown)}: none of {', '.join(_CHARTABLE)}")
+    if not arl > 1:
+        raise ParameterError(f"arl must be a number of layers above 1, got {arl!r}")
+    if any(angle is not None and not math.isfinite(angle) for angle in angles):
+        raise ParameterError(f"an angle is a number of degrees, got {', '.join(map(str, angles))}")
 
 
 def _chosen(rows: NDArray[np.void], names: Sequence[str] | None) -> list[str]:

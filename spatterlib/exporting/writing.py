@@ -14,10 +14,10 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError
+from spatterlib.errors import ParameterError
 from spatterlib.exporting.comparing import Ask, check, in_batches, references, sample_crops
 from spatterlib.familiarity import Familiar
-from spatterlib.files import beside, writing
+from spatterlib.files import beside, check_target, writing
 from spatterlib.learning import Exportable, Model
 from spatterlib.models import SIMULATED, Run, load_model
 from spatterlib.origins import learned_from
@@ -151,10 +151,7 @@ def _target(path: str | os.PathLike[str] | None, home: str, kind: str, *, overwr
     if path is None and not home:
         raise ParameterError("a model without a run folder needs a path to be exported to, such as 'model.onnx'")
     target = Path(path) if path is not None else _default(Path(home), FORMATS[kind])
-    if target.is_dir() or (target.exists() and not overwrite):
-        raise OutputExistsError(f"{target} exists already; name another file, or allow overwriting")
-    if not target.absolute().parent.is_dir():
-        raise MissingFileError(f"{target} cannot be written: there is no folder {target.absolute().parent}")
+    check_target(target, overwrite=overwrite)
     return target
 
 

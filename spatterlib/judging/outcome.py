@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.errors import OutputExistsError, ParameterError, PluginError, StoreError
-from spatterlib.files import beside, plain, write_csv, write_text, writing
+from spatterlib.errors import ParameterError, PluginError
+from spatterlib.files import beside, check_target, plain, write_csv, write_text, writing
 from spatterlib.installing import missing
 from spatterlib.judging.change import Change
 from spatterlib.judging.verdicts import Span
@@ -222,7 +222,7 @@ def check_outputs(paths: Sequence[str | os.PathLike[str]], *, overwrite: bool = 
 
     Raises
     ------
-    ParameterError, OutputExistsError, PluginError, StoreError
+    ParameterError, OutputExistsError, PluginError, MissingFileError, StoreError
         As `Verdict.save`.
     """
     for path in paths:
@@ -231,7 +231,4 @@ def check_outputs(paths: Sequence[str | os.PathLike[str]], *, overwrite: bool = 
             raise ParameterError(f"a verdict is saved as {', '.join(SUFFIXES)}, got {os.fspath(path)!r}")
         if target.suffix.lower() == ".parquet":
             _pyarrow()
-        if target.exists() and (not overwrite or target.is_dir()):
-            raise OutputExistsError(f"{path} exists already")
-        if not target.absolute().parent.is_dir():
-            raise StoreError(f"{path} cannot be written: there is no folder {target.absolute().parent}")
+        check_target(target, overwrite=overwrite)

@@ -14,6 +14,7 @@ import numpy as np
 
 from spatterlib.detection import DETECTOR, FILTERS
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
+from spatterlib.files import check_source
 from spatterlib.grouping import events
 from spatterlib.judging.htmlreport import differs, parse, read_page
 from spatterlib.judging.shares import shares
@@ -140,6 +141,7 @@ def verify(
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
     """The text of a page (empty for JSON) and the facts in it."""
+    check_source(path)
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:

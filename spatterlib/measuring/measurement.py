@@ -102,8 +102,7 @@ class Measured:
 
 def streaks_path(store: str | os.PathLike[str]) -> Path:
     """Where the streaks of a store lie: ``low.h5`` -> ``low.h5.streaks.npz``."""
-    path = Path(str(store).rstrip("/"))
-    return path.with_name(path.name + ".streaks.npz")
+    return Path(f"{os.fspath(store).rstrip('/')}.streaks.npz")
 
 
 def crop_streaks(crops: list[Image], table: Detections, first: int, finder: Finder) -> NDArray[np.void]:

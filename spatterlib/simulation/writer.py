@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, StoreError
-from spatterlib.files import beside, writing
+from spatterlib.errors import OutputExistsError, ParameterError, StoreError
+from spatterlib.files import beside, check_target, writing
 from spatterlib.simulation import camera
 from spatterlib.simulation.render import Frame, render
 from spatterlib.simulation.scene import Scene
@@ -106,15 +106,8 @@ def simulate(
 def _check(video: Path, truth: Path, workers: int, *, overwrite: bool) -> None:
     if workers < 1:
         raise ParameterError(f"workers must be 1 or more, got {workers}")
-    if video.suffix.lower() not in (*_FORMATS, ".npy"):
-        raise ParameterError(f"a simulated recording is .mp4, .mkv or .npy, got {video.name}")
-    if not video.parent.is_dir():
-        raise MissingFileError(f"no folder {video.parent} to write {video.name} to; make it first")
-    if not os.access(video.parent, os.W_OK | os.X_OK):
-        raise StoreError(f"{video} cannot be written: the folder {video.parent} may not be written")
-    for file in (video, truth):
-        if file.exists() and not overwrite:
-            raise OutputExistsError(f"{file} is there already; overwrite=True replaces it")
+    check_target(video, (*_FORMATS, ".npy"), overwrite=overwrite)
+    check_target(truth, overwrite=overwrite)
     if truth.exists():
         try:
             Truth.load(truth)

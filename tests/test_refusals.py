@@ -1,0 +1,187 @@
+"""What can be judged at the start is judged there: every command, every option, with values that cannot be right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import mkdtemp
+
+import click
+import pytest
+
+import spatterlib as sp
+from spatterlib import cli
+
+# How each command is called rightly; what it would do then is never reached here.
+RIGHT = {
+    "calibrate-camera": ["cam.toml", "-o", "new.npz"],
+    "check-camera": ["cam.toml"],
+    "config": [],
+    "convert": ["a.h5", "new.zarr"],
+    "demo": ["--no-browser"],
+    "detect": ["a.mp4"],
+    "evaluate": ["lenet5", "a.h5=low", "b.h5=high"],
+    "export": ["simulated", "-o", "new.onnx"],
+    "extract": ["a.mp4", "-o", "new.h5"],
+    "forecast": ["a.mp4"],
+    "info": ["a.mp4"],
+    "label": ["a.h5"],
+    "models": ["."],
+    "monitor": ["a.h5", "--reference", "1", "--camera", "cam.toml"],
+    "new-plugin": ["spatterlib-halo"],
+    "plugins": [],
+    "predict": ["a.mp4", "--model", "simulated"],
+    "show": ["a.mp4"],
+    "simulate": ["new.mp4"],
+    "streaks": ["a.h5", "--camera", "cam.toml"],
+    "synchronize": ["a.h5", "b.h5"],
+    "train": ["a.h5=low", "b.h5=high"],
+    "verify": ["a.json"],
+    "watch": ["a.mp4", "--model", "simulated"],
+}
+FILES = {"FILE", "PROFILE", "CSV", "JSON", "STORE", "WHAT", "RUN", "FOLDER", "DIR", "SOURCE", "VIDEO", "OUT"}
+# Values that no option of this name can have.
+WRONG = {
+    "--start": ["nan", "-1", "1:xx", "99999999", "1e400s"],
+    "--stop": ["nan", "-1", "1:xx", "0"],
+    "--gap": ["nan", "-1", "soon"],
+    "--out": ["nowhere/x.png", "text.txt/x.png"],
+    "--store": ["nowhere/x.h5", "x.xyz", "folder"],
+    "--detector": ["nobody"],
+    "--filter": ["nobody"],
+    "--classifier": ["nobody"],
+    "--expected": ["nobody"],
+    "--ratio": ["low", "low=nan", "low=-1", "nobody=1,low=1", "low=x"],
+    "--log": ["nobody", "mlflow"],
+    "--set": ["epochs", "epochs=x", "nobody=1"],
+    "--group": ["nobody"],
+    "--device": ["nobody"],
+    "--split": ["nobody"],
+    "--to": ["nobody"],
+    "--suffix": [".xyz"],
+    "--dask": ["nobody"],
+    "--metrics": ["x", "99999999", "-1"],
+    "--webhook": ["nobody", "ftp://x"],
+    "--webhook-header": ["nocolon"],
+    "--mqtt": ["nobody", "http://x"],
+    "--max-size": ["huge", "-1mb", "nan", "inf", ""],
+    "--use": ["nobody"],
+    "--descriptor": ["nobody"],
+    "--rows": ["x", "5:x"],
+    "--classes": ["low", "low,low"],
+    "--gas-flow": ["nobody"],
+}
+# What a recording must be looked at for.
+LATER = {("config", "99999999")}
+# Words that may be anything: names of columns, hosts, labels; options that `watch` shares and refuses as such.
+FREE = {"--label", "--column", "--all", "--host", "--log-file", "--verbose", "--seed"}
+# Beside NaN, numbers below 0 and without end are right for some.
+ANY_SIGN = {"--gas-direction", "--scan-turn", "--scan-start", "--drift", "--bump-at", "--bump-px", "--shuffle"}
+ENDLESS = {"--give-up", "--hold", "--remind", "--most", "--max-area", "--arl", "--recording", "--idle"}
+
+
+def wrong(option: click.Parameter) -> list[str]:
+    """Values that the option must refuse."""
+    name = option.opts[-1]
+    if name in FREE or option.is_eager or getattr(option, "is_flag", False):
+        return []
+    if isinstance(option.type, click.Choice):
+        return ["nobody"]
+    if option.metavar == "FOLDER":
+        return ["text.txt", "text.txt/x"]
+    if name in WRONG:
+        return WRONG[name]
+    if isinstance(option.type, click.types.FloatParamType):
+        return ["nan", *(["-1"] if name not in ANY_SIGN else []), *(["inf"] if name not in ENDLESS else [])]
+    if isinstance(option.type, click.types.IntParamType):
+        return ["x", *(["-1"] if name not in ANY_SIGN else [])]
+    assert option.metavar in FILES, f"say in this test which values {name} refuses"
+    return ["nowhere/x.abc", "text.txt"]
+
+
+def cases() -> Iterator[tuple[str, str, str]]:
+    cli._add_commands(cli.cli)
+    for name in sorted(RIGHT):
+        command = cli.cli.commands[name]
+        for option in command.get_params(click.Context(command)):
+            if isinstance(option, click.Option):
+                yield from ((name, option.opts[-1], value) for value in wrong(option) if (name, value) not in LATER)
+
+
+@cache
+def _made() -> Path:
+    folder = Path(mkdtemp(prefix="spatterlib-refusals-"))
+    for name, seed in (("a", 3), ("b", 4)):
+        sp.simulate(folder / f"{name}.mp4", gas_flow="low", seconds=2, seed=seed)
+        sp.extract(folder / f"{name}.mp4", folder / f"{name}.h5")
+    (folder / "cam.toml").write_text(
+        "[camera]\nframe_rate = 25\nexposure = 0.036\nmm_per_px = 0.4\ngas_direction = 0\n"
+    )
+    sp.predict(folder / "a.mp4", "simulated").save(folder / "a.json")
+    (folder / "text.txt").write_text("no file of ours")
+    (folder / "folder").mkdir()
+    (folder / "folder" / "mine.txt").write_text("mine")
+    return folder
+
+
+@pytest.fixture
+def house(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one of everything, in which no work must begin."""
+    folder = _made()
+
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("the work began")
+
+    for place in (
+        *("pipeline._batch", "training.fit_split", "measuring.calibration.calibrate"),
+        *("measuring.measurement.measure_store", "simulation.writer._frames", "live.feed.Feed", "stores._copy"),
+        *("detection.found_in", "evaluation._outcome", "exporting.writing.check"),
+    ):
+        monkeypatch.setattr(f"spatterlib.{place}", work)
+    if find_spec("torch") is None:
+        monkeypatch.setattr("spatterlib.fitting.device_of", no_torch)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def no_torch(name: str) -> str:
+    """As `device_of`, where there is no PyTorch."""
+    if name != "auto":
+        raise sp.errors.ParameterError(f"no device {name!r}")
+    return "cpu"
+
+
+@pytest.mark.parametrize("command", sorted(set(RIGHT) - {"demo", "new-plugin", "synchronize"}))
+def test_what_is_right_is_not_refused(house: Path, capfd: pytest.CaptureFixture[str], command: str) -> None:
+    code = cli.main([command, *RIGHT[command]])
+    assert "the work began" in capfd.readouterr().err or code == 0
+
+
+def there(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def test_every_command_is_tried() -> None:
+    cli._add_commands(cli.cli)
+    foreign = {
+        name
+        for name, command in cli.cli.commands.items()
+        if "spatterlib." not in str(command.callback.__module__ if command.callback else "")
+    }
+    assert set(cli.cli.commands) - foreign == set(RIGHT)
+
+
+@pytest.mark.parametrize(("command", "option", "value"), list(cases()), ids=lambda word: word or "empty")
+def test_a_value_that_cannot_be_right_is_refused_before_anything_is_made(
+    house: Path, capfd: pytest.CaptureFixture[str], command: str, option: str, value: str
+) -> None:
+    before = there(house)
+    code = cli.main([command, *RIGHT[command], f"{option}={value}"])
+    told = capfd.readouterr().err
+    assert "the work began" not in told
+    assert "internal error" not in told
+    assert code in (1, 2), told
+    assert len([line for line in told.splitlines() if line.lower().startswith("error")]) == 1, told
+    assert there(house) == before
