@@ -5,9 +5,15 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 EXAMPLES = Path(__file__).with_name("plugins")
+
+
+# An example that compiles a kernel first takes its time.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
 
 
 @pytest.hookimpl(tryfirst=True)
