@@ -52,6 +52,8 @@ class Source:
         Identity of the recording, if the store knows it.
     simulated : bool or None
         True: the recording is marked as simulated; None: nothing says what it is.
+    detector, filters : dict and list of dict, or None
+        What its crops were found with; None: the store does not say.
     """
 
     path: str
@@ -59,6 +61,8 @@ class Source:
     crops: int
     video: Mapping[str, Any] = field(default_factory=dict)
     simulated: bool | None = None
+    detector: Mapping[str, Any] | None = None
+    filters: Sequence[Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,7 +297,8 @@ class _Cache:
             log.warning("%s is not complete (%s): what it holds is learned from", item.path, attrs.get("state"))
         video = attrs.get("video") or {}
         marked = is_simulated(attrs) or None
-        self.sources.append(Source(item.path, digest.hexdigest(), self.filled - first, video, marked))
+        looked = (attrs.get("detector"), attrs.get("filters"))
+        self.sources.append(Source(item.path, digest.hexdigest(), self.filled - first, video, marked, *looked))
 
     def _count(self, names: NDArray[np.str_], peaks: NDArray[np.int64], black: int) -> None:
         for name, reason, mask in (

@@ -30,6 +30,7 @@ from spatterlib.plugins import foreign_versions, identity
 from spatterlib.provenance import code_digest, model_facts, versions
 from spatterlib.sightings import Look, Scorer, Sightings, evidence_rows, from_store, from_video
 from spatterlib.stores import find_store, is_simulated, open_store
+from spatterlib.suiting import unlike, warning
 from spatterlib.terminal import told
 from spatterlib.types import Detections, Detector, Filter, Video
 from spatterlib.video import open_video, region
@@ -144,6 +145,9 @@ def predict(
     found, settings = sightings(source, run, options, keep=_remembered(crops), workers=workers, progress=progress)
     gap = gap_of(settings, gap)
     settings |= {"gap": gap, "window": window, "rules": dataclasses.asdict(rules)}
+    settings["unlike_training"] = unlike(run.facts, settings)
+    if settings["unlike_training"]:
+        log.warning(warning(settings["source"]["name"], settings["model"]["name"], settings["unlike_training"]))
     verdict = _verdict(found, settings, gap, window, rules, crops)
     verdict.summary["seconds"] = round(time.perf_counter() - began, 3)
     for path in outs:

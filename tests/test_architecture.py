@@ -25,6 +25,7 @@ FLOORS: list[set[str]] = [
         "errors",
         "words",
         "origins",
+        "suiting",
         "types",
         "files",
         "ffmpeg",

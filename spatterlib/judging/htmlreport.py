@@ -374,12 +374,18 @@ def _meaning(facts: Mapping[str, Any]) -> str:
         f"The model tells {', '.join(facts['classes'])} apart, as its training crops were labelled. Whatever else it "
         "is shown it also calls one of these.",
         *simulated,
+        *_differing(facts["settings"].get("unlike_training")),
         _accuracy(model),
         *([] if "shares" in facts["summary"] else [_VOTES.format(**rules)]),
         (known if model["familiarity"] else unknown).format(f"{rules['max_far']:.0%}"),
         "A label is no measurement of gas flow, and says nothing of the quality of the part.",
     ]
     return '<div class="note">' + "".join(f"<p>{escape(text)}</p>" for text in texts) + "</div>\n"
+
+
+def _differing(found: Sequence[str] | None) -> list[str]:
+    said = f"This recording is not like those that the model learned from: {'; '.join(found or ())}."
+    return [f"{said} The verdict may be wrong."] if found else []
 
 
 def _accuracy(model: Mapping[str, Any]) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from spatterlib.charting.reference import Reference
@@ -29,8 +31,11 @@ from spatterlib.plugins import identity
 from spatterlib.provenance import model_facts, versions
 from spatterlib.sightings import Look
 from spatterlib.stores import check_output, is_simulated
+from spatterlib.suiting import unlike, warning
 from spatterlib.threads import one_opencv_thread
 from spatterlib.types import Detector, Filter
+
+log = logging.getLogger("spatterlib")
 
 __all__ = ["GAP", "Summary", "watch"]
 
@@ -178,6 +183,8 @@ def watch(
         opened = connect()
         watcher.simulated = is_simulated({"video": opened.facts}) or None
         facts = {"name": watcher.source, **opened.facts}
+        if differing := unlike(run.facts, settings | {"video": facts}):
+            log.warning(warning(watcher.source, Path(run.path).name, differing))
         if store is not None:
             attrs: dict[str, Any] = {"video": facts, "simulated": watcher.simulated, **settings, "versions": made_with}
             attrs["created"] = datetime.now(UTC).isoformat(timespec="seconds")
