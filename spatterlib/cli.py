@@ -122,9 +122,9 @@ def _store_facts(store: Any) -> StoreInfo:
         detections=len(table),
         frames=len(frame_log),
         decoded=int(frame_log["decoded"].sum()),
-        spatter_frames=len(np.unique(table["frame"])),
+        spatter_frames=len(np.unique(table["frame"][table["frame"] >= 0])),
         layers=len(grouped),
-        gap=grouped.chosen,
+        gap=grouped.chosen if len(timed) or not len(table) else "not known: the file has no times",
         columns=list(store.columns),
         attrs=attrs,
     )

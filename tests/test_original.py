@@ -233,6 +233,17 @@ class TestOtherMakes:
             sp.open_store(tmp_path / "other.h5")
         assert "\n" not in str(no.value)
 
+    def test_info_counts_no_frames_and_no_layers_that_nobody_knows(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        from spatterlib.cli import main
+
+        write(tmp_path / "v.h5", [jpegs(5)])
+        assert main(["info", str(tmp_path / "v.h5")]) == 0
+        lines = {line[:14].strip(): line[16:] for line in capsys.readouterr().out.splitlines()}
+        assert (lines["spatter frames"], lines["layers"]) == ("0", "0")
+        assert lines["gap"] == "not known: the file has no times"
+
     @pytest.fixture
     def gaps(self, tmp_path: Path) -> Path:
         """Rows 3 to 5 and 9 are empty."""
