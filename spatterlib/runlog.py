@@ -157,7 +157,7 @@ class _Lines(logging.Handler):
         try:
             os.write(self.descriptor, line.encode())
         except OSError as error:
-            self.close()
+            self.let_go()
             log.warning("the log file %s cannot be written any more: %s", self.path, error.strerror)
 
     def facts(self, record: logging.LogRecord) -> dict[str, Any]:
@@ -177,9 +177,8 @@ class _Lines(logging.Handler):
             **hidden({"message": record.getMessage(), **own}, self.secrets),
         }
 
-    def close(self) -> None:
-        """Let go of the file."""
-        super().close()
+    def let_go(self) -> None:
+        """Let go of the file. Not in `close`: `logging.config` closes every handler that it finds."""
         if self.descriptor is not None:
             os.close(self.descriptor)
             self.descriptor = None
@@ -233,6 +232,7 @@ def recording(path: str | None, command: str | None, arguments: Sequence[str]) -
     finally:
         log.removeHandler(lines)
         log.setLevel(level)
+        lines.let_go()
         lines.close()
 
 

@@ -113,7 +113,7 @@ class TestEvaluate:
     def test_parameters_of_a_trained_model_are_not_ignored(
         self, data: dict[str, str], capsys: pytest.CaptureFixture[str]
     ) -> None:
-        assert main(["evaluate", "simulated", *data, "--set", "epochs=3"]) == 1
+        assert main(["evaluate", "simulated", *data, "--set", "epochs=3"]) == 2
         assert "--set is for a classifier; simulated was trained with its own parameters" in capsys.readouterr().err
 
     def test_nothing_is_written_into_the_package(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging.config
 import os
 import signal
 import subprocess
@@ -184,6 +185,13 @@ def test_progress_of_runs_is_kept(log: Path, tmp_path: Path, monkeypatch: pytest
     _, found = logged(log, "simulate", tmp_path / "s.npy", "--seconds", 1)
     assert "progress" in {line["event"] for line in found}
     assert found[-1]["counts"]["layers"] == 1
+
+
+def test_a_library_that_sets_up_logging_anew_does_not_end_the_log(log: Path) -> None:
+    with runlog.recording(str(log), "x", []) as ended:
+        logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
+        ended(0, {}, None)
+    assert [line["event"] for line in lines(log)] == ["start", "end"]
 
 
 WRITER = """

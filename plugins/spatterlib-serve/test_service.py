@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +187,14 @@ def test_finished_jobs_are_removed_in_time(serve: Any, build: Path) -> None:
 
 async def _expired(service: Any, seconds: float) -> None:
     service.jobs.expire(seconds)
+
+
+def test_a_port_that_is_taken_ends_with_the_code_of_a_failure(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        options = ["--port", port, "--data", str(tmp_path / "jobs"), "--log-file", str(tmp_path / "x.log")]
+        command = [sys.executable, "-m", "spatterlib", "serve", *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert f"error: the service could not start at 127.0.0.1:{port}" in done.stderr
+    assert json.loads((tmp_path / "x.log").read_text().splitlines()[-1])["event"] == "end"

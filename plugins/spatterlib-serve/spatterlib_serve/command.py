@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import ipaddress
 import logging
@@ -13,6 +12,7 @@ from typing import Any
 
 import click
 
+from spatterlib.errors import SpatterlibError
 from spatterlib_serve.settings import PREFIX, Settings, read_keys
 
 __all__ = ["serve"]
@@ -64,10 +64,17 @@ def serve(host: str, port: int, key_file: str | None, **values: Any) -> None:
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         # A terminal that closes; Uvicorn knows Ctrl-C and SIGTERM, and passes them on when it has ended.
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         uvicorn.run(
             app, host=host, port=port, timeout_graceful_shutdown=_GRACE, server_header=False, log_config=_logging()
         )
+    except KeyboardInterrupt:
+        return
+    except SystemExit as error:
+        # Uvicorn's own codes mean something else in the table of exit codes.
+        if not error.code:
+            return
+        raise SpatterlibError(f"the service could not start at {host}:{port}; the lines above say why") from error
 
 
 def _only_here(host: str) -> bool:
