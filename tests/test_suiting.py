@@ -13,7 +13,7 @@ from predictions import build
 
 import spatterlib as sp
 from spatterlib.dataset import load_dataset
-from spatterlib.judging.htmlreport import page
+from spatterlib.judging.htmlreport import _meaning, page
 from spatterlib.learning import Preprocessing
 from spatterlib.models import Run, load_model
 from spatterlib.suiting import unlike
@@ -78,3 +78,12 @@ def test_training_records_what_its_crops_were_found_with(tmp_path: Path) -> None
     with sp.open_store(data.sources[0].path) as store:
         assert data.sources[0].detector == store.attrs.get("detector")
         assert data.sources[0].filters == store.attrs.get("filters")
+
+
+def test_one_recording_is_one_recording_in_the_report_and_old_pages_stay_as_they_are() -> None:
+    facts = load_model("simulated").facts
+    run = dataclasses.replace(load_model("simulated"), facts={**facts, "sources": facts["sources"][:1]})
+    found = sp.predict(build(), run, stop="2s", progress=False).to_dict(rows=False, evidence=False)
+    assert "its data were 1 recording. " in _meaning(found)
+    del found["settings"]["model"]["origin"]
+    assert "its data were 1 recordings. " in _meaning(found)

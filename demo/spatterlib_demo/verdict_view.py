@@ -84,7 +84,7 @@ def _title(verdict: sp.Verdict) -> str:
         return f"Gas flow changes from {change.before} to {change.after} at {change.time:.0f} s"
     if len(facts["labels"]) == 1 and facts["state"] in ("attention", "no verdict"):
         [(label, count)] = facts["labels"].items()
-        return f"Gas flow looks {label} in {count} of {facts['layers']} layers"
+        return f"Gas flow looks {label} in {count} of {facts['layers']} layer{'s' * (facts['layers'] != 1)}"
     return _WHOLE[facts["state"]].format(label=facts["label"])
 
 

@@ -23,6 +23,7 @@ from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.descriptors import describe, turned
 from spatterlib.measuring.gasflow import GasModel
 from spatterlib.measuring.measurement import Measured
+from spatterlib.words import counted
 
 __all__ = ["BORDER", "Witness", "compare", "warnings", "with_charts", "with_index"]
 
@@ -192,8 +193,8 @@ def with_charts(verdict: Verdict, measured: Measured, reference: Reference) -> V
     )
     more = f"<p>... and {len(found) - _SHOWN} more.</p>\n" if len(found) > _SHOWN else ""
     body = (
-        f"<p>{int(charted.points['alarm'].sum())} of {len(charted.points)} layers with an alarm; without a fault "
-        f"one in {facts['arl']:g} layers is to be expected.</p>\n<ul>\n{said}</ul>\n{more}"
+        f"<p>{int(charted.points['alarm'].sum())} of {counted(len(charted.points), 'layer')} with an alarm; "
+        f"without a fault one in {facts['arl']:g} layers is to be expected.</p>\n<ul>\n{said}</ul>\n{more}"
         f'<img alt="control charts over the layers" style="width:100%;background:#fff" '
         f'src="data:image/svg+xml;base64,{data}">\n'
         '<p class="soft">An alarm says that a layer differs from the reference layers, not why, nor whether the '

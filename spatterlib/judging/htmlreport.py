@@ -388,6 +388,13 @@ def _differing(found: Sequence[str] | None) -> list[str]:
     return [f"{said} The verdict may be wrong."] if found else []
 
 
+def _data(model: Mapping[str, Any]) -> str:
+    old = "origin" not in model  # pages of format 1 are compared with what this gives
+    if model["recordings"] == 1 and not old:
+        return "its data were 1 recording"
+    return f"its data were {model['recordings']} recordings"
+
+
 def _accuracy(model: Mapping[str, Any]) -> str:
     split, accuracy = model["split"], model["accuracy"]
     if not split or accuracy is None:
@@ -396,7 +403,7 @@ def _accuracy(model: Mapping[str, Any]) -> str:
     within = f" (95 % over recordings: {interval[0]:.1%} to {interval[1]:.1%})" if interval else ""
     return (
         f"{accuracy:.1%} of single crops{within} were right in the test part of its {split['name']} split by "
-        f"{split['by']}; its data were {model['recordings']} recordings. {_SPLITS.get(split['name'], '')}"
+        f"{split['by']}; {_data(model)}. {_SPLITS.get(split['name'], '')}"
     )
 
 
