@@ -214,6 +214,8 @@ def _no_recording(path: str) -> SpatterlibError:
 
 
 def _check_there(path: str) -> None:
+    if not path:
+        raise MissingFileError("no video: its name is empty; is a variable of the shell unset?")
     if not is_there(path) and not glob.has_magic(path):
         raise MissingFileError(f"no video at {path}")
     if what := special(path):
