@@ -141,7 +141,8 @@ def predict(
         if isinstance(source, str | os.PathLike) and find_store(source):
             raise ParameterError(f"{os.fspath(source)} is a store already; leave out store={os.fspath(store)!r}")
         extract(source, store, **options, gap=gap, workers=workers, overwrite=overwrite, progress=progress)
-        source, options, progress = store, {}, False
+        # The frames have been counted; what is compiled now has not.
+        source, options, progress = store, {}, _of_kernels(progress) if callable(progress) else False
     found, settings = sightings(source, run, options, keep=_remembered(crops), workers=workers, progress=progress)
     gap = gap_of(settings, gap)
     settings |= {"gap": gap, "window": window, "rules": dataclasses.asdict(rules)}
@@ -153,6 +154,10 @@ def predict(
     for path in outs:
         verdict.save(path, overwrite=overwrite)
     return verdict
+
+
+def _of_kernels(notify: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    return lambda state: notify(state) if state.preparing else None
 
 
 def _run(model: Any) -> Run:

@@ -17,6 +17,7 @@ from predictions import CHANGE_AT, build, verdict, weights
 from recordings import existing
 
 import spatterlib as sp
+from spatterlib import following
 from spatterlib.cli import main
 from spatterlib.crops import encode, size
 from spatterlib.errors import (
@@ -27,7 +28,9 @@ from spatterlib.errors import (
     StoreError,
     VideoError,
 )
+from spatterlib.extraction import Progress
 from spatterlib.judging.verdicts import Rules
+from spatterlib.models import Run
 from spatterlib.stores import create_store
 
 
@@ -394,3 +397,20 @@ def test_rules_can_be_given_whole() -> None:
     found = sp.predict(build(), "simulated", stop="8s", rules=Rules(min_votes=50, expected="low"))
     assert found.layers[0].reason.endswith("of the 50 votes that are needed")
     assert found.settings["rules"]["expected"] == "low"
+
+
+def test_kernels_of_the_second_pass_are_told_of_and_its_frames_are_not_counted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores, heard = Run.scores, list[Progress]()
+
+    def score(self: Run, images: Any) -> Any:
+        following.begin(["kernel"])
+        following.end()
+        return scores(self, images)
+
+    monkeypatch.setattr(Run, "scores", score)
+    sp.predict(build(), "simulated", store=tmp_path / "rows.h5", progress=heard.append)
+    counted = [state.done for state in heard if not state.preparing]
+    assert counted == sorted(set(counted))
+    assert heard[-1].preparing
