@@ -180,7 +180,8 @@ def check_target(path: str | os.PathLike[str], suffixes: Sequence[str] = (), *, 
     """
     target = Path(path)
     if suffixes and target.suffix.lower() not in suffixes:
-        raise ParameterError(f"{path}: the name of this file ends in {' or '.join(suffixes)}")
+        known = ", ".join(suffixes[:-1]) + " or " * (len(suffixes) > 1) + suffixes[-1]
+        raise ParameterError(f"{path}: the name of this file ends in {known}")
     if target.is_dir() or special(target):
         raise OutputExistsError(f"{path} exists already and is {special(target) or 'a folder'}; name a file")
     if not overwrite and is_there(target):

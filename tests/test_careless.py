@@ -59,6 +59,7 @@ COMMANDS: list[tuple[list[str], str | None]] = [
     (["info", "loop.mp4"], None),
     (["simulate", "8.mp4", "--seconds", "1", "--seed", "2"], "8.truth.npz"),
     (["simulate", "8.avi"], None),
+    (["simulate", ""], None),
     (["simulate", "9.mp4", "--seconds", "-1"], None),
     (["convert", "a.h5", "a.h5"], None),
     (["convert", "a.h5", "10.zarr"], "10.zarr"),

@@ -80,6 +80,8 @@ def simulate(
     True
     """
     chosen = Settings.of(settings, **parameters)
+    if not Path(path).name:
+        raise ParameterError(f"a recording needs a name such as build.mp4, got {os.fspath(path)!r}")
     video, truth = Path(path), truth_path(path)
     _check(video, truth, workers, overwrite=overwrite)
     with ExitStack() as stack:
