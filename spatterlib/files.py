@@ -36,6 +36,8 @@ __all__ = [
 
 # Bytes in a name, on file systems of today.
 _LONGEST = 255
+# What a disk says that has no room left, for this user or for a file of this size.
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 WINDOWS = os.name == "nt"
@@ -247,7 +249,7 @@ def special(path: str | os.PathLike[str]) -> str:
 
 
 @contextmanager
-def writing(path: str | os.PathLike[str], advice: str = "") -> Iterator[None]:
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     """Say of an error of the system what could not be written, and how to mend it.
 
     Raises
@@ -260,6 +262,7 @@ def writing(path: str | os.PathLike[str], advice: str = "") -> Iterator[None]:
     except SpatterlibError:
         raise
     except OSError as error:
+        advice = "; free some space, or choose another folder" if error.errno in _FULL else ""
         raise StoreError(f"{path} cannot be written: {error.strerror or error}{advice}") from error
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
-from spatterlib.files import check_target, write_csv, writing
+from spatterlib.files import check_target, write_csv
 from spatterlib.indexes import INDEX, Labelled, csv_lines, places_of, read_index, shuffled, whole_number
 from spatterlib.stores import find_store, open_store
 from spatterlib.types import Store
@@ -161,8 +161,7 @@ def write_index(data: Any, path: str | os.PathLike[str], *, column: str = "label
         lines += [(file, *places[row], str(name)) for row, name in zip(item.rows, item.labels, strict=True) if name]
     if not lines:
         raise ParameterError(f"{', '.join(files)}: no crop has a label in column {column!r}; there is nothing to write")
-    with writing(target):
-        write_csv(target, INDEX, lines if seed is None else shuffled(lines, files, seed))
+    write_csv(target, INDEX, lines if seed is None else shuffled(lines, files, seed))
     return len(lines)
 
 

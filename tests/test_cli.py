@@ -28,10 +28,14 @@ def spatterlib(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Co
 
 
 def refused(done: subprocess.CompletedProcess[str], code: int = 1) -> str:
-    """The one line that an error gives, progress aside, which slow machines show."""
+    """The one line that an error gives, progress aside, which slow machines and an empty cache of kernels show."""
     assert done.returncode == code, done
     assert "Traceback" not in done.stderr
-    lines = [line for line in done.stderr.strip().splitlines() if not re.match(r"frame \d+ of \d+ ", line)]
+    lines = [
+        line
+        for line in done.stderr.strip().splitlines()
+        if not re.match(r"(frame \d+ of \d+ |preparing kernels )", line)
+    ]
     assert len(lines) == 1, done.stderr
     return lines[0]
 

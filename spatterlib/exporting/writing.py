@@ -17,7 +17,7 @@ import numpy as np
 from spatterlib.errors import ParameterError
 from spatterlib.exporting.comparing import Ask, check, in_batches, references, sample_crops
 from spatterlib.familiarity import Familiar
-from spatterlib.files import beside, check_target, writing
+from spatterlib.files import beside, check_target
 from spatterlib.learning import Exportable, Model
 from spatterlib.models import SIMULATED, Run, load_model
 from spatterlib.origins import learned_from
@@ -129,7 +129,7 @@ def export(
     familiar = Familiar.load(home) if (home := getattr(run, "path", "")) else None
     described = _facts(model, facts) | {"familiar": asdict(familiar) if familiar else None}
     write = _write_onnx if kind == "onnx" else _write_torch
-    with writing(target), beside(target) as part:
+    with beside(target) as part:
         answers = in_batches(write(model, described, part), tried)
         differences = check(answers, references(model, tried), f"the {kind} model")
     return Exported(str(target), kind, len(tried), differences)

@@ -85,7 +85,7 @@ def simulate(
     video, truth = Path(path), truth_path(path)
     _check(video, truth, workers, overwrite=overwrite)
     with ExitStack() as stack:
-        stack.enter_context(writing(video, "; free some space, or choose another folder"))
+        stack.enter_context(writing(video))
         recorder = stack.enter_context(closing(Recorder(truth)))
         scene = Scene(chosen)
         part = stack.enter_context(beside(video))
