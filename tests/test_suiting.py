@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from learning_data import make_stores
 from media import write
-from predictions import build
+from predictions import build, verdict
 
 import spatterlib as sp
 from spatterlib.dataset import load_dataset
@@ -87,3 +87,13 @@ def test_one_recording_is_one_recording_in_the_report_and_old_pages_stay_as_they
     assert "its data were 1 recording. " in _meaning(found)
     del found["settings"]["model"]["origin"]
     assert "its data were 1 recordings. " in _meaning(found)
+
+
+def test_the_demo_says_under_its_headline_what_differs() -> None:
+    pytest.importorskip("gradio", reason="the extra demo is not installed")
+    from spatterlib_demo.verdict_view import headline
+
+    alike = verdict()
+    other = dataclasses.replace(alike, settings=alike.settings | {"unlike_training": ["60 frames/s instead of 25"]})
+    assert "learned from: 60 frames/s instead of 25." in headline(other, "a.mp4")
+    assert "The verdict may be wrong" not in headline(alike, "a.mp4")

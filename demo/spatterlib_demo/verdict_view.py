@@ -61,7 +61,7 @@ def headline(verdict: sp.Verdict, name: str) -> Markup:
         marks.append(simulated_mark("model: learned partly from simulated recordings"))
     text = facts["text"]
     return html(
-        '<div class="headline {style}"><p class="soft">{name}</p><h2>{title}</h2><p>{text}.{hint}</p>'
+        '<div class="headline {style}"><p class="soft">{name}</p><h2>{title}</h2><p>{text}.{hint}</p>{differs}'
         '<p class="soft">{facts[decoded]:,} {frames}, {facts[crops]:,} {crops} of {facts[events]:,} {spatter} events, '
         'in {facts[seconds]:.1f} s.</p><p class="marks">{marks}</p></div>',
         style=_STYLE.get(facts["state"], "none"),
@@ -69,11 +69,21 @@ def headline(verdict: sp.Verdict, name: str) -> Markup:
         title=_title(verdict),
         text=text[:1].upper() + text[1:],
         hint="" if facts["labels"] else _what_now(facts),
+        differs=_differing(verdict.settings.get("unlike_training") or ()),
         facts=facts,
         frames=term("frame", "frames"),
         crops=term("crop", "crops"),
         spatter=term("spatter"),
         marks=html(" ").join(marks),
+    )
+
+
+def _differing(found: Sequence[str]) -> Markup:
+    if not found:
+        return Markup()
+    return html(
+        "<p><b>The verdict may be wrong:</b> this recording is not like those that the model learned from: {}.</p>",
+        "; ".join(found),
     )
 
 
