@@ -213,7 +213,7 @@ def check_room(folder: str | os.PathLike[str]) -> None:
     path = Path(folder).absolute()
     there = next(place for place in (path, *path.parents) if is_there(place, follow=False) or place == place.parent)
     if not there.is_dir():
-        raise OutputExistsError(f"{folder} cannot be a folder: {there} is none")
+        raise OutputExistsError(f"{folder} cannot be a folder: {there} is a file; name another")
     if not os.access(there, os.W_OK | os.X_OK):
         raise StoreError(f"{folder} cannot be written: the folder {there} may not be written")
 

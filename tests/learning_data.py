@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 import spatterlib as sp
@@ -59,3 +61,15 @@ def state_dict(tanh: bool = False, outputs: int = 1, seed: int = 0) -> dict[str,
         arrays[f"model.{number}.weight"] = random.uniform(-scale, scale, shape).astype(np.float32)
         arrays[f"model.{number}.bias"] = random.uniform(-scale, scale, shape[:1]).astype(np.float32)
     return arrays
+
+
+def as_if_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no PyTorch, let what a training needs be judged as if there were."""
+
+    def device_of(name: str) -> str:
+        if name != "auto":
+            raise sp.errors.ParameterError(f"no device {name!r}")
+        return "cpu"
+
+    if find_spec("torch") is None:
+        monkeypatch.setattr("spatterlib.fitting.device_of", device_of)

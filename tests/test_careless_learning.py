@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from learning_data import make_store, make_stores
+from learning_data import as_if_torch, make_store, make_stores
 
 import spatterlib as sp
 from spatterlib.cli import main
@@ -56,7 +56,7 @@ LOW, HIGH = "d/low_0.h5=low", "d/high_0.h5=high"
         ),
         ([LOW, HIGH, "--black", "300"], "black is a grey level from 0 to 255, got 300"),
         ([LOW, HIGH, "--split", "time", "--purge", "-1"], "purge must be 0 s or more, got -1"),
-        ([LOW, HIGH, "-o", "d/text.csv"], "d/text.csv is a file, and runs need a folder"),
+        ([LOW, HIGH, "-o", "d/text.csv"], "d/text.csv cannot be a folder: "),
     ],
 )
 def test_a_training_that_cannot_work_is_refused_before_anything_is_made(
@@ -67,6 +67,7 @@ def test_a_training_that_cannot_work_is_refused_before_anything_is_made(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    as_if_torch(monkeypatch)
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     out = [] if "-o" in arguments else ["-o", "runs"]
@@ -120,6 +121,7 @@ class TestEvaluate:
         self, data: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """The report on the model that comes along went beside it, into site-packages."""
+        as_if_torch(monkeypatch)
         monkeypatch.setattr("spatterlib.evaluation._outcome", lambda name, *_: _nothing(name))
         before = sorted(SIMULATED.iterdir())
         assert main(["evaluate", "simulated", *(f"{path}={name}" for path, name in data.items()), "--no-probe"]) == 0

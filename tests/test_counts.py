@@ -112,7 +112,7 @@ def test_a_command_counts_as_people_do(
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_lines_of_a_watch_and_of_progress_count_as_people_do(count: int, capsys: pytest.CaptureFixture[str]) -> None:
     status: dict[str, Any] = dict.fromkeys(FIELDS["end"], count) | {"reason": "stopped", "store": None}
-    told = [human(message("end", time=1.0, source="0", simulated=False, **status))]
+    told = [human(message("end", time=1.0, source="0", simulated=None, model_origin="not stated", **status))]
     lines(sys.stderr, every=0.0)(Progress(count, count + 1, count, np.zeros(count, sp.DETECTION)))
     assert wrong("\n".join([*told, capsys.readouterr().err])) == []
     assert counted(count, "box", "boxes") == {0: "0 boxes", 1: "1 box", 2: "2 boxes"}[count]

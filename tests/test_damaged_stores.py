@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from learning_data import as_if_torch
 from store_tools import names, one_line
 
 import spatterlib as sp
@@ -75,8 +76,9 @@ def commands(store: Path, whole: Path, folder: Path) -> list[list[str]]:
 
 
 def test_every_command_says_damaged_and_what_can_be_done(
-    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    as_if_torch(monkeypatch)
     silent = []
     for number, store in enumerate(broken(whole, tmp_path)):
         (tmp_path / str(number)).mkdir()

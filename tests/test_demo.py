@@ -103,7 +103,9 @@ def test_report_table_and_store_are_downloaded_and_hold_the_verdict(page: Watche
     report = page.context.new_page()
     report.goto(kept[".html"].as_uri())
     assert report.locator("h1").inner_text() == "Low gas flow"
-    assert "SIMULATED" in report.locator(".mark").inner_text()
+    recording, model = report.locator(".mark").all_inner_texts()
+    assert recording.startswith("SIMULATED")
+    assert model.startswith("MODEL: learned from simulated recordings only")
 
 
 def test_an_own_video_is_taken_and_the_expected_class_is_used(page: Watched, tmp_path: Path) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkdtemp
 
 import click
 import pytest
+from learning_data import as_if_torch
 
 import spatterlib as sp
 from spatterlib import cli
@@ -140,17 +140,9 @@ def house(monkeypatch: pytest.MonkeyPatch) -> Path:
         *("detection.found_in", "evaluation._outcome", "exporting.writing.check"),
     ):
         monkeypatch.setattr(f"spatterlib.{place}", work)
-    if find_spec("torch") is None:
-        monkeypatch.setattr("spatterlib.fitting.device_of", no_torch)
+    as_if_torch(monkeypatch)
     monkeypatch.chdir(folder)
     return folder
-
-
-def no_torch(name: str) -> str:
-    """As `device_of`, where there is no PyTorch."""
-    if name != "auto":
-        raise sp.errors.ParameterError(f"no device {name!r}")
-    return "cpu"
 
 
 @pytest.mark.parametrize("command", sorted(set(RIGHT) - {"demo", "new-plugin", "synchronize"}))
