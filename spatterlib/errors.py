@@ -86,6 +86,11 @@ class MissingFolderError(MissingFileError, StoreError):
 class OutputExistsError(SpatterlibError, FileExistsError):
     """The output is there already and overwriting was not asked for."""
 
+    def __init__(self, *said: object) -> None:
+        super().__init__(*said)
+        if str(self).endswith("exists already"):
+            self.add_note("overwrite=True replaces it")
+
 
 class ParameterError(SpatterlibError, ValueError):
     """A parameter has a value outside its range, or a name that nobody knows."""

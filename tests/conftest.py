@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from store_tools import KINDS
 
 os.environ.setdefault("SPATTERLIB_PLUGINS", "")
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+# What a shell starts in the background ignores Ctrl-C, and hands that down to the processes that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=RECORDINGS)

@@ -41,7 +41,7 @@ def test_what_is_found_exactly_is_perfect() -> None:
     box = (3, 10, 20, 100, 50)
     score = sp.score(found(box), events(box))
     assert (score.recall, score.precision, score.position_error, score.area_error, score.iou) == (1, 1, 0, 0, 1)
-    assert str(score).startswith("recall 1.000 (1 of 1 events), precision 1.000")
+    assert str(score).startswith("recall 1.000 (1 of 1 event), precision 1.000")
 
 
 def test_another_frame_is_no_match() -> None:
