@@ -39,9 +39,18 @@ def long(tmp_path: Path) -> Path:
     return path
 
 
-def begun(*arguments: object, wait: float = 0.0, **options: Any) -> subprocess.Popen[str]:
+def at_a_terminal() -> None:
+    """In the process that is about to begin: what `nohup` or a shell's background ignores is heard again."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def begun(
+    *arguments: object, wait: float = 0.0, preexec_fn: Callable[[], Any] = at_a_terminal, **options: Any
+) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", SLOW, str(wait), *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, **pipes, text=True, preexec_fn=preexec_fn, **options)  # type: ignore[call-overload, no-any-return]
 
 
 def until(true: Callable[[], object], seconds: float = 120) -> None:
@@ -125,7 +134,7 @@ def test_what_the_starter_ignores_is_ignored(long: Path, tmp_path: Path) -> None
 def test_many_recordings_with_processes_are_gone_on_with_by_the_same_command(long: Path, tmp_path: Path) -> None:
     out = tmp_path / "stores"
     process = begun("extract", long, "-o", out, "--workers", 2)
-    until(lambda: frames_in(out / "long.h5"))
+    until((out / "long.h5").exists)
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=120)
     assert process.returncode == 143
