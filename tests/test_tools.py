@@ -31,8 +31,10 @@ PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 
 
 def program(*words: str | Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    # What pytest tells its own workers would be taken for theirs by the runs of pytest in here.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return subprocess.run(
-        [*map(str, words)], capture_output=True, text=True, cwd=cwd, timeout=300, env=os.environ | environment
+        [*map(str, words)], capture_output=True, text=True, cwd=cwd, timeout=300, env=inherited | environment
     )
 
 
