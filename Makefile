@@ -13,7 +13,7 @@ OUT ?= out
 VIDEO ?=
 # PyTorch is several GB: make test-torch installs it.
 EXTRAS := dask,demo,live,onnx,parquet,remote,testing
-LEARNING := $(wildcard $(foreach name,augment classifiers dataset evaluation export labels lenet5 training,tests/test_$(name).py) benchmarks/test_train.py)
+LEARNING := $(wildcard $(foreach name,augment careless_learning classifiers dataset evaluation export labels lenet5 refusals training,tests/test_$(name).py) benchmarks/test_train.py)
 
 define NEEDS_PYTHON
 @$(PYTHON) -c '' || { echo "the Python that is named, '$(PYTHON)', does not run"; exit 1; }
@@ -57,7 +57,7 @@ $(VENV)/torch: $(VENV)/tested
 
 test-torch: $(VENV)/torch
 	$(BIN)/python -m pytest $(LEARNING) plugins/spatterlib-torchvision -p no:xdist
-	$(BIN)/python -m pytest tests/test_docs.py -m torch -p no:xdist
+	$(BIN)/python -m pytest $(filter-out $(LEARNING),$(wildcard tests/test_*.py)) -m 'torch and not torture' -p no:xdist
 
 # Every Python that is here, with the newest and with the lowest libraries; MATRIX=--ends for the two ends alone.
 MATRIX ?=
