@@ -188,7 +188,8 @@ def evaluate(
     if out is not None:
         check_room(out)
     chosen: Classifier = make("classifier", (run.classifier or "lenet5") if run else model, **parameters)
-    check_fit(chosen, device, purge)
+    if splits:  # without one nothing is trained: the model is measured as it is
+        check_fit(chosen, device, purge)
     options: dict[str, Any] = {"group": group, "label": label, "ratio": None, "black": black, "purge": purge}
     if run and data is None:
         options |= run.facts.get("options", {})

@@ -105,7 +105,7 @@ def cases() -> Iterator[tuple[str, str, str]]:
     cli._add_commands(cli.cli)
     for name in sorted(RIGHT):
         command = cli.cli.commands[name]
-        for option in command.get_params(click.Context(command)):
+        for option in command.params:
             if isinstance(option, click.Option):
                 yield from ((name, option.opts[-1], value) for value in wrong(option) if (name, value) not in LATER)
 
