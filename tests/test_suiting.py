@@ -94,6 +94,6 @@ def test_the_demo_says_under_its_headline_what_differs() -> None:
     from spatterlib_demo.verdict_view import headline
 
     alike = verdict()
-    other = dataclasses.replace(alike, settings=alike.settings | {"unlike_training": ["60 frames/s instead of 25"]})
+    other = dataclasses.replace(alike, settings={**alike.settings, "unlike_training": ["60 frames/s instead of 25"]})
     assert "learned from: 60 frames/s instead of 25." in headline(other, "a.mp4")
     assert "The verdict may be wrong" not in headline(alike, "a.mp4")

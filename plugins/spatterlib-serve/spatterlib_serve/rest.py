@@ -50,6 +50,8 @@ def _type(schema: Mapping[str, Any]) -> str:
         return str(schema["$ref"].rsplit("/", 1)[-1])
     if "anyOf" in schema:
         return " or ".join(_type(item) for item in schema["anyOf"])
+    if "prefixItems" in schema:
+        return f"list of {', '.join(_type(item) for item in schema['prefixItems'])}"
     if schema.get("type") == "array":
         return f"list of {_type(schema['items'])}"
     if "enum" in schema or "const" in schema:
