@@ -252,7 +252,7 @@ class TestReport:
                 store.set_column("flow", np.full(20, "low" if "low" in path else "high"))
                 store.set_column("batch", np.tile(["a", "b"], 10))
         run = sp.train(stores, out=tmp_path / "runs", progress=False, label="flow", group="batch", **QUICK)
-        assert run.facts["split"]["by"] == "batch"
+        assert run.facts["split"]["by"] == "batch, recordings on both sides"
         found = sp.evaluate(run, probes=False, splits=("grouped",))
         assert found["grouped"].metrics is not None
         assert found["grouped"].metrics.facts() == run.facts["metrics"]["test"]

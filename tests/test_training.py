@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 import spatterlib as sp
 from spatterlib.callbacks import Curves, bar, lines, logger
 from spatterlib.cli import main
-from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, StoreError
+from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, SpatterlibError, StoreError
 from spatterlib.learning import Epoch
 from spatterlib.stores import create_store
 
@@ -344,7 +344,7 @@ class TestBadInput:
 
     def test_a_folder_that_cannot_be_written(self, stores: dict[str, str], tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
-        with pytest.raises(StoreError, match="cannot write a run folder"):
+        with pytest.raises(OutputExistsError, match=r"cannot be a folder: .* is a file"):
             sp.train(stores, out=tmp_path / "file" / "runs", **QUICK)
 
     def test_a_loss_that_is_no_number(self, stores: dict[str, str], tmp_path: Path, monkeypatch: Any) -> None:
