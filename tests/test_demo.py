@@ -118,9 +118,13 @@ def test_an_own_video_is_taken_and_the_expected_class_is_used(page: Watched, tmp
 
 
 def test_cancel_stops_and_the_app_goes_on(page: Watched, tmp_path: Path) -> None:
-    frames = np.random.default_rng(1).integers(0, 255, (40, 270, 480, 3), np.uint8)
+    # 24 flashes in every second frame: some seconds of work, so that a click comes before its end.
+    frames = np.zeros((2000, 270, 480), np.uint8)
+    for corner in np.ndindex(4, 6):
+        y, x = 10 + 64 * corner[0], 10 + 78 * corner[1]
+        frames[::2, y : y + 48, x : x + 60] = np.random.default_rng(1).integers(60, 255, (48, 60), np.uint8)
     long = tmp_path / "long.npy"
-    np.save(long, np.concatenate([frames] * 20))
+    np.save(long, frames)
     page.page.locator("#own-video input[type=file]").set_input_files(long)
     page.page.locator(".running").wait_for()
     page.page.locator("#cancel").click()
