@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import errno
 import json
 import pickle
 import subprocess
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -553,3 +555,17 @@ def test_only_one_module_opens_with_pyav() -> None:
         if "av.open(" in path.read_text(encoding="utf-8")
     }
     assert readers == {"ffmpeg.py", "writer.py"}
+
+
+def test_want_of_memory_is_no_flaw_of_the_recording() -> None:
+    """A decoder that could not be opened may not be asked again: PyAV 19 crashes then."""
+
+    def stream(number: int) -> Any:
+        def decode(_: Any) -> None:
+            raise av.FFmpegError(number, "said by FFmpeg")
+
+        return SimpleNamespace(codec_context=SimpleNamespace(decode=decode))
+
+    assert container._try(stream(errno.EINVAL), None) == []
+    with pytest.raises(VideoError, match="not enough memory"):
+        container._try(stream(errno.ENOMEM), None)

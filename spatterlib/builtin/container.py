@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import logging
 from collections import defaultdict, deque
@@ -26,6 +27,7 @@ from spatterlib.types import Picture, Video
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.error import FFmpegError
     from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
@@ -194,6 +196,7 @@ class Container:
             try:
                 came.append(decode(packet if number is not None else None))
             except av.FFmpegError as error:
+                _is_flaw(error)
                 log.debug("%s: frame %s: %s", self.name, number, error)
                 came.append([])
         return came
@@ -362,8 +365,17 @@ def _try(stream: VideoStream, packet: Packet[Any] | None) -> list[VideoFrame]:
 
     try:
         return stream.codec_context.decode(packet)
-    except av.FFmpegError:
+    except av.FFmpegError as error:
+        _is_flaw(error)
         return []
+    except ValueError as error:  # PyAV 19, where the decoder could not be made
+        raise VideoError("its decoder cannot be opened; there may not be enough memory") from error
+
+
+def _is_flaw(error: FFmpegError) -> None:
+    """Raise what is no fault of the recording: want of memory, behind which FFmpeg's decoder must not be used again."""
+    if error.errno == errno.ENOMEM:
+        raise VideoError("there is not enough memory to decode the recording") from error
 
 
 def _reason(path: Path, error: Exception) -> str:
