@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from spatterlib.errors import Exit, OutputExistsError
-from spatterlib.files import beside, plain
+from spatterlib.files import beside, is_there, plain
 from spatterlib.options import PluginCommand
 from spatterlib.run_options import detection_options, run_options, run_settings
 from spatterlib.stopping import keeping
@@ -74,7 +74,7 @@ def _written(out: str | None, form: str | None, overwrite: bool) -> Iterator[Cal
     kind = _FORMATS.get(Path(out).suffix.lower())
     if kind is None or form not in (None, kind):
         raise click.UsageError(f"rows are written as {', '.join(_FORMATS)}, got {out}" + f" as {form}" * bool(form))
-    if Path(out).exists() and not overwrite:
+    if not overwrite and is_there(out):
         raise OutputExistsError(f"{out} is there already; give another name or --overwrite")
     with beside(out) as part, part.open("w", newline="", encoding="utf-8") as file:
         yield _writer(file, kind)

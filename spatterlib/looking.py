@@ -8,8 +8,7 @@ from contextlib import closing
 from typing import Any
 
 from spatterlib.detection import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
-from spatterlib.errors import ParameterError
-from spatterlib.extraction import undecodable
+from spatterlib.extraction import check_settings, undecodable
 from spatterlib.pipeline import Batch, Work, batches
 from spatterlib.types import Detector, Filter, Image, Video
 from spatterlib.video import open_video
@@ -63,10 +62,7 @@ def look(
     >>> [batch.table["frame"].tolist() for batch in look(path)]
     [[1]]
     """
-    if limit is not None and limit < 1:
-        raise ParameterError(f"limit must be 1 or more detections, got {limit}")
-    if workers < 1:
-        raise ParameterError(f"workers must be 1 or more, got {workers}")
+    check_settings(limit=limit, workers=workers, fps=fps)
     chosen, kept = plugins_of(detector, filters)
     with open_video(video, fps=fps) as source:
         span = frame_span(source, start, stop)

@@ -333,8 +333,6 @@ def run_folder(out: Path, facts: dict[str, Any], *, resume: bool) -> Iterator[Pa
 
     A new one is removed again if the training is refused before its first epoch is over.
     """
-    if is_there(out) and not out.is_dir():
-        raise ParameterError(f"{out} is a file, and runs need a folder; name another")
     with ExitStack() as stack:
         try:
             made = not is_there(out)

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from spatterlib.answers import answer, answers, say
-from spatterlib.errors import OutputExistsError, ParameterError, UsageError
-from spatterlib.files import check_room
+from spatterlib.errors import ParameterError, UsageError
+from spatterlib.files import check_room, check_target
 from spatterlib.hookspecs import hookimpl
 from spatterlib.model_options import load_named, model_options
 from spatterlib.records import Evaluated, Labels, LeftOut, Models, RunListed, StoreLabels, Trained
@@ -297,8 +297,8 @@ def label(
     house, given = sp.labels, _labels_given(stores, everything)
     if changes and len(given) > 1:
         raise UsageError(f"--from has rows of one store, got {counted(len(given), 'store')}; edit one at a time")
-    if index and Path(index).exists() and not overwrite:
-        raise OutputExistsError(f"{index} exists already; add --overwrite to replace it")
+    if index:
+        check_target(index, overwrite=overwrite)
     for path, name in given.items():
         if index is None and (changes or name is not None) and house.is_read_only(path):
             raise ParameterError(f"{path} is read-only: its labels go into an index; add --index images.csv")
