@@ -16,6 +16,7 @@ import cv2
 import media
 import numpy as np
 import pytest
+from terminals import without_progress
 from test_extraction import flashes, write_video
 
 import spatterlib as sp
@@ -28,14 +29,10 @@ def spatterlib(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Co
 
 
 def refused(done: subprocess.CompletedProcess[str], code: int = 1) -> str:
-    """The one line that an error gives, progress aside, which slow machines and an empty cache of kernels show."""
+    """The one line that an error gives, progress aside."""
     assert done.returncode == code, done
     assert "Traceback" not in done.stderr
-    lines = [
-        line
-        for line in done.stderr.strip().splitlines()
-        if not re.match(r"(frame \d+ of \d+ |preparing kernels )", line)
-    ]
+    lines = without_progress(done.stderr)
     assert len(lines) == 1, done.stderr
     return lines[0]
 
