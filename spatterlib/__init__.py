@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from spatterlib.extraction import Report as Report
     from spatterlib.extraction import extract as extract
     from spatterlib.forecasting import forecast as forecast
-    from spatterlib.grouping import events as events
     from spatterlib.grouping import layers as layers
+    from spatterlib.joining import events as events
     from spatterlib.judging.outcome import Verdict as Verdict
     from spatterlib.judging.verification import verify as verify
     from spatterlib.live import watch as watch
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from spatterlib.plugins import catalog as catalog
     from spatterlib.plugins import make as make
     from spatterlib.prediction import predict as predict
-    from spatterlib.simulation import score as score
+    from spatterlib.scoring import score as score
     from spatterlib.simulation import simulate as simulate
     from spatterlib.stores import convert as convert
     from spatterlib.stores import is_simulated as is_simulated
@@ -54,14 +54,16 @@ _HOMES = {
     "exporting": ("export",),
     "extraction": ("Report", "extract"),
     "forecasting": ("forecast",),
-    "grouping": ("events", "layers"),
+    "joining": ("events",),
+    "grouping": ("layers",),
     "live": ("watch",),
     "many": ("extract_all",),
     "models": ("load_model",),
     "judging.outcome": ("Verdict",),
     "plugins": ("catalog", "make"),
     "prediction": ("predict",),
-    "simulation": ("score", "simulate"),
+    "scoring": ("score",),
+    "simulation": ("simulate",),
     "stores": ("convert", "is_simulated", "open_store"),
     "training": ("train",),
     "types": ("DETECTION", "Clip"),

@@ -26,41 +26,17 @@ from spatterlib.pipeline import Batch, Crop, Source, Work, batches, cut, spread
 from spatterlib.plugins import identity, versions_of
 from spatterlib.resuming import begun, is_begun
 from spatterlib.stores import check_output, create_store
-from spatterlib.terminal import told
+from spatterlib.terminal import Progress, told
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Detector, Filter, Store, Video
 from spatterlib.video import Recording, check_fps, open_video, region
 from spatterlib.words import counted
 
-__all__ = ["Progress", "Report", "check_settings", "extract", "followed", "is_whole", "undecodable"]
+__all__ = ["Report", "check_settings", "extract", "followed", "is_whole", "undecodable"]
 
 # What a kill can cost at most: rows, bytes of crops, frames, seconds between two commits; and the parts of the video
 # that come behind the one whose turn it is.
 _ROWS, _BYTES, _FRAMES, _SECONDS = 2048, 8 << 20, 16384, 10.0
 _FULLY_DECODED = 0.999
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far an extraction is.
-
-    Parameters
-    ----------
-    done, expected : int
-        Frames looked at, and to look at.
-    detections : int
-        Rows so far.
-    found : ndarray
-        ``(n,)`` `DETECTION`, the rows that came since the last call.
-    preparing : tuple of int, optional
-        While kernels are compiled, once a machine: how many are, of how many; None otherwise. Such calls come from any
-        thread, one at a time with the others, with nothing in `found`.
-    """
-
-    done: int
-    expected: int
-    detections: int
-    found: Detections = field(repr=False)
-    preparing: tuple[int, int] | None = None
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import itertools
 import math
 import os
 import secrets
@@ -18,12 +19,15 @@ from typing import Any, TypeVar
 from spatterlib.errors import MissingFolderError, OutputExistsError, ParameterError, SpatterlibError, StoreError
 
 __all__ = [
+    "SIGNATURE",
     "beside",
     "check_folder",
     "check_room",
     "check_source",
     "check_target",
     "folds_case",
+    "is_for_a_store",
+    "is_hdf5",
     "is_there",
     "patiently",
     "plain",
@@ -33,6 +37,9 @@ __all__ = [
     "write_text",
     "writing",
 ]
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+"""How an HDF5 file begins."""
 
 # Bytes in a name, on file systems of today.
 _LONGEST = 255
@@ -299,3 +306,32 @@ def plain(value: Any, digits: int | None = None) -> Any:
     if not isinstance(value, float):
         return value
     return None if not math.isfinite(value) else value if digits is None else round(value, digits)
+
+
+def is_hdf5(path: str) -> bool:
+    """Whether a file has the signature of HDF5, whole or damaged: at its beginning, or behind a user's block.
+
+    Raises
+    ------
+    OSError
+        If it cannot be told. What is not there is no HDF5 file.
+    """
+    try:
+        # A pipe would be waited for.
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+            return False
+        with Path(path).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            places = itertools.chain([0], (512 << power for power in itertools.count()))
+            for place in itertools.takewhile(lambda place: place + len(SIGNATURE) <= size, places):
+                file.seek(place)
+                if file.read(len(SIGNATURE)) == SIGNATURE:
+                    return True
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    return False
+
+
+def is_for_a_store(path: str) -> bool:
+    """Whether a path is never a recording, whatever is wrong with it: named as stores are, or an HDF5 file."""
+    return Path(path).suffix.lower() in (".h5", ".hdf5", ".zarr") or is_hdf5(path)

@@ -25,25 +25,26 @@ if TYPE_CHECKING:
     from spatterlib.types import StoreKind
 
 BUILTINS = (
-    "frame_difference",
-    "filters",
-    "hdf5",
-    "zarr",
-    "original",
-    "container",
-    "images",
-    "lenet5",
-    "onnx_model",
+    "spatterlib.stores",
+    "spatterlib.builtin.frame_difference",
+    "spatterlib.builtin.filters",
+    "spatterlib.builtin.hdf5",
+    "spatterlib.builtin.zarr",
+    "spatterlib.builtin.original",
+    "spatterlib.builtin.container",
+    "spatterlib.builtin.images",
+    "spatterlib.builtin.lenet5",
+    "spatterlib.builtin.onnx_model",
 )
 COMMANDS = (
-    "commands",
-    "simulate_command",
-    "learning_commands",
-    "streak_commands",
-    "monitor_commands",
-    "export_command",
-    "new_plugin_command",
-    "demo_command",
+    "spatterlib.builtin.commands",
+    "spatterlib.builtin.simulate_command",
+    "spatterlib.builtin.learning_commands",
+    "spatterlib.builtin.streak_commands",
+    "spatterlib.builtin.monitor_commands",
+    "spatterlib.builtin.export_command",
+    "spatterlib.builtin.new_plugin_command",
+    "spatterlib.builtin.demo_command",
 )
 _HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("spatter_"))
 KINDS = {"detector": "detectors", "filter": "filters", "store": "stores", "classifier": "classifiers"}
@@ -71,7 +72,7 @@ class Source:
     @property
     def foreign(self) -> bool:
         """Whether it is somebody else's, not built in."""
-        return not self.module.startswith("spatterlib.builtin.")
+        return not self.module.startswith("spatterlib.")
 
     def __str__(self) -> str:
         return f"{self.module} of {self.distribution} {self.version}".rstrip()
@@ -166,7 +167,7 @@ class Catalog:
 
 def _candidates(built_in: Sequence[str]) -> Iterator[tuple[Source, EntryPoint | None]]:
     for name in built_in:
-        yield Source(f"spatterlib.builtin.{name}"), None
+        yield Source(name), None
     wanted = os.environ.get("SPATTERLIB_PLUGINS")
     names = None if wanted is None else {_normal(name) for name in wanted.split(",") if name.strip()}
     seen: set[tuple[str, str]] = set()

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from spatterlib.detection import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
 from spatterlib.errors import ParameterError, VideoError
-from spatterlib.extraction import Progress, extract, followed
-from spatterlib.grouping import Gap, Layers, events, gap_of, layers
+from spatterlib.extraction import extract, followed
+from spatterlib.grouping import Gap, Layers, gap_of, layers
+from spatterlib.joining import events
 from spatterlib.judging.change import Change, changes
 from spatterlib.judging.outcome import Evidence, Verdict, check_outputs, row_dtype
 from spatterlib.judging.shares import said, shares
@@ -31,7 +32,7 @@ from spatterlib.provenance import code_digest, model_facts, versions
 from spatterlib.sightings import Look, Scorer, Sightings, evidence_rows, from_store, from_video
 from spatterlib.stores import find_store, is_simulated, open_store
 from spatterlib.suiting import unlike, warning
-from spatterlib.terminal import told
+from spatterlib.terminal import Progress, told
 from spatterlib.types import Detections, Detector, Filter, Video
 from spatterlib.video import open_video, region
 from spatterlib.words import counted

@@ -15,11 +15,20 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from spatterlib.crops import size
-from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, StoreError, one_line
-from spatterlib.files import check_folder, check_source, is_there, special
+from spatterlib.errors import (
+    MissingFileError,
+    OutputExistsError,
+    ParameterError,
+    SpatterlibError,
+    StoreError,
+    VideoError,
+    one_line,
+)
+from spatterlib.files import check_folder, check_source, is_for_a_store, is_there, special
+from spatterlib.hookspecs import hookimpl
 from spatterlib.installing import example
 from spatterlib.plugins import catalog
-from spatterlib.types import DETECTION, Detections, Store, StoreKind
+from spatterlib.types import DETECTION, Detections, Store, StoreKind, Video
 from spatterlib.words import counted, spans
 
 __all__ = ["check_output", "convert", "create_store", "find_store", "open_store"]
@@ -340,3 +349,24 @@ def is_simulated(attrs: Mapping[str, Any]) -> bool:
     video = attrs.get("video") or {}
     marked = attrs.get("simulated") or video.get("simulated")
     return bool(marked) or str(video.get("comment", "")).startswith("simulated")
+
+
+@hookimpl
+def spatter_open_video(path: str) -> Video | None:
+    """No store: one that was given for a recording is refused, with what is wrong with it."""
+    if is_for_a_store(path) and is_there(path):
+        raise _why_not(path)
+    return None
+
+
+def _why_not(path: str) -> SpatterlibError:
+    """What is wrong with a store that should have been a recording."""
+    try:
+        with open_store(path) as store:
+            look_through(store)
+    except SpatterlibError as error:
+        return error
+    return VideoError(
+        f"{path} is a store of crops, not a recording: it has been extracted already; predict, info, show and convert "
+        "take stores"
+    )

@@ -6,6 +6,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, TextIO
 
@@ -14,12 +15,37 @@ from spatterlib.runlog import told_now_and_then
 from spatterlib.words import counted
 
 if TYPE_CHECKING:
-    from spatterlib.extraction import Progress
+    import numpy as np
+    from numpy.typing import NDArray
 
-__all__ = ["bar", "columns", "graph", "lines", "notifier", "say_kernels", "told"]
+__all__ = ["Progress", "bar", "columns", "graph", "lines", "notifier", "say_kernels", "told"]
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _WIDTH = 40
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an extraction is.
+
+    Parameters
+    ----------
+    done, expected : int
+        Frames looked at, and to look at.
+    detections : int
+        Rows so far.
+    found : ndarray
+        ``(n,)`` `DETECTION`, the rows that came since the last call.
+    preparing : tuple of int, optional
+        While kernels are compiled, once a machine: how many are, of how many; None otherwise. Such calls come from any
+        thread, one at a time with the others, with nothing in `found`.
+    """
+
+    done: int
+    expected: int
+    detections: int
+    found: NDArray[np.void] = field(repr=False)
+    preparing: tuple[int, int] | None = None
 
 
 def notifier(*, live: bool = False, stream: TextIO | None = None) -> Callable[[Progress], None]:

@@ -17,13 +17,11 @@ from typing import Any, Self, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.builtin._files import is_for_a_store
 from spatterlib.builtin.images import IMAGE_SUFFIXES, in_natural_order, is_stack
 from spatterlib.errors import ContractError, MissingFileError, ParameterError, SpatterlibError, VideoError
 from spatterlib.files import is_there, special
 from spatterlib.installing import example
 from spatterlib.plugins import Source, catalog
-from spatterlib.stores import look_through, open_store
 from spatterlib.types import Box, Clip, Picture, Video
 
 __all__ = ["Recording", "clips", "expand", "open_video", "position", "region"]
@@ -193,24 +191,9 @@ def _refusal(path: str, failures: Sequence[SpatterlibError]) -> SpatterlibError:
         return failures[0]
     if not is_there(path):
         return MissingFileError(f"nothing matches {path}")
-    if is_for_a_store(path):
-        return _no_recording(path)
     if Path(path).is_dir():
         return VideoError(f"{path} is a folder without images; name a video in it, or give {path}/*.mp4")
     return VideoError(f"{path} is neither a video nor an image nor a stack of images that can be read")
-
-
-def _no_recording(path: str) -> SpatterlibError:
-    """What is wrong with a store that should have been a recording."""
-    try:
-        with open_store(path) as store:
-            look_through(store)
-    except SpatterlibError as error:
-        return error
-    return VideoError(
-        f"{path} is a store of crops, not a recording: it has been extracted already; predict, info, show and convert "
-        "take stores"
-    )
 
 
 def _check_there(path: str) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.testing.scenes import crops_of as crops_of
 from spatterlib.testing.scenes import frames_of as frames_of
 from spatterlib.testing.scenes import rows_of as rows_of
-from spatterlib.testing.stores import crops_of as crops_of
 from spatterlib.types import Store
 
 KINDS = (".h5", ".zarr")

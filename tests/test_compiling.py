@@ -21,9 +21,10 @@ import numpy as np
 import pytest
 
 from spatterlib import following
-from spatterlib.extraction import Progress, followed
+from spatterlib.extraction import followed
 from spatterlib.kernels import cache
 from spatterlib.kernels.compiling import kernel
+from spatterlib.terminal import Progress
 from spatterlib.types import DETECTION
 
 PACKAGE = Path(cache.__file__).parent.parent

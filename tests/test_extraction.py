@@ -30,8 +30,8 @@ from spatterlib.errors import (
     StoreError,
     VideoError,
 )
-from spatterlib.extraction import Progress
 from spatterlib.pipeline import cut
+from spatterlib.terminal import Progress
 from spatterlib.types import Picture, RgbPicture, Video
 
 Frames = NDArray[np.uint8]

@@ -30,8 +30,8 @@ from test_resume import check_part_of, content
 import spatterlib as sp
 from spatterlib.crops import encode
 from spatterlib.errors import SpatterlibError, StoreError, VideoError
-from spatterlib.extraction import Progress
 from spatterlib.stores import create_store
+from spatterlib.terminal import Progress
 from spatterlib.testing.scenes import frames_of, rows_of
 from spatterlib.types import RgbPicture
 

@@ -28,10 +28,10 @@ from spatterlib.errors import (
     StoreError,
     VideoError,
 )
-from spatterlib.extraction import Progress
 from spatterlib.judging.verdicts import Rules
 from spatterlib.models import Run
 from spatterlib.stores import create_store
+from spatterlib.terminal import Progress
 
 
 def test_each_layer_has_its_verdict() -> None:

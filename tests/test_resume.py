@@ -19,8 +19,8 @@ from test_extraction import Recording, flashes, write_video
 
 import spatterlib as sp
 from spatterlib.errors import OutputExistsError, ParameterError, SpatterlibError, StoreError
-from spatterlib.extraction import Progress
 from spatterlib.stores import create_store
+from spatterlib.terminal import Progress
 
 SETTINGS = [
     {},

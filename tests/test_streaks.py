@@ -27,7 +27,8 @@ from spatterlib.measuring.camera import Camera, save_camera
 from spatterlib.measuring.descriptors import DESCRIPTOR, describe, windows
 from spatterlib.measuring.gasflow import fit_gas, gas_index
 from spatterlib.measuring.measurement import Measured, describe_by, measure_store, streaks_path
-from spatterlib.measuring.speeds import fit_speeds, measure_speeds, shutter_features, speed_across
+from spatterlib.measuring.speed_model import fit_speeds, shutter_features, speed_across
+from spatterlib.measuring.speeds import measure_speeds
 from spatterlib.measuring.streaks import BORDER, STREAK, ZONE, Finder, find_streaks, saturated_zone
 from spatterlib.simulation import STREAK_TRUTH
 from spatterlib.types import Image

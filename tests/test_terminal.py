@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from spatterlib import terminal
-from spatterlib.extraction import Progress
+from spatterlib.terminal import Progress
 from spatterlib.types import DETECTION
 
 

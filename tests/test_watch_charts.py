@@ -21,7 +21,8 @@ from spatterlib.charting.reference import Reference, learn_reference
 from spatterlib.cli import main
 from spatterlib.crops import encode
 from spatterlib.errors import ParameterError
-from spatterlib.grouping import events, layers
+from spatterlib.grouping import layers
+from spatterlib.joining import events
 from spatterlib.judging.outcome import row_dtype
 from spatterlib.live import charting
 from spatterlib.live.charting import DIFFERS, USUAL, ChartedLayer, Charter, Departure, charter_of, step_departure

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 import re
 import secrets
-import stat
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,12 +15,9 @@ from spatterlib.files import settle
 
 __all__ = [
     "BESIDE",
-    "SIGNATURE",
     "beside",
     "claim",
     "damaged",
-    "is_for_a_store",
-    "is_hdf5",
     "leftovers",
     "lock",
     "put",
@@ -52,9 +47,6 @@ def leftovers(folder: Path, name: str = "") -> Iterator[Path]:
 
 
 _ADVICE = "copy it again from where it was whole, or extract anew with --overwrite"
-
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
-"""How an HDF5 file begins."""
 
 
 def lock(descriptor: int) -> bool:
@@ -110,35 +102,6 @@ def write_at(descriptor: int, data: memoryview | bytes, offset: int) -> None:
                 os.lseek(descriptor, offset, os.SEEK_SET)
                 done = os.write(descriptor, view)
         view, offset = view[done:], offset + done
-
-
-def is_hdf5(path: str) -> bool:
-    """Whether a file has the signature of HDF5, whole or damaged: at its beginning, or behind a user's block.
-
-    Raises
-    ------
-    OSError
-        If it cannot be told. What is not there is no HDF5 file.
-    """
-    try:
-        # A pipe would be waited for.
-        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
-            return False
-        with Path(path).open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            places = itertools.chain([0], (512 << power for power in itertools.count()))
-            for place in itertools.takewhile(lambda place: place + len(SIGNATURE) <= size, places):
-                file.seek(place)
-                if file.read(len(SIGNATURE)) == SIGNATURE:
-                    return True
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    return False
-
-
-def is_for_a_store(path: str) -> bool:
-    """Whether a path is never a recording, whatever is wrong with it: named as stores are, or an HDF5 file."""
-    return Path(path).suffix.lower() in (".h5", ".hdf5", ".zarr") or is_hdf5(path)
 
 
 def damaged(path: str, what: str) -> StoreError:

@@ -21,11 +21,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.builtin._files import damaged, is_hdf5, put
+from spatterlib.builtin._files import damaged, put
 from spatterlib.builtin._rows import decoded, row_numbers
 from spatterlib.crops import decode, encode
 from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, SpatterlibError, StoreError, one_line
-from spatterlib.files import beside, is_there
+from spatterlib.files import beside, is_hdf5, is_there
 from spatterlib.hookspecs import hookimpl
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Image, Store, StoreKind
 

@@ -67,8 +67,8 @@ class Charted:
         return spells(self.points["group"].tolist(), self.alarms)
 
     def draw(self, path: str | os.PathLike[str], title: str = "") -> None:
-        """Write the charts as a picture, see `spatterlib.charting.charts.draw_charts`."""
-        from spatterlib.charting.charts import draw_charts
+        """Write the charts as a picture, see `spatterlib.charting.drawing.draw_charts`."""
+        from spatterlib.charting.drawing import draw_charts
 
         draw_charts(self, path, title)
 

@@ -15,7 +15,7 @@ import numpy as np
 from spatterlib.detection import DETECTOR, FILTERS
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
 from spatterlib.files import check_source
-from spatterlib.grouping import events
+from spatterlib.joining import events
 from spatterlib.judging.htmlreport import differs, parse, read_page
 from spatterlib.judging.shares import shares
 from spatterlib.judging.verdicts import Rules, Span, judge

@@ -20,7 +20,7 @@ from spatterlib.errors import MissingFileError, ParameterError, StoreError
 from spatterlib.files import beside
 from spatterlib.measuring.camera import BOUNDED_S, FLIGHT_S, Camera, check_same
 from spatterlib.measuring.gasflow import FEWEST, GasModel, fit_gas, gas_features
-from spatterlib.measuring.speeds import (
+from spatterlib.measuring.speed_model import (
     SpeedModel,
     fit_speeds,
     flight_features,

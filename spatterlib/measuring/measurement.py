@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from spatterlib.errors import MissingFileError, StoreError
 from spatterlib.files import beside
-from spatterlib.grouping import Gap, events, gap_of, layers
+from spatterlib.grouping import Gap, gap_of, layers
+from spatterlib.joining import events
 from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.camera import Camera, check_camera
 from spatterlib.measuring.descriptors import describe, turned, windows

@@ -1,7 +1,6 @@
-"""Videos with known truth: physics, camera, truth tables, and the score of what was found against them."""
+"""Videos with known truth: physics, camera, truth tables."""
 
 from spatterlib.simulation.render import Frame, simulate_frames
-from spatterlib.simulation.scoring import Score, score
 from spatterlib.simulation.settings import FLOWS, PRESETS, Settings
 from spatterlib.simulation.truth import EVENT_TRUTH, LAYER_TRUTH, STREAK_TRUTH, Truth
 from spatterlib.simulation.writer import simulate
@@ -13,10 +12,8 @@ __all__ = [
     "PRESETS",
     "STREAK_TRUTH",
     "Frame",
-    "Score",
     "Settings",
     "Truth",
-    "score",
     "simulate",
     "simulate_frames",
 ]

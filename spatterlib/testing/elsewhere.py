@@ -9,8 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from spatterlib.testing.scenes import frames_of, rows_of
-from spatterlib.testing.stores import crops_of
+from spatterlib.testing.scenes import crops_of, frames_of, rows_of
 from spatterlib.types import Store
 
 _ROWS = 40

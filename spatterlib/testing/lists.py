@@ -14,8 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from spatterlib.errors import RowError
 from spatterlib.testing.laws import must, one_line
-from spatterlib.testing.scenes import frames_of, rows_of
-from spatterlib.testing.stores import crops_of
+from spatterlib.testing.scenes import crops_of, frames_of, rows_of
 from spatterlib.types import DETECTION, Store, StoreKind
 
 __all__ = ["machine_of"]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detections, Image, RgbPicture
 
-__all__ = ["cut_up", "frames_of", "plumes", "rows_of", "times_of"]
+__all__ = ["crops_of", "cut_up", "frames_of", "plumes", "rows_of", "times_of"]
 
 _COLOUR = np.array([1.0, 0.75, 0.45])
 
@@ -79,3 +79,8 @@ def frames_of(start: int, count: int) -> NDArray[np.void]:
     frames["time"] = frames["number"] / 25
     frames["detections"], frames["decoded"] = frames["number"] % 4, frames["number"] % 7 > 0
     return frames
+
+
+def crops_of(start: int, count: int, size: int = 200) -> list[bytes]:
+    """Bytes of that many rows, `size` on average; they are no pictures, which no store minds."""
+    return [b"%d." % number * (1 + (number * 7919) % (2 * size) // 8) for number in range(start, start + count)]

@@ -17,10 +17,10 @@ import numpy as np
 from spatterlib.crops import decode, encode
 from spatterlib.errors import ParameterError, RowError, SpatterlibError
 from spatterlib.testing.laws import Check, checks, must, one_line, steady
-from spatterlib.testing.scenes import frames_of, rows_of
+from spatterlib.testing.scenes import crops_of, frames_of, rows_of
 from spatterlib.types import DETECTION, Store, StoreKind
 
-__all__ = ["crops_of", "must_hold", "store_checks"]
+__all__ = ["must_hold", "store_checks"]
 
 Law = Callable[[type[StoreKind], Path], None]
 
@@ -46,11 +46,6 @@ def store_checks(kind: type[StoreKind]) -> tuple[Check, ...]:
     >>> checks["attrs_are_merged"]()
     """
     return checks(EXPORTED if hasattr(kind, "export") else LAWS, kind)
-
-
-def crops_of(start: int, count: int, size: int = 200) -> list[bytes]:
-    """Bytes of that many rows, `size` on average; they are no pictures, which no store minds."""
-    return [b"%d." % number * (1 + (number * 7919) % (2 * size) // 8) for number in range(start, start + count)]
 
 
 def _fill(store: Store, start: int, count: int) -> None:
