@@ -17,7 +17,7 @@ import numpy as np
 from pages import say
 
 import spatterlib as sp
-from spatterlib.crops import encode
+from spatterlib.common.image_codec import encode
 
 CAMERAS = ("left", "mid", "right")
 IMAGES = Path(__file__).parents[1] / "docs" / "images"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from spatterlib.crops import decode, encode
+from spatterlib.common.image_codec import decode, encode
 
 
 @pytest.fixture(scope="module")

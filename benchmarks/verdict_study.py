@@ -19,7 +19,7 @@ import numpy as np
 from pages import put, say
 
 import spatterlib as sp
-from spatterlib.files import write_text
+from spatterlib.common.files import write_text
 from spatterlib.judging.verdicts import Span
 from spatterlib.modelcard import model_card
 from spatterlib.models import SIMULATED, write_facts

@@ -14,7 +14,7 @@ from alone import Run, Took
 from baselines import Image, decode, mog2, published_calls, published_loop, tuned_calls
 
 import spatterlib as sp
-from spatterlib.crops import encode
+from spatterlib.common.image_codec import encode
 from spatterlib.pipeline import _CLIP
 from spatterlib.stores import create_store
 from spatterlib.types import FRAME_LOG, Clip, RgbPicture

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.crops import decode
+from spatterlib.common.image_codec import decode
+from spatterlib.common.threads import on_every_core
 from spatterlib.errors import StoreError
 from spatterlib.learning import Preprocessing
-from spatterlib.threads import on_every_core
 from spatterlib.types import Image, Store
 
 __all__ = ["BATCH", "FEATURES", "Batch", "allocate", "decoded"]

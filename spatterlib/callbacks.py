@@ -11,10 +11,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
+from spatterlib.common.files import beside, write_csv
+from spatterlib.common.run_log import told_now_and_then
 from spatterlib.errors import ParameterError, SpatterlibError
-from spatterlib.files import beside, write_csv
 from spatterlib.learning import Epoch, Notify
-from spatterlib.runlog import told_now_and_then
 
 __all__ = ["Curves", "bar", "lines", "logger", "plot_curves"]
 

@@ -17,20 +17,21 @@ from typing import Any, Literal
 import click
 
 from spatterlib import config as configuration
-from spatterlib import detect_cli, extract_cli, predict_cli, runlog, sections, watch_cli
-from spatterlib.answers import Failed, Failure, Run, answer, answers, counts, document, say
-from spatterlib.answers import facts as answers_facts
+from spatterlib import detect_cli, extract_cli, predict_cli, sections, watch_cli
+from spatterlib.common import run_log
+from spatterlib.common.command_output import Failed, Failure, Run, answer, answers, counts, document, say
+from spatterlib.common.command_output import facts as answers_facts
+from spatterlib.common.files import check_target
+from spatterlib.common.install_hints import example
+from spatterlib.common.progress import say_kernels
+from spatterlib.common.signals import stop_signals
+from spatterlib.common.standard_streams import lenient, unsaid
 from spatterlib.config import SECTIONS
 from spatterlib.errors import Exit, OutputExistsError, ParameterError, SpatterlibError, UsageError, one_line
-from spatterlib.files import check_target
-from spatterlib.installing import example
 from spatterlib.options import PluginCommand
 from spatterlib.plugins import commands, nearest
 from spatterlib.records import Configuration, ModelInfo, Shown, StoreInfo, VideoInfo
 from spatterlib.run_options import TERMINAL, detection_options, run_log_options, run_options, run_settings
-from spatterlib.stopping import stop_signals
-from spatterlib.streams import lenient, unsaid
-from spatterlib.terminal import say_kernels
 
 __all__ = ["cli", "main"]
 
@@ -170,9 +171,9 @@ def show(
 
 
 def _montage(path: str, rows: slice, columns: int) -> tuple[Any, str, Literal["crops"], int]:
+    from spatterlib.common.wording import counted, spans
     from spatterlib.report import montage, readable
     from spatterlib.stores import is_simulated, open_store
-    from spatterlib.words import counted, spans
 
     with open_store(path) as store:
         chosen = range(len(store))[rows]
@@ -253,7 +254,7 @@ def main(arguments: list[str] | None = None) -> int:
     say_kernels()
     with _on_terminal():
         try:
-            with runlog.recording(given.get("--log-file"), command, typed) as ended:
+            with run_log.recording(given.get("--log-file"), command, typed) as ended:
                 code, error = _done(typed, run, given.get("--config"))
                 ended(code, counts(run.answer), error)
                 return code
@@ -396,7 +397,7 @@ def _logged(callback: Callable[..., Any]) -> Callable[..., Any]:
             ctx = click.get_current_context()
             names = {param.name: param.opts[-1].lstrip("-") for param in ctx.command.get_params(ctx)}
             given = {names[name]: value for name, value in ctx.params.items() if value is not None}
-            log.info("settings", extra=runlog.event("settings", settings=given))
+            log.info("settings", extra=run_log.event("settings", settings=given))
         return callback(*args, **values)
 
     call.logged = True  # type: ignore[attr-defined]

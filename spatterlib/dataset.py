@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.caching import BATCH, allocate, decoded
+from spatterlib.common.origin import Origin, origin_of
+from spatterlib.common.wording import counted
 from spatterlib.errors import ParameterError
 from spatterlib.labels import Labelled, labelled, sorted_classes
 from spatterlib.learning import Preprocessing
-from spatterlib.origins import Origin, origin_of
 from spatterlib.stores import is_simulated, open_store
 from spatterlib.types import DETECTION, Detections, Image, Store
-from spatterlib.words import counted
 
 __all__ = ["GROUPS", "Data", "Dataset", "Source", "load_dataset"]
 

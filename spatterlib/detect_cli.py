@@ -14,12 +14,12 @@ from typing import Any
 
 import click
 
+from spatterlib.common.files import beside, is_there, plain
+from spatterlib.common.signals import keeping
+from spatterlib.common.wording import counted
 from spatterlib.errors import Exit, OutputExistsError
-from spatterlib.files import beside, is_there, plain
 from spatterlib.options import PluginCommand
 from spatterlib.run_options import detection_options, run_options, run_settings
-from spatterlib.stopping import keeping
-from spatterlib.words import counted
 
 __all__ = ["add_to"]
 

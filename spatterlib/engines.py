@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.common.install_hints import missing
 from spatterlib.errors import SpatterlibError
-from spatterlib.installing import missing
 from spatterlib.types import Image
 
 __all__ = ["import_onnx", "scorer", "session_of"]

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from spatterlib.common.files import beside, check_room, write_text, writing
+from spatterlib.common.markdown import plain
 from spatterlib.dataset import Data, Dataset, load_dataset
 from spatterlib.errors import ParameterError
-from spatterlib.files import beside, check_room, write_text, writing
 from spatterlib.learning import Classifier, Notify
-from spatterlib.markdown import plain
 from spatterlib.metrics import Metrics, Reliability
 from spatterlib.models import Run, load_model
 from spatterlib.plugins import catalog, identity, make

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from spatterlib.answers import answer, answers, say
+from spatterlib.common.command_output import answer, answers, say
+from spatterlib.common.files import check_target
+from spatterlib.common.install_hints import missing
+from spatterlib.common.progress import columns
+from spatterlib.common.run_log import told_now_and_then
+from spatterlib.common.signals import keeping
+from spatterlib.common.standard_streams import shown
+from spatterlib.common.wording import counted
 from spatterlib.errors import Exit, OutputExistsError, ParameterError, PluginError, SpatterlibError, one_line
-from spatterlib.files import check_target
-from spatterlib.installing import missing
 from spatterlib.options import PluginCommand
 from spatterlib.plugins import catalog
 from spatterlib.records import Extracted, Forecasts, RecordingDone
 from spatterlib.run_options import detection_options, kept_in, run_options, run_settings
-from spatterlib.runlog import told_now_and_then
-from spatterlib.stopping import keeping
-from spatterlib.streams import shown
-from spatterlib.terminal import columns
-from spatterlib.words import counted
 
 if TYPE_CHECKING:
     from spatterlib.extraction import Report
@@ -78,7 +78,7 @@ def extract(
     VIDEO is a video file, a folder or pattern of images, a multi-page TIFF or an .npy stack. With a folder for OUT,
     a broken video does not stop the rest, and a second call does only what is missing.
     """
-    from spatterlib.terminal import notifier
+    from spatterlib.common.progress import notifier
     from spatterlib.video import expand
 
     options = run_settings(ctx, values) | {"overwrite": overwrite}

@@ -17,7 +17,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.crops import encode
+from spatterlib.common.image_codec import encode
+from spatterlib.common.progress import Progress, told
+from spatterlib.common.wording import counted
 from spatterlib.detection import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
 from spatterlib.errors import ParameterError, VideoError
 from spatterlib.following import following
@@ -26,10 +28,8 @@ from spatterlib.pipeline import Batch, Crop, Source, Work, batches, cut, spread
 from spatterlib.plugins import identity, versions_of
 from spatterlib.resuming import begun, is_begun
 from spatterlib.stores import check_output, create_store
-from spatterlib.terminal import Progress, told
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Detector, Filter, Store, Video
 from spatterlib.video import Recording, check_fps, open_video, region
-from spatterlib.words import counted
 
 __all__ = ["Report", "check_settings", "extract", "followed", "is_whole", "undecodable"]
 

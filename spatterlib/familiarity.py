@@ -17,8 +17,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.common.files import write_text
 from spatterlib.errors import StoreError
-from spatterlib.files import write_text
 from spatterlib.types import Image
 
 __all__ = ["Familiar", "features"]

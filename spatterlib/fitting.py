@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.common.files import beside
+from spatterlib.common.install_hints import missing
 from spatterlib.errors import ParameterError, SpatterlibError, StoreError
-from spatterlib.files import beside
-from spatterlib.installing import missing
 from spatterlib.learning import Epoch, Notify, Preprocessing, Samples
 from spatterlib.types import Image
 

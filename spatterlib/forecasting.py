@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.crops import encode
+from spatterlib.common.image_codec import encode
 from spatterlib.detection import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
 from spatterlib.errors import ParameterError, VideoError
 from spatterlib.pipeline import Work, batches

@@ -125,6 +125,6 @@ def spatter_open_video(path: str) -> Video | None:
 def spatter_commands(cli: click.Group) -> None:
     """Add sub-commands to the command line: ``@cli.command()``.
 
-    It adds commands of its own names; one that is there already stays. With `spatterlib.answers` a command answers in
-    JSON as the built-in ones do; the options ``-v`` and ``--log-file`` come of themselves.
+    It adds commands of its own names; one that is there already stays. With `spatterlib.plugins.answers` a command
+    answers in JSON as the built-in ones do; the options ``-v`` and ``--log-file`` come of themselves.
     """

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.common.files import check_source
+from spatterlib.common.wording import counted
 from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError
-from spatterlib.files import check_source
 from spatterlib.stores import open_store
 from spatterlib.types import Store
-from spatterlib.words import counted
 
 __all__ = ["INDEX", "Labelled", "csv_lines", "places_of", "read_index", "rows_of", "shuffled", "whole_number"]
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.common.files import check_target, write_csv
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
-from spatterlib.files import check_target, write_csv
 from spatterlib.indexes import INDEX, Labelled, csv_lines, places_of, read_index, shuffled, whole_number
 from spatterlib.stores import find_store, open_store
 from spatterlib.types import Store

@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from spatterlib.common.files import folds_case
+from spatterlib.common.progress import Progress
+from spatterlib.common.signals import end_with_parent
 from spatterlib.errors import Exit, ParameterError, SpatterlibError, one_line
 from spatterlib.extraction import Report, extract
-from spatterlib.files import folds_case
 from spatterlib.plugins import catalog
-from spatterlib.stopping import end_with_parent
-from spatterlib.terminal import Progress
 from spatterlib.video import expand
 
 __all__ = ["Outcome", "extract_all", "outcome_of", "store_of"]

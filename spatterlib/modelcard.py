@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from spatterlib.markdown import code, plain
-from spatterlib.origins import learned, learned_from
+from spatterlib.common.markdown import code, plain
+from spatterlib.common.origin import learned, learned_from
 
 __all__ = ["model_card"]
 

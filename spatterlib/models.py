@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from spatterlib.builtin._files import lock
+from spatterlib.common.files import is_there, write_text
+from spatterlib.common.origin import Origin, learned_from
 from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, StoreError
-from spatterlib.files import is_there, write_text
 from spatterlib.learning import Engine, Model, Preprocessing, Scores
-from spatterlib.origins import Origin, learned_from
 from spatterlib.plugins import catalog, identity
 from spatterlib.types import Image
 

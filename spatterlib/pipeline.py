@@ -21,9 +21,9 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.common.threads import cores, in_order, one_opencv_thread
 from spatterlib.detection import Region, found_in
 from spatterlib.errors import VideoError
-from spatterlib.threads import cores, in_order, one_opencv_thread
 from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detections, Detector, Filter, Image, Video
 from spatterlib.video import Recording, clips, open_video
 

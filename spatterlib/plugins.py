@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from spatterlib import contract, hookspecs
+from spatterlib.common.install_hints import example
 from spatterlib.errors import ParameterError, PluginError, one_line
-from spatterlib.installing import example
 
 if TYPE_CHECKING:
     from spatterlib.types import StoreKind

@@ -9,15 +9,15 @@ from typing import Any
 
 import click
 
-from spatterlib.answers import answer, answers, say
+from spatterlib.common.command_output import answer, answers, say
+from spatterlib.common.progress import columns
+from spatterlib.common.signals import keeping
+from spatterlib.common.wording import counted
 from spatterlib.errors import Exit, OutputExistsError, ParameterError, UsageError
 from spatterlib.model_options import load_named, model_options
 from spatterlib.options import PluginCommand
 from spatterlib.records import Judged, Predicted, Turn, Verified
 from spatterlib.run_options import detection_options, kept_in, run_options, run_settings
-from spatterlib.stopping import keeping
-from spatterlib.terminal import columns
-from spatterlib.words import counted
 
 __all__ = ["add_to"]
 
@@ -78,9 +78,9 @@ def predict(
     VIDEO is a recording as for `extract`, or a store that was extracted already.
     """
     import spatterlib as sp
+    from spatterlib.common.progress import notifier
     from spatterlib.extraction import is_whole
     from spatterlib.judging.verdicts import Rules
-    from spatterlib.terminal import notifier
 
     merged = run_settings(ctx, values)
     options = {key: merged[key] for key in _KEYS if key in merged}

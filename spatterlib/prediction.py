@@ -16,6 +16,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.common.progress import Progress, told
+from spatterlib.common.wording import counted
 from spatterlib.detection import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
 from spatterlib.errors import ParameterError, VideoError
 from spatterlib.extraction import extract, followed
@@ -32,10 +34,8 @@ from spatterlib.provenance import code_digest, model_facts, versions
 from spatterlib.sightings import Look, Scorer, Sightings, evidence_rows, from_store, from_video
 from spatterlib.stores import find_store, is_simulated, open_store
 from spatterlib.suiting import unlike, warning
-from spatterlib.terminal import Progress, told
 from spatterlib.types import Detections, Detector, Filter, Video
 from spatterlib.video import open_video, region
-from spatterlib.words import counted
 
 __all__ = ["predict"]
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.caching import FEATURES
+from spatterlib.common.install_hints import missing
 from spatterlib.dataset import Dataset
 from spatterlib.errors import SpatterlibError
-from spatterlib.installing import missing
 from spatterlib.splits import Split
 
 __all__ = ["PROBES", "Probe", "probe"]

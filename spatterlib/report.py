@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.common.files import beside
+from spatterlib.common.standard_streams import shown
+from spatterlib.common.wording import counted
 from spatterlib.errors import StoreError
-from spatterlib.files import beside
 from spatterlib.grouping import Layers
-from spatterlib.streams import shown
 from spatterlib.types import Detections, Image, Store
-from spatterlib.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,7 +99,7 @@ def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
 
 def readable(store: Store, rows: Sequence[int]) -> tuple[list[Image], list[int]]:
     """Crops to be shown: a dark cell for each that holds no image, and the rows of these."""
-    from spatterlib.crops import decode
+    from spatterlib.common.image_codec import decode
 
     crops, unread = [], []
     # A store that cannot be read is an error; a row in it that holds no image is not.
@@ -129,7 +129,7 @@ def montage(crops: Sequence[Image], *, columns: int = 8, cell: int = 128) -> Ima
     ndarray
         ``(rows * cell, columns * cell, 3)`` uint8 RGB.
     """
-    from spatterlib.crops import resize
+    from spatterlib.common.image_codec import resize
 
     columns = min(columns, max(len(crops), 1))
     rows = -(-len(crops) // columns)
@@ -217,7 +217,7 @@ def caption(picture: Image, text: str) -> Image:
 
 def write_png(path: str | os.PathLike[str], picture: Image) -> None:
     """Write an ``(h, w, 3)`` uint8 RGB array as PNG, beside first, then renamed."""
-    from spatterlib.crops import encode
+    from spatterlib.common.image_codec import encode
 
     with beside(path) as part:
         part.write_bytes(encode(picture, "png"))

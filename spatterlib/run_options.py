@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import click
 
 from spatterlib import config as configuration
+from spatterlib.common.run_log import event
+from spatterlib.common.standard_streams import shown
 from spatterlib.errors import ParameterError
 from spatterlib.options import named, settings, with_parameters
-from spatterlib.runlog import event
-from spatterlib.streams import shown
 
 __all__ = [
     "TERMINAL",

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.common.wording import counted
 from spatterlib.errors import ParameterError
 from spatterlib.grouping import gap_of, layers
 from spatterlib.simulation.truth import Truth
-from spatterlib.words import counted
 
 AREAS = (2000.0, 15000.0)
 """Px²: the events that the default filter `area` is after."""

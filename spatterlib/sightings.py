@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.crops import decode, encode
+from spatterlib.common.image_codec import decode, encode
 from spatterlib.errors import StoreError
 from spatterlib.familiarity import Familiar
 from spatterlib.learning import Preprocessing, probabilities_of

@@ -14,7 +14,10 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from spatterlib.crops import size
+from spatterlib.common.files import check_folder, check_source, is_for_a_store, is_there, special
+from spatterlib.common.image_codec import size
+from spatterlib.common.install_hints import example
+from spatterlib.common.wording import counted, spans
 from spatterlib.errors import (
     MissingFileError,
     OutputExistsError,
@@ -24,12 +27,9 @@ from spatterlib.errors import (
     VideoError,
     one_line,
 )
-from spatterlib.files import check_folder, check_source, is_for_a_store, is_there, special
 from spatterlib.hookspecs import hookimpl
-from spatterlib.installing import example
 from spatterlib.plugins import catalog
 from spatterlib.types import DETECTION, Detections, Store, StoreKind, Video
-from spatterlib.words import counted, spans
 
 __all__ = ["check_output", "convert", "create_store", "find_store", "open_store"]
 
@@ -68,7 +68,7 @@ def open_store(path: AnyPath, mode: str = "r") -> Store:
     >>> import tempfile
     >>> import numpy as np
     >>> import spatterlib as sp
-    >>> from spatterlib.crops import encode
+    >>> from spatterlib.common.image_codec import encode
     >>> from spatterlib.stores import create_store
     >>> path = tempfile.mkdtemp() + "/one.h5"
     >>> with create_store(path) as store:

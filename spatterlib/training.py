@@ -20,18 +20,18 @@ from numpy.typing import NDArray
 
 from spatterlib import models, splits
 from spatterlib.callbacks import Curves, bar, check_logger, default_loggers, lines, logger
+from spatterlib.common.files import check_room, write_text
+from spatterlib.common.progress import say_kernels
+from spatterlib.common.wording import counted
 from spatterlib.dataset import GROUPS, Data, Dataset, load_dataset
 from spatterlib.errors import ParameterError
 from spatterlib.familiarity import Familiar
-from spatterlib.files import check_room, write_text
 from spatterlib.learning import Classifier, Epoch, Model, Notify, Samples
 from spatterlib.metrics import Metrics, measure, temperature_of
 from spatterlib.modelcard import model_card
 from spatterlib.models import Run, run_folder
 from spatterlib.plugins import identity, make
 from spatterlib.splits import Split, SplitName
-from spatterlib.terminal import say_kernels
-from spatterlib.words import counted
 
 __all__ = ["Fitted", "fit_split", "split_of", "train"]
 

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.builtin.images import IMAGE_SUFFIXES, in_natural_order, is_stack
+from spatterlib.common.files import is_there, special
+from spatterlib.common.install_hints import example
 from spatterlib.errors import ContractError, MissingFileError, ParameterError, SpatterlibError, VideoError
-from spatterlib.files import is_there, special
-from spatterlib.installing import example
 from spatterlib.plugins import Source, catalog
 from spatterlib.types import Box, Clip, Picture, Video
 

@@ -31,7 +31,7 @@ from media import paint, write
 
 import spatterlib as sp
 from spatterlib.cli import main
-from spatterlib.crops import encode
+from spatterlib.common.image_codec import encode
 from spatterlib.errors import SpatterlibError
 from spatterlib.familiarity import Familiar
 from spatterlib.labels import edit_labels, labelled, write_index

@@ -21,10 +21,10 @@ import numpy as np
 import pytest
 
 from spatterlib import following
+from spatterlib.common.progress import Progress
 from spatterlib.extraction import followed
 from spatterlib.kernels import cache
 from spatterlib.kernels.compiling import kernel
-from spatterlib.terminal import Progress
 from spatterlib.types import DETECTION
 
 PACKAGE = Path(cache.__file__).parent.parent

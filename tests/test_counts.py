@@ -16,11 +16,11 @@ from test_extraction import flashes
 
 import spatterlib as sp
 from spatterlib.cli import main
+from spatterlib.common.progress import Progress, lines
+from spatterlib.common.wording import counted
 from spatterlib.live.messages import FIELDS, human, message
 from spatterlib.measuring.camera import Camera, save_camera
 from spatterlib.stores import create_store
-from spatterlib.terminal import Progress, lines
-from spatterlib.words import counted
 
 NOUNS = (
     *(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from spatterlib.crops import MAX_PIXELS, decode, encode, resize, size
+from spatterlib.common.image_codec import MAX_PIXELS, decode, encode, resize, size
 from spatterlib.errors import ContractError, ParameterError, SpatterlibError, StoreError
 
 PICTURES = hnp.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3)))

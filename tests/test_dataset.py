@@ -13,7 +13,7 @@ import pytest
 from learning_data import crop, make_store, make_stores
 
 import spatterlib as sp
-from spatterlib.crops import encode
+from spatterlib.common.image_codec import encode
 from spatterlib.dataset import Dataset, load_dataset
 from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, StoreError
 from spatterlib.labels import edit_labels, labelled, read_index, sorted_classes, write_index

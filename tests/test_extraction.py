@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import spatterlib as sp
-from spatterlib.crops import decode
+from spatterlib.common.image_codec import decode
+from spatterlib.common.progress import Progress
 from spatterlib.errors import (
     ContractError,
     OutputExistsError,
@@ -31,7 +32,6 @@ from spatterlib.errors import (
     VideoError,
 )
 from spatterlib.pipeline import cut
-from spatterlib.terminal import Progress
 from spatterlib.types import Picture, RgbPicture, Video
 
 Frames = NDArray[np.uint8]

@@ -28,10 +28,10 @@ from test_extraction import flashes, write_video
 from test_resume import check_part_of, content
 
 import spatterlib as sp
-from spatterlib.crops import encode
+from spatterlib.common.image_codec import encode
+from spatterlib.common.progress import Progress
 from spatterlib.errors import SpatterlibError, StoreError, VideoError
 from spatterlib.stores import create_store
-from spatterlib.terminal import Progress
 from spatterlib.testing.scenes import frames_of, rows_of
 from spatterlib.types import RgbPicture
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from predictions import verdict
 
 import spatterlib as sp
+from spatterlib.common.markdown import code, plain
 from spatterlib.evaluation import Evaluation, Outcome, to_markdown
 from spatterlib.grouping import layers
 from spatterlib.judging.htmlreport import page
-from spatterlib.markdown import code, plain
 from spatterlib.modelcard import model_card
 from spatterlib.report import timeline
 from spatterlib.types import FRAME_LOG

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import spatterlib as sp
-from spatterlib import installing
 from spatterlib.cli import main
+from spatterlib.common import install_hints
 from spatterlib.errors import PluginError, StoreError, VideoError
 
 HOUSE = Path(__file__).parents[1]
@@ -43,15 +43,15 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
                 if not here:
                     raise metadata.PackageNotFoundError(name)
                 return Distribution(**files)
-            if name in installing.EXAMPLES.values():
+            if name in install_hints.EXAMPLES.values():
                 raise metadata.PackageNotFoundError(name)
             return real(name)
 
         monkeypatch.setattr(metadata, "distribution", found)
-        installing._installation.cache_clear()
+        install_hints._installation.cache_clear()
 
     yield set_to
-    installing._installation.cache_clear()
+    install_hints._installation.cache_clear()
 
 
 def test_an_editable_checkout_gets_an_editable_command_of_that_folder(
@@ -60,9 +60,9 @@ def test_an_editable_checkout_gets_an_editable_command_of_that_folder(
     place = tmp_path / "my checkout"
     place.mkdir()
     installed({"url": place.as_uri(), "dir_info": {"editable": True}})
-    assert shlex.split(installing.extra("demo")) == ["pip", "install", "-e", f"{place}[demo]"]
+    assert shlex.split(install_hints.extra("demo")) == ["pip", "install", "-e", f"{place}[demo]"]
     installed({"url": place.as_uri(), "dir_info": {}}, "uv")
-    assert shlex.split(installing.extra("dask,remote")) == ["uv", "pip", "install", f"{place}[dask,remote]"]
+    assert shlex.split(install_hints.extra("dask,remote")) == ["uv", "pip", "install", f"{place}[dask,remote]"]
 
 
 def test_a_wheel_an_address_and_a_repository_are_named_as_pip_takes_them(
@@ -71,32 +71,34 @@ def test_a_wheel_an_address_and_a_repository_are_named_as_pip_takes_them(
     wheel = tmp_path / "spatterlib-0.1.0-py3-none-any.whl"
     wheel.touch()
     installed({"url": wheel.as_uri(), "archive_info": {}})
-    assert shlex.split(installing.extra("demo"))[-1] == f"{wheel}[demo]"
+    assert shlex.split(install_hints.extra("demo"))[-1] == f"{wheel}[demo]"
     installed({"url": "https://example.org/spatterlib.whl", "archive_info": {}})
-    assert shlex.split(installing.extra("demo"))[-1] == "spatterlib[demo] @ https://example.org/spatterlib.whl"
+    assert shlex.split(install_hints.extra("demo"))[-1] == "spatterlib[demo] @ https://example.org/spatterlib.whl"
     installed({"url": "https://example.org/repo", "vcs_info": {"vcs": "git", "commit_id": "abc"}})
-    assert shlex.split(installing.extra("demo"))[-1] == "spatterlib[demo] @ git+https://example.org/repo@abc"
+    assert shlex.split(install_hints.extra("demo"))[-1] == "spatterlib[demo] @ git+https://example.org/repo@abc"
 
 
 def test_from_an_index_the_name_is_enough(installed: Callable[..., None]) -> None:
     installed()
-    assert shlex.split(installing.extra("demo")) == ["pip", "install", "spatterlib[demo]"]
+    assert shlex.split(install_hints.extra("demo")) == ["pip", "install", "spatterlib[demo]"]
 
 
 @pytest.mark.parametrize("here", [True, False])
 def test_without_a_trace_of_it_a_checkout_is_named(installed: Callable[..., None], here: bool, tmp_path: Path) -> None:
     installed({"url": (tmp_path / "gone").as_uri(), "dir_info": {}}, here=here)
-    assert installing.extra("demo") == "pip install '.[demo]' in a checkout of spatterlib"
+    assert install_hints.extra("demo") == "pip install '.[demo]' in a checkout of spatterlib"
 
 
 def test_a_package_that_is_broken_is_not_called_missing() -> None:
     absent = ModuleNotFoundError("No module named 'gone'", name="gone")
-    assert "needs Gone, which is not installed; install it with: " in installing.missing("it", "Gone", "demo", absent)
+    assert "needs Gone, which is not installed; install it with: " in install_hints.missing(
+        "it", "Gone", "demo", absent
+    )
     broken = ImportError("libGL.so.1: cannot open shared object file", name="cv2")
-    said = installing.missing("it", "OpenCV", "demo", broken)
+    said = install_hints.missing("it", "OpenCV", "demo", broken)
     assert "which cannot be imported: libGL.so.1: cannot open" in said
     old = ModuleNotFoundError("No module named 'json.newer'", name="json.newer")
-    assert "which cannot be imported: No module named 'json.newer'" in installing.missing("it", "JSON", "demo", old)
+    assert "which cannot be imported: No module named 'json.newer'" in install_hints.missing("it", "JSON", "demo", old)
 
 
 def brought(package: Path) -> set[tuple[str, str]]:
@@ -124,27 +126,27 @@ def test_what_example_packages_bring_is_known() -> None:
     there = {
         key: package.name for package in sorted((HOUSE / "plugins").glob("spatterlib-*")) for key in brought(package)
     }
-    assert there == dict(installing.EXAMPLES)
+    assert there == dict(install_hints.EXAMPLES)
 
 
-@pytest.mark.parametrize(("key", "package"), installing.EXAMPLES.items(), ids=lambda value: str(value))
+@pytest.mark.parametrize(("key", "package"), install_hints.EXAMPLES.items(), ids=lambda value: str(value))
 def test_an_example_package_is_named_with_the_command_that_installs_it(
     installed: Callable[..., None], key: tuple[str, str], package: str
 ) -> None:
     installed({"url": HOUSE.as_uri(), "dir_info": {"editable": True}})
-    said = installing.example(*key)
+    said = install_hints.example(*key)
     subject = f"what reads {key[1]} files" if key[0] == "suffix" else "it"
     place = shlex.quote(str(HOUSE / "plugins" / package))
     assert said == f"{subject} comes with {package}, which is not installed; install it with: pip install {place}"
     installed()
-    assert f"pip install ./plugins/{package} (from an index, once it is released there" in installing.example(*key)
-    assert installing.example(key[0], "another") == ""
+    assert f"pip install ./plugins/{package} (from an index, once it is released there" in install_hints.example(*key)
+    assert install_hints.example(key[0], "another") == ""
 
 
 def without(monkeypatch: pytest.MonkeyPatch) -> None:
     """No example package in this process."""
     monkeypatch.setenv("SPATTERLIB_PLUGINS", "")
-    monkeypatch.setattr(installing, "_is_installed", lambda _: False)
+    monkeypatch.setattr(install_hints, "_is_installed", lambda _: False)
     sp.catalog.cache_clear()
 
 
@@ -201,12 +203,13 @@ def test_files_that_an_example_reads_say_whose_they_are(alone: None, tmp_path: P
 
 def test_a_package_that_spatterlib_plugins_leaves_out_is_not_called_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch)
-    monkeypatch.setattr(installing, "_is_installed", lambda _: True)
+    monkeypatch.setattr(install_hints, "_is_installed", lambda _: True)
     assert (
-        installing.example("detector", "mog2") == "it comes with spatterlib-mog2, which SPATTERLIB_PLUGINS leaves out"
+        install_hints.example("detector", "mog2")
+        == "it comes with spatterlib-mog2, which SPATTERLIB_PLUGINS leaves out"
     )
     monkeypatch.delenv("SPATTERLIB_PLUGINS")
-    assert installing.example("detector", "mog2") == ""
+    assert install_hints.example("detector", "mog2") == ""
     sp.catalog.cache_clear()
 
 

@@ -13,8 +13,8 @@ from store_tools import KINDS, assert_holds, fill, names, one_line
 from test_extraction import flashes, write_video
 
 import spatterlib as sp
+from spatterlib.common.files import beside, write_csv, write_text
 from spatterlib.errors import OutputExistsError, StoreError
-from spatterlib.files import beside, write_csv, write_text
 from spatterlib.stores import convert, create_store
 
 DIARY = b"Journal of the build of 3 May: the recoater hit part 7.\n"

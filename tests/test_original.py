@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from store_tools import crops_of, fill, frames_of, rows_of
 
 import spatterlib as sp
-from spatterlib.crops import encode
+from spatterlib.common.image_codec import encode
 from spatterlib.errors import ParameterError, RowError, StoreError
 from spatterlib.stores import check_output, convert, create_store, find_store
 

@@ -15,6 +15,7 @@ from media import write
 from predictions import build
 
 import spatterlib as sp
+from spatterlib.common.origin import learned_from, marks
 from spatterlib.dataset import load_dataset
 from spatterlib.judging.htmlreport import differs, page, parse, read_page
 from spatterlib.judging.verification import _span
@@ -22,7 +23,6 @@ from spatterlib.learning import Preprocessing
 from spatterlib.live.messages import human
 from spatterlib.modelcard import model_card
 from spatterlib.models import Run, load_model
-from spatterlib.origins import learned_from, marks
 
 MACHINE, MODEL = "SIMULATED RECORDING: not from a machine", "MODEL: learned from simulated recordings only"
 

@@ -22,8 +22,8 @@ from test_extraction import flashes, write_video
 
 import spatterlib as sp
 from spatterlib.builtin import _files
+from spatterlib.common.files import beside, folds_case, write_text
 from spatterlib.errors import OutputExistsError, ParameterError
-from spatterlib.files import beside, folds_case, write_text
 from spatterlib.stores import convert, create_store
 
 OWN = Path("/proc/self/fd")
@@ -50,7 +50,7 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         monkeypatch.delattr(os, name)
     for module in ("fcntl", "resource"):
         monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.setattr("spatterlib.files.WINDOWS", True)
+    monkeypatch.setattr("spatterlib.common.files.WINDOWS", True)
 
     def unless_open(call: Any) -> Callable[..., Any]:
         def instead(*paths: Any, **options: Any) -> Any:
@@ -160,7 +160,7 @@ def test_a_journal_that_a_reader_looks_into_is_removed_a_moment_later(
             held[0].close()
 
         monkeypatch.setattr("spatterlib.builtin._journal.write_at", look)
-        monkeypatch.setattr("spatterlib.files.time.sleep", sleep)
+        monkeypatch.setattr("spatterlib.common.files.time.sleep", sleep)
         store.set_attrs({"seen": True})
     assert slept
     assert windows

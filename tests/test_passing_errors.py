@@ -233,7 +233,7 @@ def test_at_a_url_the_root_is_put_on_condition(flaky: str, monkeypatch: pytest.M
 
 
 def test_without_hard_links_nothing_is_replaced_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from spatterlib.files import settle
+    from spatterlib.common.files import settle
 
     def unsupported(*_: Any, **__: Any) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")

@@ -19,7 +19,8 @@ from recordings import existing
 import spatterlib as sp
 from spatterlib import following
 from spatterlib.cli import main
-from spatterlib.crops import encode, size
+from spatterlib.common.image_codec import encode, size
+from spatterlib.common.progress import Progress
 from spatterlib.errors import (
     MissingFileError,
     OutputExistsError,
@@ -31,7 +32,6 @@ from spatterlib.errors import (
 from spatterlib.judging.verdicts import Rules
 from spatterlib.models import Run
 from spatterlib.stores import create_store
-from spatterlib.terminal import Progress
 
 
 def test_each_layer_has_its_verdict() -> None:

@@ -20,14 +20,15 @@ from test_cli import spatterlib
 from test_extraction import flashes
 
 import spatterlib as sp
-from spatterlib import cli, runlog
+from spatterlib import cli
+from spatterlib.common import run_log
 
 
 def lines(log: Path) -> list[dict[str, Any]]:
     found = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     for line in found:
-        assert list(line)[: len(runlog.FIELDS)] == list(runlog.FIELDS)
-        assert set(line) == {*runlog.FIELDS, *runlog.EVENTS[line["event"]]}
+        assert list(line)[: len(run_log.FIELDS)] == list(run_log.FIELDS)
+        assert set(line) == {*run_log.FIELDS, *run_log.EVENTS[line["event"]]}
         assert datetime.fromisoformat(line["time"]).utcoffset() is not None
     return found
 
@@ -162,11 +163,11 @@ def test_secrets_are_not_in_the_log(log: Path) -> None:
 
 
 def test_progress_comes_now_and_then(log: Path) -> None:
-    with runlog.recording(str(log), "x", []):
-        tell = runlog.told_now_and_then("frames", every=0.0)
+    with run_log.recording(str(log), "x", []):
+        tell = run_log.told_now_and_then("frames", every=0.0)
         tell(3, 9, detections=2)
         tell(4, None)
-        runlog.told_now_and_then("frames")(3, 9)
+        run_log.told_now_and_then("frames")(3, 9)
     found = [line for line in lines(log) if line["event"] == "progress"]
     assert [(line["done"], line["expected"], line["unit"], line["found"]) for line in found] == [
         (3, 9, "frames", {"detections": 2}),
@@ -175,7 +176,7 @@ def test_progress_comes_now_and_then(log: Path) -> None:
 
 
 def test_progress_of_runs_is_kept(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runlog.told_now_and_then, "__defaults__", (0.0,))
+    monkeypatch.setattr(run_log.told_now_and_then, "__defaults__", (0.0,))
     for name in ("a", "b"):
         np.save(tmp_path / f"{name}.npy", flashes(60))
     _, found = logged(log, "extract", tmp_path / "a.npy", tmp_path / "b.npy", "-o", tmp_path / "out")
@@ -190,7 +191,7 @@ def test_progress_of_runs_is_kept(log: Path, tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_library_that_sets_up_logging_anew_does_not_end_the_log(log: Path) -> None:
-    with runlog.recording(str(log), "x", []) as ended:
+    with run_log.recording(str(log), "x", []) as ended:
         logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
         ended(0, {}, None)
     assert [line["event"] for line in lines(log)] == ["start", "end"]
@@ -198,7 +199,8 @@ def test_a_library_that_sets_up_logging_anew_does_not_end_the_log(log: Path) -> 
 
 WRITER = """
 import sys
-from spatterlib import cli, runlog
+from spatterlib import cli
+from spatterlib.common import run_log
 with runlog.recording(sys.argv[1], "x", ["y" * 20_000]) as ended:
     for number in range(100):
         runlog.log.info("%d %s", number, "z" * (number * 100), extra=runlog.event("message", error=None))

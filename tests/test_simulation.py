@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 import spatterlib as sp
 from spatterlib.cli import cli
-from spatterlib.crops import encode
+from spatterlib.common.image_codec import encode
 from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, StoreError
 from spatterlib.kernels.flights import POINTS, STEP, _fly
 from spatterlib.simulation import EVENT_TRUTH, STREAK_TRUTH, Settings, Truth, simulate_frames

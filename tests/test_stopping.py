@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import spatterlib as sp
-from spatterlib import cli, stopping
+from spatterlib import cli
+from spatterlib.common import signals
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send a signal to another process")
 
@@ -185,7 +186,7 @@ def test_worker_processes_end_with_their_parent(long: Path, tmp_path: Path, numb
 
 def test_where_a_system_lacks_a_signal_the_others_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(signal, "SIGHUP")
-    assert stopping.signals() == [signal.SIGINT, signal.SIGTERM]
+    assert signals.signals() == [signal.SIGINT, signal.SIGTERM]
 
 
 def test_a_command_without_more_to_say_says_interrupted(

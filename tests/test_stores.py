@@ -23,7 +23,7 @@ import zarr
 from store_tools import assert_holds, child, crops_of, fill, frames_of, look, names, one_line, rows_of, same
 
 import spatterlib as sp
-from spatterlib.crops import encode
+from spatterlib.common.image_codec import encode
 from spatterlib.errors import (
     MissingFileError,
     OutputExistsError,

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import spatterlib as sp
-from spatterlib.streams import Lenient, shown
+from spatterlib.common.standard_streams import Lenient, shown
 
 
 def printed(text: str, encoding: str = "utf-8") -> str:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spatterlib import terminal
-from spatterlib.terminal import Progress
+from spatterlib.common import progress
+from spatterlib.common.progress import Progress
 from spatterlib.types import DETECTION
 
 
@@ -35,7 +35,7 @@ def test_the_pace_does_not_count_what_came_before_the_first_report(
 ) -> None:
     """Kernels may be compiled meanwhile, and a run that goes on with a store begins in the middle."""
     clock, out = Clock(monkeypatch), io.StringIO()
-    show = terminal.lines(out)
+    show = progress.lines(out)
     for seconds, done in ((20, 100), (10, 200), (10, 300), (0, 1000)):
         clock.now += seconds
         show(state(min(resumed + done, 1000)))
@@ -51,7 +51,7 @@ def test_the_pace_does_not_count_what_came_before_the_first_report(
 def test_the_graph_and_the_bar_begin_their_pace_there_too(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     drawn, barred = io.StringIO(), io.StringIO()
-    graph, bar = terminal.graph(drawn), terminal.bar(barred)
+    graph, bar = progress.graph(drawn), progress.bar(barred)
     clock.now += 60
     graph(state(600))
     bar(state(600))
@@ -73,7 +73,7 @@ class Terminal(io.StringIO):
 def test_kernels_that_are_compiled_are_counted_in_place_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     out = Terminal()
     monkeypatch.setattr("sys.stderr", out)
-    show = terminal.kernels()
+    show = progress.kernels()
     for done in (0, 1, 2):
         show(done, 2)
     shown = [f"\r\x1b[2Kpreparing kernels for this machine, once: {done} of 2" for done in (0, 1)]
@@ -83,7 +83,7 @@ def test_kernels_that_are_compiled_are_counted_in_place_on_a_terminal(monkeypatc
 def test_and_by_a_line_every_few_seconds_where_output_is_piped(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, out = Clock(monkeypatch), io.StringIO()
     monkeypatch.setattr("sys.stderr", out)
-    show = terminal.kernels()
+    show = progress.kernels()
     for done in range(5):
         show(done, 4)
         clock.now += 2
@@ -97,11 +97,11 @@ def test_a_notebook_has_a_bar_without_being_asked(monkeypatch: pytest.MonkeyPatc
     OutStream.__module__ = "ipykernel.iostream"
     out = OutStream()
     monkeypatch.setattr("sys.stderr", out)
-    terminal.told(None)(state(100))
+    progress.told(None)(state(100))
     assert "10%" in out.getvalue()
 
 
-@pytest.mark.parametrize("way", [terminal.bar, terminal.graph, terminal.lines])
+@pytest.mark.parametrize("way", [progress.bar, progress.graph, progress.lines])
 def test_progress_of_frames_is_left_alone_meanwhile(monkeypatch: pytest.MonkeyPatch, way: Any) -> None:
     clock, out = Clock(monkeypatch), io.StringIO()
     show = way(out)

@@ -94,7 +94,7 @@ class TestTraining:
         data = make_stores(tmp_path, 2, 20)
         dark = make_store(tmp_path / "dark.h5", "low", 1, 900)
         with sp.open_store(dark, mode="a") as store:
-            from spatterlib.crops import encode
+            from spatterlib.common.image_codec import encode
 
             store.append(np.zeros(5, sp.DETECTION), [encode(np.zeros((50, 60, 3), np.uint8))] * 5)
         run = sp.train(data | {str(dark): "low"}, out=tmp_path / "runs", **QUICK)

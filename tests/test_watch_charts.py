@@ -19,7 +19,7 @@ import spatterlib as sp
 from spatterlib.charting.monitoring import POINT, Point, monitor
 from spatterlib.charting.reference import Reference, learn_reference
 from spatterlib.cli import main
-from spatterlib.crops import encode
+from spatterlib.common.image_codec import encode
 from spatterlib.errors import ParameterError
 from spatterlib.grouping import layers
 from spatterlib.joining import events

@@ -19,7 +19,7 @@ from state_dicts import published_scores, save_state_dict
 
 import spatterlib as sp
 from spatterlib.cli import main
-from spatterlib.crops import decode
+from spatterlib.common.image_codec import decode
 from spatterlib.errors import ParameterError, SpatterlibError, StoreError
 
 NETWORKS = {"lenet5": False, "lenet5-classic": True}

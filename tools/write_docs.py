@@ -73,7 +73,7 @@ def fields(names: Mapping[str, str]) -> str:
 
 def log_lines() -> str:
     """The fields of the lines of a log."""
-    from spatterlib.runlog import EVENTS, FIELDS
+    from spatterlib.common.run_log import EVENTS, FIELDS
 
     parts = [f"Every line:\n\n{fields(FIELDS)}"]
     parts += [f"Event `{name}` beside these:\n\n{fields(own)}" for name, own in EVENTS.items()]
@@ -91,8 +91,8 @@ def answers() -> dict[str, tuple[type, ...]]:
 
 def records() -> list[type]:
     """All records, in the order of their modules."""
-    from spatterlib import answers as common
     from spatterlib import records as own
+    from spatterlib.common import command_output as common
 
     modules = [vars(own).values(), [common.Failed, common.Failure]]
     return [item for values in modules for item in values if dataclasses.is_dataclass(item) and isinstance(item, type)]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib import hookimpl
-from spatterlib.answers import answer, answers, say
+from spatterlib.common.command_output import answer, answers, say
 from spatterlib.errors import MissingFileError, VideoError
 from spatterlib.types import Picture, RgbPicture, Video
 

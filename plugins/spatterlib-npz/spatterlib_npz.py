@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib import DETECTION, hookimpl
-from spatterlib.crops import decode
+from spatterlib.common.files import beside
+from spatterlib.common.image_codec import decode
 from spatterlib.errors import MissingFileError, ParameterError, RowError, StoreError
-from spatterlib.files import beside
 from spatterlib.types import FRAME_LOG, Detections, Image, StoreKind
 
 _LATER: dict[str, Any] = {"b": False, "i": -1, "f": np.nan, "U": ""}

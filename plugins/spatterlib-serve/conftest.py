@@ -21,7 +21,7 @@ import pytest
 from starlette.testclient import TestClient
 
 import spatterlib as sp
-from spatterlib.crops import encode
+from spatterlib.common.image_codec import encode
 
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 

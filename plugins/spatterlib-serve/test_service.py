@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import spatterlib as sp
-from spatterlib.crops import decode
+from spatterlib.common.image_codec import decode
 
 
 def figures(service: Any) -> dict[str, float]:

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib import hookimpl
+from spatterlib.common.files import beside
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
-from spatterlib.files import beside
 from spatterlib.fitting import device_of, fit, import_torch
 from spatterlib.learning import Classifier, Notify, Preprocessing, Samples, Scores, probabilities_of
 from spatterlib.types import Image

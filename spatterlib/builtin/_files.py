@@ -10,8 +10,8 @@ import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from spatterlib.common.files import settle
 from spatterlib.errors import StoreError
-from spatterlib.files import settle
 
 __all__ = [
     "BESIDE",

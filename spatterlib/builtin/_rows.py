@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.builtin._files import damaged
-from spatterlib.crops import decode
+from spatterlib.common.image_codec import decode
 from spatterlib.errors import ParameterError, RowError, StoreError
 from spatterlib.types import DETECTION, FRAME_LOG, Image
 
@@ -161,7 +161,7 @@ def check_batch(table: Any, crops: Any, frames: Any) -> None:
     if len(table) != len(crops):
         raise ParameterError(f"append needs one crop for each row, got {len(crops)} for {len(table)} rows")
     if not all(isinstance(crop, bytes) and crop for crop in crops):
-        raise ParameterError("append needs each crop as an encoded image, in bytes; see spatterlib.crops.encode")
+        raise ParameterError("append needs each crop as an encoded image, in bytes; see spatterlib.plugins.encode")
 
 
 def json_copy(attrs: Mapping[str, Any]) -> dict[str, Any]:

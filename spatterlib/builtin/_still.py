@@ -7,9 +7,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.crops import MAX_PIXELS, size
+from spatterlib.common.image_codec import MAX_PIXELS, size
+from spatterlib.common.threads import quiet_opencv
 from spatterlib.errors import StoreError
-from spatterlib.threads import quiet_opencv
 from spatterlib.types import Image
 
 Still: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from spatterlib.builtin._still import Still, decode_still
-from spatterlib.crops import MAX_PIXELS
+from spatterlib.common.image_codec import MAX_PIXELS
 
 _Tags: TypeAlias = dict[int, tuple[int, int, bytes]]
 """By number: type, count, value."""

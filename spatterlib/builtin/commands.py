@@ -6,12 +6,12 @@ import dataclasses
 
 import click
 
-from spatterlib.answers import answer, answers, say
+from spatterlib.common.command_output import answer, answers, say
+from spatterlib.common.signals import keeping
+from spatterlib.common.standard_streams import shown
 from spatterlib.contract import default_of
 from spatterlib.hookspecs import hookimpl
 from spatterlib.records import Converted, Parameter, Plugin, PluginFault, Plugins
-from spatterlib.stopping import keeping
-from spatterlib.streams import shown
 
 
 @click.command()

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from spatterlib.builtin._decoded import Turn, TurnedPicture, picture_of
 from spatterlib.builtin._packets import REORDERED, Packets, demux, is_cut, list_packets, row
+from spatterlib.common.files import is_for_a_store
 from spatterlib.errors import VideoError
 from spatterlib.ffmpeg import open_input
-from spatterlib.files import is_for_a_store
 from spatterlib.hookspecs import hookimpl
 from spatterlib.types import Picture, Video
 

@@ -6,9 +6,9 @@ import re
 
 import click
 
+from spatterlib.common.install_hints import missing
 from spatterlib.errors import PluginError
 from spatterlib.hookspecs import hookimpl
-from spatterlib.installing import missing
 
 
 @click.command()

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from spatterlib.answers import answer, answers
+from spatterlib.common.command_output import answer, answers
+from spatterlib.common.signals import keeping
 from spatterlib.hookspecs import hookimpl
 from spatterlib.model_options import load_named, model_options
 from spatterlib.records import ModelExported
-from spatterlib.stopping import keeping
 
 
 @click.command()

@@ -24,14 +24,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib import files
 from spatterlib.builtin._columns import ColumnStore, Range
 from spatterlib.builtin._files import beside, claim, damaged, leftovers, lock, read_at, sync_folder
 from spatterlib.builtin._journal import Shadow, check_free, has_journal, replay
 from spatterlib.builtin._layout import Layout, change, counter_of, found, make
 from spatterlib.builtin._rows import Header, blank
+from spatterlib.common import files
+from spatterlib.common.files import SIGNATURE, is_there, settle
 from spatterlib.errors import MissingFileError, SpatterlibError, StoreError, one_line
-from spatterlib.files import SIGNATURE, is_there, settle
 from spatterlib.hookspecs import hookimpl
 from spatterlib.types import Store, StoreKind
 

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from spatterlib.builtin._still import Still, decode_still, eight_bits
 from spatterlib.builtin._tiff import TiffPages
-from spatterlib.crops import MAX_PIXELS
+from spatterlib.common.files import is_for_a_store
+from spatterlib.common.image_codec import MAX_PIXELS
 from spatterlib.errors import MissingFileError, VideoError, one_line
-from spatterlib.files import is_for_a_store
 from spatterlib.hookspecs import hookimpl
 from spatterlib.types import Picture, RgbPicture, Video
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.builtin._lenet_weights import in_order, network_of, numbered, read
+from spatterlib.common.files import beside
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
-from spatterlib.files import beside
 from spatterlib.hookspecs import hookimpl
 from spatterlib.learning import Classifier, Engine, Notify, Preprocessing, Samples, Scores, probabilities_of
 from spatterlib.types import Image

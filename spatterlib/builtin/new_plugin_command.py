@@ -9,9 +9,9 @@ from string import Template
 
 import click
 
-from spatterlib.answers import answer, answers
+from spatterlib.common.command_output import answer, answers
+from spatterlib.common.files import write_text
 from spatterlib.errors import OutputExistsError, ParameterError
-from spatterlib.files import write_text
 from spatterlib.hookspecs import hookimpl
 from spatterlib.records import PluginWritten
 

@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from spatterlib.common.files import beside
 from spatterlib.engines import import_onnx, session_of
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
-from spatterlib.files import beside
 from spatterlib.hookspecs import hookimpl
 from spatterlib.learning import Classifier, Notify, Preprocessing, Samples, Scores, probabilities_of
 from spatterlib.types import Image

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from spatterlib.builtin._files import damaged, put
 from spatterlib.builtin._rows import decoded, row_numbers
-from spatterlib.crops import decode, encode
+from spatterlib.common.files import beside, is_hdf5, is_there
+from spatterlib.common.image_codec import decode, encode
 from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, SpatterlibError, StoreError, one_line
-from spatterlib.files import beside, is_hdf5, is_there
 from spatterlib.hookspecs import hookimpl
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Image, Store, StoreKind
 

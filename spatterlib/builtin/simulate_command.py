@@ -9,12 +9,12 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 
-from spatterlib.answers import answer, answers
+from spatterlib.common.command_output import answer, answers
+from spatterlib.common.run_log import told_now_and_then
+from spatterlib.common.signals import keeping
+from spatterlib.common.wording import counted
 from spatterlib.hookspecs import hookimpl
 from spatterlib.records import Simulated
-from spatterlib.runlog import told_now_and_then
-from spatterlib.stopping import keeping
-from spatterlib.words import counted
 
 
 class _Simulate(click.Command):

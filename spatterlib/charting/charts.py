@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from spatterlib.charting.drawing import draw_charts
 from spatterlib.charting.monitoring import Charted, monitor
 from spatterlib.charting.reference import Reference, learn_reference
+from spatterlib.common.wording import counted
 from spatterlib.measuring.camera import Camera, check_same, load_camera
 from spatterlib.measuring.measurement import Measured, layer_rows
-from spatterlib.words import counted
 
 __all__ = ["chart_layers", "draw_charts", "learn_from"]
 

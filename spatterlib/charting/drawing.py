@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.charting.reference import Reference
-from spatterlib.files import beside
-from spatterlib.streams import shown
-from spatterlib.words import counted
+from spatterlib.common.files import beside
+from spatterlib.common.standard_streams import shown
+from spatterlib.common.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from spatterlib.charting.control import FEWEST_LAYERS, Baseline, angle_terms, learn, split_scores
 from spatterlib.charting.runlength import limits
+from spatterlib.common.files import write_text
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
-from spatterlib.files import write_text
 from spatterlib.measuring.camera import Camera, check_same
 
 __all__ = ["USUAL", "Reference", "learn_reference", "terms_of", "values_of"]

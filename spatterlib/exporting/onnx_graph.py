@@ -11,8 +11,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from spatterlib.common.origin import learned
 from spatterlib.learning import Exportable, Preprocessing
-from spatterlib.origins import learned
 
 __all__ = ["IR_VERSION", "OPSET", "build"]
 

@@ -14,16 +14,16 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from spatterlib.common.files import beside, check_target
+from spatterlib.common.origin import learned_from
+from spatterlib.common.wording import counted
 from spatterlib.errors import ParameterError
 from spatterlib.exporting.comparing import Ask, check, in_batches, references, sample_crops
 from spatterlib.familiarity import Familiar
-from spatterlib.files import beside, check_target
 from spatterlib.learning import Exportable, Model
 from spatterlib.models import SIMULATED, Run, load_model
-from spatterlib.origins import learned_from
 from spatterlib.plugins import identity
 from spatterlib.types import Image
-from spatterlib.words import counted
 
 __all__ = ["FORMATS", "Exported", "export"]
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from spatterlib.charting.charts import draw_charts
 from spatterlib.charting.monitoring import monitor, spells
 from spatterlib.charting.reference import Reference
+from spatterlib.common.wording import counted
 from spatterlib.errors import ParameterError
 from spatterlib.judging.outcome import Section, Verdict
 from spatterlib.judging.verdicts import Span
@@ -23,7 +24,6 @@ from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.descriptors import describe, turned
 from spatterlib.measuring.gasflow import GasModel
 from spatterlib.measuring.measurement import Measured
-from spatterlib.words import counted
 
 __all__ = ["BORDER", "Witness", "compare", "warnings", "with_charts", "with_index"]
 

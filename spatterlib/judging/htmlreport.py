@@ -9,11 +9,11 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spatterlib.common.origin import learned
 from spatterlib.errors import ParameterError, StoreError
 from spatterlib.judging.change import Change
 from spatterlib.judging.shares import LEAST
 from spatterlib.judging.verdicts import Span
-from spatterlib.origins import learned
 
 if TYPE_CHECKING:
     from spatterlib.judging.outcome import Evidence, Verdict

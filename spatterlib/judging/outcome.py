@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.common.files import beside, check_target, plain, write_csv, write_text, writing
+from spatterlib.common.install_hints import missing
+from spatterlib.common.origin import marks
 from spatterlib.errors import ParameterError, PluginError
-from spatterlib.files import beside, check_target, plain, write_csv, write_text, writing
-from spatterlib.installing import missing
 from spatterlib.judging.change import Change
 from spatterlib.judging.verdicts import Span
-from spatterlib.origins import marks
 from spatterlib.types import DETECTION
 
 __all__ = ["SUFFIXES", "Evidence", "Section", "Verdict", "check_outputs", "row_dtype"]

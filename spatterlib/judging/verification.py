@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from spatterlib.common.files import check_source
+from spatterlib.common.wording import counted
 from spatterlib.detection import DETECTOR, FILTERS
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
-from spatterlib.files import check_source
 from spatterlib.joining import events
 from spatterlib.judging.htmlreport import differs, parse, read_page
 from spatterlib.judging.shares import shares
@@ -24,7 +25,6 @@ from spatterlib.prediction import sightings
 from spatterlib.provenance import code_digest, model_digest
 from spatterlib.stores import find_store, is_simulated, open_store
 from spatterlib.video import open_video
-from spatterlib.words import counted
 
 __all__ = ["Verification", "verify"]
 

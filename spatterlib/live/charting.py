@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from spatterlib.charting.control import State
 from spatterlib.charting.monitoring import Point, take_layer
 from spatterlib.charting.reference import Reference
-from spatterlib.crops import decode
+from spatterlib.common.image_codec import decode
 from spatterlib.errors import ParameterError, one_line
 from spatterlib.live.alarms import Phase
 from spatterlib.measuring.calibration import Calibration

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from spatterlib.files import plain
+from spatterlib.common.files import plain
+from spatterlib.common.origin import marks
+from spatterlib.common.wording import counted
 from spatterlib.judging.verdicts import Span
-from spatterlib.origins import marks
-from spatterlib.words import counted
 
 __all__ = ["COMMON", "FIELDS", "human", "line", "message", "span_fields"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from spatterlib.common.install_hints import missing
 from spatterlib.errors import ParameterError, PluginError, SpatterlibError
-from spatterlib.installing import missing
 from spatterlib.judging.verdicts import STATES, Span
 from spatterlib.live.latency import Latencies
 

@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import unquote, urljoin, urlsplit
 
+from spatterlib.common.install_hints import missing
+from spatterlib.common.standard_streams import shown
 from spatterlib.errors import ParameterError, PluginError
-from spatterlib.installing import missing
 from spatterlib.live.source import redacted
-from spatterlib.streams import shown
 
 __all__ = ["Mqtt", "Sender", "Webhook", "headers_of"]
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
+from spatterlib.common.threads import quiet_opencv
 from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, VideoError, one_line
 from spatterlib.ffmpeg import open_input
-from spatterlib.threads import quiet_opencv
 from spatterlib.types import Image, Picture, RgbPicture
 
 if TYPE_CHECKING:

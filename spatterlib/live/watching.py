@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spatterlib.charting.reference import Reference
+from spatterlib.common.threads import one_opencv_thread
 from spatterlib.detection import DETECTOR, FILTERS, Region, plugins_of
 from spatterlib.errors import ParameterError
 from spatterlib.judging.verdicts import Rules
@@ -32,7 +33,6 @@ from spatterlib.provenance import model_facts, versions
 from spatterlib.sightings import Look
 from spatterlib.stores import check_output, is_simulated
 from spatterlib.suiting import unlike, warning
-from spatterlib.threads import one_opencv_thread
 from spatterlib.types import Detector, Filter
 
 log = logging.getLogger("spatterlib")

@@ -16,8 +16,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.common.files import beside
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
-from spatterlib.files import beside
 from spatterlib.measuring.camera import BOUNDED_S, FLIGHT_S, Camera, check_same
 from spatterlib.measuring.gasflow import FEWEST, GasModel, fit_gas, gas_features
 from spatterlib.measuring.speed_model import (

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from spatterlib.common.files import write_text
 from spatterlib.errors import MissingFileError, ParameterError
-from spatterlib.files import write_text
 
 __all__ = [
     "BOUNDED_S",

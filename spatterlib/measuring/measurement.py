@@ -19,8 +19,9 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.common.files import beside
+from spatterlib.common.threads import on_every_core, one_opencv_thread
 from spatterlib.errors import MissingFileError, StoreError
-from spatterlib.files import beside
 from spatterlib.grouping import Gap, gap_of, layers
 from spatterlib.joining import events
 from spatterlib.measuring.calibration import Calibration
@@ -29,7 +30,6 @@ from spatterlib.measuring.descriptors import describe, turned, windows
 from spatterlib.measuring.speeds import ESTIMATORS, measure_speeds
 from spatterlib.measuring.streaks import STREAK, Finder, find_streaks
 from spatterlib.stores import is_simulated, open_store
-from spatterlib.threads import on_every_core, one_opencv_thread
 from spatterlib.types import Detections, Image, Store
 
 __all__ = ["Measured", "crop_streaks", "describe_by", "layer_rows", "measure_store", "streaks_path"]

@@ -16,8 +16,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.common.files import beside
 from spatterlib.errors import MissingFileError, StoreError
-from spatterlib.files import beside
 from spatterlib.simulation.settings import Settings
 
 EVENT_TRUTH = np.dtype(

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from spatterlib.common.files import beside, check_target, writing
 from spatterlib.errors import OutputExistsError, ParameterError, StoreError
-from spatterlib.files import beside, check_target, writing
 from spatterlib.simulation import camera
 from spatterlib.simulation.render import Frame, render
 from spatterlib.simulation.scene import Scene

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from spatterlib.crops import decode, encode
+from spatterlib.common.image_codec import decode, encode
 from spatterlib.errors import ParameterError, RowError, SpatterlibError
 from spatterlib.testing.laws import Check, checks, must, one_line, steady
 from spatterlib.testing.scenes import crops_of, frames_of, rows_of

@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from spatterlib.origins import learned_from
+from spatterlib.common.origin import learned_from
 from spatterlib_serve import shelf
 from spatterlib_serve.jobs import Job
 from spatterlib_serve.metrics import Counted

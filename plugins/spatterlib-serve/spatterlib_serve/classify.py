@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from spatterlib.crops import decode, size
+from spatterlib.common.image_codec import decode, size
 from spatterlib.errors import StoreError
 from spatterlib.sightings import Scorer, Seen
 from spatterlib_serve.problems import ProblemError

@@ -80,7 +80,7 @@ def _headers(path: str, name: str, pixels: int) -> None:
 def judge(folder: str, name: str, model: str, model_name: str, options: dict[str, Any], tell: Any) -> dict[str, Any]:
     """Predict on the video in a folder and write the results beside it; figures for the metrics."""
     import spatterlib as sp
-    from spatterlib.files import write_text
+    from spatterlib.common.files import write_text
     from spatterlib.judging.verdicts import Rules
 
     began, where = time.perf_counter(), Path(folder)

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
+from spatterlib.common.files import plain
 from spatterlib.errors import Exit, ParameterError
-from spatterlib.files import plain
 
 __all__ = ["EVENTS", "FIELDS", "Ended", "event", "hidden", "recording", "secrets_of", "told_now_and_then"]
 
@@ -75,7 +75,7 @@ def event(name: str, /, **fields: Any) -> dict[str, Any]:
 
     Examples
     --------
-    >>> from spatterlib.runlog import event
+    >>> from spatterlib.common.run_log import event
     >>> event("progress", done=3, expected=9, unit="frames", found={})["event"]
     'progress'
     """
@@ -89,7 +89,7 @@ def secrets_of(arguments: Sequence[str]) -> set[str]:
 
     Examples
     --------
-    >>> from spatterlib.runlog import secrets_of
+    >>> from spatterlib.common.run_log import secrets_of
     >>> sorted(secrets_of(["watch", "rtsp://me:pass@host/1", "--webhook-header", "X-Token: abc"]))
     ['abc', 'pass']
     """
@@ -127,7 +127,7 @@ def hidden(value: Any, secrets: Collection[str]) -> Any:
 
     Examples
     --------
-    >>> from spatterlib.runlog import hidden
+    >>> from spatterlib.common.run_log import hidden
     >>> hidden({"argv": ["--webhook-header", "X-Token: abc"]}, {"abc"})
     {'argv': ['--webhook-header', 'X-Token: ***']}
     """

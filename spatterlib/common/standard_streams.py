@@ -37,7 +37,7 @@ def shown(name: object, longest: int | None = None) -> str:
 
     Examples
     --------
-    >>> from spatterlib.streams import shown
+    >>> from spatterlib.common.standard_streams import shown
     >>> shown("layer\n1.mp4"), shown("a\udcff.mp4"), shown("Schicht ü.mp4")
     ('layer\\n1.mp4', 'a\\udcff.mp4', 'Schicht ü.mp4')
     """

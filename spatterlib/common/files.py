@@ -81,7 +81,7 @@ def beside(path: str | os.PathLike[str]) -> Iterator[Path]:
     Examples
     --------
     >>> import pathlib, tempfile
-    >>> from spatterlib.files import beside
+    >>> from spatterlib.common.files import beside
     >>> target = pathlib.Path(tempfile.mkdtemp()) / "report.txt"
     >>> with beside(target) as part:
     ...     _ = part.write_text("whole")
@@ -182,7 +182,7 @@ def check_target(path: str | os.PathLike[str], suffixes: Sequence[str] = (), *, 
 
     Examples
     --------
-    >>> from spatterlib.files import check_target
+    >>> from spatterlib.common.files import check_target
     >>> check_target("frame.xyz", [".png"])
     Traceback (most recent call last):
     spatterlib.errors.ParameterError: frame.xyz: the name of this file ends in .png
@@ -242,7 +242,7 @@ def special(path: str | os.PathLike[str]) -> str:
 
     Examples
     --------
-    >>> from spatterlib.files import special
+    >>> from spatterlib.common.files import special
     >>> special("/dev/null"), special("/")
     ('a device', '')
     """

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, TextIO
 
+from spatterlib.common.run_log import told_now_and_then
+from spatterlib.common.wording import counted
 from spatterlib.following import follow
-from spatterlib.runlog import told_now_and_then
-from spatterlib.words import counted
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 import click
 
+from spatterlib.common.files import plain
 from spatterlib.errors import Exit
-from spatterlib.files import plain
 
 __all__ = ["Failed", "Failure", "Run", "answer", "answers", "counts", "document", "say"]
 
@@ -69,7 +69,7 @@ def answers(*records: type) -> Callable[[Command], Command]:
     --------
     >>> import dataclasses
     >>> import click
-    >>> from spatterlib.answers import answer, answers
+    >>> from spatterlib.common.command_output import answer, answers
     >>> @dataclasses.dataclass(frozen=True)
     ... class Sum:
     ...     total: int
@@ -142,7 +142,7 @@ def counts(record: Any) -> dict[str, int]:
 
     Examples
     --------
-    >>> from spatterlib.answers import Failure, counts
+    >>> from spatterlib.common.command_output import Failure, counts
     >>> counts(Failure("OSError", "no", 1))
     {'exit_code': 1}
     """

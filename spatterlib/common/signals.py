@@ -73,7 +73,7 @@ def keeping(said: Callable[[], str]) -> Iterator[None]:
 
     Examples
     --------
-    >>> from spatterlib.stopping import keeping
+    >>> from spatterlib.common.signals import keeping
     >>> try:
     ...     with keeping(lambda: "nothing was written"):
     ...         raise KeyboardInterrupt

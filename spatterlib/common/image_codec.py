@@ -47,7 +47,7 @@ def encode(rgb: Image, format: str = "jpeg", quality: int = 95) -> bytes:  # noq
     Examples
     --------
     >>> import numpy as np
-    >>> from spatterlib.crops import decode, encode
+    >>> from spatterlib.common.image_codec import decode, encode
     >>> decode(encode(np.full((4, 6, 3), 200, np.uint8), "png")).shape
     (4, 6, 3)
     """
@@ -89,7 +89,7 @@ def decode(data: bytes) -> Image:
     Examples
     --------
     >>> import numpy as np
-    >>> from spatterlib.crops import decode, encode
+    >>> from spatterlib.common.image_codec import decode, encode
     >>> int(decode(encode(np.full((4, 6, 3), 200, np.uint8)))[0, 0, 0])
     200
     """
@@ -163,7 +163,7 @@ def resize(rgb: Image, size: tuple[int, int]) -> Image:
     Examples
     --------
     >>> import numpy as np
-    >>> from spatterlib.crops import resize
+    >>> from spatterlib.common.image_codec import resize
     >>> resize(np.zeros((90, 120, 3), np.uint8), (40, 30)).shape
     (30, 40, 3)
     """

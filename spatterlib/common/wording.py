@@ -21,7 +21,7 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 
     Examples
     --------
-    >>> from spatterlib.words import counted
+    >>> from spatterlib.common.wording import counted
     >>> counted(1, "layer"), counted(0, "layer"), counted(2, "box", "boxes")
     ('1 layer', '0 layers', '2 boxes')
     """
@@ -33,7 +33,7 @@ def spans(numbers: Iterable[int], most: int = 5) -> str:
 
     Examples
     --------
-    >>> from spatterlib.words import spans
+    >>> from spatterlib.common.wording import spans
     >>> spans([5, 6, 7, 12]), spans(range(0, 40, 2), most=3)
     ('5-7, 12', '0, 2, 4, ...')
     """

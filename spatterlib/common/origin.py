@@ -23,7 +23,7 @@ def origin_of(parts: Iterable[bool | None]) -> Origin:
 
     Examples
     --------
-    >>> from spatterlib.origins import origin_of
+    >>> from spatterlib.common.origin import origin_of
     >>> origin_of([True, True]), origin_of([True, None]), origin_of([None, False]), origin_of([])
     ('simulated', 'partly simulated', 'not stated', 'not stated')
     """
@@ -38,7 +38,7 @@ def learned_from(facts: Mapping[str, Any]) -> Origin:
 
     Examples
     --------
-    >>> from spatterlib.origins import learned_from
+    >>> from spatterlib.common.origin import learned_from
     >>> learned_from({"simulated": True}), learned_from({"simulated": False}), learned_from({})
     ('simulated', 'not stated', 'not stated')
     """
@@ -58,7 +58,7 @@ def marks(recording: bool | None, model: str) -> str:
 
     Examples
     --------
-    >>> from spatterlib.origins import marks
+    >>> from spatterlib.common.origin import marks
     >>> marks(True, "simulated")
     ' (simulated recording; model learned from simulated recordings only)'
     >>> marks(None, "simulated"), marks(None, "not stated")
