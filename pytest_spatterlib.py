@@ -24,7 +24,7 @@ def isolated_catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
             isolated_catalog("spatterlib-mine")
             assert "mine" in spatterlib.catalog().detectors
     """
-    from spatterlib.plugins import catalog, commands
+    from spatterlib.plugins.registry import catalog, commands
 
     def forget() -> None:
         catalog.cache_clear()

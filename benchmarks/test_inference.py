@@ -12,7 +12,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 import spatterlib as sp
 from spatterlib.builtin.lenet5 import Lenet5, Lenet5Classic, LenetModel
-from spatterlib.learning import Engine
+from spatterlib.plugins.classifier import Engine
 
 BATCHES = (1, 64, 1024)
 NAMES = {"numba": "ours", "torch": "PyTorch eager", "onnx": "ONNX Runtime"}

@@ -18,8 +18,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 import spatterlib as sp
 from spatterlib.dataset import load_dataset
-from spatterlib.fitting import fit
-from spatterlib.learning import Epoch, Preprocessing, Samples
+from spatterlib.plugins.classifier import Epoch, Preprocessing, Samples
+from spatterlib.plugins.training_loop import fit
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 torchvision = pytest.importorskip("torchvision", reason="torchvision is not installed")

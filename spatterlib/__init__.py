@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from spatterlib.hookspecs import hookimpl
+from spatterlib.plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from spatterlib import errors as errors
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from spatterlib.measuring import measurement as measurement
     from spatterlib.measuring import synchrony as synchrony
     from spatterlib.models import load_model as load_model
-    from spatterlib.plugins import catalog as catalog
-    from spatterlib.plugins import make as make
+    from spatterlib.plugins.registry import catalog as catalog
+    from spatterlib.plugins.registry import make as make
     from spatterlib.prediction import predict as predict
     from spatterlib.scoring import score as score
     from spatterlib.simulation import simulate as simulate
@@ -60,7 +60,7 @@ _HOMES = {
     "many": ("extract_all",),
     "models": ("load_model",),
     "judging.outcome": ("Verdict",),
-    "plugins": ("catalog", "make"),
+    "plugins.registry": ("catalog", "make"),
     "prediction": ("predict",),
     "scoring": ("score",),
     "simulation": ("simulate",),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from spatterlib.common.image_codec import decode
 from spatterlib.common.threads import on_every_core
 from spatterlib.errors import StoreError
-from spatterlib.learning import Preprocessing
+from spatterlib.plugins.classifier import Preprocessing
 from spatterlib.types import Image, Store
 
 __all__ = ["BATCH", "FEATURES", "Batch", "allocate", "decoded"]

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from spatterlib.common.files import beside, write_csv
 from spatterlib.common.run_log import told_now_and_then
 from spatterlib.errors import ParameterError, SpatterlibError
-from spatterlib.learning import Epoch, Notify
+from spatterlib.plugins.classifier import Epoch, Notify
 
 __all__ = ["Curves", "bar", "lines", "logger", "plot_curves"]
 

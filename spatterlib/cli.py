@@ -29,7 +29,7 @@ from spatterlib.common.standard_streams import lenient, unsaid
 from spatterlib.config import SECTIONS
 from spatterlib.errors import Exit, OutputExistsError, ParameterError, SpatterlibError, UsageError, one_line
 from spatterlib.options import PluginCommand
-from spatterlib.plugins import commands, nearest
+from spatterlib.plugins.registry import commands, nearest
 from spatterlib.records import Configuration, ModelInfo, Shown, StoreInfo, VideoInfo
 from spatterlib.run_options import TERMINAL, detection_options, run_log_options, run_options, run_settings
 
@@ -201,7 +201,7 @@ def _annotated(path: str, frame: int, options: dict[str, Any]) -> tuple[Any, str
 def _look(video: Any, path: str, frame: int, options: dict[str, Any]) -> Any:
     """The frame and what is found in it; says how much that is, and which filter dropped the rest."""
     from spatterlib.detection import DETECTOR, FILTERS, detect, kept_by, plugins_of
-    from spatterlib.plugins import identity
+    from spatterlib.plugins.registry import identity
 
     detector, filters = plugins_of(options.get("detector", DETECTOR), options.get("filters", FILTERS))
     for clip, found in detect(video, detector, filters=[], roi=options.get("roi"), start=frame, stop=frame + 1):

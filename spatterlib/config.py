@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError
-from spatterlib.plugins import identity, make, nearest
+from spatterlib.plugins.registry import identity, make, nearest
 
 __all__ = ["SECTIONS", "check", "effective", "known", "load", "merge", "to_toml"]
 

@@ -19,7 +19,7 @@ from spatterlib.common.origin import Origin, origin_of
 from spatterlib.common.wording import counted
 from spatterlib.errors import ParameterError
 from spatterlib.labels import Labelled, labelled, sorted_classes
-from spatterlib.learning import Preprocessing
+from spatterlib.plugins.classifier import Preprocessing
 from spatterlib.stores import is_simulated, open_store
 from spatterlib.types import DETECTION, Detections, Image, Store
 

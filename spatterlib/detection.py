@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from spatterlib.errors import ContractError, ParameterError, SpatterlibError, one_line
-from spatterlib.plugins import describe, make
+from spatterlib.plugins.registry import describe, make
 from spatterlib.types import DETECTION, Clip, Detections, Detector, Filter, Video
 from spatterlib.video import clips, open_video, position
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.kernels import BLUE, GREEN, REACH, RED
-from spatterlib.pictures import YuvPicture
+from spatterlib.plugins.pictures import YuvPicture
 from spatterlib.types import Box, Image, Picture, RgbPicture
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from spatterlib.common.files import beside, check_room, write_text, writing
 from spatterlib.common.markdown import plain
 from spatterlib.dataset import Data, Dataset, load_dataset
 from spatterlib.errors import ParameterError
-from spatterlib.learning import Classifier, Notify
 from spatterlib.metrics import Metrics, Reliability
 from spatterlib.models import Run, load_model
-from spatterlib.plugins import catalog, identity, make
+from spatterlib.plugins.classifier import Classifier, Notify
+from spatterlib.plugins.registry import catalog, identity, make
 from spatterlib.probe import Probe, probe
 from spatterlib.splits import Split, SplitName
 from spatterlib.training import Fitted, check_fit, fit_split, measure_rows, split_of
@@ -158,7 +158,7 @@ def evaluate(
     probes : bool
         Also train models that cannot see spatter; needs scikit-learn.
     notify : callable, optional
-        Called with a `spatterlib.learning.Epoch` while a classifier is trained.
+        Called with a `spatterlib.plugins.classifier.Epoch` while a classifier is trained.
     out : path, optional
         Folder to save the report to.
     **parameters

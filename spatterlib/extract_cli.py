@@ -22,7 +22,7 @@ from spatterlib.common.standard_streams import shown
 from spatterlib.common.wording import counted
 from spatterlib.errors import Exit, OutputExistsError, ParameterError, PluginError, SpatterlibError, one_line
 from spatterlib.options import PluginCommand
-from spatterlib.plugins import catalog
+from spatterlib.plugins.registry import catalog
 from spatterlib.records import Extracted, Forecasts, RecordingDone
 from spatterlib.run_options import detection_options, kept_in, run_options, run_settings
 

@@ -17,7 +17,7 @@ from spatterlib.common.progress import Progress
 from spatterlib.common.signals import end_with_parent
 from spatterlib.errors import Exit, ParameterError, SpatterlibError, one_line
 from spatterlib.extraction import Report, extract
-from spatterlib.plugins import catalog
+from spatterlib.plugins.registry import catalog
 from spatterlib.video import expand
 
 __all__ = ["Outcome", "extract_all", "outcome_of", "store_of"]

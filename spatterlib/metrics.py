@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.learning import Scores, probabilities_of
+from spatterlib.plugins.classifier import Scores, probabilities_of
 
 __all__ = ["Interval", "Metrics", "Reliability", "measure", "reliability", "temperature_of"]
 

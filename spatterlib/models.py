@@ -16,8 +16,8 @@ from spatterlib.builtin._files import lock
 from spatterlib.common.files import is_there, write_text
 from spatterlib.common.origin import Origin, learned_from
 from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, StoreError
-from spatterlib.learning import Engine, Model, Preprocessing, Scores
-from spatterlib.plugins import catalog, identity
+from spatterlib.plugins.classifier import Engine, Model, Preprocessing, Scores
+from spatterlib.plugins.registry import catalog, identity
 from spatterlib.types import Image
 
 __all__ = ["Run", "list_runs", "load_model", "mark_current", "read_facts", "run_folder", "write_facts", "write_text"]

@@ -10,9 +10,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import click
 
 from spatterlib import config
-from spatterlib.contract import default_of
 from spatterlib.errors import UsageError
-from spatterlib.plugins import KINDS, catalog, make
+from spatterlib.plugins.contract import default_of
+from spatterlib.plugins.registry import KINDS, catalog, make
 
 __all__ = ["PluginCommand", "chosen", "named", "settings", "with_parameters"]
 

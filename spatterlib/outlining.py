@@ -21,7 +21,7 @@ from spatterlib.difference import (
     sum_boxes,
     yuv_bound,
 )
-from spatterlib.pictures import YuvPicture, place
+from spatterlib.plugins.pictures import YuvPicture, place
 from spatterlib.types import Box, Image, Picture
 
 __all__ = ["Found", "outlines_of"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from spatterlib.models import Run
-from spatterlib.plugins import versions_of
+from spatterlib.plugins.registry import versions_of
 
 __all__ = ["code_digest", "model_digest", "model_facts", "versions"]
 

@@ -13,7 +13,7 @@ import click
 
 from spatterlib import config
 from spatterlib.errors import ParameterError
-from spatterlib.plugins import nearest
+from spatterlib.plugins.registry import nearest
 
 __all__ = ["default_map", "example", "option", "read"]
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from spatterlib.common.image_codec import decode, encode
 from spatterlib.errors import StoreError
 from spatterlib.familiarity import Familiar
-from spatterlib.learning import Preprocessing, probabilities_of
 from spatterlib.models import Run
 from spatterlib.pipeline import Work, batches
+from spatterlib.plugins.classifier import Preprocessing, probabilities_of
 from spatterlib.types import DETECTION, Detections, Detector, Filter, Image, Store
 
 __all__ = ["Look", "Scorer", "Seen", "Sightings", "from_store", "from_video"]

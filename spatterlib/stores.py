@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from spatterlib.common.files import check_folder, check_source, is_for_a_store, is_there, special
-from spatterlib.common.image_codec import size
+from spatterlib.common.image_codec import image_size
 from spatterlib.common.install_hints import example
 from spatterlib.common.wording import counted, spans
 from spatterlib.errors import (
@@ -27,8 +27,8 @@ from spatterlib.errors import (
     VideoError,
     one_line,
 )
-from spatterlib.hookspecs import hookimpl
-from spatterlib.plugins import catalog
+from spatterlib.plugins.hookspecs import hookimpl
+from spatterlib.plugins.registry import catalog
 from spatterlib.types import DETECTION, Detections, Store, StoreKind, Video
 
 __all__ = ["check_output", "convert", "create_store", "find_store", "open_store"]
@@ -287,7 +287,7 @@ def _fill_sizes(table: Detections, crops: list[bytes]) -> list[int]:
     unread = []
     for row in np.flatnonzero((table["width"] < 0) | (table["height"] < 0)).tolist():
         try:
-            table["width"][row], table["height"][row] = size(crops[row])
+            table["width"][row], table["height"][row] = image_size(crops[row])
         except StoreError:
             unread.append(row)
     return unread

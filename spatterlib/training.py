@@ -26,11 +26,11 @@ from spatterlib.common.wording import counted
 from spatterlib.dataset import GROUPS, Data, Dataset, load_dataset
 from spatterlib.errors import ParameterError
 from spatterlib.familiarity import Familiar
-from spatterlib.learning import Classifier, Epoch, Model, Notify, Samples
 from spatterlib.metrics import Metrics, measure, temperature_of
 from spatterlib.modelcard import model_card
 from spatterlib.models import Run, run_folder
-from spatterlib.plugins import identity, make
+from spatterlib.plugins.classifier import Classifier, Epoch, Model, Notify, Samples
+from spatterlib.plugins.registry import identity, make
 from spatterlib.splits import Split, SplitName
 
 __all__ = ["Fitted", "fit_split", "split_of", "train"]
@@ -90,7 +90,7 @@ def train(
     resume : bool
         Go on with an unfinished run of the same data and settings.
     callbacks : sequence of callable or str
-        Called with a `spatterlib.learning.Epoch` after each batch; "tensorboard" and "mlflow" by name.
+        Called with a `spatterlib.plugins.classifier.Epoch` after each batch; "tensorboard" and "mlflow" by name.
     progress : bool, optional
         A bar or lines; by default a bar on a terminal.
     **parameters

@@ -21,7 +21,7 @@ from spatterlib.builtin.images import IMAGE_SUFFIXES, in_natural_order, is_stack
 from spatterlib.common.files import is_there, special
 from spatterlib.common.install_hints import example
 from spatterlib.errors import ContractError, MissingFileError, ParameterError, SpatterlibError, VideoError
-from spatterlib.plugins import Source, catalog
+from spatterlib.plugins.registry import Source, catalog
 from spatterlib.types import Box, Clip, Picture, Video
 
 __all__ = ["Recording", "clips", "expand", "open_video", "position", "region"]

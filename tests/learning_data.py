@@ -72,4 +72,4 @@ def as_if_torch(monkeypatch: pytest.MonkeyPatch) -> None:
         return "cpu"
 
     if find_spec("torch") is None:
-        monkeypatch.setattr("spatterlib.fitting.device_of", device_of)
+        monkeypatch.setattr("spatterlib.plugins.training_loop.device_of", device_of)

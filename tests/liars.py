@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import spatterlib as sp
-from spatterlib.boxes import table_of
 from spatterlib.builtin.zarr import Zarr
-from spatterlib.learning import Epoch, Notify, Preprocessing, Samples, probabilities_of
+from spatterlib.plugins.boxes import table_of
+from spatterlib.plugins.classifier import Epoch, Notify, Preprocessing, Samples, probabilities_of
 from spatterlib.types import Box, Clip, Detections, Image, RgbPicture, Store
 
 _calls = itertools.count()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import spatterlib as sp
-from spatterlib import hookspecs, plugins
+from spatterlib.plugins import hookspecs, registry
 
 HOUSE = Path(sp.__file__).parent
 PLUGINS = HOUSE.parent / "plugins"
@@ -31,13 +31,22 @@ FLOORS: list[set[str]] = [
         "ffmpeg",
         "common.install_hints",
         "common.markdown",
-        "contract",
+        "plugins.contract",
         "following",
         "common.threads",
     },
     {"common.signals", "common.standard_streams"},
     {"common.command_output", "common.run_log", "records"},
-    {"hookspecs", "kernels", "common.image_codec", "pictures", "learning", "fitting", "engines", "model_options"},
+    {
+        "plugins.hookspecs",
+        "kernels",
+        "common.image_codec",
+        "plugins.pictures",
+        "plugins.classifier",
+        "plugins.training_loop",
+        "engines",
+        "model_options",
+    },
     {
         "difference",
         *("measuring.streaks", "measuring.camera", "measuring.gasflow", "measuring.descriptors"),
@@ -49,9 +58,9 @@ FLOORS: list[set[str]] = [
             "measuring.speed_model",
         ),
     },
-    {"boxes", "outlining"},
+    {"plugins.boxes", "outlining"},
     {"builtin"},
-    {"plugins", "video", "stores"},
+    {"plugins.registry", "video", "stores"},
     {"grouping", "joining", "common.progress"},
     {"detection", "report", "simulation", "scoring"},
     {"labels", "indexes", "splits", "metrics", "callbacks", "models", "modelcard", "caching", "familiarity"},
@@ -211,7 +220,7 @@ def test_every_built_in_loads() -> None:
     assert sp.catalog().failed == ()
     announced = {path for path in HOUSE.rglob("*.py") if implemented(path)}
     names = {".".join(path.relative_to(HOUSE.parent).with_suffix("").parts) for path in announced}
-    assert names == {*plugins.BUILTINS, *plugins.COMMANDS}
+    assert names == {*registry.BUILTINS, *registry.COMMANDS}
 
 
 @pytest.mark.parametrize("name", [name for name in sp.__all__ if callable(getattr(sp, name, None))])

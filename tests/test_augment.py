@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from spatterlib.errors import ParameterError
 from spatterlib.kernels.augment import measure_ring, to_grey
-from spatterlib.learning import Preprocessing
+from spatterlib.plugins.classifier import Preprocessing
 
 
 def picture(height: int, width: int, seed: int = 0, grain: int = 5) -> np.ndarray:

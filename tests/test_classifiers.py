@@ -10,7 +10,7 @@ from learning_data import state_dict
 
 import spatterlib as sp
 from spatterlib.builtin.lenet5 import LenetModel
-from spatterlib.learning import Model
+from spatterlib.plugins.classifier import Model
 from spatterlib.testing import Check, classifier_checks
 
 pytest.importorskip("torch")

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from media import write
 
 import spatterlib as sp
-from spatterlib import hookspecs
 from spatterlib.builtin import container, images
 from spatterlib.errors import LawError
+from spatterlib.plugins import hookspecs
 from spatterlib.testing import (
     Check,
     classifier_checks,

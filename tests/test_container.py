@@ -28,7 +28,7 @@ from spatterlib.builtin import container
 from spatterlib.builtin.container import Container
 from spatterlib.errors import VideoError
 from spatterlib.ffmpeg import open_input
-from spatterlib.pictures import YuvPicture
+from spatterlib.plugins.pictures import YuvPicture
 
 OPEN_GOP = "open-gop=1:bframes=3:b-adapt=0:scenecut=0:keyint=12:log-level=none"
 FORMATS: dict[str, dict[str, Any]] = {

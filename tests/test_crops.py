@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from spatterlib.common.image_codec import MAX_PIXELS, decode, encode, resize, size
+from spatterlib.common.image_codec import MAX_PIXELS, decode, encode, image_size, resize
 from spatterlib.errors import ContractError, ParameterError, SpatterlibError, StoreError
 
 PICTURES = hnp.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3)))
@@ -32,7 +32,7 @@ def gradient(height: int = 60, width: int = 90) -> NDArray[np.uint8]:
 def test_png_gives_the_picture_back(rgb: NDArray[np.uint8]) -> None:
     data = encode(rgb, "png")
     np.testing.assert_array_equal(decode(data), rgb)
-    assert size(data) == (rgb.shape[1], rgb.shape[0])
+    assert image_size(data) == (rgb.shape[1], rgb.shape[0])
 
 
 @settings(deadline=None)
@@ -40,7 +40,7 @@ def test_png_gives_the_picture_back(rgb: NDArray[np.uint8]) -> None:
 def test_jpeg_has_the_size_of_the_picture(rgb: NDArray[np.uint8], quality: int) -> None:
     data = encode(rgb, quality=quality)
     assert decode(data).shape == rgb.shape
-    assert size(data) == (rgb.shape[1], rgb.shape[0])
+    assert image_size(data) == (rgb.shape[1], rgb.shape[0])
 
 
 def test_channels_are_rgb_in_and_out() -> None:

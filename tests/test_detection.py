@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from reference import contours, original
 
 import spatterlib as sp
-from spatterlib.boxes import table_of
 from spatterlib.errors import ContractError, ParameterError, PluginError
-from spatterlib.plugins import identity
+from spatterlib.plugins.boxes import table_of
+from spatterlib.plugins.registry import identity
 
 Frames = NDArray[np.uint8]
 

@@ -22,7 +22,7 @@ from spatterlib.kernels.masks import dilate, grey_shape, smooth_above
 from spatterlib.kernels.outlines import outer_outlines
 from spatterlib.kernels.runs import most_runs, runs_of
 from spatterlib.outlining import outlines_of
-from spatterlib.pictures import YuvPicture, yuv_matrix
+from spatterlib.plugins.pictures import YuvPicture, yuv_matrix
 from spatterlib.types import Box, Image, RgbPicture
 
 SPACES = st.tuples(st.sampled_from(["bt601", "bt709", "bt2020"]), st.booleans())

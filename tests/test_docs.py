@@ -133,7 +133,7 @@ def test_exit_codes_and_fields_for_scripts_are_up_to_date(writer: ModuleType) ->
 
 
 def hook_names() -> list[str]:
-    from spatterlib import hookspecs
+    from spatterlib.plugins import hookspecs
 
     return [name for name in vars(hookspecs) if name.startswith("spatter_")]
 

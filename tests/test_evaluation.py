@@ -16,8 +16,8 @@ import spatterlib as sp
 from spatterlib.dataset import load_dataset
 from spatterlib.errors import MissingFileError, ParameterError
 from spatterlib.evaluation import Evaluation
-from spatterlib.learning import probabilities_of
 from spatterlib.metrics import measure, reliability, temperature_of
+from spatterlib.plugins.classifier import probabilities_of
 from spatterlib.probe import PROBES, probe
 from spatterlib.splits import grouped, original, timed
 from spatterlib.training import split_of

@@ -26,8 +26,8 @@ from spatterlib.errors import (
     StoreError,
 )
 from spatterlib.exporting import comparing
-from spatterlib.learning import Exportable, Preprocessing
 from spatterlib.models import Run
+from spatterlib.plugins.classifier import Exportable, Preprocessing
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 runtime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")

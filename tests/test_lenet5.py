@@ -181,7 +181,7 @@ class TestParameters:
 
     @pytest.mark.parametrize("id_", NETWORKS)
     def test_a_classifier_pickles_and_survives_json(self, id_: str) -> None:
-        from spatterlib.plugins import identity
+        from spatterlib.plugins.registry import identity
 
         classifier = sp.make("classifier", id_, epochs=3, colour="rgb")
         assert sp.make("classifier", identity(classifier)) == classifier

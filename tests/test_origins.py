@@ -19,10 +19,10 @@ from spatterlib.common.origin import learned_from, marks
 from spatterlib.dataset import load_dataset
 from spatterlib.judging.htmlreport import differs, page, parse, read_page
 from spatterlib.judging.verification import _span
-from spatterlib.learning import Preprocessing
 from spatterlib.live.messages import human
 from spatterlib.modelcard import model_card
 from spatterlib.models import Run, load_model
+from spatterlib.plugins.classifier import Preprocessing
 
 MACHINE, MODEL = "SIMULATED RECORDING: not from a machine", "MODEL: learned from simulated recordings only"
 

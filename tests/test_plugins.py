@@ -12,7 +12,7 @@ import pytest
 import spatterlib as sp
 from spatterlib.cli import main
 from spatterlib.errors import ContractError, PluginError
-from spatterlib.plugins import identity
+from spatterlib.plugins.registry import identity
 
 GOOD = """
 from dataclasses import dataclass
@@ -291,7 +291,7 @@ LATE = """
 from dataclasses import dataclass
 import numpy as np
 import spatterlib
-from spatterlib.boxes import table_of
+from spatterlib.plugins.boxes import table_of
 
 @dataclass(frozen=True)
 class Late:

@@ -19,7 +19,7 @@ from recordings import existing
 import spatterlib as sp
 from spatterlib import following
 from spatterlib.cli import main
-from spatterlib.common.image_codec import encode, size
+from spatterlib.common.image_codec import encode, image_size
 from spatterlib.common.progress import Progress
 from spatterlib.errors import (
     MissingFileError,
@@ -120,7 +120,7 @@ def test_evidence_is_surest_and_least_sure_at_most_one_of_an_event() -> None:
     assert kinds["least certain"][0].probability == rows["probabilities"].max(1).min()
     for item in found.evidence:
         assert (item.frame, item.time) == (rows["frame"][item.row], rows["time"][item.row])
-        assert size(item.encoded) == (rows["width"][item.row], rows["height"][item.row])
+        assert image_size(item.encoded) == (rows["width"][item.row], rows["height"][item.row])
 
 
 def test_settings_say_what_it_was_made_with() -> None:

@@ -14,8 +14,8 @@ from predictions import build, verdict
 import spatterlib as sp
 from spatterlib.dataset import load_dataset
 from spatterlib.judging.htmlreport import _meaning, page
-from spatterlib.learning import Preprocessing
 from spatterlib.models import Run, load_model
+from spatterlib.plugins.classifier import Preprocessing
 from spatterlib.suiting import unlike
 
 KNOWN = {"detector": {"id": "d", "threshold": 30}, "filters": [{"id": "area", "least": 4}]}

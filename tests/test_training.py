@@ -20,7 +20,7 @@ import spatterlib as sp
 from spatterlib.callbacks import Curves, bar, lines, logger
 from spatterlib.cli import main
 from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, SpatterlibError, StoreError
-from spatterlib.learning import Epoch
+from spatterlib.plugins.classifier import Epoch
 from spatterlib.stores import create_store
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -348,9 +348,9 @@ class TestBadInput:
             sp.train(stores, out=tmp_path / "file" / "runs", **QUICK)
 
     def test_a_loss_that_is_no_number(self, stores: dict[str, str], tmp_path: Path, monkeypatch: Any) -> None:
-        from spatterlib import fitting
+        from spatterlib.plugins import training_loop
 
-        monkeypatch.setattr(fitting, "_step", lambda *_: (float("nan"), 0))
+        monkeypatch.setattr(training_loop, "_step", lambda *_: (float("nan"), 0))
         with pytest.raises(SpatterlibError, match=r"no longer a number in epoch 1; lower learning_rate"):
             sp.train(stores, out=tmp_path / "runs", **QUICK)
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 import spatterlib as sp
 from spatterlib import video as module
 from spatterlib.errors import ContractError, MissingFileError, ParameterError, SpatterlibError, VideoError
-from spatterlib.plugins import Source
+from spatterlib.plugins.registry import Source
 from spatterlib.types import Clip, Picture, RgbPicture, Video
 from spatterlib.video import clips, expand, open_video, position
 

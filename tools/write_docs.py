@@ -168,15 +168,15 @@ def scripting_page(text: str) -> str:
 
 
 def hooks() -> list[str]:
-    """Names of the hooks, in the order of `spatterlib.hookspecs`."""
-    from spatterlib import hookspecs
+    """Names of the hooks, in the order of `spatterlib.plugins.hookspecs`."""
+    from spatterlib.plugins import hookspecs
 
     return [name for name in vars(hookspecs) if name.startswith("spatter_")]
 
 
 def signature(hook: str) -> str:
     """The line of `hookspecs` that defines `hook`."""
-    from spatterlib import hookspecs
+    from spatterlib.plugins import hookspecs
 
     tree = ast.parse(inspect.getsource(hookspecs))
     [node] = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == hook]
@@ -207,7 +207,7 @@ def users(hook: str) -> tuple[list[str], list[str]]:
 
 def hook_part(hook: str) -> str:
     """What stands between the marks of `hook`."""
-    from spatterlib import hookspecs
+    from spatterlib.plugins import hookspecs
 
     doc = inspect.getdoc(getattr(hookspecs, hook)) or ""
     built_in, examples = users(hook)

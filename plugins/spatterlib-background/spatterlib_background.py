@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib import Clip, hookimpl
-from spatterlib.boxes import table_of
 from spatterlib.errors import ParameterError
+from spatterlib.plugins.boxes import table_of
 from spatterlib.types import Detections, Detector, Filter
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spatterlib import Clip, hookimpl
-from spatterlib.boxes import table_of
 from spatterlib.errors import ParameterError
+from spatterlib.plugins.boxes import table_of
 from spatterlib.types import Detections, Detector
 
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from spatterlib import hookimpl
 from spatterlib.common.files import beside
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
-from spatterlib.fitting import device_of, fit, import_torch
-from spatterlib.learning import Classifier, Notify, Preprocessing, Samples, Scores, probabilities_of
+from spatterlib.plugins.classifier import Classifier, Notify, Preprocessing, Samples, Scores, probabilities_of
+from spatterlib.plugins.training_loop import device_of, fit, import_torch
 from spatterlib.types import Image
 
 WEIGHTS = "weights.safetensors"
@@ -173,7 +173,7 @@ class ResNet18:
         device: str = "auto",
         notify: Notify | None = None,
     ) -> TorchvisionModel:
-        """Train on prepared crops; see `spatterlib.learning.Classifier` and `spatterlib.fitting.fit`."""
+        """Train on prepared crops; see `spatterlib.plugins.Classifier` and `spatterlib.plugins.fit`."""
         module = self.network(len(classes))
         if self.weights:
             self._begin_with(module)

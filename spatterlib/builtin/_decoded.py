@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.pictures import YuvPicture, place, yuv_matrix
+from spatterlib.plugins.pictures import YuvPicture, place, yuv_matrix
 from spatterlib.types import Box, Image, Picture, RgbPicture
 
 if TYPE_CHECKING:

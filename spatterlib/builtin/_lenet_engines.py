@@ -68,7 +68,7 @@ lenet5 (float[n, {channels}, 32, 32] samples) => (float[n, {max(outputs, 2)}] sc
 
 def module(weights: Mapping[str, Array], *, tanh: bool, channels: int) -> Any:
     """The network as a ``torch.nn.Module``: the same input and output as `graph`."""
-    from spatterlib.fitting import import_torch
+    from spatterlib.plugins.training_loop import import_torch
 
     torch = import_torch("engine='torch'")
     from spatterlib.builtin._lenet_torch import Scored, plain

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.common.image_codec import MAX_PIXELS, size
+from spatterlib.common.image_codec import MAX_PIXELS, image_size
 from spatterlib.common.threads import quiet_opencv
 from spatterlib.errors import StoreError
 from spatterlib.types import Image
@@ -52,11 +52,11 @@ def _whole(data: bytes) -> bool:
     """Whether an image file has its end and a size that can be afforded; what is not known is let pass."""
     try:
         if data.startswith(_PNG):
-            width, height = size(data)
+            width, height = image_size(data)
             return b"IEND" in data[-64:] and width * height <= MAX_PIXELS
         if data.startswith(_JPEG):
             # Within coded data neither marker occurs; an embedded thumbnail ends before the image's own scan.
-            width, height = size(data)
+            width, height = image_size(data)
             return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") and width * height <= MAX_PIXELS
     except StoreError:
         return False

@@ -9,8 +9,8 @@ import click
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.signals import keeping
 from spatterlib.common.standard_streams import shown
-from spatterlib.contract import default_of
-from spatterlib.hookspecs import hookimpl
+from spatterlib.plugins.contract import default_of
+from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.records import Converted, Parameter, Plugin, PluginFault, Plugins
 
 

@@ -22,7 +22,7 @@ from spatterlib.builtin._packets import REORDERED, Packets, demux, is_cut, list_
 from spatterlib.common.files import is_for_a_store
 from spatterlib.errors import VideoError
 from spatterlib.ffmpeg import open_input
-from spatterlib.hookspecs import hookimpl
+from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Picture, Video
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import click
 
 from spatterlib.common.install_hints import missing
 from spatterlib.errors import PluginError
-from spatterlib.hookspecs import hookimpl
+from spatterlib.plugins.hookspecs import hookimpl
 
 
 @click.command()

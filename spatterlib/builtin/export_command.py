@@ -8,8 +8,8 @@ import click
 
 from spatterlib.common.command_output import answer, answers
 from spatterlib.common.signals import keeping
-from spatterlib.hookspecs import hookimpl
 from spatterlib.model_options import load_named, model_options
+from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.records import ModelExported
 
 

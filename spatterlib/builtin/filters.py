@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from spatterlib.builtin._still import decode_still, eight_bits
 from spatterlib.errors import MissingFileError, ParameterError
-from spatterlib.hookspecs import hookimpl
+from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Clip, Detections, Filter, Image
 
 

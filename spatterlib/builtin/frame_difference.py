@@ -7,11 +7,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from spatterlib.boxes import measured_table
 from spatterlib.difference import changed
 from spatterlib.errors import ParameterError
-from spatterlib.hookspecs import hookimpl
 from spatterlib.outlining import outlines_of
+from spatterlib.plugins.boxes import measured_table
+from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Clip, Detections, Detector, Image, RgbPicture
 
 

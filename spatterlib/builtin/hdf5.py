@@ -32,7 +32,7 @@ from spatterlib.builtin._rows import Header, blank
 from spatterlib.common import files
 from spatterlib.common.files import SIGNATURE, is_there, settle
 from spatterlib.errors import MissingFileError, SpatterlibError, StoreError, one_line
-from spatterlib.hookspecs import hookimpl
+from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Store, StoreKind
 
 _PATIENCE = 10.0  # s, how long a reader waits for a writer in the middle of a commit

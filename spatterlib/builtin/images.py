@@ -26,7 +26,7 @@ from spatterlib.builtin._tiff import TiffPages
 from spatterlib.common.files import is_for_a_store
 from spatterlib.common.image_codec import MAX_PIXELS
 from spatterlib.errors import MissingFileError, VideoError, one_line
-from spatterlib.hookspecs import hookimpl
+from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Picture, RgbPicture, Video
 
 log = logging.getLogger("spatterlib")

@@ -14,8 +14,8 @@ from spatterlib.common.files import check_room, check_target
 from spatterlib.common.signals import keeping
 from spatterlib.common.wording import counted
 from spatterlib.errors import ParameterError, UsageError
-from spatterlib.hookspecs import hookimpl
 from spatterlib.model_options import load_named, model_options
+from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.records import Evaluated, Labels, LeftOut, Models, RunListed, StoreLabels, Trained
 
 _LENET = "parameters of the classifier as NAME=VALUE, such as epochs=5 or colour=rgb; repeat for several"

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from spatterlib.builtin._lenet_weights import in_order, network_of, numbered, read
 from spatterlib.common.files import beside
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
-from spatterlib.hookspecs import hookimpl
-from spatterlib.learning import Classifier, Engine, Notify, Preprocessing, Samples, Scores, probabilities_of
+from spatterlib.plugins.classifier import Classifier, Engine, Notify, Preprocessing, Samples, Scores, probabilities_of
+from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Image
 
 Array = NDArray[np.float32]
@@ -108,13 +108,13 @@ class LenetModel:
         return chosen
 
     def onnx_network(self) -> Any:
-        """``onnx.GraphProto``: see `spatterlib.learning.Exportable`."""
+        """``onnx.GraphProto``: see `spatterlib.plugins.classifier.Exportable`."""
         from spatterlib.builtin._lenet_engines import graph
 
         return graph(self.weights, tanh=self.classifier.tanh, channels=self.preprocessing.channels)
 
     def torch_network(self) -> Any:
-        """``torch.nn.Module``: see `spatterlib.learning.Exportable`."""
+        """``torch.nn.Module``: see `spatterlib.plugins.classifier.Exportable`."""
         from spatterlib.builtin._lenet_engines import module
 
         return module(self.weights, tanh=self.classifier.tanh, channels=self.preprocessing.channels)
@@ -224,7 +224,7 @@ class Lenet5:
 
     def ready(self, device: str = "auto") -> None:
         """Refuse early a device that is missing, or PyTorch itself."""
-        from spatterlib.fitting import device_of
+        from spatterlib.plugins.training_loop import device_of
 
         device_of(device)
 
@@ -238,8 +238,8 @@ class Lenet5:
         device: str = "auto",
         notify: Notify | None = None,
     ) -> LenetModel:
-        """Train on prepared crops; see `spatterlib.learning.Classifier` and `spatterlib.fitting.fit`."""
-        from spatterlib.fitting import device_of, fit, import_torch
+        """Train on prepared crops; see `spatterlib.plugins.Classifier` and `spatterlib.plugins.fit`."""
+        from spatterlib.plugins.training_loop import device_of, fit, import_torch
 
         import_torch()
         from spatterlib.builtin._lenet_torch import Trainable

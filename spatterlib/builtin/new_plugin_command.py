@@ -12,7 +12,7 @@ import click
 from spatterlib.common.command_output import answer, answers
 from spatterlib.common.files import write_text
 from spatterlib.errors import OutputExistsError, ParameterError
-from spatterlib.hookspecs import hookimpl
+from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.records import PluginWritten
 
 TEMPLATES = Path(__file__).parent / "templates"

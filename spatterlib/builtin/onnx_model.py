@@ -16,8 +16,8 @@ import numpy as np
 from spatterlib.common.files import beside
 from spatterlib.engines import import_onnx, session_of
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
-from spatterlib.hookspecs import hookimpl
-from spatterlib.learning import Classifier, Notify, Preprocessing, Samples, Scores, probabilities_of
+from spatterlib.plugins.classifier import Classifier, Notify, Preprocessing, Samples, Scores, probabilities_of
+from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Image
 
 FILE = "model.onnx"

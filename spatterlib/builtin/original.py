@@ -26,7 +26,7 @@ from spatterlib.builtin._rows import decoded, row_numbers
 from spatterlib.common.files import beside, is_hdf5, is_there
 from spatterlib.common.image_codec import decode, encode
 from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, SpatterlibError, StoreError, one_line
-from spatterlib.hookspecs import hookimpl
+from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Image, Store, StoreKind
 
 log = logging.getLogger("spatterlib")

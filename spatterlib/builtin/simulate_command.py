@@ -13,7 +13,7 @@ from spatterlib.common.command_output import answer, answers
 from spatterlib.common.run_log import told_now_and_then
 from spatterlib.common.signals import keeping
 from spatterlib.common.wording import counted
-from spatterlib.hookspecs import hookimpl
+from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.records import Simulated
 
 

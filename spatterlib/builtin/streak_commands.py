@@ -13,7 +13,7 @@ from spatterlib.common.files import check_target, write_csv
 from spatterlib.common.signals import keeping
 from spatterlib.common.wording import counted
 from spatterlib.errors import ParameterError
-from spatterlib.hookspecs import hookimpl
+from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.records import Calibrated, CameraChecked, QuantityChecked, StreaksMeasured
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ from spatterlib.builtin._files import damaged
 from spatterlib.builtin._objects import Objects, objects_at
 from spatterlib.builtin._rows import COLUMN_NAME, DATA, DENSE, Header, blank
 from spatterlib.errors import MissingFileError, StoreError
-from spatterlib.hookspecs import hookimpl
+from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Store, StoreKind
 
 _ROOT = "zarr.json"

@@ -95,7 +95,7 @@ def decode(data: bytes) -> Image:
     """
     import cv2
 
-    width, height = size(data)
+    width, height = image_size(data)
     if not 0 < width * height <= MAX_PIXELS:
         raise StoreError(f"a crop says that it is {width}x{height} px; at most {MAX_PIXELS} px are unpacked")
     if data.startswith(_JPEG) and b"\xff\xd9" not in data.rstrip(b"\0")[-64:]:
@@ -109,7 +109,7 @@ def decode(data: bytes) -> Image:
     return np.asarray(rgb, np.uint8)
 
 
-def size(data: bytes) -> tuple[int, int]:
+def image_size(data: bytes) -> tuple[int, int]:
     """``(width, height)`` in px from the header of a JPEG or PNG image, without decoding it.
 
     Raises

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.errors import ContractError, SpatterlibError
-from spatterlib.learning import Exportable, Scores, probabilities_of
+from spatterlib.plugins.classifier import Exportable, Scores, probabilities_of
 from spatterlib.stores import open_store
 from spatterlib.types import Image
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from spatterlib.common.origin import learned
-from spatterlib.learning import Exportable, Preprocessing
+from spatterlib.plugins.classifier import Exportable, Preprocessing
 
 __all__ = ["IR_VERSION", "OPSET", "build"]
 

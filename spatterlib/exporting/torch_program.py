@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from spatterlib.learning import Exportable, Preprocessing
+from spatterlib.plugins.classifier import Exportable, Preprocessing
 
 __all__ = ["build"]
 

@@ -20,9 +20,9 @@ from spatterlib.common.wording import counted
 from spatterlib.errors import ParameterError
 from spatterlib.exporting.comparing import Ask, check, in_batches, references, sample_crops
 from spatterlib.familiarity import Familiar
-from spatterlib.learning import Exportable, Model
 from spatterlib.models import SIMULATED, Run, load_model
-from spatterlib.plugins import identity
+from spatterlib.plugins.classifier import Exportable, Model
+from spatterlib.plugins.registry import identity
 from spatterlib.types import Image
 
 __all__ = ["FORMATS", "Exported", "export"]
@@ -210,7 +210,7 @@ def _write_onnx(model: Exportable, facts: Mapping[str, Any], part: Path) -> Ask:
 
 
 def _write_torch(model: Exportable, facts: Mapping[str, Any], part: Path) -> Ask:
-    from spatterlib.fitting import import_torch
+    from spatterlib.plugins.training_loop import import_torch
 
     torch = import_torch("exporting to torch")
     from spatterlib.exporting.torch_program import build

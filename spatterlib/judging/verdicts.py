@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.errors import ParameterError
-from spatterlib.plugins import nearest
+from spatterlib.plugins.registry import nearest
 
 __all__ = ["STATES", "Rules", "Span", "State", "judge", "judge_rows", "student", "votes"]
 

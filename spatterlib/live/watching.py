@@ -28,7 +28,7 @@ from spatterlib.live.watcher import Plan, Summary, Watcher
 from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.camera import Camera
 from spatterlib.models import Run, load_model
-from spatterlib.plugins import identity
+from spatterlib.plugins.registry import identity
 from spatterlib.provenance import model_facts, versions
 from spatterlib.sightings import Look
 from spatterlib.stores import check_output, is_simulated

@@ -1,9 +1,10 @@
 """The conformance kit: what a plugin must do, as checks that its author's tests run.
 
 The whole test of a plugin is one parametrised function; see `detector_checks`, `filter_checks`, `store_checks`,
-`classifier_checks` and `video_checks`. Each check cites the sentence of `spatterlib.hookspecs` that it tests, and
-nothing is checked that no sentence states. `clips`, `tables` and `crops` are Hypothesis strategies for further tests of
-your own. Needs the extra ``testing``: ``pip install ".[testing]"`` in a checkout.
+`classifier_checks` and `video_checks`. Each check cites the sentence of
+`spatterlib.plugins.hookspecs` that it tests, and nothing is checked that no sentence states. `clips`, `tables` and
+`crops` are Hypothesis strategies for further tests of your own. Needs the extra ``testing``:
+``pip install ".[testing]"`` in a checkout.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks of classifiers and their models: `spatterlib.hookspecs.spatter_classifiers`, sentence by sentence."""
+"""Checks of classifiers and their models: `spatterlib.plugins.hookspecs.spatter_classifiers`, sentence by sentence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.learning import Classifier, Epoch, Model, Samples, probabilities_of
+from spatterlib.plugins.classifier import Classifier, Epoch, Model, Samples, probabilities_of
 from spatterlib.testing.laws import DATACLASS, Check, checks, must, one_line, steady
 from spatterlib.types import Image
 
@@ -221,7 +221,7 @@ def other_crops_do_not_matter(subject: Subject) -> None:
 
 
 def scores_give_the_probabilities(subject: Subject) -> None:
-    """One can calibrate by the temperature: "`spatterlib.learning.probabilities_of` the ``scores``"."""
+    """One can calibrate by the temperature: "`spatterlib.plugins.classifier.probabilities_of` the ``scores``"."""
     crops = _crops_of_any_size()
     for model in (subject.model, subject.model.with_temperature(2.5)):
         scores = model.scores(model.preprocessing.prepare(crops))

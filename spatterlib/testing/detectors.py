@@ -1,4 +1,4 @@
-"""Checks of detectors: `spatterlib.hookspecs.spatter_detectors`, sentence by sentence."""
+"""Checks of detectors: `spatterlib.plugins.hookspecs.spatter_detectors`, sentence by sentence."""
 
 from __future__ import annotations
 

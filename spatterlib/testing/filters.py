@@ -1,4 +1,4 @@
-"""Checks of filters: `spatterlib.hookspecs.spatter_filters`, sentence by sentence."""
+"""Checks of filters: `spatterlib.plugins.hookspecs.spatter_filters`, sentence by sentence."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from functools import wraps
 from typing import Any, TypeAlias
 
 from spatterlib.errors import LawError
-from spatterlib.plugins import frozen
+from spatterlib.plugins.registry import frozen
 
 __all__ = ["Check", "checks", "must", "one_line", "sentence", "steady"]
 
@@ -26,7 +26,7 @@ def must(holds: object, problem: str) -> None:
 
 
 def sentence(check: Check) -> str:
-    """What a check cites: a sentence of `spatterlib.hookspecs`, or a part of one.
+    """What a check cites: a sentence of `spatterlib.plugins.hookspecs`, or a part of one.
 
     Examples
     --------

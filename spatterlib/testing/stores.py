@@ -1,4 +1,4 @@
-"""Checks of stores: `spatterlib.hookspecs.spatter_stores`, sentence by sentence."""
+"""Checks of stores: `spatterlib.plugins.hookspecs.spatter_stores`, sentence by sentence."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def _spans(length: int) -> st.SearchStrategy[tuple[int, int]]:
 
 
 def _table(clip: Clip, drawn: list[tuple[Any, ...]]) -> Detections:
-    from spatterlib.boxes import table_of
+    from spatterlib.plugins.boxes import table_of
 
     if not drawn:
         return np.empty(0, DETECTION)

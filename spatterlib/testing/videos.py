@@ -1,4 +1,4 @@
-"""Checks of readers of recordings: `spatterlib.hookspecs.spatter_open_video`, sentence by sentence."""
+"""Checks of readers of recordings: `spatterlib.plugins.hookspecs.spatter_open_video`, sentence by sentence."""
 
 from __future__ import annotations
 

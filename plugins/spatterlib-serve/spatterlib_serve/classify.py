@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from spatterlib.common.image_codec import decode, size
+from spatterlib.common.image_codec import decode, image_size
 from spatterlib.errors import StoreError
 from spatterlib.sightings import Scorer, Seen
 from spatterlib_serve.problems import ProblemError
@@ -53,7 +53,7 @@ def classify(scorer: Scorer, names: Sequence[str], crops: Sequence[bytes], pixel
 
 def _size(name: str, data: bytes, pixels: int) -> tuple[int, int]:
     try:
-        width, height = size(data)
+        width, height = image_size(data)
     except StoreError as error:
         raise ProblemError(415, "no-image", f"{name} is no JPEG or PNG image") from error
     if not 0 < width * height <= pixels:

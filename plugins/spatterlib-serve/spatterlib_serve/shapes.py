@@ -63,7 +63,7 @@ class PredictOptions(BaseModel):
             422 if the model does not know the class that is expected, or a plugin is not there.
         """
         from spatterlib.judging.verdicts import Rules
-        from spatterlib.plugins import identity, make
+        from spatterlib.plugins.registry import identity, make
 
         found: dict[str, Any] = {"expected": self.expected, "window": self.window, "gap": self.gap, "fps": self.fps}
         found |= {"crops": self.crops}

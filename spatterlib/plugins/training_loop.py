@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from spatterlib.common.files import beside
 from spatterlib.common.install_hints import missing
 from spatterlib.errors import ParameterError, SpatterlibError, StoreError
-from spatterlib.learning import Epoch, Notify, Preprocessing, Samples
+from spatterlib.plugins.classifier import Epoch, Notify, Preprocessing, Samples
 from spatterlib.types import Image
 
 if TYPE_CHECKING:

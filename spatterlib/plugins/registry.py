@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from spatterlib import contract, hookspecs
 from spatterlib.common.install_hints import example
 from spatterlib.errors import ParameterError, PluginError, one_line
+from spatterlib.plugins import contract, hookspecs
 
 if TYPE_CHECKING:
     from spatterlib.types import StoreKind
@@ -260,7 +260,7 @@ def commands() -> Catalog:
 
     Examples
     --------
-    >>> from spatterlib.plugins import commands
+    >>> from spatterlib.plugins.registry import commands
     >>> commands().stores.keys() & {"hdf5", "zarr"}
     set()
     """
@@ -365,7 +365,7 @@ def identity(plugin: Any) -> dict[str, Any]:
     Examples
     --------
     >>> import spatterlib as sp
-    >>> from spatterlib.plugins import identity
+    >>> from spatterlib.plugins.registry import identity
     >>> identity(sp.make("filter", "black"))
     {'id': 'black', 'min_peak': 40}
     """
@@ -397,7 +397,7 @@ def foreign_versions(**plugins: Sequence[Any]) -> dict[str, str]:
     Examples
     --------
     >>> import spatterlib as sp
-    >>> from spatterlib.plugins import foreign_versions
+    >>> from spatterlib.plugins.registry import foreign_versions
     >>> foreign_versions(detector=[sp.make("detector", "frame-difference")])
     {}
     """

@@ -26,7 +26,7 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
-    from spatterlib.learning import Classifier
+    from spatterlib.plugins.classifier import Classifier
     from spatterlib.types import Detector, Filter, StoreKind, Video
 
 PROJECT = "spatterlib"
@@ -46,7 +46,7 @@ def spatter_detectors() -> dict[str, type[Detector]]:  # type: ignore[empty-body
     black video gives an empty table. The instance pickles and survives a JSON round trip. At the start of
     a recording, and behind a frame that did not decode, a clip has less lead than asked for. Frames are of
     any size, odd ones too, and hold any grey level from 0 to 255. ``time`` is the clip's time of the frame;
-    ``red``, ``green``, ``blue`` and ``peak`` are measured in the crop (`spatterlib.boxes.table_of` does this).
+    ``red``, ``green``, ``blue`` and ``peak`` are measured in the crop (`spatterlib.plugins.table_of` does this).
     In the clips on which it is tested a detector finds something: laws about no rows say nothing.
     It may have ``explain(clip) -> dict``, which the demo shows: pictures by name of how it sees the last frame, each
     ``(h, w)`` or ``(h, w, 3)`` uint8, such as "difference" and "mask". A field's ``metadata`` may have ``"range"``,
@@ -94,14 +94,14 @@ def spatter_classifiers() -> dict[str, type[Classifier]]:  # type: ignore[empty-
     """Classifiers by id.
 
     A class of hyper-parameters with ``fit(...) -> Model`` and ``load(path) -> Model``; what passes between it and
-    training stands in `spatterlib.learning`. ``instance.preprocessing`` says how it wants its crops; ``fit`` gets
-    them prepared, as arrays, in two sets, and returns a model that turns crops into probabilities without it. The
+    training stands in `spatterlib.plugins.classifier`. ``instance.preprocessing`` says how it wants its crops; ``fit``
+    gets them prepared, as arrays, in two sets, and returns a model that turns crops into probabilities without it. The
     same seed gives the same model; given a ``checkpoint`` it goes on where that was left. The arrays are not
     modified, and no row outside ``rows`` is looked at. ``notify`` gets every epoch at its end. A class whose models
     are made elsewhere may refuse to ``fit``.
 
     A model's probabilities sum to one over ``classes``, for crops of any size, and for none at all; the answer
-    for a crop does not depend on the other crops. They are `spatterlib.learning.probabilities_of` the ``scores`` of
+    for a crop does not depend on the other crops. They are `spatterlib.plugins.probabilities_of` the ``scores`` of
     prepared crops. A model that was saved and loaded gives the same probabilities, and so does one that was pickled.
     The instance pickles and survives a JSON round trip.
     """

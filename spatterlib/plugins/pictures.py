@@ -42,7 +42,7 @@ def yuv_matrix(space: str = "bt601", *, full_range: bool = False) -> NDArray[np.
 
     Examples
     --------
-    >>> from spatterlib.pictures import yuv_matrix
+    >>> from spatterlib.plugins.pictures import yuv_matrix
     >>> yuv_matrix("bt601", full_range=True)[1] / 2**20
     np.float64(1.0)
     """

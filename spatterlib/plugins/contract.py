@@ -108,7 +108,7 @@ def default_of(parameter: dataclasses.Field[Any]) -> Any:
     --------
     >>> import dataclasses
     >>> import spatterlib as sp
-    >>> from spatterlib.contract import default_of
+    >>> from spatterlib.plugins.contract import default_of
     >>> default_of(dataclasses.fields(sp.catalog().detectors["frame-difference"])[0])
     20
     """
