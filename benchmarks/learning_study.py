@@ -28,7 +28,7 @@ from pages import put, say
 import spatterlib as sp
 from spatterlib.dataset import Dataset, load_dataset
 from spatterlib.probe import probe
-from spatterlib.stores import create_store
+from spatterlib.stores.opening import create_store
 from spatterlib.training import Fitted, fit_split, measure_rows, split_of
 
 FLOWS = ("low", "high")

@@ -11,7 +11,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import spatterlib as sp
-from spatterlib.stores import create_store
+from spatterlib.stores.opening import create_store
 
 WAYS = ["hdf5", "zarr", "plain file"]
 SUFFIX = {"hdf5": ".h5", "zarr": ".zarr", "plain file": ".bin"}

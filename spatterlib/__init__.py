@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from spatterlib.prediction import predict as predict
     from spatterlib.scoring import score as score
     from spatterlib.simulation import simulate as simulate
-    from spatterlib.stores import convert as convert
-    from spatterlib.stores import is_simulated as is_simulated
-    from spatterlib.stores import open_store as open_store
+    from spatterlib.stores.opening import convert as convert
+    from spatterlib.stores.opening import is_simulated as is_simulated
+    from spatterlib.stores.opening import open_store as open_store
     from spatterlib.training import train as train
     from spatterlib.types import DETECTION as DETECTION
     from spatterlib.types import Clip as Clip
@@ -64,7 +64,7 @@ _HOMES = {
     "prediction": ("predict",),
     "scoring": ("score",),
     "simulation": ("simulate",),
-    "stores": ("convert", "is_simulated", "open_store"),
+    "stores.opening": ("convert", "is_simulated", "open_store"),
     "training": ("train",),
     "types": ("DETECTION", "Clip"),
     "judging.verification": ("verify",),

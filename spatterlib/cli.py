@@ -92,7 +92,7 @@ def _facts(path: str) -> StoreInfo | VideoInfo | ModelInfo:
     import numpy as np
 
     from spatterlib.models import RECORD, read_facts
-    from spatterlib.stores import find_store, open_store
+    from spatterlib.stores.opening import find_store, open_store
     from spatterlib.video import open_video
 
     if (Path(path) / RECORD).is_file():
@@ -110,7 +110,7 @@ def _store_facts(store: Any) -> StoreInfo:
     import numpy as np
 
     from spatterlib.grouping import gap_of, layers
-    from spatterlib.stores import look_through
+    from spatterlib.stores.opening import look_through
 
     table, frame_log, attrs = store.table, store.frame_log, dict(store.attrs)
     look_through(store)
@@ -152,7 +152,7 @@ def show(
 ) -> None:
     """Write a picture: a montage of a store's crops, or one frame of a video with its detections boxed."""
     from spatterlib.report import caption, write_png
-    from spatterlib.stores import find_store
+    from spatterlib.stores.opening import find_store
 
     chosen = _slice(rows)
     if given := [name for name in ("start", "stop") if values[name] is not None]:
@@ -173,7 +173,7 @@ def show(
 def _montage(path: str, rows: slice, columns: int) -> tuple[Any, str, Literal["crops"], int]:
     from spatterlib.common.wording import counted, spans
     from spatterlib.report import montage, readable
-    from spatterlib.stores import is_simulated, open_store
+    from spatterlib.stores.opening import is_simulated, open_store
 
     with open_store(path) as store:
         chosen = range(len(store))[rows]
@@ -188,7 +188,7 @@ def _montage(path: str, rows: slice, columns: int) -> tuple[Any, str, Literal["c
 
 def _annotated(path: str, frame: int, options: dict[str, Any]) -> tuple[Any, str, Literal["frame"], int]:
     from spatterlib.report import annotate
-    from spatterlib.stores import is_simulated
+    from spatterlib.stores.opening import is_simulated
     from spatterlib.video import open_video
 
     with open_video(path, fps=options.get("fps")) as video:

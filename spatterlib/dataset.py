@@ -20,7 +20,7 @@ from spatterlib.common.wording import counted
 from spatterlib.errors import ParameterError
 from spatterlib.labels import Labelled, labelled, sorted_classes
 from spatterlib.plugins.classifier import Preprocessing
-from spatterlib.stores import is_simulated, open_store
+from spatterlib.stores.opening import is_simulated, open_store
 from spatterlib.types import DETECTION, Detections, Image, Store
 
 __all__ = ["GROUPS", "Data", "Dataset", "Source", "load_dataset"]

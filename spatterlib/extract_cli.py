@@ -252,7 +252,7 @@ def _range(range_: Range, text: Any) -> str:
 def _plot(store: str, path: str, title: str) -> None:
     from spatterlib.grouping import gap_of, layers
     from spatterlib.report import timeline
-    from spatterlib.stores import is_simulated, open_store
+    from spatterlib.stores.opening import is_simulated, open_store
 
     with open_store(store) as opened:
         table = opened.table

@@ -27,7 +27,7 @@ from spatterlib.grouping import Gap, gap_of, layers
 from spatterlib.pipeline import Batch, Crop, Source, Work, batches, cut, spread
 from spatterlib.plugins.registry import identity, versions_of
 from spatterlib.resuming import begun, is_begun
-from spatterlib.stores import check_output, create_store
+from spatterlib.stores.opening import check_output, create_store
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Detector, Filter, Store, Video
 from spatterlib.video import Recording, check_fps, open_video, region
 

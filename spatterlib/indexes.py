@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from spatterlib.common.files import check_source
 from spatterlib.common.wording import counted
 from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError
-from spatterlib.stores import open_store
+from spatterlib.stores.opening import open_store
 from spatterlib.types import Store
 
 __all__ = ["INDEX", "Labelled", "csv_lines", "places_of", "read_index", "rows_of", "shuffled", "whole_number"]

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from spatterlib.builtin._files import lock
 from spatterlib.common.files import is_there, write_text
 from spatterlib.common.origin import Origin, learned_from
 from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, StoreError
 from spatterlib.plugins.classifier import Engine, Model, Preprocessing, Scores
 from spatterlib.plugins.registry import catalog, identity
+from spatterlib.stores.file_io import lock
 from spatterlib.types import Image
 
 __all__ = ["Run", "list_runs", "load_model", "mark_current", "read_facts", "run_folder", "write_facts", "write_text"]

@@ -145,7 +145,7 @@ def _measuring(
             raise UsageError("--calibration needs --camera PROFILE")
         return None
     import spatterlib as sp
-    from spatterlib.stores import find_store
+    from spatterlib.stores.opening import find_store
 
     path = store or source
     if store is None and not find_store(source):

@@ -32,7 +32,7 @@ from spatterlib.plugins.classifier import Model
 from spatterlib.plugins.registry import foreign_versions, identity
 from spatterlib.provenance import code_digest, model_facts, versions
 from spatterlib.sightings import Look, Scorer, Sightings, evidence_rows, from_store, from_video
-from spatterlib.stores import find_store, is_simulated, open_store
+from spatterlib.stores.opening import find_store, is_simulated, open_store
 from spatterlib.suiting import unlike, warning
 from spatterlib.types import Detections, Detector, Filter, Video
 from spatterlib.video import open_video, region

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from spatterlib.errors import MissingFileError, OutputExistsError, StoreError
-from spatterlib.stores import check_output, find_store, is_leftover, look_through, open_store
+from spatterlib.stores.opening import check_output, find_store, is_leftover, look_through, open_store
 from spatterlib.types import Store
 
 __all__ = ["begun", "is_begun"]

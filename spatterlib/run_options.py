@@ -129,7 +129,7 @@ def run_settings(ctx: click.Context, values: Mapping[str, Any]) -> dict[str, Any
 
 def kept_in(store: str, how: str) -> str:
     """What an interrupted extraction has left in a store, and `how` to go on with it."""
-    from spatterlib.stores import find_store, open_store
+    from spatterlib.stores.opening import find_store, open_store
 
     if not find_store(store):
         return "nothing was written"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import spatterlib as sp
 from spatterlib.common.image_codec import encode
-from spatterlib.stores import create_store
+from spatterlib.stores.opening import create_store
 
 SPREAD = {"low": 60.0, "high": 600.0, "mid": 220.0}
 

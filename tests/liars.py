@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import spatterlib as sp
-from spatterlib.builtin.zarr import Zarr
 from spatterlib.plugins.boxes import table_of
 from spatterlib.plugins.classifier import Epoch, Notify, Preprocessing, Samples, probabilities_of
+from spatterlib.stores.zarr import Zarr
 from spatterlib.types import Box, Clip, Detections, Image, RgbPicture, Store
 
 _calls = itertools.count()

@@ -36,7 +36,7 @@ from spatterlib.errors import SpatterlibError
 from spatterlib.familiarity import Familiar
 from spatterlib.labels import edit_labels, labelled, write_index
 from spatterlib.models import SIMULATED
-from spatterlib.stores import create_store
+from spatterlib.stores.opening import create_store
 from spatterlib.testing.scenes import frames_of, rows_of
 
 MEMORY = 1 << 30

@@ -60,5 +60,5 @@ def one_line(error: BaseException) -> str:
 def child(code: str, *arguments: Any) -> list[str]:
     """Command of a Python process that runs `code` with these tools at hand."""
     start = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom store_tools import *\n"
-    start += "import spatterlib as sp\nfrom spatterlib.stores import create_store\n"
+    start += "import spatterlib as sp\nfrom spatterlib.stores.opening import create_store\n"
     return [sys.executable, "-c", start + textwrap.dedent(code), *map(str, arguments)]

@@ -60,7 +60,7 @@ FLOORS: list[set[str]] = [
     },
     {"plugins.boxes", "outlining"},
     {"builtin"},
-    {"plugins.registry", "video", "stores"},
+    {"plugins.registry", "video", "stores.opening"},
     {"grouping", "joining", "common.progress"},
     {"detection", "report", "simulation", "scoring"},
     {"labels", "indexes", "splits", "metrics", "callbacks", "models", "modelcard", "caching", "familiarity"},

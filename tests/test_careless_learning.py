@@ -16,7 +16,7 @@ from spatterlib.dataset import load_dataset
 from spatterlib.errors import ParameterError
 from spatterlib.models import SIMULATED
 from spatterlib.splits import timed
-from spatterlib.stores import create_store
+from spatterlib.stores.opening import create_store
 
 HOW = sp.make("classifier", "lenet5").preprocessing
 

@@ -20,7 +20,7 @@ from spatterlib.common.progress import Progress, lines
 from spatterlib.common.wording import counted
 from spatterlib.live.messages import FIELDS, human, message
 from spatterlib.measuring.camera import Camera, save_camera
-from spatterlib.stores import create_store
+from spatterlib.stores.opening import create_store
 
 NOUNS = (
     *(

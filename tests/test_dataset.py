@@ -18,7 +18,7 @@ from spatterlib.dataset import Dataset, load_dataset
 from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, StoreError
 from spatterlib.labels import edit_labels, labelled, read_index, sorted_classes, write_index
 from spatterlib.plugins.classifier import Preprocessing
-from spatterlib.stores import create_store
+from spatterlib.stores.opening import create_store
 
 HOW = Preprocessing()
 

@@ -31,7 +31,7 @@ import spatterlib as sp
 from spatterlib.common.image_codec import encode
 from spatterlib.common.progress import Progress
 from spatterlib.errors import SpatterlibError, StoreError, VideoError
-from spatterlib.stores import create_store
+from spatterlib.stores.opening import create_store
 from spatterlib.testing.scenes import frames_of, rows_of
 from spatterlib.types import RgbPicture
 

@@ -24,7 +24,7 @@ from test_resume import content, run_until
 import spatterlib as sp
 from spatterlib.errors import ParameterError, StoreError, VideoError
 from spatterlib.many import Outcome
-from spatterlib.stores import create_store
+from spatterlib.stores.opening import create_store
 
 
 @pytest.fixture
@@ -228,7 +228,7 @@ class TestParts:
         assert not (tmp_path / "x.zarr").exists()
 
     def test_crops_larger_than_a_part_are_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("spatterlib.builtin.zarr._PART", 1 << 23)
+        monkeypatch.setattr("spatterlib.stores.zarr._PART", 1 << 23)
         with create_store(tmp_path / "s.zarr") as store:
             write = store.part_writer(1)  # type: ignore[attr-defined]
             with pytest.raises(StoreError, match="more than"):

@@ -27,7 +27,7 @@ from spatterlib.measuring.descriptors import DESCRIPTOR
 from spatterlib.measuring.gasflow import GasModel
 from spatterlib.measuring.measurement import Measured, describe_by, measure_store
 from spatterlib.measuring.streaks import STREAK
-from spatterlib.stores import create_store
+from spatterlib.stores.opening import create_store
 from spatterlib.types import FRAME_LOG
 
 CAMERA = Camera(frame_rate=25, exposure=0.036, mm_per_px=0.4, gas_direction=180.0)

@@ -15,7 +15,7 @@ from test_extraction import flashes, write_video
 import spatterlib as sp
 from spatterlib.common.files import beside, write_csv, write_text
 from spatterlib.errors import OutputExistsError, StoreError
-from spatterlib.stores import convert, create_store
+from spatterlib.stores.opening import convert, create_store
 
 DIARY = b"Journal of the build of 3 May: the recoater hit part 7.\n"
 # Contents that something else may have under a name that we would use: also such as begin like ours.
@@ -147,7 +147,7 @@ def test_notes_in_the_folder_of_a_zarr_store_stay(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_creator_left_is_removed_and_what_a_living_one_has_is_not(tmp_path: Path) -> None:
-    from spatterlib.builtin._files import lock
+    from spatterlib.stores.file_io import lock
 
     dead, living = (tmp_path / f"new.h5.{digit * 8}.unfinished" for digit in "12")
     dead.write_bytes(b"")

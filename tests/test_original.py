@@ -17,7 +17,7 @@ from store_tools import crops_of, fill, frames_of, rows_of
 import spatterlib as sp
 from spatterlib.common.image_codec import encode
 from spatterlib.errors import ParameterError, RowError, StoreError
-from spatterlib.stores import check_output, convert, create_store, find_store
+from spatterlib.stores.opening import check_output, convert, create_store, find_store
 
 JPEG_END = b"\xff\xd9"
 
@@ -292,7 +292,7 @@ class TestWriting:
         return path
 
     def test_its_scripts_read_it(self, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("spatterlib.builtin.original._ROWS", 10)
+        monkeypatch.setattr("spatterlib.stores.original._ROWS", 10)
         out = store.with_suffix(".h5")
         convert(store, out, to="original")
         crops = jpegs(25)

@@ -21,10 +21,10 @@ from store_tools import KINDS, assert_holds, crops_of, fill, names
 from test_extraction import flashes, write_video
 
 import spatterlib as sp
-from spatterlib.builtin import _files
 from spatterlib.common.files import beside, folds_case, write_text
 from spatterlib.errors import OutputExistsError, ParameterError
-from spatterlib.stores import convert, create_store
+from spatterlib.stores import file_io
+from spatterlib.stores.opening import convert, create_store
 
 OWN = Path("/proc/self/fd")
 pytestmark = pytest.mark.skipif(not OWN.is_dir(), reason="asks Linux which files are open")
@@ -148,7 +148,7 @@ def test_a_journal_that_a_reader_looks_into_is_removed_a_moment_later(
         fill(store, 0, 50)
         store.flush()
         held: list[Any] = []
-        real = _files.write_at
+        real = file_io.write_at
 
         def look(descriptor: int, data: Any, offset: int) -> None:
             if not held:
@@ -159,7 +159,7 @@ def test_a_journal_that_a_reader_looks_into_is_removed_a_moment_later(
             slept.append(seconds)
             held[0].close()
 
-        monkeypatch.setattr("spatterlib.builtin._journal.write_at", look)
+        monkeypatch.setattr("spatterlib.stores.hdf5_journal.write_at", look)
         monkeypatch.setattr("spatterlib.common.files.time.sleep", sleep)
         store.set_attrs({"seen": True})
     assert slept

@@ -17,7 +17,7 @@ from test_extraction import flashes, write_video
 
 import spatterlib as sp
 from spatterlib.errors import MissingFileError, OutputExistsError, SpatterlibError, StoreError
-from spatterlib.stores import check_output, create_store, find_store
+from spatterlib.stores.opening import check_output, create_store, find_store
 
 fsspec = pytest.importorskip("fsspec")
 from fsspec.implementations.memory import MemoryFileSystem  # noqa: E402
@@ -207,7 +207,7 @@ def test_what_comes_into_being_between_the_look_and_the_making_is_kept(
     path = tmp_path / f"store{suffix}"
     with create_store(path) as store:
         fill(store, 0, 5)
-    monkeypatch.setattr("spatterlib.stores.check_output", lambda *_, **__: None)
+    monkeypatch.setattr("spatterlib.stores.opening.check_output", lambda *_, **__: None)
     with pytest.raises(OutputExistsError, match="exists already") as caught:
         create_store(path)
     one_line(caught.value)
@@ -223,7 +223,7 @@ def test_what_comes_into_being_between_the_look_and_the_making_is_kept(
 def test_at_a_url_the_root_is_put_on_condition(flaky: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with create_store(f"{flaky}/store.zarr") as store:
         fill(store, 0, 5)
-    monkeypatch.setattr("spatterlib.stores.check_output", lambda *_, **__: None)
+    monkeypatch.setattr("spatterlib.stores.opening.check_output", lambda *_, **__: None)
     with monkeypatch.context() as patch:
         patch.setattr(Flaky, "failure", FileNotFoundError("not there yet, says an index that lags behind"))
         with pytest.raises(OutputExistsError, match="exists already"):

@@ -31,7 +31,7 @@ from spatterlib.errors import (
 )
 from spatterlib.judging.verdicts import Rules
 from spatterlib.models import Run
-from spatterlib.stores import create_store
+from spatterlib.stores.opening import create_store
 
 
 def test_each_layer_has_its_verdict() -> None:

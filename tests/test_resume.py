@@ -20,7 +20,7 @@ from test_extraction import Recording, flashes, write_video
 import spatterlib as sp
 from spatterlib.common.progress import Progress
 from spatterlib.errors import OutputExistsError, ParameterError, SpatterlibError, StoreError
-from spatterlib.stores import create_store
+from spatterlib.stores.opening import create_store
 
 SETTINGS = [
     {},

@@ -33,7 +33,7 @@ from spatterlib.errors import (
     SpatterlibError,
     StoreError,
 )
-from spatterlib.stores import check_output, convert, create_store, find_store
+from spatterlib.stores.opening import check_output, convert, create_store, find_store
 from spatterlib.types import FRAME_LOG
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")

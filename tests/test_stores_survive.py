@@ -18,10 +18,10 @@ import pytest
 from store_tools import assert_holds, child, crops_of, fill, names, one_line, rows_of
 
 import spatterlib as sp
-from spatterlib.builtin import _journal, hdf5
-from spatterlib.builtin._layout import found
 from spatterlib.errors import StoreError
-from spatterlib.stores import create_store, find_store
+from spatterlib.stores import hdf5, hdf5_journal
+from spatterlib.stores.hdf5_layout import found
+from spatterlib.stores.opening import create_store, find_store
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
@@ -63,7 +63,7 @@ class TestReaderBesideWriter:
 
                 return found(h5, read_then_commit)
 
-            monkeypatch.setattr("spatterlib.builtin.hdf5.found", found_meanwhile)
+            monkeypatch.setattr("spatterlib.stores.hdf5.found", found_meanwhile)
             with sp.open_store(tmp_path / "s.h5") as reader:
                 header = reader._medium.header()  # type: ignore[attr-defined]
                 assert header["rows"] == 10 * (header["attrs"]["step"] + 1)
@@ -74,7 +74,7 @@ class TestReaderBesideWriter:
     ) -> None:
         """The reader finds the counter of the new commit and the places of the old one; then the commit ends."""
         store, (counted, looked) = tmp_path / "s.h5", (threading.Event(), threading.Event())
-        apply = _journal._apply
+        apply = hdf5_journal._apply
 
         def counter_first(descriptor: int, pages: dict[int, bytearray]) -> None:
             first = next(iter(pages))
@@ -91,7 +91,7 @@ class TestReaderBesideWriter:
             def found_meanwhile(h5: Any, read: Any) -> Any:
                 if threading.current_thread() is replace or replace.ident:
                     return found(h5, read)
-                monkeypatch.setattr(_journal, "_apply", counter_first)
+                monkeypatch.setattr(hdf5_journal, "_apply", counter_first)
                 replace.start()
                 assert counted.wait(10)
                 torn = found(h5, read)
@@ -132,7 +132,7 @@ class TestReaderBesideWriter:
         with create_store(tmp_path / "s.h5") as writer:
             fill(writer, 0, 3000)
             writer.set_column("label", ["first label"] * 3000)  # type: ignore[arg-type]
-            monkeypatch.setattr("spatterlib.builtin.hdf5._wait_for_writer", wait)
+            monkeypatch.setattr("spatterlib.stores.hdf5._wait_for_writer", wait)
             with sp.open_store(tmp_path / "s.h5") as reader:
 
                 def look() -> None:

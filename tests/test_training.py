@@ -21,7 +21,7 @@ from spatterlib.callbacks import Curves, bar, lines, logger
 from spatterlib.cli import main
 from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, SpatterlibError, StoreError
 from spatterlib.plugins.classifier import Epoch
-from spatterlib.stores import create_store
+from spatterlib.stores.opening import create_store
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 pytestmark = pytest.mark.torch

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from spatterlib.errors import ContractError, SpatterlibError
 from spatterlib.plugins.classifier import Exportable, Scores, probabilities_of
-from spatterlib.stores import open_store
+from spatterlib.stores.opening import open_store
 from spatterlib.types import Image
 
 __all__ = ["CROPS", "TOLERANCE", "Ask", "check", "in_batches", "made_up", "references", "sample_crops"]

@@ -23,7 +23,7 @@ from spatterlib.judging.verdicts import Rules, Span, judge
 from spatterlib.models import Run, load_model
 from spatterlib.prediction import sightings
 from spatterlib.provenance import code_digest, model_digest
-from spatterlib.stores import find_store, is_simulated, open_store
+from spatterlib.stores.opening import find_store, is_simulated, open_store
 from spatterlib.video import open_video
 
 __all__ = ["Verification", "verify"]

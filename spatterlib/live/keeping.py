@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.errors import one_line
-from spatterlib.stores import create_store
+from spatterlib.stores.opening import create_store
 from spatterlib.types import DETECTION, FRAME_LOG, Detections
 
 __all__ = ["Keeper"]
@@ -41,7 +41,7 @@ class Keeper:
     Raises
     ------
     OutputExistsError, StoreError
-        As `spatterlib.stores.create_store`.
+        As `spatterlib.stores.opening.create_store`.
     """
 
     def __init__(

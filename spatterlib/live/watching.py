@@ -31,7 +31,7 @@ from spatterlib.models import Run, load_model
 from spatterlib.plugins.registry import identity
 from spatterlib.provenance import model_facts, versions
 from spatterlib.sightings import Look
-from spatterlib.stores import check_output, is_simulated
+from spatterlib.stores.opening import check_output, is_simulated
 from spatterlib.suiting import unlike, warning
 from spatterlib.types import Detector, Filter
 

@@ -29,7 +29,7 @@ from spatterlib.measuring.camera import Camera, check_camera
 from spatterlib.measuring.descriptors import describe, turned, windows
 from spatterlib.measuring.speeds import ESTIMATORS, measure_speeds
 from spatterlib.measuring.streaks import STREAK, Finder, find_streaks
-from spatterlib.stores import is_simulated, open_store
+from spatterlib.stores.opening import is_simulated, open_store
 from spatterlib.types import Detections, Image, Store
 
 __all__ = ["Measured", "crop_streaks", "describe_by", "layer_rows", "measure_store", "streaks_path"]

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from spatterlib.types import StoreKind
 
 BUILTINS = (
-    "spatterlib.stores",
+    "spatterlib.stores.opening",
     "spatterlib.builtin.frame_difference",
     "spatterlib.builtin.filters",
-    "spatterlib.builtin.hdf5",
-    "spatterlib.builtin.zarr",
-    "spatterlib.builtin.original",
+    "spatterlib.stores.hdf5",
+    "spatterlib.stores.zarr",
+    "spatterlib.stores.original",
     "spatterlib.builtin.container",
     "spatterlib.builtin.images",
     "spatterlib.builtin.lenet5",

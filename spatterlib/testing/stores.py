@@ -119,7 +119,7 @@ def _make(kind: type[StoreKind], path: str, rows: int) -> Store:
         with kind.create(path) as store:
             _fill(store, 0, rows)
         return kind.open(path)
-    from spatterlib.stores import create_store
+    from spatterlib.stores.opening import create_store
 
     with tempfile.TemporaryDirectory() as folder, create_store(f"{folder}/source.zarr") as source:
         # What is exported may be encoded anew, so it is pictures.

@@ -21,12 +21,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.builtin._files import damaged, put
-from spatterlib.builtin._rows import decoded, row_numbers
 from spatterlib.common.files import beside, is_hdf5, is_there
 from spatterlib.common.image_codec import decode, encode
 from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, SpatterlibError, StoreError, one_line
 from spatterlib.plugins.hookspecs import hookimpl
+from spatterlib.stores.file_io import damaged, put
+from spatterlib.stores.rows import decoded, row_numbers
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Image, Store, StoreKind
 
 log = logging.getLogger("spatterlib")

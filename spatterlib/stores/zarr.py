@@ -32,12 +32,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.builtin._columns import ColumnStore, Range
-from spatterlib.builtin._files import damaged
-from spatterlib.builtin._objects import Objects, objects_at
-from spatterlib.builtin._rows import COLUMN_NAME, DATA, DENSE, Header, blank
 from spatterlib.errors import MissingFileError, StoreError
 from spatterlib.plugins.hookspecs import hookimpl
+from spatterlib.stores.columns import ColumnStore, Range
+from spatterlib.stores.file_io import damaged
+from spatterlib.stores.objects import Objects, objects_at
+from spatterlib.stores.rows import COLUMN_NAME, DATA, DENSE, Header, blank
 from spatterlib.types import Store, StoreKind
 
 _ROOT = "zarr.json"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.builtin._rows import COLUMN_NAME, Header
+from spatterlib.stores.rows import COLUMN_NAME, Header
 
 __all__ = ["GROUPS", "Array", "Layout", "change", "counter_of", "found", "make"]
 
@@ -52,6 +52,7 @@ class Layout:
 
 
 def change(h5: Any, header: Header, appended: Mapping[str, NDArray[Any]], created: Mapping[str, NDArray[Any]]) -> None:
+    """Write the header, columns that are new and values that are appended, and count the commit."""
     for name, values in created.items():
         if name in h5:
             del h5[name]
@@ -68,6 +69,7 @@ def change(h5: Any, header: Header, appended: Mapping[str, NDArray[Any]], create
 
 
 def make(h5: Any, name: str, values: NDArray[Any]) -> None:
+    """Create a data set that grows in chunks, without filter and fill values, with these values in it."""
     item = values.dtype.itemsize
     rows = _BYTES_PER_CHUNK if name == "crops/data" else max(1, min(_ROWS_PER_CHUNK, _BYTES_PER_CHUNK // item))
     data = _for_hdf5(values)
@@ -93,6 +95,7 @@ def counter_of(h5: Any) -> int:
 
 
 def found(h5: Any, read: Callable[[int, int], bytes]) -> Layout:
+    """Places of the header and of every array in the file."""
     counter = counter_of(h5)
     commits = int.from_bytes(read(counter, 8), "little")
     text = _place(_child(h5, "header"))

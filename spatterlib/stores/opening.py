@@ -69,7 +69,7 @@ def open_store(path: AnyPath, mode: str = "r") -> Store:
     >>> import numpy as np
     >>> import spatterlib as sp
     >>> from spatterlib.common.image_codec import encode
-    >>> from spatterlib.stores import create_store
+    >>> from spatterlib.stores.opening import create_store
     >>> path = tempfile.mkdtemp() + "/one.h5"
     >>> with create_store(path) as store:
     ...     store.append(np.zeros(1, sp.DETECTION), [encode(np.zeros((4, 6, 3), np.uint8))])
@@ -232,7 +232,7 @@ def convert(source: AnyPath, target: AnyPath, *, to: str | None = None, overwrit
     >>> import tempfile
     >>> import numpy as np
     >>> import spatterlib as sp
-    >>> from spatterlib.stores import create_store
+    >>> from spatterlib.stores.opening import create_store
     >>> folder = tempfile.mkdtemp()
     >>> create_store(f"{folder}/a.h5", attrs={"place": "left"}).close()
     >>> sp.convert(f"{folder}/a.h5", f"{folder}/b.zarr")

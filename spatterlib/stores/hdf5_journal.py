@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from spatterlib.builtin._files import leftovers, put, read_at, sync_folder, write_at
 from spatterlib.common.files import is_there, patiently
 from spatterlib.errors import StoreError
+from spatterlib.stores.file_io import leftovers, put, read_at, sync_folder, write_at
 
 __all__ = ["Shadow", "check_free", "has_journal", "journal_of", "replay"]
 

@@ -18,8 +18,9 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.builtin._files import damaged
-from spatterlib.builtin._rows import (
+from spatterlib.errors import ParameterError, SpatterlibError, StoreError, one_line
+from spatterlib.stores.file_io import damaged
+from spatterlib.stores.rows import (
     COLUMN_NAME,
     DATA,
     ENDS,
@@ -36,7 +37,6 @@ from spatterlib.builtin._rows import (
     storable,
     unset,
 )
-from spatterlib.errors import ParameterError, SpatterlibError, StoreError, one_line
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Image
 
 __all__ = ["ColumnStore", "Medium", "Range"]

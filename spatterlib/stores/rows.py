@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.builtin._files import damaged
 from spatterlib.common.image_codec import decode
 from spatterlib.errors import ParameterError, RowError, StoreError
+from spatterlib.stores.file_io import damaged
 from spatterlib.types import DETECTION, FRAME_LOG, Image
 
 __all__ = [
@@ -79,6 +79,7 @@ class State:
     sparse: bool = False
 
     def header(self, **changed: Any) -> Header:
+        """The header of this state; what is changed is given by name."""
         columns = {name: dtype.str for name, dtype in self.columns.items()}
         kept = {"id": self.id, "rows": self.rows, "bytes": self.bytes, "frames": self.frames}
         return (
@@ -155,6 +156,7 @@ def storable(values: Any, name: str) -> NDArray[Any]:
 
 
 def check_batch(table: Any, crops: Any, frames: Any) -> None:
+    """Refuse a batch whose rows, crops and frames are not what `append` takes."""
     for array, dtype, what in ((table, DETECTION, "DETECTION"), (frames, FRAME_LOG, "FRAME_LOG")):
         if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:
             raise ParameterError(f"append needs an (n,) array of dtype {what}, got {type(array).__name__}")
@@ -174,6 +176,7 @@ def json_copy(attrs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parsed(header: Header, path: str) -> State:
+    """The state that a header says, checked: it may come from a newer version, or from another program."""
     version = header.get("format")
     if isinstance(version, int) and version > max(FORMATS):
         raise StoreError(

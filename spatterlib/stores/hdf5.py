@@ -24,15 +24,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.builtin._columns import ColumnStore, Range
-from spatterlib.builtin._files import beside, claim, damaged, leftovers, lock, read_at, sync_folder
-from spatterlib.builtin._journal import Shadow, check_free, has_journal, replay
-from spatterlib.builtin._layout import Layout, change, counter_of, found, make
-from spatterlib.builtin._rows import Header, blank
 from spatterlib.common import files
 from spatterlib.common.files import SIGNATURE, is_there, settle
 from spatterlib.errors import MissingFileError, SpatterlibError, StoreError, one_line
 from spatterlib.plugins.hookspecs import hookimpl
+from spatterlib.stores.columns import ColumnStore, Range
+from spatterlib.stores.file_io import beside, claim, damaged, leftovers, lock, read_at, sync_folder
+from spatterlib.stores.hdf5_journal import Shadow, check_free, has_journal, replay
+from spatterlib.stores.hdf5_layout import Layout, change, counter_of, found, make
+from spatterlib.stores.rows import Header, blank
 from spatterlib.types import Store, StoreKind
 
 _PATIENCE = 10.0  # s, how long a reader waits for a writer in the middle of a commit

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from spatterlib.builtin._files import claim, leftovers, put, read_at
 from spatterlib.common.install_hints import extra, missing
 from spatterlib.errors import StoreError, one_line
+from spatterlib.stores.file_io import claim, leftovers, put, read_at
 
 __all__ = ["Bucket", "Folder", "Objects", "objects_at"]
 
