@@ -18,7 +18,7 @@ from spatterlib.common.image_codec import encode
 from spatterlib.pipeline import _CLIP
 from spatterlib.stores.opening import create_store
 from spatterlib.types import FRAME_LOG, Clip, RgbPicture
-from spatterlib.video import clips
+from spatterlib.video.opening import clips
 
 WARM = 31
 

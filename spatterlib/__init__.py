@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from spatterlib.training import train as train
     from spatterlib.types import DETECTION as DETECTION
     from spatterlib.types import Clip as Clip
-    from spatterlib.video import open_video as open_video
+    from spatterlib.video.opening import open_video as open_video
 
 _HOMES = {
     "charting.charts": ("chart_layers",),
@@ -68,7 +68,7 @@ _HOMES = {
     "training": ("train",),
     "types": ("DETECTION", "Clip"),
     "judging.verification": ("verify",),
-    "video": ("open_video",),
+    "video.opening": ("open_video",),
 }
 _MODULES = {
     "calibration": "measuring.calibration",

@@ -93,7 +93,7 @@ def _facts(path: str) -> StoreInfo | VideoInfo | ModelInfo:
 
     from spatterlib.models import RECORD, read_facts
     from spatterlib.stores.opening import find_store, open_store
-    from spatterlib.video import open_video
+    from spatterlib.video.opening import open_video
 
     if (Path(path) / RECORD).is_file():
         return ModelInfo("model", read_facts(path))
@@ -189,7 +189,7 @@ def _montage(path: str, rows: slice, columns: int) -> tuple[Any, str, Literal["c
 def _annotated(path: str, frame: int, options: dict[str, Any]) -> tuple[Any, str, Literal["frame"], int]:
     from spatterlib.report import annotate
     from spatterlib.stores.opening import is_simulated
-    from spatterlib.video import open_video
+    from spatterlib.video.opening import open_video
 
     with open_video(path, fps=options.get("fps")) as video:
         said = f"frame {frame}" + ", simulated" * is_simulated({"video": video.identity()})

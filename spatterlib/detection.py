@@ -13,7 +13,7 @@ import numpy as np
 from spatterlib.errors import ContractError, ParameterError, SpatterlibError, one_line
 from spatterlib.plugins.registry import describe, make
 from spatterlib.types import DETECTION, Clip, Detections, Detector, Filter, Video
-from spatterlib.video import clips, open_video, position
+from spatterlib.video.opening import clips, open_video, position
 
 __all__ = [
     "DETECTOR",

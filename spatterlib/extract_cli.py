@@ -79,7 +79,7 @@ def extract(
     a broken video does not stop the rest, and a second call does only what is missing.
     """
     from spatterlib.common.progress import notifier
-    from spatterlib.video import expand
+    from spatterlib.video.opening import expand
 
     options = run_settings(ctx, values) | {"overwrite": overwrite}
     if plot:
@@ -215,7 +215,7 @@ def forecast(ctx: click.Context, /, videos: tuple[str, ...], sample: float, **va
     """
     from spatterlib.forecasting import forecast as run
     from spatterlib.forecasting import total
-    from spatterlib.video import expand
+    from spatterlib.video.opening import expand
 
     options = {key: value for key, value in run_settings(ctx, values).items() if key not in ("limit", "gap", "workers")}
     told: list[Forecast] = []

@@ -29,7 +29,7 @@ from spatterlib.plugins.registry import identity, versions_of
 from spatterlib.resuming import begun, is_begun
 from spatterlib.stores.opening import check_output, create_store
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Detector, Filter, Store, Video
-from spatterlib.video import Recording, check_fps, open_video, region
+from spatterlib.video.opening import Recording, check_fps, open_video, region
 
 __all__ = ["Report", "check_settings", "extract", "followed", "is_whole", "undecodable"]
 

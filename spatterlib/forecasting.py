@@ -19,7 +19,7 @@ from spatterlib.detection import DETECTOR, FILTERS, Position, Region, frame_span
 from spatterlib.errors import ParameterError, VideoError
 from spatterlib.pipeline import Work, batches
 from spatterlib.types import DETECTION, FRAME_LOG, Detector, Filter, Video
-from spatterlib.video import open_video
+from spatterlib.video.opening import open_video
 
 __all__ = ["Forecast", "Range", "clock", "forecast", "size", "total"]
 

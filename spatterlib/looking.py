@@ -11,7 +11,7 @@ from spatterlib.detection import DETECTOR, FILTERS, Position, Region, frame_span
 from spatterlib.extraction import check_settings, undecodable
 from spatterlib.pipeline import Batch, Work, batches
 from spatterlib.types import Detector, Filter, Image, Video
-from spatterlib.video import open_video
+from spatterlib.video.opening import open_video
 
 __all__ = ["look"]
 

@@ -18,7 +18,7 @@ from spatterlib.common.signals import end_with_parent
 from spatterlib.errors import Exit, ParameterError, SpatterlibError, one_line
 from spatterlib.extraction import Report, extract
 from spatterlib.plugins.registry import catalog
-from spatterlib.video import expand
+from spatterlib.video.opening import expand
 
 __all__ = ["Outcome", "extract_all", "outcome_of", "store_of"]
 
@@ -84,7 +84,7 @@ def extract_all(
     Parameters
     ----------
     videos : path or iterable of path
-        Files, folders, patterns; see `spatterlib.video.expand`.
+        Files, folders, patterns; see `spatterlib.video.opening.expand`.
     out : path or URL
         The folder, made if it is not there; stores are called as their recordings.
     suffix : str

@@ -25,7 +25,7 @@ from spatterlib.common.threads import cores, in_order, one_opencv_thread
 from spatterlib.detection import Region, found_in
 from spatterlib.errors import VideoError
 from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detections, Detector, Filter, Image, Video
-from spatterlib.video import Recording, clips, open_video
+from spatterlib.video.opening import Recording, clips, open_video
 
 __all__ = ["Batch", "Crop", "Source", "Work", "batches", "cut", "spread"]
 

@@ -35,7 +35,7 @@ from spatterlib.sightings import Look, Scorer, Sightings, evidence_rows, from_st
 from spatterlib.stores.opening import find_store, is_simulated, open_store
 from spatterlib.suiting import unlike, warning
 from spatterlib.types import Detections, Detector, Filter, Video
-from spatterlib.video import open_video, region
+from spatterlib.video.opening import open_video, region
 
 __all__ = ["predict"]
 

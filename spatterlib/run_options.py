@@ -144,7 +144,7 @@ def kept_in(store: str, how: str) -> str:
 def _check(given: Mapping[str, Any]) -> None:
     """Refuse what no recording can make right, before one is looked at."""
     from spatterlib.extraction import check_settings
-    from spatterlib.video import check_position
+    from spatterlib.video.opening import check_position
 
     check_settings(**{name: given[name] for name in ("limit", "quality", "workers", "gap", "fps") if name in given})
     for name in ("start", "stop"):

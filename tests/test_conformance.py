@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from media import write
 
 import spatterlib as sp
-from spatterlib.builtin import container, images
 from spatterlib.errors import LawError
 from spatterlib.plugins import hookspecs
 from spatterlib.testing import (
@@ -31,6 +30,7 @@ from spatterlib.testing import (
     video_checks,
 )
 from spatterlib.types import Clip, Image
+from spatterlib.video import container, images
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 

@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from recordings import RECORDINGS
 
 import spatterlib as sp
-from spatterlib.builtin import container
-from spatterlib.builtin.container import Container
 from spatterlib.errors import VideoError
-from spatterlib.ffmpeg import open_input
 from spatterlib.plugins.pictures import YuvPicture
+from spatterlib.video import container
+from spatterlib.video.container import Container
+from spatterlib.video.ffmpeg import open_input
 
 OPEN_GOP = "open-gop=1:bframes=3:b-adapt=0:scenecut=0:keyint=12:log-level=none"
 FORMATS: dict[str, dict[str, Any]] = {
@@ -496,7 +496,7 @@ def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
     code = """
 import sys
 import spatterlib as sp
-from spatterlib.video import clips
+from spatterlib.video.opening import clips
 with sp.open_video(sys.argv[1]) as video:
     peaks = []
     for clip in clips(video, lead=1, start=0, stop=600):

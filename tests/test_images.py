@@ -16,9 +16,9 @@ import pytest
 from numpy.typing import NDArray
 
 import spatterlib as sp
-from spatterlib.builtin.images import in_natural_order
 from spatterlib.errors import SpatterlibError, VideoError
-from spatterlib.video import Recording
+from spatterlib.video.images import in_natural_order
+from spatterlib.video.opening import Recording
 
 random = np.random.default_rng(11)
 COUNT, HEIGHT, WIDTH = 12, 30, 40
@@ -430,7 +430,7 @@ def test_stacks_are_never_loaded_whole(tmp_path: Path) -> None:
     code = """
 import sys
 import spatterlib as sp
-from spatterlib.video import clips
+from spatterlib.video.opening import clips
 with sp.open_video(sys.argv[1]) as video:
     frames = sum(len(clip.pictures) - clip.lead for clip in clips(video, lead=1, start=0, stop=3000))
 print(frames, open('/proc/self/status').read().split('VmHWM:')[1].split()[0])

@@ -17,11 +17,11 @@ from media import number_of, paint, write
 from numpy.typing import NDArray
 
 import spatterlib as sp
-from spatterlib import video as module
 from spatterlib.errors import ContractError, MissingFileError, ParameterError, SpatterlibError, VideoError
 from spatterlib.plugins.registry import Source
 from spatterlib.types import Clip, Picture, RgbPicture, Video
-from spatterlib.video import clips, expand, open_video, position
+from spatterlib.video import opening as module
+from spatterlib.video.opening import clips, expand, open_video, position
 
 TICK = Fraction(1, 25)
 
@@ -120,8 +120,8 @@ class TestOpening:
 
         manager = sp.catalog().hook.spatter_open_video
         plugins = [item.plugin_name for item in manager.get_hookimpls()]
-        assert plugins.index("spatterlib.builtin.container of spatterlib") < plugins.index(
-            "spatterlib.builtin.images of spatterlib"
+        assert plugins.index("spatterlib.video.container of spatterlib") < plugins.index(
+            "spatterlib.video.images of spatterlib"
         )
         theirs = manager.call_extra([Theirs().spatter_open_video], {"path": str(tmp_path / "a.mp4")})
         assert len(theirs.times) == 7

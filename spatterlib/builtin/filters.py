@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.builtin._still import decode_still, eight_bits
 from spatterlib.errors import MissingFileError, ParameterError
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Clip, Detections, Filter, Image
+from spatterlib.video.still import decode_still, eight_bits
 
 
 @dataclass(frozen=True)

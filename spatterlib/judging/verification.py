@@ -24,7 +24,7 @@ from spatterlib.models import Run, load_model
 from spatterlib.prediction import sightings
 from spatterlib.provenance import code_digest, model_digest
 from spatterlib.stores.opening import find_store, is_simulated, open_store
-from spatterlib.video import open_video
+from spatterlib.video.opening import open_video
 
 __all__ = ["Verification", "verify"]
 

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from spatterlib.common.threads import quiet_opencv
 from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, VideoError, one_line
-from spatterlib.ffmpeg import open_input
 from spatterlib.types import Image, Picture, RgbPicture
+from spatterlib.video.ffmpeg import open_input
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -330,7 +330,7 @@ def _decoded(container: InputContainer, came: dict[int, float], unit: Fraction, 
     """Frames that decode, and those that they overtook; `came`: when packets came that gave no frame yet."""
     import av
 
-    from spatterlib.builtin._decoded import Turn, TurnedPicture, picture_of
+    from spatterlib.video.decoded import Turn, TurnedPicture, picture_of
 
     stream = container.streams.video[0]
     # Threads of the decoder would each hold a frame back.

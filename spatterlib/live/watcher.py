@@ -26,7 +26,7 @@ from spatterlib.live.senders import Sender
 from spatterlib.models import Run
 from spatterlib.sightings import Look, Scorer
 from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detector, Filter, Picture
-from spatterlib.video import region
+from spatterlib.video.opening import region
 
 __all__ = ["Plan", "Summary", "Watcher"]
 
@@ -425,6 +425,6 @@ def _decoded_like(rgb: NDArray[np.uint8]) -> Picture:
     """A picture as a decoder leaves it."""
     import av
 
-    from spatterlib.builtin._decoded import picture_of
+    from spatterlib.video.decoded import picture_of
 
     return picture_of(av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format="yuv420p"))

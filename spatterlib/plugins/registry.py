@@ -31,8 +31,8 @@ BUILTINS = (
     "spatterlib.stores.hdf5",
     "spatterlib.stores.zarr",
     "spatterlib.stores.original",
-    "spatterlib.builtin.container",
-    "spatterlib.builtin.images",
+    "spatterlib.video.container",
+    "spatterlib.video.images",
     "spatterlib.builtin.lenet5",
     "spatterlib.builtin.onnx_model",
 )

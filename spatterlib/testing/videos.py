@@ -43,7 +43,7 @@ def video_checks(open_video: Opener, write: Writer, *, last: bool = False) -> tu
     Examples
     --------
     >>> import numpy as np
-    >>> from spatterlib.builtin.images import spatter_open_video
+    >>> from spatterlib.video.images import spatter_open_video
     >>> from spatterlib.testing import video_checks
     >>> def write(folder):
     ...     np.save(folder / "dark.npy", np.zeros((12, 9, 16), np.uint8))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from spatterlib.errors import ParameterError, SpatterlibError, VideoError, one_line
-from spatterlib.ffmpeg import open_input
+from spatterlib.video.ffmpeg import open_input
 
 __all__ = ["FORMATS", "judge", "look"]
 

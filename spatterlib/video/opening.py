@@ -17,12 +17,12 @@ from typing import Any, Self, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.builtin.images import IMAGE_SUFFIXES, in_natural_order, is_stack
 from spatterlib.common.files import is_there, special
 from spatterlib.common.install_hints import example
 from spatterlib.errors import ContractError, MissingFileError, ParameterError, SpatterlibError, VideoError
 from spatterlib.plugins.registry import Source, catalog
 from spatterlib.types import Box, Clip, Picture, Video
+from spatterlib.video.images import IMAGE_SUFFIXES, in_natural_order, is_stack
 
 __all__ = ["Recording", "clips", "expand", "open_video", "position", "region"]
 
@@ -347,7 +347,7 @@ def position(video: Video, value: SupportsIndex | float | str) -> int:
     >>> import tempfile, pathlib
     >>> import numpy as np
     >>> import spatterlib as sp
-    >>> from spatterlib.video import position
+    >>> from spatterlib.video.opening import position
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "dark.npy"
     >>> np.save(path, np.zeros((50, 48, 64), np.uint8))
     >>> video = sp.open_video(path, fps=25)
@@ -429,7 +429,7 @@ def expand(patterns: Iterable[str | os.PathLike[str]]) -> list[str]:
 
     Examples
     --------
-    >>> from spatterlib.video import expand
+    >>> from spatterlib.video.opening import expand
     >>> expand(["a.mp4", "b.mp4"])
     ['a.mp4', 'b.mp4']
     """

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.builtin._decoded import Turn, TurnedPicture, picture_of
-from spatterlib.builtin._packets import REORDERED, Packets, demux, is_cut, list_packets, row
 from spatterlib.common.files import is_for_a_store
 from spatterlib.errors import VideoError
-from spatterlib.ffmpeg import open_input
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Picture, Video
+from spatterlib.video.decoded import Turn, TurnedPicture, picture_of
+from spatterlib.video.ffmpeg import open_input
+from spatterlib.video.packets import REORDERED, Packets, demux, is_cut, list_packets, row
 
 if TYPE_CHECKING:
     from av.container import InputContainer

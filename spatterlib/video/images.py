@@ -21,13 +21,13 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.builtin._still import Still, decode_still, eight_bits
-from spatterlib.builtin._tiff import TiffPages
 from spatterlib.common.files import is_for_a_store
 from spatterlib.common.image_codec import MAX_PIXELS
 from spatterlib.errors import MissingFileError, VideoError, one_line
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Picture, RgbPicture, Video
+from spatterlib.video.still import Still, decode_still, eight_bits
+from spatterlib.video.tiff import TiffPages
 
 log = logging.getLogger("spatterlib")
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from spatterlib.builtin._still import Still, decode_still
 from spatterlib.common.image_codec import MAX_PIXELS
+from spatterlib.video.still import Still, decode_still
 
 _Tags: TypeAlias = dict[int, tuple[int, int, bytes]]
 """By number: type, count, value."""

@@ -1,0 +1,1 @@
+"""Recordings as frames: opening, clips, and the built-in readers."""
