@@ -16,15 +16,16 @@ if TYPE_CHECKING:
     from spatterlib.charting import monitoring as monitoring
     from spatterlib.charting import reference as reference
     from spatterlib.charting.charts import chart_layers as chart_layers
-    from spatterlib.detection import ORIGINAL as ORIGINAL
-    from spatterlib.detection import detect as detect
+    from spatterlib.detection.detect import ORIGINAL as ORIGINAL
+    from spatterlib.detection.detect import detect as detect
+    from spatterlib.detection.events import events as events
+    from spatterlib.detection.layers import layers as layers
+    from spatterlib.detection.score import score as score
     from spatterlib.evaluation import evaluate as evaluate
     from spatterlib.exporting import export as export
     from spatterlib.extraction import Report as Report
     from spatterlib.extraction import extract as extract
     from spatterlib.forecasting import forecast as forecast
-    from spatterlib.grouping import layers as layers
-    from spatterlib.joining import events as events
     from spatterlib.judging.outcome import Verdict as Verdict
     from spatterlib.judging.verification import verify as verify
     from spatterlib.live import watch as watch
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from spatterlib.plugins.registry import catalog as catalog
     from spatterlib.plugins.registry import make as make
     from spatterlib.prediction import predict as predict
-    from spatterlib.scoring import score as score
     from spatterlib.simulation import simulate as simulate
     from spatterlib.stores.opening import convert as convert
     from spatterlib.stores.opening import is_simulated as is_simulated
@@ -49,20 +49,20 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "charting.charts": ("chart_layers",),
-    "detection": ("ORIGINAL", "detect"),
+    "detection.detect": ("ORIGINAL", "detect"),
     "evaluation": ("evaluate",),
     "exporting": ("export",),
     "extraction": ("Report", "extract"),
     "forecasting": ("forecast",),
-    "joining": ("events",),
-    "grouping": ("layers",),
+    "detection.events": ("events",),
+    "detection.layers": ("layers",),
     "live": ("watch",),
     "many": ("extract_all",),
     "models": ("load_model",),
     "judging.outcome": ("Verdict",),
     "plugins.registry": ("catalog", "make"),
     "prediction": ("predict",),
-    "scoring": ("score",),
+    "detection.score": ("score",),
     "simulation": ("simulate",),
     "stores.opening": ("convert", "is_simulated", "open_store"),
     "training": ("train",),

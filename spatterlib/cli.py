@@ -109,7 +109,7 @@ def _facts(path: str) -> StoreInfo | VideoInfo | ModelInfo:
 def _store_facts(store: Any) -> StoreInfo:
     import numpy as np
 
-    from spatterlib.grouping import gap_of, layers
+    from spatterlib.detection.layers import gap_of, layers
     from spatterlib.stores.opening import look_through
 
     table, frame_log, attrs = store.table, store.frame_log, dict(store.attrs)
@@ -200,7 +200,7 @@ def _annotated(path: str, frame: int, options: dict[str, Any]) -> tuple[Any, str
 
 def _look(video: Any, path: str, frame: int, options: dict[str, Any]) -> Any:
     """The frame and what is found in it; says how much that is, and which filter dropped the rest."""
-    from spatterlib.detection import DETECTOR, FILTERS, detect, kept_by, plugins_of
+    from spatterlib.detection.detect import DETECTOR, FILTERS, detect, kept_by, plugins_of
     from spatterlib.plugins.registry import identity
 
     detector, filters = plugins_of(options.get("detector", DETECTOR), options.get("filters", FILTERS))

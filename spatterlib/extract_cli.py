@@ -250,7 +250,7 @@ def _range(range_: Range, text: Any) -> str:
 
 
 def _plot(store: str, path: str, title: str) -> None:
-    from spatterlib.grouping import gap_of, layers
+    from spatterlib.detection.layers import gap_of, layers
     from spatterlib.report import timeline
     from spatterlib.stores.opening import is_simulated, open_store
 

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from spatterlib.common.image_codec import encode
 from spatterlib.common.progress import Progress, told
 from spatterlib.common.wording import counted
-from spatterlib.detection import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
+from spatterlib.detection.detect import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
+from spatterlib.detection.layers import Gap, gap_of, layers
 from spatterlib.errors import ParameterError, VideoError
 from spatterlib.following import following
-from spatterlib.grouping import Gap, gap_of, layers
 from spatterlib.pipeline import Batch, Crop, Source, Work, batches, cut, spread
 from spatterlib.plugins.registry import identity, versions_of
 from spatterlib.resuming import begun, is_begun

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.common.image_codec import encode
-from spatterlib.detection import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
+from spatterlib.detection.detect import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
 from spatterlib.errors import ParameterError, VideoError
 from spatterlib.pipeline import Work, batches
 from spatterlib.types import DETECTION, FRAME_LOG, Detector, Filter, Video

@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
-from spatterlib.detection import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
+from spatterlib.detection.detect import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
 from spatterlib.extraction import check_settings, undecodable
 from spatterlib.pipeline import Batch, Work, batches
 from spatterlib.types import Detector, Filter, Image, Video

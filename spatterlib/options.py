@@ -121,7 +121,7 @@ def settings(
     config_file: str | None, *, original: bool, given: Mapping[str, Any], section: str | None = None
 ) -> dict[str, Any]:
     """Settings of `extract`: the file's, over them its other `section`'s, the original script's, those given."""
-    from spatterlib.detection import ORIGINAL
+    from spatterlib.detection.detect import ORIGINAL
 
     content = config.load(config_file)
     own = {key: value for key, value in content.get(section or "", {}).items() if key in config.known()["extract"]}

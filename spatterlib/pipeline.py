@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.common.threads import cores, in_order, one_opencv_thread
-from spatterlib.detection import Region, found_in
+from spatterlib.detection.detect import Region, found_in
 from spatterlib.errors import VideoError
 from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detections, Detector, Filter, Image, Video
 from spatterlib.video.opening import Recording, clips, open_video

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from spatterlib.common.progress import Progress, told
 from spatterlib.common.wording import counted
-from spatterlib.detection import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
+from spatterlib.detection.detect import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
+from spatterlib.detection.events import events
+from spatterlib.detection.layers import Gap, Layers, gap_of, layers
 from spatterlib.errors import ParameterError, VideoError
 from spatterlib.extraction import extract, followed
-from spatterlib.grouping import Gap, Layers, gap_of, layers
-from spatterlib.joining import events
 from spatterlib.judging.change import Change, changes
 from spatterlib.judging.outcome import Evidence, Verdict, check_outputs, row_dtype
 from spatterlib.judging.shares import said, shares

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from spatterlib.common.files import beside
 from spatterlib.common.standard_streams import shown
 from spatterlib.common.wording import counted
+from spatterlib.detection.layers import Layers
 from spatterlib.errors import StoreError
-from spatterlib.grouping import Layers
 from spatterlib.types import Detections, Image, Store
 
 if TYPE_CHECKING:

@@ -155,7 +155,7 @@ def _check(given: Mapping[str, Any]) -> None:
 
 
 def _gap(text: str) -> float | str:
-    from spatterlib.grouping import layers
+    from spatterlib.detection.layers import layers
 
     try:
         return float(text)

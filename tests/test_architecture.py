@@ -48,7 +48,7 @@ FLOORS: list[set[str]] = [
         "model_options",
     },
     {
-        "difference",
+        "detection.difference",
         *("measuring.streaks", "measuring.camera", "measuring.gasflow", "measuring.descriptors"),
         *(
             "measuring.synchrony",
@@ -58,11 +58,11 @@ FLOORS: list[set[str]] = [
             "measuring.speed_model",
         ),
     },
-    {"plugins.boxes", "outlining"},
+    {"plugins.boxes", "detection.outlines"},
     {"builtin"},
     {"plugins.registry", "video.opening", "stores.opening"},
-    {"grouping", "joining", "common.progress"},
-    {"detection", "report", "simulation", "scoring"},
+    {"detection.layers", "detection.events", "common.progress"},
+    {"detection.detect", "report", "simulation", "detection.score"},
     {"labels", "indexes", "splits", "metrics", "callbacks", "models", "modelcard", "caching", "familiarity"},
     {
         "measuring.calibration",

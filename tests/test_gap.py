@@ -15,8 +15,8 @@ from test_extraction import flashes, write_video
 
 import spatterlib as sp
 from spatterlib.cli import main
+from spatterlib.detection.layers import gap_of
 from spatterlib.errors import ParameterError
-from spatterlib.grouping import gap_of
 
 FPS = 25
 # Flashes of 12 frames each, between them pauses of 3, 5 and 3 s.

@@ -15,8 +15,8 @@ from predictions import verdict
 
 import spatterlib as sp
 from spatterlib.common.markdown import code, plain
+from spatterlib.detection.layers import layers
 from spatterlib.evaluation import Evaluation, Outcome, to_markdown
-from spatterlib.grouping import layers
 from spatterlib.judging.htmlreport import page
 from spatterlib.modelcard import model_card
 from spatterlib.report import timeline

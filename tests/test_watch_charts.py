@@ -20,9 +20,9 @@ from spatterlib.charting.monitoring import POINT, Point, monitor
 from spatterlib.charting.reference import Reference, learn_reference
 from spatterlib.cli import main
 from spatterlib.common.image_codec import encode
+from spatterlib.detection.events import events
+from spatterlib.detection.layers import layers
 from spatterlib.errors import ParameterError
-from spatterlib.grouping import layers
-from spatterlib.joining import events
 from spatterlib.judging.outcome import row_dtype
 from spatterlib.live import charting
 from spatterlib.live.charting import DIFFERS, USUAL, ChartedLayer, Charter, Departure, charter_of, step_departure

@@ -14,9 +14,9 @@ import numpy as np
 
 from spatterlib.common.files import check_source
 from spatterlib.common.wording import counted
-from spatterlib.detection import DETECTOR, FILTERS
+from spatterlib.detection.detect import DETECTOR, FILTERS
+from spatterlib.detection.events import events
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
-from spatterlib.joining import events
 from spatterlib.judging.htmlreport import differs, parse, read_page
 from spatterlib.judging.shares import shares
 from spatterlib.judging.verdicts import Rules, Span, judge

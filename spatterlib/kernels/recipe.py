@@ -60,7 +60,7 @@ class Settings(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Memory for one frame, as large as one can need: `spatterlib.difference` makes it."""
+    """Memory for one frame, as large as one can need: `spatterlib.detection.difference` makes it."""
 
     runs: NDArray[np.int64]
     grey: Image

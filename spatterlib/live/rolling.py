@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.joining import events
+from spatterlib.detection.events import events
 from spatterlib.judging.outcome import row_dtype
 from spatterlib.types import Detections
 

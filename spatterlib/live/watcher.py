@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.detection import Region, found_in
+from spatterlib.detection.detect import Region, found_in
 from spatterlib.errors import VideoError
 from spatterlib.judging.verdicts import Rules, Span, judge_rows
 from spatterlib.live import alarms, charting, rolling

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from spatterlib.charting.reference import Reference
 from spatterlib.common.threads import one_opencv_thread
-from spatterlib.detection import DETECTOR, FILTERS, Region, plugins_of
+from spatterlib.detection.detect import DETECTOR, FILTERS, Region, plugins_of
 from spatterlib.errors import ParameterError
 from spatterlib.judging.verdicts import Rules
 from spatterlib.live import metrics

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spatterlib.difference import sum_boxes
+from spatterlib.detection.difference import sum_boxes
 from spatterlib.types import DETECTION, Clip, Detections, Image
 
 __all__ = ["in_picture", "measured_table", "table_of"]
@@ -80,7 +80,7 @@ def measured_table(
     *,
     ordered: bool = True,
 ) -> Detections:
-    """As `table_of`, from what `spatterlib.difference.sum_boxes` gave for each box.
+    """As `table_of`, from what `spatterlib.detection.difference.sum_boxes` gave for each box.
 
     A detector that measures frame by frame, while a frame is still in the cache, is faster for it.
     """

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 BUILTINS = (
     "spatterlib.stores.opening",
-    "spatterlib.builtin.frame_difference",
-    "spatterlib.builtin.filters",
+    "spatterlib.detection.frame_difference",
+    "spatterlib.detection.filters",
     "spatterlib.stores.hdf5",
     "spatterlib.stores.zarr",
     "spatterlib.stores.original",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.detection import contract_problem
+from spatterlib.detection.detect import contract_problem
 from spatterlib.testing.laws import DATACLASS, Check, checks, must, one_line, steady
 from spatterlib.testing.scenes import cut_up, plumes
 from spatterlib.types import DETECTION, Clip, Detections, Detector, Image, RgbPicture

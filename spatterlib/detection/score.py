@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.common.wording import counted
+from spatterlib.detection.layers import gap_of, layers
 from spatterlib.errors import ParameterError
-from spatterlib.grouping import gap_of, layers
 from spatterlib.simulation.truth import Truth
 
 AREAS = (2000.0, 15000.0)

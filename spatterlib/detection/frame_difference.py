@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from spatterlib.difference import changed
+from spatterlib.detection.difference import changed
+from spatterlib.detection.outlines import outlines_of
 from spatterlib.errors import ParameterError
-from spatterlib.outlining import outlines_of
 from spatterlib.plugins.boxes import measured_table
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Clip, Detections, Detector, Image, RgbPicture

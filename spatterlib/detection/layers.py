@@ -107,7 +107,7 @@ def gap_of(attrs: Mapping[str, Any], given: Gap | None = None) -> Gap:
 
     Examples
     --------
-    >>> from spatterlib.grouping import gap_of
+    >>> from spatterlib.detection.layers import gap_of
     >>> gap_of({"gap": 30.0}), gap_of({"gap": 30.0}, "auto"), gap_of({})
     (30.0, 'auto', 'auto')
     """

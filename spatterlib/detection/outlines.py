@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.difference import (
+from spatterlib.detection.difference import (
     Bound,
     buffers_for,
     is_plain,

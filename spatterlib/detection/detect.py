@@ -178,7 +178,7 @@ def contract_problem(table: Any, clip: Clip) -> str:
     --------
     >>> import numpy as np
     >>> import spatterlib as sp
-    >>> from spatterlib.detection import contract_problem
+    >>> from spatterlib.detection.detect import contract_problem
     >>> contract_problem([], sp.Clip.of(np.zeros((2, 9, 9, 3), np.uint8)))
     'it must return an (n,) array of dtype DETECTION, got list'
     """

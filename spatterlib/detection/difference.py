@@ -105,7 +105,7 @@ def changed(
     Examples
     --------
     >>> import numpy as np
-    >>> from spatterlib.difference import changed
+    >>> from spatterlib.detection.difference import changed
     >>> from spatterlib.types import RgbPicture
     >>> dark = np.zeros((100, 100, 3), np.uint8)
     >>> light = dark.copy()
