@@ -26,10 +26,10 @@ import numpy as np
 from pages import put, say
 
 import spatterlib as sp
-from spatterlib.dataset import Dataset, load_dataset
-from spatterlib.probe import probe
+from spatterlib.learning.confounds import probe
+from spatterlib.learning.dataset import Dataset, load_dataset
+from spatterlib.learning.training import Fitted, fit_split, measure_rows, split_of
 from spatterlib.stores.opening import create_store
-from spatterlib.training import Fitted, fit_split, measure_rows, split_of
 
 FLOWS = ("low", "high")
 CAMERAS = ("left", "mid", "right")

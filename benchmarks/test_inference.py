@@ -11,7 +11,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import spatterlib as sp
-from spatterlib.builtin.lenet5 import Lenet5, Lenet5Classic, LenetModel
+from spatterlib.learning.lenet5.classifier import Lenet5, Lenet5Classic, LenetModel
 from spatterlib.plugins.classifier import Engine
 
 BATCHES = (1, 64, 1024)

@@ -17,7 +17,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import spatterlib as sp
-from spatterlib.dataset import load_dataset
+from spatterlib.learning.dataset import load_dataset
 from spatterlib.plugins.classifier import Epoch, Preprocessing, Samples
 from spatterlib.plugins.training_loop import fit
 
@@ -102,7 +102,7 @@ class PublishedData(torch.utils.data.Dataset):  # type: ignore[misc]
 
 
 def plain_network() -> Any:
-    from spatterlib.builtin._lenet_torch import plain
+    from spatterlib.learning.lenet5.torch_networks import plain
 
     torch.manual_seed(1234)
     return plain(1, tanh=False)
@@ -117,7 +117,7 @@ def plain_step(network: Any, adam: Any, images: Any, labels: Any) -> None:
 @pytest.mark.parametrize("id_", ["lenet5", "lenet5-classic"])
 @pytest.mark.parametrize("way", ["ours, grey", "ours, RGB", "plain 3-channel PyTorch"])
 def test_step(benchmark: BenchmarkFixture, measuring: bool, way: str, id_: str) -> None:
-    from spatterlib.builtin._lenet_torch import Trainable, plain
+    from spatterlib.learning.lenet5.torch_networks import Trainable, plain
 
     tanh = id_ == "lenet5-classic"
     count = BATCH if measuring else 64
@@ -155,7 +155,7 @@ def test_data_path_and_step_together(
         data = load_dataset(files, classifier.preprocessing)
         rows = np.arange(len(data))
         parts = Samples(data.images, data.labels, rows), Samples(data.images, data.labels, rows[:1])
-        from spatterlib.builtin._lenet_torch import Trainable
+        from spatterlib.learning.lenet5.torch_networks import Trainable
 
         ended: list[Epoch] = []
 

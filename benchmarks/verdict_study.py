@@ -21,8 +21,8 @@ from pages import put, say
 import spatterlib as sp
 from spatterlib.common.files import write_text
 from spatterlib.judging.verdicts import Span
-from spatterlib.modelcard import model_card
-from spatterlib.models import SIMULATED, write_facts
+from spatterlib.learning.model_card import model_card
+from spatterlib.learning.runs import SIMULATED, write_facts
 from spatterlib.simulation import Truth
 
 FLOWS = ("low", "high")

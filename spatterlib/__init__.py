@@ -21,20 +21,21 @@ if TYPE_CHECKING:
     from spatterlib.detection.events import events as events
     from spatterlib.detection.layers import layers as layers
     from spatterlib.detection.score import score as score
-    from spatterlib.evaluation import evaluate as evaluate
-    from spatterlib.exporting import export as export
     from spatterlib.extraction import Report as Report
     from spatterlib.extraction import extract as extract
     from spatterlib.forecasting import forecast as forecast
     from spatterlib.judging.outcome import Verdict as Verdict
     from spatterlib.judging.verification import verify as verify
+    from spatterlib.learning.evaluation import evaluate as evaluate
+    from spatterlib.learning.export import export as export
+    from spatterlib.learning.runs import load_model as load_model
+    from spatterlib.learning.training import train as train
     from spatterlib.live import watch as watch
     from spatterlib.many import extract_all as extract_all
     from spatterlib.measuring import calibration as calibration
     from spatterlib.measuring import camera as camera
     from spatterlib.measuring import measurement as measurement
     from spatterlib.measuring import synchrony as synchrony
-    from spatterlib.models import load_model as load_model
     from spatterlib.plugins.registry import catalog as catalog
     from spatterlib.plugins.registry import make as make
     from spatterlib.prediction import predict as predict
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from spatterlib.stores.opening import convert as convert
     from spatterlib.stores.opening import is_simulated as is_simulated
     from spatterlib.stores.opening import open_store as open_store
-    from spatterlib.training import train as train
     from spatterlib.types import DETECTION as DETECTION
     from spatterlib.types import Clip as Clip
     from spatterlib.video.opening import open_video as open_video
@@ -50,22 +50,22 @@ if TYPE_CHECKING:
 _HOMES = {
     "charting.charts": ("chart_layers",),
     "detection.detect": ("ORIGINAL", "detect"),
-    "evaluation": ("evaluate",),
-    "exporting": ("export",),
+    "learning.evaluation": ("evaluate",),
+    "learning.export": ("export",),
     "extraction": ("Report", "extract"),
     "forecasting": ("forecast",),
     "detection.events": ("events",),
     "detection.layers": ("layers",),
     "live": ("watch",),
     "many": ("extract_all",),
-    "models": ("load_model",),
+    "learning.runs": ("load_model",),
     "judging.outcome": ("Verdict",),
     "plugins.registry": ("catalog", "make"),
     "prediction": ("predict",),
     "detection.score": ("score",),
     "simulation": ("simulate",),
     "stores.opening": ("convert", "is_simulated", "open_store"),
-    "training": ("train",),
+    "learning.training": ("train",),
     "types": ("DETECTION", "Clip"),
     "judging.verification": ("verify",),
     "video.opening": ("open_video",),
@@ -75,9 +75,9 @@ _MODULES = {
     "camera": "measuring.camera",
     "charts": "charting.charts",
     "errors": "errors",
-    "labels": "labels",
+    "labels": "learning.labels",
     "measurement": "measuring.measurement",
-    "models": "models",
+    "models": "learning.runs",
     "monitoring": "charting.monitoring",
     "reference": "charting.reference",
     "simulation": "simulation",

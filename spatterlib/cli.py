@@ -91,7 +91,7 @@ def info(path: str) -> None:
 def _facts(path: str) -> StoreInfo | VideoInfo | ModelInfo:
     import numpy as np
 
-    from spatterlib.models import RECORD, read_facts
+    from spatterlib.learning.runs import RECORD, read_facts
     from spatterlib.stores.opening import find_store, open_store
     from spatterlib.video.opening import open_video
 

@@ -27,10 +27,10 @@ from spatterlib.judging.change import Change, changes
 from spatterlib.judging.outcome import Evidence, Verdict, check_outputs, row_dtype
 from spatterlib.judging.shares import said, shares
 from spatterlib.judging.verdicts import Rules, Span, State, judge_rows
-from spatterlib.models import Run, load_model
+from spatterlib.learning.provenance import code_digest, model_facts, versions
+from spatterlib.learning.runs import Run, load_model
 from spatterlib.plugins.classifier import Model
 from spatterlib.plugins.registry import foreign_versions, identity
-from spatterlib.provenance import code_digest, model_facts, versions
 from spatterlib.sightings import Look, Scorer, Sightings, evidence_rows, from_store, from_video
 from spatterlib.stores.opening import find_store, is_simulated, open_store
 from spatterlib.suiting import unlike, warning

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from spatterlib.common.image_codec import decode, encode
 from spatterlib.errors import StoreError
-from spatterlib.familiarity import Familiar
-from spatterlib.models import Run
+from spatterlib.learning.novelty import Familiar
+from spatterlib.learning.runs import Run
 from spatterlib.pipeline import Work, batches
 from spatterlib.plugins.classifier import Preprocessing, probabilities_of
 from spatterlib.types import DETECTION, Detections, Detector, Filter, Image, Store

@@ -33,9 +33,9 @@ import spatterlib as sp
 from spatterlib.cli import main
 from spatterlib.common.image_codec import encode
 from spatterlib.errors import SpatterlibError
-from spatterlib.familiarity import Familiar
-from spatterlib.labels import edit_labels, labelled, write_index
-from spatterlib.models import SIMULATED
+from spatterlib.learning.labels import edit_labels, labelled, write_index
+from spatterlib.learning.novelty import Familiar
+from spatterlib.learning.runs import SIMULATED
 from spatterlib.stores.opening import create_store
 from spatterlib.testing.scenes import frames_of, rows_of
 

@@ -12,10 +12,10 @@ from learning_data import as_if_torch, make_store, make_stores
 
 import spatterlib as sp
 from spatterlib.cli import main
-from spatterlib.dataset import load_dataset
 from spatterlib.errors import ParameterError
-from spatterlib.models import SIMULATED
-from spatterlib.splits import timed
+from spatterlib.learning.dataset import load_dataset
+from spatterlib.learning.runs import SIMULATED
+from spatterlib.learning.splits import timed
 from spatterlib.stores.opening import create_store
 
 HOW = sp.make("classifier", "lenet5").preprocessing
@@ -122,7 +122,7 @@ class TestEvaluate:
     ) -> None:
         """The report on the model that comes along went beside it, into site-packages."""
         as_if_torch(monkeypatch)
-        monkeypatch.setattr("spatterlib.evaluation._outcome", lambda name, *_: _nothing(name))
+        monkeypatch.setattr("spatterlib.learning.evaluation._outcome", lambda name, *_: _nothing(name))
         before = sorted(SIMULATED.iterdir())
         assert main(["evaluate", "simulated", *(f"{path}={name}" for path, name in data.items()), "--no-probe"]) == 0
         assert "report:" not in capsys.readouterr().out
@@ -136,7 +136,7 @@ class TestEvaluate:
 
 
 def _nothing(name: str) -> object:
-    from spatterlib.evaluation import Outcome
+    from spatterlib.learning.evaluation import Outcome
 
     return Outcome(name, "", None, "not tried")
 

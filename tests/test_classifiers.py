@@ -9,7 +9,7 @@ import pytest
 from learning_data import state_dict
 
 import spatterlib as sp
-from spatterlib.builtin.lenet5 import LenetModel
+from spatterlib.learning.lenet5.classifier import LenetModel
 from spatterlib.plugins.classifier import Model
 from spatterlib.testing import Check, classifier_checks
 

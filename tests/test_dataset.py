@@ -14,9 +14,9 @@ from learning_data import crop, make_store, make_stores
 
 import spatterlib as sp
 from spatterlib.common.image_codec import encode
-from spatterlib.dataset import Dataset, load_dataset
 from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, StoreError
-from spatterlib.labels import edit_labels, labelled, read_index, sorted_classes, write_index
+from spatterlib.learning.dataset import Dataset, load_dataset
+from spatterlib.learning.labels import edit_labels, labelled, read_index, sorted_classes, write_index
 from spatterlib.plugins.classifier import Preprocessing
 from spatterlib.stores.opening import create_store
 

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from learning_data import make_store, make_stores
 
 import spatterlib as sp
-from spatterlib.dataset import load_dataset
 from spatterlib.errors import MissingFileError, ParameterError
-from spatterlib.evaluation import Evaluation
-from spatterlib.metrics import measure, reliability, temperature_of
+from spatterlib.learning.confounds import PROBES, probe
+from spatterlib.learning.dataset import load_dataset
+from spatterlib.learning.evaluation import Evaluation
+from spatterlib.learning.metrics import measure, reliability, temperature_of
+from spatterlib.learning.splits import grouped, original, timed
+from spatterlib.learning.training import split_of
 from spatterlib.plugins.classifier import probabilities_of
-from spatterlib.probe import PROBES, probe
-from spatterlib.splits import grouped, original, timed
-from spatterlib.training import split_of
 
 QUICK: dict[str, Any] = {"epochs": 2, "batch": 32, "device": "cpu"}
 

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from learning_data import make_store, state_dict
 
 import spatterlib as sp
-from spatterlib.builtin.lenet5 import LenetModel
 from spatterlib.cli import main
 from spatterlib.errors import (
     ContractError,
@@ -25,8 +24,9 @@ from spatterlib.errors import (
     SpatterlibError,
     StoreError,
 )
-from spatterlib.exporting import comparing
-from spatterlib.models import Run
+from spatterlib.learning.export import comparison
+from spatterlib.learning.lenet5.classifier import LenetModel
+from spatterlib.learning.runs import Run
 from spatterlib.plugins.classifier import Exportable, Preprocessing
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
@@ -40,7 +40,7 @@ KINDS = [
 ]
 
 
-FEW = comparing.made_up(4)
+FEW = comparison.made_up(4)
 
 
 def model_of(id_: str = "lenet5", parameters: Any = None, outputs: int = 1, temperature: float = 1.7) -> LenetModel:
@@ -76,7 +76,7 @@ def opened(path: Any) -> Any:
 @pytest.fixture(scope="module", params=KINDS, ids=lambda kind: f"{kind[0]}-{'-'.join(map(str, kind[1].values()))}")
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[LenetModel, Any]:
     model = model_of(*request.param)
-    done = sp.export(model, tmp_path_factory.mktemp("exported") / "model.onnx", crops=comparing.made_up(40))
+    done = sp.export(model, tmp_path_factory.mktemp("exported") / "model.onnx", crops=comparison.made_up(40))
     return model, done
 
 
@@ -102,7 +102,7 @@ class TestOnnx:
         graph = onnx.load(done.path)
         graph.graph.output.append(onnx.helper.make_tensor_value_info("samples", onnx.TensorProto.FLOAT, [None] * 4))
         session = runtime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-        for crop in comparing.made_up(60, seed=5):
+        for crop in comparison.made_up(60, seed=5):
             [inside] = session.run(["samples"], {"crops": crop[None]})
             images = model.preprocessing.samples(model.preprocessing.prepare([crop]), np.array([0]))
             np.testing.assert_array_equal(inside, images.transpose(0, 3, 1, 2) / np.float32(255))
@@ -117,7 +117,7 @@ class TestOnnx:
     def test_other_runtimes_agree(self, exported: tuple[LenetModel, Any]) -> None:
         from onnx.reference import ReferenceEvaluator
 
-        crops = np.stack(comparing.made_up(4, seed=3))
+        crops = np.stack(comparison.made_up(4, seed=3))
         reference: Any = ReferenceEvaluator(onnx.load(exported[1].path))
         [found] = reference.run(["probability"], {"crops": crops})
         np.testing.assert_allclose(found, exported[0].probabilities(list(crops)), atol=2e-6)
@@ -159,8 +159,8 @@ class TestOnnx:
 
     def test_nothing_is_written_into_the_package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr("spatterlib.models.SIMULATED", run_folder(tmp_path / "package"))
-        monkeypatch.setattr("spatterlib.exporting.writing.SIMULATED", tmp_path / "package")
+        monkeypatch.setattr("spatterlib.learning.runs.SIMULATED", run_folder(tmp_path / "package"))
+        monkeypatch.setattr("spatterlib.learning.export.writing.SIMULATED", tmp_path / "package")
         assert sp.export("simulated", crops=FEW).path == "simulated.onnx"
 
     def test_weights_of_unknown_origin_claim_nothing(self, tmp_path: Path) -> None:
@@ -180,13 +180,13 @@ class TestComparison:
     def test_it_is_tried_on_a_thousand_crops_of_what_was_learned_from(self, tmp_path: Path) -> None:
         store = make_store(tmp_path / "low.h5", crops=30)
         gone = str(tmp_path / "gone.h5")
-        crops = comparing.sample_crops({"sources": [{"path": str(store)}, {"path": gone}]})
+        crops = comparison.sample_crops({"sources": [{"path": str(store)}, {"path": gone}]})
         assert len(crops) == 1000
         with sp.open_store(store) as opened_store:
             np.testing.assert_array_equal(crops[29], opened_store.read([29])[0])
 
     def test_made_up_crops_are_of_many_sizes_and_lead_to_many_probabilities(self) -> None:
-        crops = comparing.made_up(1000)
+        crops = comparison.made_up(1000)
         assert len({crop.shape for crop in crops}) > 200
         peaks = {int(crop.max()) for crop in crops}
         assert len(peaks) > 50
@@ -210,7 +210,7 @@ class TestComparison:
         with pytest.raises(ContractError, match=r"differs from the model itself by up to 0\.00\d+ in probability"):
             sp.export(
                 wrong,
-                crops=comparing.made_up(100),
+                crops=comparison.made_up(100),
                 format=format_,
                 path=tmp_path / f"m{'.onnx' if format_ == 'onnx' else '.pt2'}",
             )
@@ -219,11 +219,11 @@ class TestComparison:
     def test_a_decision_that_differs_is_refused_however_near(self) -> None:
         near = np.array([[0.500001, 0.499999]])
         with pytest.raises(ContractError, match="decides 1 of 1 crops otherwise"):
-            comparing.check(near, {"PyTorch": near[:, ::-1]}, "it")
+            comparison.check(near, {"PyTorch": near[:, ::-1]}, "it")
 
     def test_what_is_no_number_is_no_match(self) -> None:
         with pytest.raises(ContractError):
-            comparing.check(np.full((1, 2), np.nan), {"PyTorch": np.full((1, 2), 0.5)}, "it")
+            comparison.check(np.full((1, 2), np.nan), {"PyTorch": np.full((1, 2), 0.5)}, "it")
 
     @pytest.mark.torch
     def test_where_pytorch_is_installed_it_is_asked_too(self, tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ class TestComparison:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, "torch", None)
-        done = sp.export(model_of(), tmp_path / "model.onnx", crops=comparing.made_up(8))
+        done = sp.export(model_of(), tmp_path / "model.onnx", crops=comparison.made_up(8))
         assert set(done.differences) == {"the model itself"}
 
 
@@ -250,7 +250,7 @@ class TestTorchProgram:
         torch = pytest.importorskip("torch")
         torch.set_num_threads(1)
         model = model_of(*kind)
-        done = sp.export(model, tmp_path / "model.pt2", crops=comparing.made_up(40))
+        done = sp.export(model, tmp_path / "model.pt2", crops=comparison.made_up(40))
         assert done.format == "torch"
         extra = {"spatterlib.json": ""}
         program = torch.export.load(done.path, extra_files=extra).module()
@@ -267,7 +267,7 @@ class TestLoadedBack:
     def test_it_predicts_as_it_did(self, exported: tuple[LenetModel, Any]) -> None:
         model, done = exported
         back = sp.load_model(done.path)
-        crops = comparing.made_up(50, seed=9)
+        crops = comparison.made_up(50, seed=9)
         assert (back.classes, back.preprocessing.shape) == (model.classes, model.preprocessing.shape)
         assert back.temperature == model.temperature
         np.testing.assert_allclose(back.probabilities(crops), model.probabilities(crops), atol=2e-6)
@@ -280,7 +280,7 @@ class TestLoadedBack:
 
     def test_it_pickles_and_is_saved_with_its_calibration(self, tmp_path: Path) -> None:
         back = sp.load_model(sp.export(model_of(), tmp_path / "model.onnx", crops=FEW).path)
-        crops = comparing.made_up(6)
+        crops = comparison.made_up(6)
         back.probabilities(crops)
         again = pickle.loads(pickle.dumps(back))
         np.testing.assert_array_equal(again.probabilities(crops), back.probabilities(crops))
@@ -431,7 +431,7 @@ class TestEngines:
             pytest.importorskip("torch").set_num_threads(1)
         model = model_of(*kind)
         folder = run_folder(tmp_path / "run", model, classifier={"id": kind[0]})
-        crops = comparing.made_up(40)
+        crops = comparison.made_up(40)
         run = sp.load_model(folder, engine=engine)
         np.testing.assert_allclose(run.probabilities(crops), model.probabilities(crops), atol=1e-5)
         again = pickle.loads(pickle.dumps(run.model))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import spatterlib as sp
 from spatterlib.errors import StoreError
-from spatterlib.familiarity import QUANTILE, Familiar, features
+from spatterlib.learning.novelty import QUANTILE, Familiar, features
 
 
 def glows(count: int, seed: int, level: float = 20, width: float = 60) -> NDArray[np.uint8]:

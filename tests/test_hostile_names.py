@@ -16,9 +16,9 @@ from predictions import verdict
 import spatterlib as sp
 from spatterlib.common.markdown import code, plain
 from spatterlib.detection.layers import layers
-from spatterlib.evaluation import Evaluation, Outcome, to_markdown
 from spatterlib.judging.htmlreport import page
-from spatterlib.modelcard import model_card
+from spatterlib.learning.evaluation import Evaluation, Outcome, to_markdown
+from spatterlib.learning.model_card import model_card
 from spatterlib.report import timeline
 from spatterlib.types import FRAME_LOG
 

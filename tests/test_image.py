@@ -75,7 +75,7 @@ class TestFiles:
             "runs",
         ):
             assert ignored(path), path
-        assert not ignored("spatterlib/builtin/lenet5.py")
+        assert not ignored("spatterlib/learning/lenet5/classifier.py")
 
     def test_prometheus_reads_the_service(self) -> None:
         services = compose()["services"]

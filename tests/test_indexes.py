@@ -14,9 +14,9 @@ from learning_data import crop, make_store, make_stores
 
 import spatterlib as sp
 from spatterlib.cli import main
-from spatterlib.dataset import Dataset, load_dataset
 from spatterlib.errors import ParameterError, SpatterlibError
-from spatterlib.labels import read_index, write_index
+from spatterlib.learning.dataset import Dataset, load_dataset
+from spatterlib.learning.labels import read_index, write_index
 
 HOW = sp.make("classifier", "lenet5").preprocessing
 

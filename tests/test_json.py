@@ -22,8 +22,8 @@ from test_monitor import stores as monitored
 
 import spatterlib as sp
 from spatterlib import cli
+from spatterlib.learning.runs import SIMULATED
 from spatterlib.measuring.camera import save_camera
-from spatterlib.models import SIMULATED
 
 SCHEMA = json.loads((DOCS / "schema.json").read_text(encoding="utf-8"))
 

@@ -39,7 +39,7 @@ def plain_input(torch: Any, images: np.ndarray) -> Any:
 
 def pair(torch: Any, tanh: bool, outputs: int = 1) -> tuple[Any, Any]:
     """The network that trains and the plain one, with the same weights."""
-    from spatterlib.builtin._lenet_torch import Trainable, plain
+    from spatterlib.learning.lenet5.torch_networks import Trainable, plain
 
     ours = Trainable.new(outputs, tanh=tanh, seed=3, device="cpu")
     theirs = plain(outputs, tanh=tanh)
@@ -60,7 +60,7 @@ class TestPublishedNetwork:
 
     @pytest.mark.parametrize("tanh", [False, True])
     def test_it_begins_as_the_plain_network_does(self, torch: Any, tanh: bool) -> None:
-        from spatterlib.builtin._lenet_torch import Trainable, plain
+        from spatterlib.learning.lenet5.torch_networks import Trainable, plain
 
         before = torch.random.get_rng_state()
         ours = Trainable.new(1, tanh=tanh, seed=1234, device="cpu")
@@ -103,7 +103,7 @@ class TestPublishedNetwork:
     @pytest.mark.parametrize("channels", [1, 3])
     @pytest.mark.parametrize("tanh", [False, True])
     def test_a_handful_is_reckoned_as_many_are(self, tanh: bool, channels: int, count: int) -> None:
-        from spatterlib.builtin._lenet_stages import few, forward
+        from spatterlib.learning.lenet5.stages import few, forward
 
         random = np.random.default_rng(count)
         weights = tuple(
@@ -116,7 +116,7 @@ class TestPublishedNetwork:
 
     @pytest.mark.parametrize("tanh", [False, True])
     def test_gradients_do_not_depend_on_the_number_of_threads(self, torch: Any, tanh: bool) -> None:
-        from spatterlib.builtin import _lenet_stages as stages
+        from spatterlib.learning.lenet5 import stages as stages
 
         ours, _ = pair(torch, tanh)
         values = [value.detach().numpy() for value in ours.parameters.values()]
@@ -161,8 +161,8 @@ class TestPublishedNetwork:
     def test_a_model_without_pytorch_predicts_what_the_plain_network_does(
         self, torch: Any, id_: str, outputs: int, colour: str
     ) -> None:
-        from spatterlib.builtin._lenet_torch import plain
-        from spatterlib.builtin.lenet5 import LenetModel
+        from spatterlib.learning.lenet5.classifier import LenetModel
+        from spatterlib.learning.lenet5.torch_networks import plain
 
         classifier = sp.make("classifier", id_, colour=colour)
         arrays = state_dict(classifier.tanh, outputs)
@@ -276,7 +276,7 @@ class TestWeights:
 
     @pytest.mark.parametrize("id_", NETWORKS)
     def test_own_weights_come_back_with_everything_and_without_pytorch(self, id_: str, tmp_path: Path) -> None:
-        from spatterlib.builtin.lenet5 import LenetModel
+        from spatterlib.learning.lenet5.classifier import LenetModel
 
         classifier = sp.make("classifier", id_, colour="rgb", letterbox=True, epochs=7)
         model = LenetModel(classifier, ("low", "high"), state_dict(classifier.tanh), temperature=1.7)

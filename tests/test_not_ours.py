@@ -199,7 +199,7 @@ def test_a_truth_file_that_is_none_is_not_replaced(tmp_path: Path) -> None:
 def test_a_lock_file_with_something_in_it_keeps_it(tmp_path: Path) -> None:
     from contextlib import ExitStack
 
-    from spatterlib.models import _claim
+    from spatterlib.learning.runs import _claim
 
     (tmp_path / ".lock").write_bytes(DIARY)
     with ExitStack() as stack:

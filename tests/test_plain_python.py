@@ -13,7 +13,7 @@ WORK = """
 import sys
 import numpy as np
 import spatterlib as sp
-from spatterlib.builtin import _lenet_stages as stages
+from spatterlib.learning.lenet5 import stages as stages
 from spatterlib.simulation import Settings, simulate_frames
 from spatterlib.measuring.streaks import find_streaks
 

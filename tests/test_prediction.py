@@ -30,7 +30,7 @@ from spatterlib.errors import (
     VideoError,
 )
 from spatterlib.judging.verdicts import Rules
-from spatterlib.models import Run
+from spatterlib.learning.runs import Run
 from spatterlib.stores.opening import create_store
 
 

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 import spatterlib as sp
 from spatterlib.cli import main
 from spatterlib.errors import MissingFileError, StoreError
-from spatterlib.models import FORMAT, SIMULATED
+from spatterlib.learning.runs import FORMAT, SIMULATED
 
 
 def changed(**facts: Any) -> Callable[[Path], None]:
@@ -150,7 +150,7 @@ class TestFolderOfRuns:
             sp.load_model(run.parent)
 
     def test_a_new_training_is_not_kept_from_its_folder(self, run: Path) -> None:
-        from spatterlib.models import run_folder
+        from spatterlib.learning.runs import run_folder
 
         changed(format=7)(run)
         facts = {

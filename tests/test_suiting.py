@@ -12,9 +12,9 @@ from media import write
 from predictions import build, verdict
 
 import spatterlib as sp
-from spatterlib.dataset import load_dataset
 from spatterlib.judging.htmlreport import _meaning, page
-from spatterlib.models import Run, load_model
+from spatterlib.learning.dataset import load_dataset
+from spatterlib.learning.runs import Run, load_model
 from spatterlib.plugins.classifier import Preprocessing
 from spatterlib.suiting import unlike
 

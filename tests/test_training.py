@@ -17,9 +17,9 @@ from learning_data import crop, make_store, make_stores
 from safetensors.numpy import load_file
 
 import spatterlib as sp
-from spatterlib.callbacks import Curves, bar, lines, logger
 from spatterlib.cli import main
 from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, SpatterlibError, StoreError
+from spatterlib.learning.callbacks import Curves, bar, lines, logger
 from spatterlib.plugins.classifier import Epoch
 from spatterlib.stores.opening import create_store
 

@@ -127,7 +127,7 @@ class TestReading:
     @pytest.mark.parametrize("tanh", [False, True])
     def test_a_state_dict_of_the_published_sequential_is_known(self, tanh: bool, tmp_path: Path) -> None:
         torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-        from spatterlib.builtin._lenet_torch import plain
+        from spatterlib.learning.lenet5.torch_networks import plain
 
         network = plain(1, tanh=tanh)
         torch.save(network.state_dict(), tmp_path / "best.mdl")
@@ -224,7 +224,9 @@ class TestCommands:
         data = {
             str(make_store(tmp_path / f"{kind}.h5", kind, 30, seed)): kind for seed, kind in enumerate(("low", "high"))
         }
-        monkeypatch.setattr("spatterlib.evaluation._outcome", lambda *a: pytest.fail("it trained another network"))
+        monkeypatch.setattr(
+            "spatterlib.learning.evaluation._outcome", lambda *a: pytest.fail("it trained another network")
+        )
         found = sp.evaluate(sp.load_model(best, classes=("low", "high")), data, splits=(), probes=False)
         assert found.classifier["id"] == "lenet5-classic"
         crops = [image for path in data for image in sp.open_store(path).read(range(30))]

@@ -110,7 +110,7 @@ class TestVideos:
         refused(service, service.client.post(f"/predict?{query}", content=build.read_bytes()), 422, said)
 
     def test_a_model_for_other_classes(self, serve: Callable[..., Any], build: Path, tmp_path: Path) -> None:
-        from spatterlib.models import SIMULATED, load_model
+        from spatterlib.learning.runs import SIMULATED, load_model
 
         other = tmp_path / "models" / "porosity"
         other.mkdir(parents=True)

@@ -144,7 +144,7 @@ class TestModels:
     def test_a_model_of_the_folder_is_taken_when_it_is_the_only_one(
         self, serve: Any, crops: list[bytes], tmp_path: Path
     ) -> None:
-        from spatterlib.models import SIMULATED
+        from spatterlib.learning.runs import SIMULATED
 
         (tmp_path / "models").mkdir()
         (tmp_path / "models" / "mine").symlink_to(SIMULATED)

@@ -20,9 +20,9 @@ from spatterlib.errors import MissingFileError, ParameterError, StoreError
 from spatterlib.judging.htmlreport import differs, parse, read_page
 from spatterlib.judging.shares import shares
 from spatterlib.judging.verdicts import Rules, Span, judge
-from spatterlib.models import Run, load_model
+from spatterlib.learning.provenance import code_digest, model_digest
+from spatterlib.learning.runs import Run, load_model
 from spatterlib.prediction import sightings
-from spatterlib.provenance import code_digest, model_digest
 from spatterlib.stores.opening import find_store, is_simulated, open_store
 from spatterlib.video.opening import open_video
 

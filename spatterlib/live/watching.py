@@ -17,6 +17,8 @@ from spatterlib.common.threads import one_opencv_thread
 from spatterlib.detection.detect import DETECTOR, FILTERS, Region, plugins_of
 from spatterlib.errors import ParameterError
 from spatterlib.judging.verdicts import Rules
+from spatterlib.learning.provenance import model_facts, versions
+from spatterlib.learning.runs import Run, load_model
 from spatterlib.live import metrics
 from spatterlib.live.charting import charter_of
 from spatterlib.live.clock import JUMP, Clock
@@ -27,9 +29,7 @@ from spatterlib.live.source import kind_of, open_source, redacted
 from spatterlib.live.watcher import Plan, Summary, Watcher
 from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.camera import Camera
-from spatterlib.models import Run, load_model
 from spatterlib.plugins.registry import identity
-from spatterlib.provenance import model_facts, versions
 from spatterlib.sightings import Look
 from spatterlib.stores.opening import check_output, is_simulated
 from spatterlib.suiting import unlike, warning

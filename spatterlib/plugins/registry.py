@@ -33,8 +33,8 @@ BUILTINS = (
     "spatterlib.stores.original",
     "spatterlib.video.container",
     "spatterlib.video.images",
-    "spatterlib.builtin.lenet5",
-    "spatterlib.builtin.onnx_model",
+    "spatterlib.learning.lenet5.classifier",
+    "spatterlib.learning.onnx_model",
 )
 COMMANDS = (
     "spatterlib.builtin.commands",

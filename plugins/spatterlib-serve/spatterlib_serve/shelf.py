@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spatterlib.errors import SpatterlibError
-from spatterlib.models import CURRENT, RECORD, SIMULATED, load_model, read_facts
+from spatterlib.learning.runs import CURRENT, RECORD, SIMULATED, load_model, read_facts
 from spatterlib.sightings import Scorer
 from spatterlib_serve.problems import ProblemError
 

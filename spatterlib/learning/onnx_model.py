@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from spatterlib.common.files import beside
-from spatterlib.engines import import_onnx, session_of
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
+from spatterlib.learning.engines import import_onnx, session_of
 from spatterlib.plugins.classifier import Classifier, Notify, Preprocessing, Samples, Scores, probabilities_of
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Image

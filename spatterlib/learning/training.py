@@ -18,20 +18,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib import models, splits
-from spatterlib.callbacks import Curves, bar, check_logger, default_loggers, lines, logger
 from spatterlib.common.files import check_room, write_text
 from spatterlib.common.progress import say_kernels
 from spatterlib.common.wording import counted
-from spatterlib.dataset import GROUPS, Data, Dataset, load_dataset
 from spatterlib.errors import ParameterError
-from spatterlib.familiarity import Familiar
-from spatterlib.metrics import Metrics, measure, temperature_of
-from spatterlib.modelcard import model_card
-from spatterlib.models import Run, run_folder
+from spatterlib.learning import runs, splits
+from spatterlib.learning.callbacks import Curves, bar, check_logger, default_loggers, lines, logger
+from spatterlib.learning.dataset import GROUPS, Data, Dataset, load_dataset
+from spatterlib.learning.metrics import Metrics, measure, temperature_of
+from spatterlib.learning.model_card import model_card
+from spatterlib.learning.novelty import Familiar
+from spatterlib.learning.runs import Run, run_folder
+from spatterlib.learning.splits import Split, SplitName
 from spatterlib.plugins.classifier import Classifier, Epoch, Model, Notify, Samples
 from spatterlib.plugins.registry import identity, make
-from spatterlib.splits import Split, SplitName
 
 __all__ = ["Fitted", "fit_split", "split_of", "train"]
 
@@ -84,7 +84,7 @@ def train(
     budget : int
         Bytes of decoded crops held in memory; more go to disk.
     purge : float, optional
-        S, gap of a time split; see `spatterlib.splits.timed`.
+        S, gap of a time split; see `spatterlib.learning.splits.timed`.
     device : str
         "auto" (a GPU where PyTorch finds one), "cpu", "cuda", ...
     resume : bool
@@ -135,14 +135,14 @@ def train(
     facts["options"] = {"group": group, "label": label, "ratio": ratio, "black": black, "purge": purge}
     with run_folder(Path(out), facts, resume=resume) as folder:
         tell = _listeners(callbacks, folder, facts, progress)
-        checkpoint = str(folder / models.CHECKPOINT)
+        checkpoint = str(folder / runs.CHECKPOINT)
         fitted = fit_split(chosen, dataset, parts, checkpoint=checkpoint, device=device, notify=tell)
         fitted.model.save(folder)
         Familiar.of(dataset.images, parts.train, np.concatenate([parts.validation, parts.test]), seed).save(folder)
         facts |= fitted.facts() | {"state": "complete", "seconds": time.perf_counter() - began}
         write_text(folder / "MODEL_CARD.md", model_card(folder.name, facts))
-        models.write_facts(folder, facts)
-        (folder / models.CHECKPOINT).unlink(missing_ok=True)
+        runs.write_facts(folder, facts)
+        (folder / runs.CHECKPOINT).unlink(missing_ok=True)
     return Run(fitted.model, str(folder), facts)
 
 
@@ -315,7 +315,7 @@ def _facts(classifier: Classifier, data: Dataset, split: Split, given: Data, see
     fixed = {"classifier": chosen, "data": [source["digest"] for source in sources], "split": split.name}
     rows = hashlib.sha256(b"".join(part.tobytes() for part in (split.train, split.validation, split.test)))
     return {
-        "format": models.FORMAT,
+        "format": runs.FORMAT,
         "state": "running",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "fingerprint": hashlib.sha256(json.dumps([fixed, rows.hexdigest()]).encode()).hexdigest(),

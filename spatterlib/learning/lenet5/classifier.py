@@ -14,9 +14,9 @@ from typing import Any, ClassVar, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.builtin._lenet_weights import in_order, network_of, numbered, read
 from spatterlib.common.files import beside
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
+from spatterlib.learning.lenet5.weights import in_order, network_of, numbered, read
 from spatterlib.plugins.classifier import Classifier, Engine, Notify, Preprocessing, Samples, Scores, probabilities_of
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Image
@@ -68,7 +68,7 @@ class LenetModel:
     def _scores(self, samples: Image) -> Scores:
         if self.engine != "numba":
             return self._ask(samples).astype(np.float64)
-        from spatterlib.builtin._lenet_stages import FEW, few, forward
+        from spatterlib.learning.lenet5.stages import FEW, few, forward
 
         arrays = list(self.weights.values())
         first = arrays[0].sum(axis=1, keepdims=True) if samples.shape[3] == 1 else arrays[0]
@@ -109,19 +109,19 @@ class LenetModel:
 
     def onnx_network(self) -> Any:
         """``onnx.GraphProto``: see `spatterlib.plugins.classifier.Exportable`."""
-        from spatterlib.builtin._lenet_engines import graph
+        from spatterlib.learning.lenet5.engines import graph
 
         return graph(self.weights, tanh=self.classifier.tanh, channels=self.preprocessing.channels)
 
     def torch_network(self) -> Any:
         """``torch.nn.Module``: see `spatterlib.plugins.classifier.Exportable`."""
-        from spatterlib.builtin._lenet_engines import module
+        from spatterlib.learning.lenet5.engines import module
 
         return module(self.weights, tanh=self.classifier.tanh, channels=self.preprocessing.channels)
 
     @cached_property
     def _ask(self) -> Callable[[Image], Array]:
-        from spatterlib.engines import scorer
+        from spatterlib.learning.engines import scorer
 
         return scorer(self.engine, self.torch_network() if self.engine == "torch" else self.onnx_network())
 
@@ -242,7 +242,7 @@ class Lenet5:
         from spatterlib.plugins.training_loop import device_of, fit, import_torch
 
         import_torch()
-        from spatterlib.builtin._lenet_torch import Trainable
+        from spatterlib.learning.lenet5.torch_networks import Trainable
 
         outputs = 1 if len(classes) == 2 else len(classes)
         network = Trainable.new(outputs, tanh=self.tanh, seed=self.seed, device=device_of(device))

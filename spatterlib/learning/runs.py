@@ -27,7 +27,7 @@ log = logging.getLogger("spatterlib")
 RECORD, CURRENT, CHECKPOINT = "model.json", "CURRENT", "checkpoint.safetensors"
 FORMAT = 1
 """Of run folders; another one is refused."""
-SIMULATED = Path(__file__).parent / "data" / "simulated"
+SIMULATED = Path(__file__).parent / "shipped" / "simulated"
 
 _FORM: Mapping[str, Any] = {"state": str, "created": str, "classifier": {"id": str}}
 _FINISHED: Mapping[str, Any] = {

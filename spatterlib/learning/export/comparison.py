@@ -75,7 +75,7 @@ def in_batches(ask: Ask, crops: Sequence[Image]) -> Scores:
 
 def references(model: Exportable, crops: Sequence[Image]) -> dict[str, Scores]:
     """Probabilities by the model itself, and by PyTorch where it is installed."""
-    from spatterlib.engines import scorer
+    from spatterlib.learning.engines import scorer
 
     images = model.preprocessing.prepare(crops)
     found = {"the model itself": probabilities_of(model.scores(images), model.temperature)}

@@ -14,11 +14,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.caching import BATCH, allocate, decoded
 from spatterlib.common.origin import Origin, origin_of
 from spatterlib.common.wording import counted
 from spatterlib.errors import ParameterError
-from spatterlib.labels import Labelled, labelled, sorted_classes
+from spatterlib.learning.crop_cache import BATCH, allocate, decoded
+from spatterlib.learning.labels import Labelled, labelled, sorted_classes
 from spatterlib.plugins.classifier import Preprocessing
 from spatterlib.stores.opening import is_simulated, open_store
 from spatterlib.types import DETECTION, Detections, Image, Store
@@ -192,7 +192,7 @@ def load_dataset(
     >>> import pathlib, tempfile
     >>> import numpy as np
     >>> import spatterlib as sp
-    >>> from spatterlib.dataset import load_dataset
+    >>> from spatterlib.learning.dataset import load_dataset
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> frames = np.zeros((9, 120, 160, 3), np.uint8)
     >>> for name, level in (("low", 255), ("high", 200)):

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.caching import FEATURES
 from spatterlib.common.install_hints import missing
-from spatterlib.dataset import Dataset
 from spatterlib.errors import SpatterlibError
-from spatterlib.splits import Split
+from spatterlib.learning.crop_cache import FEATURES
+from spatterlib.learning.dataset import Dataset
+from spatterlib.learning.splits import Split
 
 __all__ = ["PROBES", "Probe", "probe"]
 

@@ -121,7 +121,7 @@ def measure(
     Examples
     --------
     >>> import numpy as np
-    >>> from spatterlib.metrics import measure
+    >>> from spatterlib.learning.metrics import measure
     >>> found = measure(np.array([[0, 1], [0, -1], [0, 2.0]]), np.array([1, 0, 0]), np.array(["a", "b", "c"]))
     >>> round(found.accuracy, 3), found.confusion.tolist()
     (0.667, [[1, 1], [0, 1]])
@@ -243,7 +243,7 @@ def temperature_of(scores: Scores, labels: NDArray[np.int64]) -> float:
     Examples
     --------
     >>> import numpy as np
-    >>> from spatterlib.metrics import temperature_of
+    >>> from spatterlib.learning.metrics import temperature_of
     >>> sure = np.array([[0, 8.0]] * 4)
     >>> temperature_of(sure, np.array([1, 1, 1, 0])) > 5
     True

@@ -18,9 +18,9 @@ from spatterlib.common.files import beside, check_target
 from spatterlib.common.origin import learned_from
 from spatterlib.common.wording import counted
 from spatterlib.errors import ParameterError
-from spatterlib.exporting.comparing import Ask, check, in_batches, references, sample_crops
-from spatterlib.familiarity import Familiar
-from spatterlib.models import SIMULATED, Run, load_model
+from spatterlib.learning.export.comparison import Ask, check, in_batches, references, sample_crops
+from spatterlib.learning.novelty import Familiar
+from spatterlib.learning.runs import SIMULATED, Run, load_model
 from spatterlib.plugins.classifier import Exportable, Model
 from spatterlib.plugins.registry import identity
 from spatterlib.types import Image
@@ -198,8 +198,8 @@ def _version(package: str) -> str:
 
 
 def _write_onnx(model: Exportable, facts: Mapping[str, Any], part: Path) -> Ask:
-    from spatterlib.engines import import_onnx, session_of
-    from spatterlib.exporting.onnx_graph import build
+    from spatterlib.learning.engines import import_onnx, session_of
+    from spatterlib.learning.export.onnx_graph import build
 
     onnx = import_onnx()
     built = build(model, facts)
@@ -213,7 +213,7 @@ def _write_torch(model: Exportable, facts: Mapping[str, Any], part: Path) -> Ask
     from spatterlib.plugins.training_loop import import_torch
 
     torch = import_torch("exporting to torch")
-    from spatterlib.exporting.torch_program import build
+    from spatterlib.learning.export.torch_program import build
 
     torch.export.save(build(model), part, extra_files={"spatterlib.json": json.dumps(facts, sort_keys=True)})
     program = torch.export.load(part).module()

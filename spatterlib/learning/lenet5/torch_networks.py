@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from spatterlib.builtin import _lenet_stages as stages
+from spatterlib.learning.lenet5 import stages as stages
 from spatterlib.types import Image
 
 

@@ -13,15 +13,15 @@ import numpy as np
 
 from spatterlib.common.files import beside, check_room, write_text, writing
 from spatterlib.common.markdown import plain
-from spatterlib.dataset import Data, Dataset, load_dataset
 from spatterlib.errors import ParameterError
-from spatterlib.metrics import Metrics, Reliability
-from spatterlib.models import Run, load_model
+from spatterlib.learning.confounds import Probe, probe
+from spatterlib.learning.dataset import Data, Dataset, load_dataset
+from spatterlib.learning.metrics import Metrics, Reliability
+from spatterlib.learning.runs import Run, load_model
+from spatterlib.learning.splits import Split, SplitName
+from spatterlib.learning.training import Fitted, check_fit, fit_split, measure_rows, split_of
 from spatterlib.plugins.classifier import Classifier, Notify
 from spatterlib.plugins.registry import catalog, identity, make
-from spatterlib.probe import Probe, probe
-from spatterlib.splits import Split, SplitName
-from spatterlib.training import Fitted, check_fit, fit_split, measure_rows, split_of
 
 __all__ = ["Evaluation", "Outcome", "evaluate"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.builtin import _state_dict
 from spatterlib.errors import StoreError
+from spatterlib.learning.lenet5 import state_dict
 
 __all__ = ["in_order", "network_of", "numbered", "read"]
 
@@ -33,7 +33,7 @@ def read(file: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     """
     if file.suffix.lower() == ".safetensors":
         return _read_safetensors(file)
-    return _state_dict.read(file), {}
+    return state_dict.read(file), {}
 
 
 def _read_safetensors(file: Path) -> tuple[dict[str, Array], dict[str, Any]]:

@@ -50,7 +50,7 @@ def original(labels: ArrayLike, seed: int = 1234) -> Split:
 
     Examples
     --------
-    >>> from spatterlib.splits import original
+    >>> from spatterlib.learning.splits import original
     >>> split = original([0, 1] * 50)
     >>> len(split.train), len(split.validation), len(split.test)
     (60, 20, 20)

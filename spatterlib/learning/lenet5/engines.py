@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.engines import import_onnx
+from spatterlib.learning.engines import import_onnx
 
 Array = NDArray[np.float32]
 
@@ -71,7 +71,7 @@ def module(weights: Mapping[str, Array], *, tanh: bool, channels: int) -> Any:
     from spatterlib.plugins.training_loop import import_torch
 
     torch = import_torch("engine='torch'")
-    from spatterlib.builtin._lenet_torch import Scored, plain
+    from spatterlib.learning.lenet5.torch_networks import Scored, plain
 
     arrays = [first_layer(weights, channels), *list(weights.values())[1:]]
     network = plain(len(arrays[-1]), tanh=tanh)

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from spatterlib.models import Run
+from spatterlib.learning.runs import Run
 from spatterlib.plugins.registry import versions_of
 
 __all__ = ["code_digest", "model_digest", "model_facts", "versions"]

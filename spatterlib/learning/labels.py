@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from spatterlib.common.files import check_target, write_csv
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
-from spatterlib.indexes import INDEX, Labelled, csv_lines, places_of, read_index, shuffled, whole_number
+from spatterlib.learning.index_files import INDEX, Labelled, csv_lines, places_of, read_index, shuffled, whole_number
 from spatterlib.stores.opening import find_store, open_store
 from spatterlib.types import Store
 

@@ -13,7 +13,7 @@ _PARTS = float(1 << 22)
 
 
 class _Whole(nn.Module):
-    """What `spatterlib.exporting.onnx_graph` builds, in PyTorch's words; resized there as here."""
+    """What `spatterlib.learning.export.onnx_graph` builds, in PyTorch's words; resized there as here."""
 
     def __init__(self, network: nn.Module, how: Preprocessing, temperature: float) -> None:
         super().__init__()

@@ -1,0 +1,1 @@
+"""From labelled crops to a model: data, training, evaluation, runs, export."""

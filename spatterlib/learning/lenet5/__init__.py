@@ -1,0 +1,1 @@
+"""The classifiers `lenet5` and `lenet5-classic`."""
