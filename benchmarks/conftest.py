@@ -11,7 +11,7 @@ import av
 import pytest
 
 import spatterlib as sp
-from spatterlib import pipeline
+from spatterlib.extraction import pipeline
 
 SIZES = {"640x360": (640, 360), "1280x720": (1280, 720), "1920x1080": (1920, 1080)}
 

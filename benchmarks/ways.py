@@ -15,7 +15,7 @@ from baselines import Image, decode, mog2, published_calls, published_loop, tune
 
 import spatterlib as sp
 from spatterlib.common.image_codec import encode
-from spatterlib.pipeline import _CLIP
+from spatterlib.extraction.pipeline import _CLIP
 from spatterlib.stores.opening import create_store
 from spatterlib.types import FRAME_LOG, Clip, RgbPicture
 from spatterlib.video.opening import clips

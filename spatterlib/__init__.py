@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from spatterlib.detection.events import events as events
     from spatterlib.detection.layers import layers as layers
     from spatterlib.detection.score import score as score
-    from spatterlib.extraction import Report as Report
-    from spatterlib.extraction import extract as extract
-    from spatterlib.forecasting import forecast as forecast
+    from spatterlib.extraction.batch import extract_all as extract_all
+    from spatterlib.extraction.extract import Report as Report
+    from spatterlib.extraction.extract import extract as extract
+    from spatterlib.extraction.forecast import forecast as forecast
     from spatterlib.judging.outcome import Verdict as Verdict
     from spatterlib.judging.verification import verify as verify
     from spatterlib.learning.evaluation import evaluate as evaluate
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from spatterlib.learning.runs import load_model as load_model
     from spatterlib.learning.training import train as train
     from spatterlib.live import watch as watch
-    from spatterlib.many import extract_all as extract_all
     from spatterlib.measuring import calibration as calibration
     from spatterlib.measuring import camera as camera
     from spatterlib.measuring import measurement as measurement
@@ -52,12 +52,12 @@ _HOMES = {
     "detection.detect": ("ORIGINAL", "detect"),
     "learning.evaluation": ("evaluate",),
     "learning.export": ("export",),
-    "extraction": ("Report", "extract"),
-    "forecasting": ("forecast",),
+    "extraction.extract": ("Report", "extract"),
+    "extraction.forecast": ("forecast",),
     "detection.events": ("events",),
     "detection.layers": ("layers",),
     "live": ("watch",),
-    "many": ("extract_all",),
+    "extraction.batch": ("extract_all",),
     "learning.runs": ("load_model",),
     "judging.outcome": ("Verdict",),
     "plugins.registry": ("catalog", "make"),

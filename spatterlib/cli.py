@@ -151,7 +151,7 @@ def show(
     **values: Any,
 ) -> None:
     """Write a picture: a montage of a store's crops, or one frame of a video with its detections boxed."""
-    from spatterlib.report import caption, write_png
+    from spatterlib.extraction.plots import caption, write_png
     from spatterlib.stores.opening import find_store
 
     chosen = _slice(rows)
@@ -172,7 +172,7 @@ def show(
 
 def _montage(path: str, rows: slice, columns: int) -> tuple[Any, str, Literal["crops"], int]:
     from spatterlib.common.wording import counted, spans
-    from spatterlib.report import montage, readable
+    from spatterlib.extraction.plots import montage, readable
     from spatterlib.stores.opening import is_simulated, open_store
 
     with open_store(path) as store:
@@ -187,7 +187,7 @@ def _montage(path: str, rows: slice, columns: int) -> tuple[Any, str, Literal["c
 
 
 def _annotated(path: str, frame: int, options: dict[str, Any]) -> tuple[Any, str, Literal["frame"], int]:
-    from spatterlib.report import annotate
+    from spatterlib.extraction.plots import annotate
     from spatterlib.stores.opening import is_simulated
     from spatterlib.video.opening import open_video
 

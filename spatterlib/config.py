@@ -50,7 +50,7 @@ _EXPECTED: dict[str, Any] = {
 
 def known() -> dict[str, dict[str, Any]]:
     """Sections of the file, and of each its keys with their defaults."""
-    from spatterlib.extraction import extract
+    from spatterlib.extraction.extract import extract
 
     parameters = inspect.signature(extract).parameters.values()
     return {"extract": {item.name: item.default for item in parameters if item.name not in _ARGUMENTS}}

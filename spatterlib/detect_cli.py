@@ -44,8 +44,8 @@ def detect(
     One row per spatter, columns as in the table of a store: frame, time (s), x, y, width, height (px), area (px²),
     red, green, blue, peak (grey levels). What was found in all is said on stderr.
     """
-    from spatterlib.extraction import is_whole
-    from spatterlib.looking import look
+    from spatterlib.extraction.dry_run import look
+    from spatterlib.extraction.extract import is_whole
 
     options = run_settings(ctx, values)
     kept = ("detector", "filters", "start", "stop", "roi", "fps", "limit", "workers")

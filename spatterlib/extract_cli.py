@@ -27,9 +27,9 @@ from spatterlib.records import Extracted, Forecasts, RecordingDone
 from spatterlib.run_options import detection_options, kept_in, run_options, run_settings
 
 if TYPE_CHECKING:
-    from spatterlib.extraction import Report
-    from spatterlib.forecasting import Forecast, Range
-    from spatterlib.many import Outcome
+    from spatterlib.extraction.batch import Outcome
+    from spatterlib.extraction.extract import Report
+    from spatterlib.extraction.forecast import Forecast, Range
 
 __all__ = ["add_to"]
 
@@ -139,8 +139,8 @@ def _executor(dask: str | None) -> Iterator[Executor | None]:
 
 
 def _one(video: str, out: str, options: Mapping[str, Any], plot: str | None) -> Outcome:
-    from spatterlib.extraction import extract as run
-    from spatterlib.many import outcome_of
+    from spatterlib.extraction.batch import outcome_of
+    from spatterlib.extraction.extract import extract as run
 
     further = "the same command with --resume" + " in place of --overwrite" * bool(options["overwrite"])
     try:
@@ -166,7 +166,7 @@ def _warn(video: str, report: Report) -> None:
 
 
 def _all(videos: Sequence[str], out: str, suffix: str, options: Mapping[str, Any]) -> list[Outcome]:
-    from spatterlib.many import extract_all
+    from spatterlib.extraction.batch import extract_all
 
     keep, ended = told_now_and_then("recordings", every=0.0), itertools.count(1)
 
@@ -213,8 +213,8 @@ def forecast(ctx: click.Context, /, videos: tuple[str, ...], sample: float, **va
     Times are those of one worker on this machine, as it is loaded now. Bounds hold the truth in 90 % of all cases, if
     the places that were looked at are like the rest.
     """
-    from spatterlib.forecasting import forecast as run
-    from spatterlib.forecasting import total
+    from spatterlib.extraction.forecast import forecast as run
+    from spatterlib.extraction.forecast import total
     from spatterlib.video.opening import expand
 
     options = {key: value for key, value in run_settings(ctx, values).items() if key not in ("limit", "gap", "workers")}
@@ -236,7 +236,7 @@ def forecast(ctx: click.Context, /, videos: tuple[str, ...], sample: float, **va
 
 
 def _forecasts(told: Sequence[Forecast], together: Forecast) -> str:
-    from spatterlib.forecasting import clock, size
+    from spatterlib.extraction.forecast import clock, size
 
     def line(item: Forecast) -> list[str]:
         return [item.video, str(item.frames), str(item.sampled), _range(item.seconds, clock), _range(item.bytes, size)]
@@ -251,7 +251,7 @@ def _range(range_: Range, text: Any) -> str:
 
 def _plot(store: str, path: str, title: str) -> None:
     from spatterlib.detection.layers import gap_of, layers
-    from spatterlib.report import timeline
+    from spatterlib.extraction.plots import timeline
     from spatterlib.stores.opening import is_simulated, open_store
 
     with open_store(store) as opened:

@@ -79,7 +79,7 @@ def predict(
     """
     import spatterlib as sp
     from spatterlib.common.progress import notifier
-    from spatterlib.extraction import is_whole
+    from spatterlib.extraction.extract import is_whole
     from spatterlib.judging.verdicts import Rules
 
     merged = run_settings(ctx, values)

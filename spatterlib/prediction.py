@@ -22,7 +22,7 @@ from spatterlib.detection.detect import DETECTOR, FILTERS, Position, Region, fra
 from spatterlib.detection.events import events
 from spatterlib.detection.layers import Gap, Layers, gap_of, layers
 from spatterlib.errors import ParameterError, VideoError
-from spatterlib.extraction import extract, followed
+from spatterlib.extraction.extract import extract, followed
 from spatterlib.judging.change import Change, changes
 from spatterlib.judging.outcome import Evidence, Verdict, check_outputs, row_dtype
 from spatterlib.judging.shares import said, shares

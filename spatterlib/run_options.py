@@ -143,7 +143,7 @@ def kept_in(store: str, how: str) -> str:
 
 def _check(given: Mapping[str, Any]) -> None:
     """Refuse what no recording can make right, before one is looked at."""
-    from spatterlib.extraction import check_settings
+    from spatterlib.extraction.extract import check_settings
     from spatterlib.video.opening import check_position
 
     check_settings(**{name: given[name] for name in ("limit", "quality", "workers", "gap", "fps") if name in given})

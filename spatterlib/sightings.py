@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from spatterlib.common.image_codec import decode, encode
 from spatterlib.errors import StoreError
+from spatterlib.extraction.pipeline import Work, batches
 from spatterlib.learning.novelty import Familiar
 from spatterlib.learning.runs import Run
-from spatterlib.pipeline import Work, batches
 from spatterlib.plugins.classifier import Preprocessing, probabilities_of
 from spatterlib.types import DETECTION, Detections, Detector, Filter, Image, Store
 

@@ -22,7 +22,7 @@ import pytest
 
 from spatterlib import following
 from spatterlib.common.progress import Progress
-from spatterlib.extraction import followed
+from spatterlib.extraction.extract import followed
 from spatterlib.kernels import cache
 from spatterlib.kernels.compiling import kernel
 from spatterlib.types import DETECTION

@@ -13,7 +13,7 @@ from test_extraction import flashes, write_video
 
 import spatterlib as sp
 from spatterlib.errors import ParameterError
-from spatterlib.forecasting import clock, size
+from spatterlib.extraction.forecast import clock, size
 
 
 def stored(path: Path) -> int:

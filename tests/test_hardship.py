@@ -66,7 +66,7 @@ class TestDiskFull:
 
     @pytest.fixture(autouse=True)
     def small_commits(self, monkeypatch: pytest.MonkeyPatch, no_waiting_for_the_disk: None) -> None:
-        monkeypatch.setattr("spatterlib.extraction._ROWS", 5)
+        monkeypatch.setattr("spatterlib.extraction.extract._ROWS", 5)
 
     def test_at_a_few_moments(self, video: Path, out: Path) -> None:
         self.fill_up(video, out, 8, 1)
@@ -192,7 +192,7 @@ class TestVanishing:
     @pytest.fixture(autouse=True)
     def small_parts(self, monkeypatch: pytest.MonkeyPatch) -> None:
         # What is worked on ahead ends before the middle of the film.
-        monkeypatch.setattr("spatterlib.pipeline._PART", 60)
+        monkeypatch.setattr("spatterlib.extraction.pipeline._PART", 60)
 
     @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".ts"])
     def test_a_video_that_is_removed_is_read_to_its_end(self, tmp_path: Path, out: Path, suffix: str) -> None:

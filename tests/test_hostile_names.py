@@ -16,10 +16,10 @@ from predictions import verdict
 import spatterlib as sp
 from spatterlib.common.markdown import code, plain
 from spatterlib.detection.layers import layers
+from spatterlib.extraction.plots import timeline
 from spatterlib.judging.htmlreport import page
 from spatterlib.learning.evaluation import Evaluation, Outcome, to_markdown
 from spatterlib.learning.model_card import model_card
-from spatterlib.report import timeline
 from spatterlib.types import FRAME_LOG
 
 HOSTILE = "<img src=hurt onerror=alert(1)>\"'&]]>--></script><script>alert(2)</script> `|*_[x](javascript:alert(3))"

@@ -23,7 +23,7 @@ from test_resume import content, run_until
 
 import spatterlib as sp
 from spatterlib.errors import ParameterError, StoreError, VideoError
-from spatterlib.many import Outcome
+from spatterlib.extraction.batch import Outcome
 from spatterlib.stores.opening import create_store
 
 
@@ -54,7 +54,7 @@ class TestMany:
         assert content(out / "build1.h5") == before
 
     def test_what_was_cut_is_gone_on_with(self, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("spatterlib.extraction._ROWS", 1)
+        monkeypatch.setattr("spatterlib.extraction.extract._ROWS", 1)
         out = videos.parent / "out"
         out.mkdir()
         run_until(100, videos / "build1.mp4", out / "build1.h5")
@@ -83,7 +83,7 @@ class TestMany:
                 raise ZeroDivisionError("a fault\nin two lines")
             return sp.extract(video, *arguments, **options)
 
-        monkeypatch.setattr("spatterlib.many.extract", extract)
+        monkeypatch.setattr("spatterlib.extraction.batch.extract", extract)
         outcomes = sp.extract_all(videos, videos.parent / "out")
         assert [outcome.state for outcome in outcomes] == ["failed", "done", "failed"]
         assert outcomes[0].error == "ZeroDivisionError: a fault in two lines"
@@ -161,7 +161,7 @@ class TestParts:
 
     @pytest.fixture(autouse=True)
     def many_parts(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("spatterlib.pipeline._PART", 100)
+        monkeypatch.setattr("spatterlib.extraction.pipeline._PART", 100)
 
     @pytest.mark.parametrize("suffix", [".zarr", ".h5"])
     @pytest.mark.parametrize(
@@ -244,14 +244,14 @@ def suicide(path: str) -> None:
 
 @pytest.mark.slow
 def test_a_process_that_dies_costs_nothing(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from spatterlib import many
+    from spatterlib.extraction import batch
 
     class Deadly(ProcessPoolExecutor):
         def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
             super().submit(suicide, str(videos / "died"))
             return super().submit(fn, *args, **kwargs)
 
-    monkeypatch.setattr(many, "ProcessPoolExecutor", Deadly)
+    monkeypatch.setattr(batch, "ProcessPoolExecutor", Deadly)
     outcomes = sp.extract_all(videos, videos.parent / "out", workers=2, suffix=".zarr")
     assert (videos / "died").exists()
     assert [outcome.report is not None for outcome in outcomes] == [True, True, False]
@@ -336,7 +336,7 @@ def test_a_dask_cluster_of_two_processes_gives_the_same_for_20_videos(cluster: C
 def test_a_dask_worker_killed_in_the_middle_costs_nothing(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spatterlib.pipeline._PART", 100)
+    monkeypatch.setattr("spatterlib.extraction.pipeline._PART", 100)
     write_video(tmp_path / "long.mp4", flashes(2400, every=3), gop=50)
     sp.extract(tmp_path / "long.mp4", tmp_path / "one.zarr")
     killed = threading.Event()
@@ -378,7 +378,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_processes_write_their_parts_to_s3(
     bucket: str, videos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("spatterlib.pipeline._PART", 40)
+    monkeypatch.setattr("spatterlib.extraction.pipeline._PART", 40)
     outcomes = sp.extract_all(videos, bucket, suffix=".zarr", workers=2)
     assert [outcome.state for outcome in outcomes] == ["done", "done", "failed"]
     sp.extract(videos / "build1.mp4", tmp_path / "one.h5")

@@ -220,6 +220,6 @@ class TestCase:
         assert not folds_case(tmp_path)
         outcomes = sp.extract_all(videos, tmp_path / "out")
         assert [outcome.state for outcome in outcomes] == ["done", "done"]
-        monkeypatch.setattr("spatterlib.many.folds_case", lambda _: True)
+        monkeypatch.setattr("spatterlib.extraction.batch.folds_case", lambda _: True)
         with pytest.raises(ParameterError, match="two videos would both be written"):
             sp.extract_all(videos, tmp_path / "again")

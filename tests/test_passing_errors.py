@@ -211,8 +211,8 @@ def test_what_comes_into_being_between_the_look_and_the_making_is_kept(
     with pytest.raises(OutputExistsError, match="exists already") as caught:
         create_store(path)
     one_line(caught.value)
-    monkeypatch.setattr("spatterlib.resuming.find_store", lambda *_: None)
-    monkeypatch.setattr("spatterlib.resuming.check_output", lambda *_: None)
+    monkeypatch.setattr("spatterlib.extraction.resume.find_store", lambda *_: None)
+    monkeypatch.setattr("spatterlib.extraction.resume.check_output", lambda *_: None)
     np.save(tmp_path / "dark.npy", np.zeros((3, 48, 64, 3), np.uint8))
     with pytest.raises(OutputExistsError, match="exists already"):
         sp.extract(tmp_path / "dark.npy", path, resume=True)

@@ -41,7 +41,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_commits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spatterlib.extraction._ROWS", 10)
+    monkeypatch.setattr("spatterlib.extraction.extract._ROWS", 10)
 
 
 def content(path: Path) -> tuple[bytes, bytes, list[bytes], dict[str, Any]]:
@@ -126,7 +126,7 @@ def test_a_damaged_video_gives_the_same_when_it_was_cut(tmp_path: Path, out: Pat
 
 
 def test_it_may_go_on_with_other_workers(video: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spatterlib.pipeline._PART", 100)
+    monkeypatch.setattr("spatterlib.extraction.pipeline._PART", 100)
     sp.extract(video, out.with_stem("whole"))
     run_until(100, video, out)
     run_until(200, video, out, resume=True, workers=2)
@@ -204,7 +204,7 @@ def test_two_at_a_time_are_refused(video: Path, out: Path) -> None:
 
 KILLED = """
 import os, signal, sys, threading
-import spatterlib as sp, spatterlib.extraction as extraction
+import spatterlib as sp, spatterlib.extraction.extract as extraction
 os.fsync = lambda descriptor: None
 extraction._ROWS = 5
 def start_the_clock(progress, started=[]):
@@ -270,7 +270,7 @@ def test_flushed_rows_are_there_after_a_kill(video: Path, out: Path) -> None:
     """A row counts as flushed when the commit has returned: the process that made it dies right behind it."""
     code = """
 import os, signal, sys
-import spatterlib as sp, spatterlib.extraction as extraction
+import spatterlib as sp, spatterlib.extraction.extract as extraction
 extraction._ROWS = 5
 commit = extraction._Pending.commit
 def then_die(pending, store, *, final):

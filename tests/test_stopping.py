@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot 
 # A command whose clips take their time, so that a signal finds it at work.
 SLOW = """
 import sys, time
-import spatterlib.cli, spatterlib.extraction as extraction, spatterlib.pipeline as pipeline, spatterlib.detection.detect
+import spatterlib.cli, spatterlib.extraction.extract as extraction, spatterlib.extraction.pipeline as pipeline, spatterlib.detection.detect
 look, abandon, wait = pipeline._batch, extraction._abandon, float(sys.argv.pop(1))
 pipeline._batch = lambda *what: (time.sleep(0.1), look(*what))[1]
 extraction._abandon = lambda *what: (abandon(*what), time.sleep(wait))

@@ -16,7 +16,7 @@ from spatterlib.common.files import folds_case
 from spatterlib.common.progress import Progress
 from spatterlib.common.signals import end_with_parent
 from spatterlib.errors import Exit, ParameterError, SpatterlibError, one_line
-from spatterlib.extraction import Report, extract
+from spatterlib.extraction.extract import Report, extract
 from spatterlib.plugins.registry import catalog
 from spatterlib.video.opening import expand
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from spatterlib.common.image_codec import encode
 from spatterlib.detection.detect import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
 from spatterlib.errors import ParameterError, VideoError
-from spatterlib.pipeline import Work, batches
+from spatterlib.extraction.pipeline import Work, batches
 from spatterlib.types import DETECTION, FRAME_LOG, Detector, Filter, Video
 from spatterlib.video.opening import open_video
 

@@ -23,10 +23,10 @@ from spatterlib.common.wording import counted
 from spatterlib.detection.detect import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
 from spatterlib.detection.layers import Gap, gap_of, layers
 from spatterlib.errors import ParameterError, VideoError
+from spatterlib.extraction.pipeline import Batch, Crop, Source, Work, batches, cut, spread
+from spatterlib.extraction.resume import begun, is_begun
 from spatterlib.following import following
-from spatterlib.pipeline import Batch, Crop, Source, Work, batches, cut, spread
 from spatterlib.plugins.registry import identity, versions_of
-from spatterlib.resuming import begun, is_begun
 from spatterlib.stores.opening import check_output, create_store
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Detector, Filter, Store, Video
 from spatterlib.video.opening import Recording, check_fps, open_video, region

@@ -8,8 +8,8 @@ from contextlib import closing
 from typing import Any
 
 from spatterlib.detection.detect import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
-from spatterlib.extraction import check_settings, undecodable
-from spatterlib.pipeline import Batch, Work, batches
+from spatterlib.extraction.extract import check_settings, undecodable
+from spatterlib.extraction.pipeline import Batch, Work, batches
 from spatterlib.types import Detector, Filter, Image, Video
 from spatterlib.video.opening import open_video
 
@@ -54,7 +54,7 @@ def look(
     --------
     >>> import pathlib, tempfile
     >>> import numpy as np
-    >>> from spatterlib.looking import look
+    >>> from spatterlib.extraction.dry_run import look
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "flash.npy"
     >>> frames = np.zeros((3, 120, 160, 3), np.uint8)
     >>> frames[1, 30:90, 40:100] = 255

@@ -197,7 +197,7 @@ def caption(picture: Image, text: str) -> Image:
     Examples
     --------
     >>> import numpy as np
-    >>> from spatterlib.report import caption
+    >>> from spatterlib.extraction.plots import caption
     >>> caption(np.zeros((120, 400, 3), np.uint8), "low.h5, simulated").shape[1:]
     (400, 3)
     """

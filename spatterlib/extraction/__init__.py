@@ -1,0 +1,1 @@
+"""From a recording to a store: one, many, a forecast, pictures."""
