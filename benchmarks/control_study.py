@@ -17,10 +17,10 @@ import numpy as np
 from pages import put
 
 import spatterlib as sp
-from spatterlib.charting.control import CHARTS, Baseline, advance, angle_terms, begin, learn
-from spatterlib.charting.monitoring import monitor
-from spatterlib.charting.reference import USUAL, learn_reference, values_of
-from spatterlib.charting.runlength import cusum_run_length, ewma_run_length, limits, shewhart_run_length
+from spatterlib.control.monitoring import monitor
+from spatterlib.control.reference import USUAL, learn_reference, values_of
+from spatterlib.control.run_length import cusum_run_length, ewma_run_length, limits, shewhart_run_length
+from spatterlib.control.statistics import CHARTS, Baseline, advance, angle_terms, begin, learn
 from spatterlib.judging.agreement import BORDER, with_index
 from spatterlib.measuring.calibration import Calibration, calibrate
 from spatterlib.measuring.camera import Camera

@@ -12,10 +12,10 @@ from spatterlib.plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from spatterlib import errors as errors
-    from spatterlib.charting import charts as charts
-    from spatterlib.charting import monitoring as monitoring
-    from spatterlib.charting import reference as reference
-    from spatterlib.charting.charts import chart_layers as chart_layers
+    from spatterlib.control import charts as charts
+    from spatterlib.control import monitoring as monitoring
+    from spatterlib.control import reference as reference
+    from spatterlib.control.charts import chart_layers as chart_layers
     from spatterlib.detection.detect import ORIGINAL as ORIGINAL
     from spatterlib.detection.detect import detect as detect
     from spatterlib.detection.events import events as events
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from spatterlib.video.opening import open_video as open_video
 
 _HOMES = {
-    "charting.charts": ("chart_layers",),
+    "control.charts": ("chart_layers",),
     "detection.detect": ("ORIGINAL", "detect"),
     "learning.evaluation": ("evaluate",),
     "learning.export": ("export",),
@@ -73,13 +73,13 @@ _HOMES = {
 _MODULES = {
     "calibration": "measuring.calibration",
     "camera": "measuring.camera",
-    "charts": "charting.charts",
+    "charts": "control.charts",
     "errors": "errors",
     "labels": "learning.labels",
     "measurement": "measuring.measurement",
     "models": "learning.runs",
-    "monitoring": "charting.monitoring",
-    "reference": "charting.reference",
+    "monitoring": "control.monitoring",
+    "reference": "control.reference",
     "simulation": "simulation",
     "synchrony": "measuring.synchrony",
     "testing": "testing",

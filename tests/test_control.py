@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spatterlib import errors
-from spatterlib.charting.charts import draw_charts
-from spatterlib.charting.control import CHARTS, advance, angle_terms, begin, conformal_p, learn
-from spatterlib.charting.monitoring import monitor, take_layer
-from spatterlib.charting.reference import Reference, learn_reference
-from spatterlib.charting.runlength import cusum_run_length, ewma_run_length, limits, shewhart_run_length, simulate_runs
+from spatterlib.control.charts import draw_charts
+from spatterlib.control.monitoring import monitor, take_layer
+from spatterlib.control.reference import Reference, learn_reference
+from spatterlib.control.run_length import cusum_run_length, ewma_run_length, limits, shewhart_run_length, simulate_runs
+from spatterlib.control.statistics import CHARTS, advance, angle_terms, begin, conformal_p, learn
 from spatterlib.measuring.descriptors import DESCRIPTOR, turned
 
 ANGLES = 67.0 * np.arange(400)

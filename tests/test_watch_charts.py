@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from predictions import build
 
 import spatterlib as sp
-from spatterlib.charting.monitoring import POINT, Point, monitor
-from spatterlib.charting.reference import Reference, learn_reference
 from spatterlib.cli import main
 from spatterlib.common.image_codec import encode
+from spatterlib.control.monitoring import POINT, Point, monitor
+from spatterlib.control.reference import Reference, learn_reference
 from spatterlib.detection.events import events
 from spatterlib.detection.layers import layers
 from spatterlib.errors import ParameterError

@@ -13,10 +13,10 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.charting.charts import draw_charts
-from spatterlib.charting.monitoring import monitor, spells
-from spatterlib.charting.reference import Reference
 from spatterlib.common.wording import counted
+from spatterlib.control.charts import draw_charts
+from spatterlib.control.monitoring import monitor, spells
+from spatterlib.control.reference import Reference
 from spatterlib.errors import ParameterError
 from spatterlib.judging.outcome import Section, Verdict
 from spatterlib.judging.verdicts import Span

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.charting.control import State
-from spatterlib.charting.monitoring import Point, take_layer
-from spatterlib.charting.reference import Reference
 from spatterlib.common.image_codec import decode
+from spatterlib.control.monitoring import Point, take_layer
+from spatterlib.control.reference import Reference
+from spatterlib.control.statistics import State
 from spatterlib.errors import ParameterError, one_line
 from spatterlib.live.alarms import Phase
 from spatterlib.measuring.calibration import Calibration

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from spatterlib.charting.reference import Reference
 from spatterlib.common.threads import one_opencv_thread
+from spatterlib.control.reference import Reference
 from spatterlib.detection.detect import DETECTOR, FILTERS, Region, plugins_of
 from spatterlib.errors import ParameterError
 from spatterlib.judging.verdicts import Rules

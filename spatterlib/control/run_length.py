@@ -11,7 +11,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.charting.control import CHARTS, Baseline, advance, begin, learn
+from spatterlib.control.statistics import CHARTS, Baseline, advance, begin, learn
 from spatterlib.errors import ParameterError
 
 __all__ = ["Runs", "cusum_run_length", "ewma_run_length", "limits", "shewhart_run_length", "simulate_runs"]
@@ -35,7 +35,7 @@ def shewhart_run_length(limit: float, shift: float = 0.0) -> float:
 
     Examples
     --------
-    >>> from spatterlib.charting.runlength import shewhart_run_length
+    >>> from spatterlib.control.run_length import shewhart_run_length
     >>> round(shewhart_run_length(3.0)), round(shewhart_run_length(3.0, 1.0))
     (370, 44)
     """
@@ -59,7 +59,7 @@ def ewma_run_length(limit: float, weight: float = 0.1, shift: float = 0.0) -> fl
 
     Examples
     --------
-    >>> from spatterlib.charting.runlength import ewma_run_length
+    >>> from spatterlib.control.run_length import ewma_run_length
     >>> round(ewma_run_length(2.814, 0.1)), round(ewma_run_length(2.814, 0.1, 1.0), 1)
     (499, 10.3)
     """
@@ -77,7 +77,7 @@ def cusum_run_length(limit: float, slack: float = 0.5, shift: float = 0.0) -> fl
 
     Examples
     --------
-    >>> from spatterlib.charting.runlength import cusum_run_length
+    >>> from spatterlib.control.run_length import cusum_run_length
     >>> round(cusum_run_length(4.774)), round(cusum_run_length(4.774, shift=1.0), 1)
     (370, 9.9)
     """

@@ -13,9 +13,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.charting.control import FEWEST_LAYERS, Baseline, angle_terms, learn, split_scores
-from spatterlib.charting.runlength import limits
 from spatterlib.common.files import write_text
+from spatterlib.control.run_length import limits
+from spatterlib.control.statistics import FEWEST_LAYERS, Baseline, angle_terms, learn, split_scores
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
 from spatterlib.measuring.camera import Camera, check_same
 
@@ -39,7 +39,7 @@ class Reference:
     names : tuple of str
         Descriptors, fields of `DESCRIPTOR`.
     baseline : Baseline
-        From `spatterlib.charting.control.learn`.
+        From `spatterlib.control.statistics.learn`.
     limits : dict
         By chart of `CHARTS`.
     alarms : tuple of str
@@ -129,7 +129,7 @@ def values_of(rows: NDArray[np.void], names: Sequence[str]) -> NDArray[np.float6
 
 
 def terms_of(rows: NDArray[np.void], harmonics: int, period: float) -> NDArray[np.float64]:
-    """``(n, k)`` terms of the layers' scan angles, see `spatterlib.charting.control.angle_terms`."""
+    """``(n, k)`` terms of the layers' scan angles, see `spatterlib.control.statistics.angle_terms`."""
     angle = rows["scan_angle"].astype(np.float64)
     if harmonics and not np.isfinite(angle).all():
         raise ParameterError(
@@ -167,7 +167,7 @@ def learn_reference(
     harmonics : int, optional
         Of the mean by scan angle; 1 where the angles are known, else 0.
     period, weight, slack
-        As in `spatterlib.charting.control`.
+        As in `spatterlib.control.statistics`.
     builds, seed : int
         Simulated builds that the limits are found with; of the random numbers.
     about : dict, optional

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.charting.control import State, advance, begin, conformal_p, distance
-from spatterlib.charting.reference import Reference, terms_of, values_of
+from spatterlib.control.reference import Reference, terms_of, values_of
+from spatterlib.control.statistics import State, advance, begin, conformal_p, distance
 
 __all__ = ["POINT", "Charted", "Point", "monitor", "spells", "take_layer"]
 
@@ -67,8 +67,8 @@ class Charted:
         return spells(self.points["group"].tolist(), self.alarms)
 
     def draw(self, path: str | os.PathLike[str], title: str = "") -> None:
-        """Write the charts as a picture, see `spatterlib.charting.drawing.draw_charts`."""
-        from spatterlib.charting.drawing import draw_charts
+        """Write the charts as a picture, see `spatterlib.control.drawing.draw_charts`."""
+        from spatterlib.control.drawing import draw_charts
 
         draw_charts(self, path, title)
 
@@ -174,8 +174,8 @@ def monitor(reference: Reference, rows: NDArray[np.void]) -> Charted:
     --------
     >>> import numpy as np
     >>> from spatterlib.measuring.descriptors import DESCRIPTOR
-    >>> from spatterlib.charting.monitoring import monitor
-    >>> from spatterlib.charting.reference import learn_reference
+    >>> from spatterlib.control.monitoring import monitor
+    >>> from spatterlib.control.reference import learn_reference
     >>> draw, rows = np.random.default_rng(1), np.zeros(260, DESCRIPTOR)
     >>> rows["group"], rows["scan_angle"] = np.arange(260), np.nan
     >>> rows["drift"] = draw.normal(0.5, 0.05, 260)

@@ -1,7 +1,7 @@
 """Statistical process control on layers: what is usual in a reference, and charts of how far a layer is from it.
 
 Everything works on arrays whose last axis holds the descriptors, and takes any number of axes in front: the same code
-charts one build and the thousands of simulated builds that `spatterlib.charting.runlength` sets the limits with.
+charts one build and the thousands of simulated builds that `spatterlib.control.run_length` sets the limits with.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def angle_terms(angle: ArrayLike, harmonics: int = 1, period: float = 180.0) -> 
 
     Examples
     --------
-    >>> from spatterlib.charting.control import angle_terms
+    >>> from spatterlib.control.statistics import angle_terms
     >>> angle_terms([0.0, 45.0]).round(3).tolist()
     [[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]]
     """
@@ -136,7 +136,7 @@ def learn(values: ArrayLike, terms: ArrayLike) -> Baseline:
     Examples
     --------
     >>> import numpy as np
-    >>> from spatterlib.charting.control import angle_terms, learn
+    >>> from spatterlib.control.statistics import angle_terms, learn
     >>> values = np.random.default_rng(1).normal(5, 2, (200, 1))
     >>> values[7] = 50
     >>> found = learn(values, angle_terms(67.0 * np.arange(200)))
@@ -269,7 +269,7 @@ def conformal_p(reference: ArrayLike, scores: ArrayLike) -> Floats:
 
     Examples
     --------
-    >>> from spatterlib.charting.control import conformal_p
+    >>> from spatterlib.control.statistics import conformal_p
     >>> conformal_p([0.1, 0.5, 0.9, 2.0], [0.0, 0.7, 3.0]).tolist()
     [1.0, 0.6, 0.2]
     """

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.charting.drawing import draw_charts
-from spatterlib.charting.monitoring import Charted, monitor
-from spatterlib.charting.reference import Reference, learn_reference
 from spatterlib.common.wording import counted
+from spatterlib.control.drawing import draw_charts
+from spatterlib.control.monitoring import Charted, monitor
+from spatterlib.control.reference import Reference, learn_reference
 from spatterlib.measuring.camera import Camera, check_same, load_camera
 from spatterlib.measuring.measurement import Measured, layer_rows
 
@@ -44,7 +44,7 @@ def chart_layers(
         Profile, its file or its fields, for stores without measured streaks beside them; by default that of the
         reference.
     names, arl, builds
-        As `spatterlib.charting.reference.learn_reference` takes them, where the reference is still to be learned.
+        As `spatterlib.control.reference.learn_reference` takes them, where the reference is still to be learned.
     scan_turn, scan_start : float, optional
         Degrees by which the hatch turns from layer to layer, and its angle in a layer number 0; those of the reference
         by default.
@@ -67,7 +67,7 @@ def chart_layers(
     >>> import numpy as np
     >>> import spatterlib as sp
     >>> from spatterlib.measuring.descriptors import DESCRIPTOR
-    >>> from spatterlib.charting.reference import learn_reference
+    >>> from spatterlib.control.reference import learn_reference
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> _ = sp.simulate(folder / "tonight.mp4", seconds=4, seed=5)
     >>> _ = sp.extract(folder / "tonight.mp4", folder / "tonight.h5", progress=False)
@@ -121,7 +121,7 @@ def learn_from(
     paths : sequence of path
         What the stores are called.
     names, **options
-        As `spatterlib.charting.reference.learn_reference` takes them.
+        As `spatterlib.control.reference.learn_reference` takes them.
     turn : mapping
         ``scan_turn`` and ``scan_start``; kept if the first is no None.
 

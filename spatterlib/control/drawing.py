@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.charting.reference import Reference
 from spatterlib.common.files import beside
 from spatterlib.common.standard_streams import shown
 from spatterlib.common.wording import counted
+from spatterlib.control.reference import Reference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +30,7 @@ _TITLES = {
 
 
 class Drawable(Protocol):
-    """What is drawn: `spatterlib.charting.monitoring.Charted`, which can draw itself."""
+    """What is drawn: `spatterlib.control.monitoring.Charted`, which can draw itself."""
 
     @property
     def reference(self) -> Reference:
@@ -51,7 +51,7 @@ def draw_charts(charted: Drawable, path: str | os.PathLike[str], title: str = ""
     Parameters
     ----------
     charted : Charted
-        From `spatterlib.charting.monitoring.monitor`.
+        From `spatterlib.control.monitoring.monitor`.
     path : path
         PNG, PDF or SVG to write.
     title : str
