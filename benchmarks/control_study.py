@@ -21,12 +21,12 @@ from spatterlib.control.monitoring import monitor
 from spatterlib.control.reference import USUAL, learn_reference, values_of
 from spatterlib.control.run_length import cusum_run_length, ewma_run_length, limits, shewhart_run_length
 from spatterlib.control.statistics import CHARTS, Baseline, advance, angle_terms, begin, learn
-from spatterlib.judging.agreement import BORDER, with_index
 from spatterlib.measuring.calibration import Calibration, calibrate
 from spatterlib.measuring.camera import Camera
 from spatterlib.measuring.descriptors import turned
 from spatterlib.measuring.measurement import describe_by, measure_store
 from spatterlib.measuring.synchrony import synchronise
+from spatterlib.verdicts.agreement import BORDER, with_index
 
 PAGE = Path(__file__).parent.parent / "docs" / "control.md"
 LONG = Camera(frame_rate=25, exposure=0.036, mm_per_px=0.4, gas_direction=180.0)

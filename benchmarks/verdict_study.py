@@ -20,10 +20,10 @@ from pages import put, say
 
 import spatterlib as sp
 from spatterlib.common.files import write_text
-from spatterlib.judging.verdicts import Span
 from spatterlib.learning.model_card import model_card
 from spatterlib.learning.runs import SIMULATED, write_facts
 from spatterlib.simulation import Truth
+from spatterlib.verdicts.rules import Span
 
 FLOWS = ("low", "high")
 CAMERAS = ("left", "mid", "right")

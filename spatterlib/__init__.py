@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from spatterlib.extraction.extract import Report as Report
     from spatterlib.extraction.extract import extract as extract
     from spatterlib.extraction.forecast import forecast as forecast
-    from spatterlib.judging.outcome import Verdict as Verdict
-    from spatterlib.judging.verification import verify as verify
     from spatterlib.learning.evaluation import evaluate as evaluate
     from spatterlib.learning.export import export as export
     from spatterlib.learning.runs import load_model as load_model
@@ -38,13 +36,15 @@ if TYPE_CHECKING:
     from spatterlib.measuring import synchrony as synchrony
     from spatterlib.plugins.registry import catalog as catalog
     from spatterlib.plugins.registry import make as make
-    from spatterlib.prediction import predict as predict
     from spatterlib.simulation import simulate as simulate
     from spatterlib.stores.opening import convert as convert
     from spatterlib.stores.opening import is_simulated as is_simulated
     from spatterlib.stores.opening import open_store as open_store
     from spatterlib.types import DETECTION as DETECTION
     from spatterlib.types import Clip as Clip
+    from spatterlib.verdicts.predict import predict as predict
+    from spatterlib.verdicts.verdict import Verdict as Verdict
+    from spatterlib.verdicts.verification import verify as verify
     from spatterlib.video.opening import open_video as open_video
 
 _HOMES = {
@@ -59,15 +59,15 @@ _HOMES = {
     "live": ("watch",),
     "extraction.batch": ("extract_all",),
     "learning.runs": ("load_model",),
-    "judging.outcome": ("Verdict",),
+    "verdicts.verdict": ("Verdict",),
     "plugins.registry": ("catalog", "make"),
-    "prediction": ("predict",),
+    "verdicts.predict": ("predict",),
     "detection.score": ("score",),
     "simulation": ("simulate",),
     "stores.opening": ("convert", "is_simulated", "open_store"),
     "learning.training": ("train",),
     "types": ("DETECTION", "Clip"),
-    "judging.verification": ("verify",),
+    "verdicts.verification": ("verify",),
     "video.opening": ("open_video",),
 }
 _MODULES = {

@@ -80,7 +80,7 @@ def predict(
     import spatterlib as sp
     from spatterlib.common.progress import notifier
     from spatterlib.extraction.extract import is_whole
-    from spatterlib.judging.verdicts import Rules
+    from spatterlib.verdicts.rules import Rules
 
     merged = run_settings(ctx, values)
     options = {key: merged[key] for key in _KEYS if key in merged}
@@ -166,7 +166,7 @@ def _measuring(
 
 def _measured(verdict: Any, path: str, camera: Any, learned: Any, base: Any) -> Any:
     import spatterlib as sp
-    from spatterlib.judging import agreement
+    from spatterlib.verdicts import agreement
 
     with sp.open_store(path) as opened:
         found = sp.measurement.measure_store(opened, camera, learned)

@@ -99,9 +99,9 @@ def watch(
     JSON lines go to stdout, lines for people to stderr. Ends at Ctrl-C or SIGTERM with a summary.
     """
     import spatterlib as sp
-    from spatterlib.judging.verdicts import Rules
     from spatterlib.live.messages import human, line
     from spatterlib.live.senders import headers_of
+    from spatterlib.verdicts.rules import Rules
 
     for name in _APART:
         if values.get(name) is not None:

@@ -146,7 +146,7 @@ class TestOnnx:
         assert "simulated recordings" in graph.doc_string
 
     def test_it_knows_foreign_crops_as_its_run_does(self, tmp_path: Path) -> None:
-        from spatterlib.sightings import Scorer
+        from spatterlib.verdicts.scoring import Scorer
 
         exported = sp.load_model(sp.export("simulated", tmp_path / "flow.onnx", crops=FEW).path)
         run = sp.load_model("simulated")

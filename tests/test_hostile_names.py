@@ -17,10 +17,10 @@ import spatterlib as sp
 from spatterlib.common.markdown import code, plain
 from spatterlib.detection.layers import layers
 from spatterlib.extraction.plots import timeline
-from spatterlib.judging.htmlreport import page
 from spatterlib.learning.evaluation import Evaluation, Outcome, to_markdown
 from spatterlib.learning.model_card import model_card
 from spatterlib.types import FRAME_LOG
+from spatterlib.verdicts.report import page
 
 HOSTILE = "<img src=hurt onerror=alert(1)>\"'&]]>--></script><script>alert(2)</script> `|*_[x](javascript:alert(3))"
 

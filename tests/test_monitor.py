@@ -19,8 +19,6 @@ from terminals import without_progress
 import spatterlib as sp
 from spatterlib.cli import main
 from spatterlib.errors import ParameterError
-from spatterlib.judging import agreement
-from spatterlib.judging.verdicts import Span
 from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.camera import Camera, save_camera
 from spatterlib.measuring.descriptors import DESCRIPTOR
@@ -29,6 +27,8 @@ from spatterlib.measuring.measurement import Measured, describe_by, measure_stor
 from spatterlib.measuring.streaks import STREAK
 from spatterlib.stores.opening import create_store
 from spatterlib.types import FRAME_LOG
+from spatterlib.verdicts import agreement
+from spatterlib.verdicts.rules import Span
 
 CAMERA = Camera(frame_rate=25, exposure=0.036, mm_per_px=0.4, gas_direction=180.0)
 LAYERS, EACH = 70, 12

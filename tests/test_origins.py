@@ -16,13 +16,13 @@ from predictions import build
 
 import spatterlib as sp
 from spatterlib.common.origin import learned_from, marks
-from spatterlib.judging.htmlreport import differs, page, parse, read_page
-from spatterlib.judging.verification import _span
 from spatterlib.learning.dataset import load_dataset
 from spatterlib.learning.model_card import model_card
 from spatterlib.learning.runs import Run, load_model
 from spatterlib.live.messages import human
 from spatterlib.plugins.classifier import Preprocessing
+from spatterlib.verdicts.report import differs, page, parse, read_page
+from spatterlib.verdicts.verification import _span
 
 MACHINE, MODEL = "SIMULATED RECORDING: not from a machine", "MODEL: learned from simulated recordings only"
 

@@ -29,9 +29,9 @@ from spatterlib.errors import (
     StoreError,
     VideoError,
 )
-from spatterlib.judging.verdicts import Rules
 from spatterlib.learning.runs import Run
 from spatterlib.stores.opening import create_store
+from spatterlib.verdicts.rules import Rules
 
 
 def test_each_layer_has_its_verdict() -> None:
@@ -358,7 +358,7 @@ def test_without_pyarrow_it_is_said_before_the_work(tmp_path: Path, monkeypatch:
 
 
 def test_memory_keeps_rows_and_a_few_crops_only() -> None:
-    from spatterlib.prediction import sightings
+    from spatterlib.verdicts.predict import sightings
 
     found, _ = sightings(build(), sp.load_model("simulated"), {}, keep=8)
     assert len(found.evidence) <= 3 * 8

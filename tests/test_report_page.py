@@ -15,7 +15,7 @@ from predictions import build, verdict, weights
 import spatterlib as sp
 from spatterlib.cli import main
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
-from spatterlib.judging.htmlreport import page, read_page
+from spatterlib.verdicts.report import page, read_page
 
 VOID = {"meta", "img", "br", "line", "rect", "path", "circle"}
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from spatterlib.judging.shares import LEAST, shares
+from spatterlib.verdicts.shares import LEAST, shares
 
 
 def two(own: NDArray[np.bool_]) -> NDArray[np.float64]:

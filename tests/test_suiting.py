@@ -12,11 +12,11 @@ from media import write
 from predictions import build, verdict
 
 import spatterlib as sp
-from spatterlib.judging.htmlreport import _meaning, page
 from spatterlib.learning.dataset import load_dataset
 from spatterlib.learning.runs import Run, load_model
 from spatterlib.plugins.classifier import Preprocessing
-from spatterlib.suiting import unlike
+from spatterlib.verdicts.report import _meaning, page
+from spatterlib.verdicts.training_mismatch import unlike
 
 KNOWN = {"detector": {"id": "d", "threshold": 30}, "filters": [{"id": "area", "least": 4}]}
 VIDEO = {"width": 640, "height": 360, "fps": 25.0}

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from spatterlib.errors import ParameterError
-from spatterlib.judging.change import Change, changes
-from spatterlib.judging.verdicts import STATES, Rules, Span, judge, votes
+from spatterlib.verdicts.change import Change, changes
+from spatterlib.verdicts.rules import STATES, Rules, Span, judge, votes
 
 CLASSES = ("low", "high")
 

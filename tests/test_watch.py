@@ -32,7 +32,6 @@ from streams import Camera, transport_stream
 import spatterlib as sp
 from spatterlib.cli import main
 from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, SpatterlibError, VideoError
-from spatterlib.judging.verdicts import Rules, Span, State, judge, judge_rows
 from spatterlib.live import alarms, rolling
 from spatterlib.live.clock import Clock, tick
 from spatterlib.live.feed import Feed, Frame, Lost
@@ -43,6 +42,7 @@ from spatterlib.live.rolling import Rolling
 from spatterlib.live.senders import Mqtt, Webhook, headers_of
 from spatterlib.live.source import Growing, Opened, camera_frames, kind_of, open_source, redacted
 from spatterlib.types import DETECTION, RgbPicture
+from spatterlib.verdicts.rules import Rules, Span, State, judge, judge_rows
 
 GAP = 2.0
 

@@ -23,7 +23,6 @@ from spatterlib.control.reference import Reference, learn_reference
 from spatterlib.detection.events import events
 from spatterlib.detection.layers import layers
 from spatterlib.errors import ParameterError
-from spatterlib.judging.outcome import row_dtype
 from spatterlib.live import charting
 from spatterlib.live.charting import DIFFERS, USUAL, ChartedLayer, Charter, Departure, charter_of, step_departure
 from spatterlib.live.messages import COMMON, FIELDS
@@ -32,6 +31,7 @@ from spatterlib.measuring.camera import Camera, save_camera
 from spatterlib.measuring.descriptors import DESCRIPTOR, describe, turned
 from spatterlib.measuring.measurement import crop_streaks, measure_store
 from spatterlib.measuring.streaks import STREAK
+from spatterlib.verdicts.verdict import row_dtype
 
 CAMERA = Camera(frame_rate=25, exposure=0.036, mm_per_px=0.4, gas_direction=180.0)
 ABOUT = {"simulated": True, "camera": CAMERA.identity(), "calibrated": False, "scan_turn": 67.0, "scan_start": 10.0}

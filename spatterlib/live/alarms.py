@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from spatterlib.judging.verdicts import Span, State
+from spatterlib.verdicts.rules import Span, State
 
 __all__ = ["Notice", "Phase", "Standing", "close", "step"]
 
@@ -23,7 +23,7 @@ class Notice:
     phase : str
         "new", "update" or "end".
     state : str
-        Of the verdict, as in `spatterlib.judging.verdicts.STATES`.
+        Of the verdict, as in `spatterlib.verdicts.rules.STATES`.
     label : str or None
         The class.
     since, time : float
@@ -93,7 +93,7 @@ def step(
     --------
     >>> import numpy as np
     >>> from spatterlib.live.alarms import Standing, step
-    >>> from spatterlib.judging.verdicts import Rules, judge
+    >>> from spatterlib.verdicts.rules import Rules, judge
     >>> low = np.tile([0.9, 0.1], (8, 1))
     >>> bad = judge(np.arange(8.0), np.arange(8), low, ("low", "high"), Rules(expected="high"))
     >>> standing, said = step(Standing(), bad, 8.0, final=True)

@@ -10,7 +10,7 @@ from typing import Any
 from spatterlib.common.files import plain
 from spatterlib.common.origin import marks
 from spatterlib.common.wording import counted
-from spatterlib.judging.verdicts import Span
+from spatterlib.verdicts.rules import Span
 
 __all__ = ["COMMON", "FIELDS", "human", "line", "message", "span_fields"]
 

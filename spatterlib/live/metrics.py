@@ -7,8 +7,8 @@ from typing import Any
 
 from spatterlib.common.install_hints import missing
 from spatterlib.errors import ParameterError, PluginError, SpatterlibError
-from spatterlib.judging.verdicts import STATES, Span
 from spatterlib.live.latency import Latencies
+from spatterlib.verdicts.rules import STATES, Span
 
 __all__ = ["address_of", "serve"]
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.detection.events import events
-from spatterlib.judging.outcome import row_dtype
 from spatterlib.types import Detections
+from spatterlib.verdicts.verdict import row_dtype
 
 __all__ = ["Rolling", "add", "finished", "forget"]
 
@@ -24,7 +24,7 @@ class Rolling:
     Parameters
     ----------
     rows : ndarray
-        ``(n,)`` of `spatterlib.judging.outcome.row_dtype`: crops of layers without a final verdict, and of the last
+        ``(n,)`` of `spatterlib.verdicts.verdict.row_dtype`: crops of layers without a final verdict, and of the last
         window.
     layer : int
         Number of the newest layer, from 1; 0 before the first spatter.

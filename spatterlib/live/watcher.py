@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from spatterlib.detection.detect import Region, found_in
 from spatterlib.errors import VideoError
-from spatterlib.judging.verdicts import Rules, Span, judge_rows
 from spatterlib.learning.runs import Run
 from spatterlib.live import alarms, charting, rolling
 from spatterlib.live.feed import STOPPED, Feed, Frame, Lost, runs
@@ -24,8 +23,9 @@ from spatterlib.live.latency import Latencies
 from spatterlib.live.messages import message, span_fields
 from spatterlib.live.rolling import Rolling
 from spatterlib.live.senders import Sender
-from spatterlib.sightings import Look, Scorer
 from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detector, Filter, Picture
+from spatterlib.verdicts.rules import Rules, Span, judge_rows
+from spatterlib.verdicts.scoring import Look, Scorer
 from spatterlib.video.opening import region
 
 __all__ = ["Plan", "Summary", "Watcher"]

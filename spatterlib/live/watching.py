@@ -16,7 +16,6 @@ from spatterlib.common.threads import one_opencv_thread
 from spatterlib.control.reference import Reference
 from spatterlib.detection.detect import DETECTOR, FILTERS, Region, plugins_of
 from spatterlib.errors import ParameterError
-from spatterlib.judging.verdicts import Rules
 from spatterlib.learning.provenance import model_facts, versions
 from spatterlib.learning.runs import Run, load_model
 from spatterlib.live import metrics
@@ -30,10 +29,11 @@ from spatterlib.live.watcher import Plan, Summary, Watcher
 from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.camera import Camera
 from spatterlib.plugins.registry import identity
-from spatterlib.sightings import Look
 from spatterlib.stores.opening import check_output, is_simulated
-from spatterlib.suiting import unlike, warning
 from spatterlib.types import Detector, Filter
+from spatterlib.verdicts.rules import Rules
+from spatterlib.verdicts.scoring import Look
+from spatterlib.verdicts.training_mismatch import unlike, warning
 
 log = logging.getLogger("spatterlib")
 

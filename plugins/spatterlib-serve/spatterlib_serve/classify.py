@@ -9,7 +9,7 @@ import numpy as np
 
 from spatterlib.common.image_codec import decode, image_size
 from spatterlib.errors import StoreError
-from spatterlib.sightings import Scorer, Seen
+from spatterlib.verdicts.scoring import Scorer, Seen
 from spatterlib_serve.problems import ProblemError
 
 __all__ = ["classify"]

@@ -62,8 +62,8 @@ class PredictOptions(BaseModel):
         ProblemError
             422 if the model does not know the class that is expected, or a plugin is not there.
         """
-        from spatterlib.judging.verdicts import Rules
         from spatterlib.plugins.registry import identity, make
+        from spatterlib.verdicts.rules import Rules
 
         found: dict[str, Any] = {"expected": self.expected, "window": self.window, "gap": self.gap, "fps": self.fps}
         found |= {"crops": self.crops}

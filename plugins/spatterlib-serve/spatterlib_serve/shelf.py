@@ -9,7 +9,7 @@ from typing import Any
 
 from spatterlib.errors import SpatterlibError
 from spatterlib.learning.runs import CURRENT, RECORD, SIMULATED, load_model, read_facts
-from spatterlib.sightings import Scorer
+from spatterlib.verdicts.scoring import Scorer
 from spatterlib_serve.problems import ProblemError
 
 __all__ = ["Shown", "choose", "listed", "scorer", "shipped"]

@@ -81,7 +81,7 @@ def judge(folder: str, name: str, model: str, model_name: str, options: dict[str
     """Predict on the video in a folder and write the results beside it; figures for the metrics."""
     import spatterlib as sp
     from spatterlib.common.files import write_text
-    from spatterlib.judging.verdicts import Rules
+    from spatterlib.verdicts.rules import Rules
 
     began, where = time.perf_counter(), Path(folder)
     rules = Rules(**options.pop("rules", {}))

@@ -49,7 +49,7 @@ class Rules:
 
     Examples
     --------
-    >>> from spatterlib.judging.verdicts import Rules
+    >>> from spatterlib.verdicts.rules import Rules
     >>> Rules(expected="high").min_votes
     6
     """
@@ -190,7 +190,7 @@ def judge(
     Examples
     --------
     >>> import numpy as np
-    >>> from spatterlib.judging.verdicts import Rules, judge
+    >>> from spatterlib.verdicts.rules import Rules, judge
     >>> high = np.linspace(0.8, 0.9, 12)
     >>> found = judge(np.arange(12.0), np.arange(12), np.stack([1 - high, high], 1), ("low", "high"))
     >>> found.label, found.votes, round(found.probability, 2)
@@ -233,7 +233,7 @@ def judge_rows(
     number: int,
     span: tuple[float, float] | None = None,
 ) -> Span:
-    """`judge` on rows of `spatterlib.judging.outcome.row_dtype`; by default from first to last of them."""
+    """`judge` on rows of `spatterlib.verdicts.verdict.row_dtype`; by default from first to last of them."""
     times = rows["time"]
     if span is None and len(rows):
         span = float(times.min()), float(times.max())
@@ -314,7 +314,7 @@ def student(v: float) -> float:
 
     Examples
     --------
-    >>> from spatterlib.judging.verdicts import student
+    >>> from spatterlib.verdicts.rules import student
     >>> round(student(10), 3), round(student(float("inf")), 3)
     (2.228, 1.96)
     """

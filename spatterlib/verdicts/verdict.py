@@ -17,9 +17,9 @@ from spatterlib.common.files import beside, check_target, plain, write_csv, writ
 from spatterlib.common.install_hints import missing
 from spatterlib.common.origin import marks
 from spatterlib.errors import ParameterError, PluginError
-from spatterlib.judging.change import Change
-from spatterlib.judging.verdicts import Span
 from spatterlib.types import DETECTION
+from spatterlib.verdicts.change import Change
+from spatterlib.verdicts.rules import Span
 
 __all__ = ["SUFFIXES", "Evidence", "Section", "Verdict", "check_outputs", "row_dtype"]
 
@@ -94,7 +94,7 @@ class Verdict:
         Where the build goes over from one class to another.
     summary : dict
         On the whole build: ``label`` (None unless all decided layers agree), ``state`` (the worst of the layers'),
-        ``text`` (a sentence), counts; ``shares`` where no crop has a time, see `spatterlib.judging.shares`.
+        ``text`` (a sentence), counts; ``shares`` where no crop has a time, see `spatterlib.verdicts.shares`.
     classes : tuple of str
         In the order of the columns of ``rows["probabilities"]``.
     settings : dict
@@ -102,7 +102,7 @@ class Verdict:
     evidence : tuple of Evidence
         Crops.
     sections : tuple of Section
-        What its page shows besides; see `spatterlib.judging.agreement`.
+        What its page shows besides; see `spatterlib.verdicts.agreement`.
     """
 
     rows: NDArray[np.void]
@@ -190,7 +190,7 @@ class Verdict:
         write_text(path, json.dumps(self.to_dict(), allow_nan=False) + "\n")
 
     def _html(self, path: Path) -> None:
-        from spatterlib.judging.htmlreport import page
+        from spatterlib.verdicts.report import page
 
         write_text(path, page(self))
 

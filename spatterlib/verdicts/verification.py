@@ -17,13 +17,13 @@ from spatterlib.common.wording import counted
 from spatterlib.detection.detect import DETECTOR, FILTERS
 from spatterlib.detection.events import events
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
-from spatterlib.judging.htmlreport import differs, parse, read_page
-from spatterlib.judging.shares import shares
-from spatterlib.judging.verdicts import Rules, Span, judge
 from spatterlib.learning.provenance import code_digest, model_digest
 from spatterlib.learning.runs import Run, load_model
-from spatterlib.prediction import sightings
 from spatterlib.stores.opening import find_store, is_simulated, open_store
+from spatterlib.verdicts.predict import sightings
+from spatterlib.verdicts.report import differs, parse, read_page
+from spatterlib.verdicts.rules import Rules, Span, judge
+from spatterlib.verdicts.shares import shares
 from spatterlib.video.opening import open_video
 
 __all__ = ["Verification", "verify"]

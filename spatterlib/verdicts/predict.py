@@ -23,18 +23,18 @@ from spatterlib.detection.events import events
 from spatterlib.detection.layers import Gap, Layers, gap_of, layers
 from spatterlib.errors import ParameterError, VideoError
 from spatterlib.extraction.extract import extract, followed
-from spatterlib.judging.change import Change, changes
-from spatterlib.judging.outcome import Evidence, Verdict, check_outputs, row_dtype
-from spatterlib.judging.shares import said, shares
-from spatterlib.judging.verdicts import Rules, Span, State, judge_rows
 from spatterlib.learning.provenance import code_digest, model_facts, versions
 from spatterlib.learning.runs import Run, load_model
 from spatterlib.plugins.classifier import Model
 from spatterlib.plugins.registry import foreign_versions, identity
-from spatterlib.sightings import Look, Scorer, Sightings, evidence_rows, from_store, from_video
 from spatterlib.stores.opening import find_store, is_simulated, open_store
-from spatterlib.suiting import unlike, warning
 from spatterlib.types import Detections, Detector, Filter, Video
+from spatterlib.verdicts.change import Change, changes
+from spatterlib.verdicts.rules import Rules, Span, State, judge_rows
+from spatterlib.verdicts.scoring import Look, Scorer, Sightings, evidence_rows, from_store, from_video
+from spatterlib.verdicts.shares import said, shares
+from spatterlib.verdicts.training_mismatch import unlike, warning
+from spatterlib.verdicts.verdict import Evidence, Verdict, check_outputs, row_dtype
 from spatterlib.video.opening import open_video, region
 
 __all__ = ["predict"]

@@ -24,7 +24,7 @@ def unlike(facts: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
 
     Examples
     --------
-    >>> from spatterlib.suiting import unlike
+    >>> from spatterlib.verdicts.training_mismatch import unlike
     >>> run = {"sources": [{"video": {"width": 640, "height": 360, "fps": 25.0}}]}
     >>> unlike(run, {"video": {"width": 1280, "height": 720, "fps": 60.0}})
     ['frames of 1280x720 instead of 640x360', '60 frames/s instead of 25']
@@ -42,7 +42,7 @@ def warning(name: str, model: str, found: Sequence[str]) -> str:
 
     Examples
     --------
-    >>> from spatterlib.suiting import warning
+    >>> from spatterlib.verdicts.training_mismatch import warning
     >>> warning("a.mp4", "run", ["60 frames/s instead of 25"]).partition(": the")[0]
     'a.mp4 is not like what run learned from: 60 frames/s instead of 25'
     """

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from spatterlib.common.origin import learned
 from spatterlib.errors import ParameterError, StoreError
-from spatterlib.judging.change import Change
-from spatterlib.judging.shares import LEAST
-from spatterlib.judging.verdicts import Span
+from spatterlib.verdicts.change import Change
+from spatterlib.verdicts.rules import Span
+from spatterlib.verdicts.shares import LEAST
 
 if TYPE_CHECKING:
-    from spatterlib.judging.outcome import Evidence, Verdict
+    from spatterlib.verdicts.verdict import Evidence, Verdict
 
 __all__ = ["differs", "page", "parse", "read_page"]
 

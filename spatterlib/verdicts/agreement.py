@@ -18,12 +18,12 @@ from spatterlib.control.charts import draw_charts
 from spatterlib.control.monitoring import monitor, spells
 from spatterlib.control.reference import Reference
 from spatterlib.errors import ParameterError
-from spatterlib.judging.outcome import Section, Verdict
-from spatterlib.judging.verdicts import Span
 from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.descriptors import describe, turned
 from spatterlib.measuring.gasflow import GasModel
 from spatterlib.measuring.measurement import Measured
+from spatterlib.verdicts.rules import Span
+from spatterlib.verdicts.verdict import Section, Verdict
 
 __all__ = ["BORDER", "Witness", "compare", "warnings", "with_charts", "with_index"]
 

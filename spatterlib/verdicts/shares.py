@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.judging.verdicts import student
+from spatterlib.verdicts.rules import student
 
 __all__ = ["LEAST", "Share", "said", "shares"]
 
@@ -70,7 +70,7 @@ def shares(probabilities: NDArray[np.float64], classes: Sequence[str]) -> tuple[
     Examples
     --------
     >>> import numpy as np
-    >>> from spatterlib.judging.shares import shares
+    >>> from spatterlib.verdicts.shares import shares
     >>> high = np.tile([0.9, 0.8, 0.7, 0.2], 30)
     >>> [found, _] = shares(np.stack([1 - high, high], 1), ("low", "high"))
     >>> found.label, found.share, found.low < 0.75 < found.high
