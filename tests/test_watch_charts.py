@@ -23,8 +23,8 @@ from spatterlib.control.reference import Reference, learn_reference
 from spatterlib.detection.events import events
 from spatterlib.detection.layers import layers
 from spatterlib.errors import ParameterError
-from spatterlib.live import charting
-from spatterlib.live.charting import DIFFERS, USUAL, ChartedLayer, Charter, Departure, charter_of, step_departure
+from spatterlib.live import control_charts
+from spatterlib.live.control_charts import DIFFERS, USUAL, ChartedLayer, Charter, Departure, charter_of, step_departure
 from spatterlib.live.messages import COMMON, FIELDS
 from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.camera import Camera, save_camera
@@ -206,8 +206,8 @@ def crops(count: int) -> tuple[Any, list[bytes], Any]:
 
 def test_crops_that_find_no_room_are_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     go_on, usual = threading.Event(), crop_streaks
-    monkeypatch.setattr(charting, "crop_streaks", lambda *given: go_on.wait(30) and usual(*given))
-    monkeypatch.setattr(charting, "_MOST", 2)
+    monkeypatch.setattr(control_charts, "crop_streaks", lambda *given: go_on.wait(30) and usual(*given))
+    monkeypatch.setattr(control_charts, "_MOST", 2)
     charter = Charter(learnt(plume_area=3000.0), CAMERA)
     table, encoded, rows = crops(6)
     for index in range(6):
@@ -221,7 +221,7 @@ def test_crops_that_find_no_room_are_left_out_and_counted(monkeypatch: pytest.Mo
 
 
 def test_a_layer_of_which_nothing_was_measured_is_on_no_chart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(charting, "_MOST", 0)
+    monkeypatch.setattr(control_charts, "_MOST", 0)
     charter = Charter(learnt(plume_area=3000.0), CAMERA)
     table, encoded, rows = crops(3)
     charter.add(table, encoded)
@@ -238,7 +238,7 @@ def test_layers_share_no_streaks_where_parts_of_the_stream_hold_two(monkeypatch:
         streaks["row"], streaks["length"] = first + np.arange(len(table)), table["area"]
         return streaks
 
-    monkeypatch.setattr(charting, "crop_streaks", one_each)
+    monkeypatch.setattr(control_charts, "crop_streaks", one_each)
     charter = Charter(learnt(length=400.0), CAMERA, wait=True)
     table, encoded, rows = crops(7)
     table["area"] = rows["area"] = [1, 1, 1, 2, 2, 3, 3]

@@ -313,7 +313,7 @@ def test_many_vain_connections_are_one_event() -> None:
             return Opened(vain.pop(), {}, lambda: None) if camera.sent >= EACH and vain else real(*arguments, **options)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("spatterlib.live.watching.open_source", connect)
+            patch.setattr("spatterlib.live.watch.open_source", connect)
             patch.setattr("spatterlib.live.feed._FIRST_PAUSE", 0.01)
             _, messages = watched(f"tcp://127.0.0.1:{camera.port}", camera)
     told = [

@@ -4,6 +4,6 @@ From the ground up: `clock`, `latency`, `rolling`, `alarms`, `messages` are pure
 `charting` (layers against a reference), `senders`, `metrics` have threads or talk to the world; `watching` joins them.
 """
 
-from spatterlib.live.watching import Summary, watch
+from spatterlib.live.watch import Summary, watch
 
 __all__ = ["Summary", "watch"]

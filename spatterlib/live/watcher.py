@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from spatterlib.detection.detect import Region, found_in
 from spatterlib.errors import VideoError
 from spatterlib.learning.runs import Run
-from spatterlib.live import alarms, charting, rolling
+from spatterlib.live import alarms, control_charts, rolling
 from spatterlib.live.feed import STOPPED, Feed, Frame, Lost, runs
-from spatterlib.live.keeping import Keeper
 from spatterlib.live.latency import Latencies
 from spatterlib.live.messages import message, span_fields
+from spatterlib.live.recorder import Keeper
 from spatterlib.live.rolling import Rolling
 from spatterlib.live.senders import Sender
 from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detector, Filter, Picture
@@ -78,14 +78,14 @@ class Watcher:
     notify: Callable[[dict[str, Any]], None]
     senders: Sequence[Sender]
     keeper: Keeper | None = None
-    charter: charting.Charter | None = None
+    charter: control_charts.Charter | None = None
     simulated: bool | None = None
     gaps: list[dict[str, Any]] = field(default_factory=list)
     latencies: Latencies = field(default_factory=Latencies)
     _feed: Feed | None = None
     _lead: list[Frame] = field(default_factory=list)
     _standing: alarms.Standing = field(default_factory=alarms.Standing)
-    _departure: charting.Departure | None = None
+    _departure: control_charts.Departure | None = None
     _lost: tuple[Lost, int] | None = None
     _layers: list[Span] = field(default_factory=list)
     _spans: dict[str, Span] = field(default_factory=dict)
@@ -317,13 +317,13 @@ class Watcher:
                 self._step(span, found, final=True)
             self.rolling = rolling.forget(self.rolling, number, self._now - self.plan.window)
 
-    def _chart(self, charter: charting.Charter, *, last: bool = False) -> None:
+    def _chart(self, charter: control_charts.Charter, *, last: bool = False) -> None:
         """Tell of layers that were charted since; the first that differs begins an event."""
         for layer in charter.take():
             facts = layer.facts(charter.reference)
             self.tell("chart", **facts)
             before, number = self._departure, self._standing.event + 1
-            self._departure, phase = charting.step_departure(before, layer, number, self._now, self.plan.remind)
+            self._departure, phase = control_charts.step_departure(before, layer, number, self._now, self.plan.remind)
             event = self._departure or before
             if phase and event:
                 self._differ(event, phase, f"layer {layer.number}: {'; '.join(facts['alarms']) or 'as usual'}", facts)
@@ -331,10 +331,12 @@ class Watcher:
             self._differ(self._departure, "end", "the watch ended; the state is that of its last layer", None)
             self._departure = None
 
-    def _differ(self, event: charting.Departure, phase: str, reason: str, facts: Mapping[str, Any] | None) -> None:
+    def _differ(
+        self, event: control_charts.Departure, phase: str, reason: str, facts: Mapping[str, Any] | None
+    ) -> None:
         if phase == "new":
             self._standing = dataclasses.replace(self._standing, event=event.event)
-        state = charting.DIFFERS if facts is None or facts["alarms"] else charting.USUAL
+        state = control_charts.DIFFERS if facts is None or facts["alarms"] else control_charts.USUAL
         self._alarm(event.event, phase, state, None, event.since, reason, None, facts)
 
     def _judge(self, now: float) -> None:

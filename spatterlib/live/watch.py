@@ -19,10 +19,10 @@ from spatterlib.errors import ParameterError
 from spatterlib.learning.provenance import model_facts, versions
 from spatterlib.learning.runs import Run, load_model
 from spatterlib.live import metrics
-from spatterlib.live.charting import charter_of
 from spatterlib.live.clock import JUMP, Clock
+from spatterlib.live.control_charts import charter_of
 from spatterlib.live.feed import Feed
-from spatterlib.live.keeping import Keeper
+from spatterlib.live.recorder import Keeper
 from spatterlib.live.senders import Mqtt, Sender, Webhook
 from spatterlib.live.source import kind_of, open_source, redacted
 from spatterlib.live.watcher import Plan, Summary, Watcher
