@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from spatterlib.learning.export import export as export
     from spatterlib.learning.runs import load_model as load_model
     from spatterlib.learning.training import train as train
-    from spatterlib.live import watch as watch
+    from spatterlib.live.watch import watch as watch
     from spatterlib.measuring import calibration as calibration
     from spatterlib.measuring import camera as camera
     from spatterlib.measuring import measurement as measurement
@@ -56,7 +56,7 @@ _HOMES = {
     "extraction.forecast": ("forecast",),
     "detection.events": ("events",),
     "detection.layers": ("layers",),
-    "live": ("watch",),
+    "live.watch": ("watch",),
     "extraction.batch": ("extract_all",),
     "learning.runs": ("load_model",),
     "verdicts.verdict": ("Verdict",),

@@ -1,5 +1,5 @@
 """``python -m spatterlib``: the command line."""
 
-from spatterlib.cli import run
+from spatterlib.cli.main import run
 
 run()

@@ -156,7 +156,7 @@ def expanded(word: str, folder: Path) -> list[str]:
 
 
 def run_command(block: Block, arguments: list[str]) -> str:
-    from spatterlib.cli import main
+    from spatterlib.cli.main import main
 
     out = io.StringIO()
     with contextlib.redirect_stdout(out):

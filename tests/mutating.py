@@ -30,7 +30,7 @@ from learning_data import state_dict
 from media import paint, write
 
 import spatterlib as sp
-from spatterlib.cli import main
+from spatterlib.cli.main import main
 from spatterlib.common.image_codec import encode
 from spatterlib.errors import SpatterlibError
 from spatterlib.learning.labels import edit_labels, labelled, write_index

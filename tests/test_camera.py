@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spatterlib.cli import main
+from spatterlib.cli.main import main
 from spatterlib.errors import MissingFileError, ParameterError
 from spatterlib.measuring.camera import Camera, check_camera, load_camera, save_camera
 

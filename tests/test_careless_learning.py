@@ -11,7 +11,7 @@ import pytest
 from learning_data import as_if_torch, make_store, make_stores
 
 import spatterlib as sp
-from spatterlib.cli import main
+from spatterlib.cli.main import main
 from spatterlib.errors import ParameterError
 from spatterlib.learning.dataset import load_dataset
 from spatterlib.learning.runs import SIMULATED

@@ -261,7 +261,7 @@ def test_control_c_leaves_a_store_that_can_be_read(tmp_path: Path) -> None:
 def test_wrong_usage_and_what_cannot_be_done_have_codes_of_their_own(
     stack: Path, arguments: list[str], code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from spatterlib.cli import main
+    from spatterlib.cli.main import main
 
     monkeypatch.chdir(stack.parent)
     sp.extract(stack, "s.h5")
@@ -335,7 +335,7 @@ class TestBadVideos:
         code = (
             "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
             "resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000)); "
-            "from spatterlib.cli import main; sys.exit(main(sys.argv[1:]))"
+            "from spatterlib.cli.main import main; sys.exit(main(sys.argv[1:]))"
         )
         out = tmp_path / f"x{suffix}"
         command = [sys.executable, "-c", code, "extract", str(tmp_path / "long.npy"), "-o", str(out)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from spatterlib import cli, config, sections
+from spatterlib.cli import config, config_sections, main
 from spatterlib.errors import MissingFileError, ParameterError
 
 
@@ -90,8 +90,8 @@ def test_a_region_with_open_edges_is_said_and_not_written_half() -> None:
 
 @pytest.fixture
 def commands() -> dict[str, click.Command]:
-    cli.main(["--version"])
-    return dict(cli.cli.commands)
+    main.main(["--version"])
+    return dict(main.cli.commands)
 
 
 WHOLE = """
@@ -125,7 +125,7 @@ colour = "rgb"
 def test_sections_of_commands_have_the_names_of_their_options(
     tmp_path: Path, commands: dict[str, click.Command]
 ) -> None:
-    found = sections.default_map(str(written(tmp_path, WHOLE)), commands)
+    found = config_sections.default_map(str(written(tmp_path, WHOLE)), commands)
     assert found["predict"] == {"model": "simulated", "window": 30, "expected": "high"}
     assert found["watch"] == {"model": "simulated", "headers": ["X-Key: a"], "metrics_at": "9000", "hold": 1.5}
     assert found["train"] == {"classifier": "lenet5", "split": "grouped", "parameters": ["epochs=3", "colour=rgb"]}
@@ -158,12 +158,12 @@ def test_what_a_section_cannot_have_is_refused_when_the_file_is_read(
 ) -> None:
     path = written(tmp_path, text)
     with pytest.raises(ParameterError, match=message) as caught:
-        sections.read(str(path), commands)
+        config_sections.read(str(path), commands)
     assert str(path) in str(caught.value)
 
 
 def test_a_section_of_a_command_that_is_not_installed_is_left_as_it_is(tmp_path: Path) -> None:
-    assert sections.read(str(written(tmp_path, WHOLE)), {})["serve"] == {"port": 9000, "queue": 5}
+    assert config_sections.read(str(written(tmp_path, WHOLE)), {})["serve"] == {"port": 9000, "queue": 5}
 
 
 def test_the_command_line_wins_over_the_file_and_this_over_the_defaults(
@@ -175,12 +175,12 @@ def test_the_command_line_wins_over_the_file_and_this_over_the_defaults(
         taken.append({"model": model, **options})
         raise ParameterError("enough")
 
-    monkeypatch.setattr("spatterlib.predict_cli.load_named", lambda model, *_: model)
+    monkeypatch.setattr("spatterlib.cli.predict.load_named", lambda model, *_: model)
     monkeypatch.setattr("spatterlib.predict", predict)
     path = written(tmp_path, WHOLE)
-    assert cli.main(["predict", "a.mp4", "--config", str(path), "--expected", "low"]) == 1
-    assert cli.main(["predict", "a.mp4", "--config", str(path), "--start", "9", "--window", "20"]) == 1
-    assert cli.main(["predict", "a.mp4", "--model", "m"]) == 1
+    assert main.main(["predict", "a.mp4", "--config", str(path), "--expected", "low"]) == 1
+    assert main.main(["predict", "a.mp4", "--config", str(path), "--start", "9", "--window", "20"]) == 1
+    assert main.main(["predict", "a.mp4", "--model", "m"]) == 1
     first, second, third = taken
     assert (first["model"], first["window"], first["expected"], first["start"]) == ("simulated", 30, "low", 7)
     assert first["detector"] == {"id": "frame-difference", "threshold": 30}
@@ -196,7 +196,7 @@ def test_train_takes_its_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise ParameterError("enough")
 
     monkeypatch.setattr("spatterlib.train", train)
-    assert cli.main(["train", "a.h5=low", "b.h5=high", "--config", str(written(tmp_path, WHOLE))]) == 1
+    assert main.main(["train", "a.h5=low", "b.h5=high", "--config", str(written(tmp_path, WHOLE))]) == 1
     assert (taken[0]["split"], taken[0]["epochs"], taken[0]["colour"]) == ("grouped", 3, "rgb")
 
 
@@ -204,7 +204,7 @@ def test_a_file_with_a_mistake_in_another_section_is_refused_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = written(tmp_path, "[predict]\nmodle = 'x'\n")
-    assert cli.main(["extract", "a.mp4", "-o", "x.h5", f"--config={path}"]) == 1
+    assert main.main(["extract", "a.mp4", "-o", "x.h5", f"--config={path}"]) == 1
     assert "did you mean 'model'" in capsys.readouterr().err
 
 
@@ -212,11 +212,11 @@ def test_config_writes_every_section_as_a_file_that_is_read(
     tmp_path: Path, commands: dict[str, click.Command], capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
-    assert cli.main(["config", "--config", str(written(tmp_path, WHOLE))]) == 0
+    assert main.main(["config", "--config", str(written(tmp_path, WHOLE))]) == 0
     text = capsys.readouterr().out
     path = tmp_path / "all.toml"
     path.write_text(text)
-    assert sections.default_map(str(path), commands)["train"]["parameters"] == ["epochs=3", "colour=rgb"]
+    assert config_sections.default_map(str(path), commands)["train"]["parameters"] == ["epochs=3", "colour=rgb"]
     assert "# min_votes: Fewer give no verdict." in text
     assert "\nwindow = 30\n" in text
     assert tomllib.loads(text)["predict"]["start"] == 7

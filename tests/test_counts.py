@@ -15,7 +15,7 @@ import pytest
 from test_extraction import flashes
 
 import spatterlib as sp
-from spatterlib.cli import main
+from spatterlib.cli.main import main
 from spatterlib.common.progress import Progress, lines
 from spatterlib.common.wording import counted
 from spatterlib.live.messages import FIELDS, human, message

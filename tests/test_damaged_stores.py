@@ -11,7 +11,7 @@ from learning_data import as_if_torch
 from store_tools import names, one_line
 
 import spatterlib as sp
-from spatterlib.cli import main
+from spatterlib.cli.main import main
 from spatterlib.errors import MissingFileError, StoreError, VideoError
 
 SAID = ("is damaged: ", "copy it again from where it was whole")

@@ -15,7 +15,7 @@ from test_cli import refused, spatterlib
 from test_extraction import flashes, write_video
 
 import spatterlib as sp
-from spatterlib.cli import main
+from spatterlib.cli.main import main
 
 NAMES = list(sp.DETECTION.names or ())
 
@@ -90,7 +90,7 @@ def test_another_suffix_is_refused_with_those_that_there_are(video: Path, tmp_pa
 
 
 def test_a_time_that_is_not_known_is_null(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from spatterlib.detect_cli import _writer
+    from spatterlib.cli.detect import _writer
 
     table = np.zeros(1, sp.DETECTION)
     table["time"] = np.nan

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from learning_data import make_store, state_dict
 
 import spatterlib as sp
-from spatterlib.cli import main
+from spatterlib.cli.main import main
 from spatterlib.errors import (
     ContractError,
     MissingFileError,

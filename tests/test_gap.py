@@ -14,7 +14,7 @@ from store_tools import KINDS
 from test_extraction import flashes, write_video
 
 import spatterlib as sp
-from spatterlib.cli import main
+from spatterlib.cli.main import main
 from spatterlib.detection.layers import gap_of
 from spatterlib.errors import ParameterError
 

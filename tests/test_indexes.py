@@ -13,7 +13,7 @@ import pytest
 from learning_data import crop, make_store, make_stores
 
 import spatterlib as sp
-from spatterlib.cli import main
+from spatterlib.cli.main import main
 from spatterlib.errors import ParameterError, SpatterlibError
 from spatterlib.learning.dataset import Dataset, load_dataset
 from spatterlib.learning.labels import read_index, write_index

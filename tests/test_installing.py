@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import spatterlib as sp
-from spatterlib.cli import main
+from spatterlib.cli.main import main
 from spatterlib.common import install_hints
 from spatterlib.errors import PluginError, StoreError, VideoError
 
@@ -161,9 +161,10 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_the_command_of_an_example_says_whose_it_is(
     alone: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, package: str
 ) -> None:
-    from spatterlib import cli
+    from spatterlib.cli import main as command_line
 
-    monkeypatch.setattr(cli.cli, "commands", {key: it for key, it in cli.cli.commands.items() if key != name})
+    group = command_line.cli
+    monkeypatch.setattr(group, "commands", {key: it for key, it in group.commands.items() if key != name})
     assert main([name, "--port", "8000"]) == 2
     said = capsys.readouterr().err
     assert f"no command '{name}'; it comes with {package}, which is not installed" in said

@@ -21,7 +21,7 @@ from test_monitor import CAMERA
 from test_monitor import stores as monitored
 
 import spatterlib as sp
-from spatterlib import cli
+from spatterlib.cli import main
 from spatterlib.learning.runs import SIMULATED
 from spatterlib.measuring.camera import save_camera
 
@@ -44,7 +44,7 @@ def checked(command: str, document: Any) -> Any:
 
 def answered(command: str, *arguments: object, code: int, capsys: pytest.CaptureFixture[str]) -> Any:
     capsys.readouterr()
-    ended = cli.main([command, *map(str, arguments), "--json"])
+    ended = main.main([command, *map(str, arguments), "--json"])
     told = capsys.readouterr()
     assert ended == code, told.err
     return checked(command, strict(told.out))
@@ -133,9 +133,9 @@ def test_training_and_evaluation_answer_in_the_published_form(
 
 
 def test_every_command_that_tells_something_answers_and_is_tested() -> None:
-    cli.main(["--version"])
+    main.main(["--version"])
     silent = {"watch", "demo", "serve", "detect"}
-    assert set(SCHEMA["commands"]) | silent >= set(cli.cli.commands)
+    assert set(SCHEMA["commands"]) | silent >= set(main.cli.commands)
     tested = {command for command, _, _ in CASES.values()} | {"calibrate-camera", "train", "evaluate"}
     assert tested == set(SCHEMA["commands"])
 
@@ -146,7 +146,7 @@ def test_errors_are_documents_too(
     command: str, argument: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    code = cli.main([command, argument, "--json"])
+    code = main.main([command, argument, "--json"])
     told = capsys.readouterr()
     found = checked(command, strict(told.out))
     if code and command + argument != "forecastnowhere.x":

@@ -12,7 +12,7 @@ from tempfile import mkdtemp
 import pytest
 
 import spatterlib as sp
-from spatterlib.cli import main
+from spatterlib.cli.main import main
 
 NAMES = {
     "not UTF-8": b"layer\xff\xfe.mp4",

@@ -12,8 +12,8 @@ import pytest
 from test_extraction import flashes
 
 import spatterlib as sp
-from spatterlib.builtin.new_plugin_command import KINDS, write_package
-from spatterlib.cli import main
+from spatterlib.cli.main import main
+from spatterlib.cli.new_plugin import KINDS, write_package
 from spatterlib.errors import OutputExistsError, ParameterError
 
 

@@ -236,7 +236,7 @@ class TestOtherMakes:
     def test_info_counts_no_frames_and_no_layers_that_nobody_knows(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        from spatterlib.cli import main
+        from spatterlib.cli.main import main
 
         write(tmp_path / "v.h5", [jpegs(5)])
         assert main(["info", str(tmp_path / "v.h5")]) == 0
@@ -275,7 +275,7 @@ class TestOtherMakes:
             assert sp.open_store(gaps.with_name("back.h5")).encoded(range(12)) == old.encoded(range(12))
 
     def test_a_picture_of_its_crops_shows_the_others(self, gaps: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        from spatterlib.cli import main
+        from spatterlib.cli.main import main
 
         assert main(["show", str(gaps), "-o", str(gaps.with_suffix(".png"))]) == 0
         assert "no image in row 3-5, 9" in capsys.readouterr().err

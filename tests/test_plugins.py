@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import spatterlib as sp
-from spatterlib.cli import main
+from spatterlib.cli.main import main
 from spatterlib.errors import ContractError, PluginError
 from spatterlib.plugins.registry import identity
 
@@ -216,7 +216,7 @@ def spatter_commands(cli):
 
 @pytest.fixture
 def _commands_as_they_were() -> Iterator[None]:
-    from spatterlib.cli import cli
+    from spatterlib.cli.main import cli
 
     before = dict(cli.commands)
     yield

@@ -18,7 +18,7 @@ from recordings import existing
 
 import spatterlib as sp
 from spatterlib import following
-from spatterlib.cli import main
+from spatterlib.cli.main import main
 from spatterlib.common.image_codec import encode, image_size
 from spatterlib.common.progress import Progress
 from spatterlib.errors import (

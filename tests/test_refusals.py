@@ -12,7 +12,7 @@ import pytest
 from learning_data import as_if_torch
 
 import spatterlib as sp
-from spatterlib import cli
+from spatterlib.cli import main
 
 # How each command is called rightly; what it would do then is never reached here.
 RIGHT = {
@@ -102,9 +102,9 @@ def wrong(option: click.Parameter) -> list[str]:
 
 
 def cases() -> Iterator[tuple[str, str, str]]:
-    cli._add_commands(cli.cli)
+    main._add_commands(main.cli)
     for name in sorted(RIGHT):
-        command = cli.cli.commands[name]
+        command = main.cli.commands[name]
         for option in command.params:
             if isinstance(option, click.Option):
                 yield from ((name, option.opts[-1], value) for value in wrong(option) if (name, value) not in LATER)
@@ -147,7 +147,7 @@ def house(monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("command", sorted(set(RIGHT) - {"demo", "new-plugin", "synchronize"}))
 def test_what_is_right_is_not_refused(house: Path, capfd: pytest.CaptureFixture[str], command: str) -> None:
-    code = cli.main([command, *RIGHT[command]])
+    code = main.main([command, *RIGHT[command]])
     assert "the work began" in capfd.readouterr().err or code == 0
 
 
@@ -156,13 +156,13 @@ def there(folder: Path) -> set[str]:
 
 
 def test_every_command_is_tried() -> None:
-    cli._add_commands(cli.cli)
+    main._add_commands(main.cli)
     foreign = {
         name
-        for name, command in cli.cli.commands.items()
+        for name, command in main.cli.commands.items()
         if "spatterlib." not in str(command.callback.__module__ if command.callback else "")
     }
-    assert set(cli.cli.commands) - foreign == set(RIGHT)
+    assert set(main.cli.commands) - foreign == set(RIGHT)
 
 
 @pytest.mark.parametrize(("command", "option", "value"), list(cases()), ids=lambda word: word or "empty")
@@ -170,7 +170,7 @@ def test_a_value_that_cannot_be_right_is_refused_before_anything_is_made(
     house: Path, capfd: pytest.CaptureFixture[str], command: str, option: str, value: str
 ) -> None:
     before = there(house)
-    code = cli.main([command, *RIGHT[command], f"{option}={value}"])
+    code = main.main([command, *RIGHT[command], f"{option}={value}"])
     told = capfd.readouterr().err
     assert "the work began" not in told
     assert "internal error" not in told

@@ -13,7 +13,7 @@ import pytest
 from predictions import build, verdict, weights
 
 import spatterlib as sp
-from spatterlib.cli import main
+from spatterlib.cli.main import main
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
 from spatterlib.verdicts.report import page, read_page
 

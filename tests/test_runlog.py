@@ -20,7 +20,7 @@ from test_cli import spatterlib
 from test_extraction import flashes
 
 import spatterlib as sp
-from spatterlib import cli
+from spatterlib.cli import main
 from spatterlib.common import run_log
 
 
@@ -34,7 +34,7 @@ def lines(log: Path) -> list[dict[str, Any]]:
 
 
 def logged(log: Path, *arguments: object) -> tuple[int, list[dict[str, Any]]]:
-    code = cli.main([*map(str, arguments), "--log-file", str(log)])
+    code = main.main([*map(str, arguments), "--log-file", str(log)])
     return code, lines(log)
 
 
@@ -92,8 +92,8 @@ def test_a_run_that_fails_early_says_why(log: Path, arguments: list[str], code: 
 
 
 def test_every_command_keeps_a_log(log: Path) -> None:
-    cli.main(["--version"])
-    for name in cli.cli.commands:
+    main.main(["--version"])
+    for name in main.cli.commands:
         log.unlink(missing_ok=True)
         code, found = logged(log, name, "--nonsense")
         assert (code, found[0]["command"], found[-1]["outcome"]) == (2, name, "usage")
@@ -108,7 +108,7 @@ def test_an_error_that_nobody_foresaw_leaves_its_traceback(log: Path, monkeypatc
 
 
 def test_an_option_before_the_command_counts_too(log: Path) -> None:
-    assert cli.main([f"--log-file={log}", "info", "nowhere.mp4"]) == 1
+    assert main.main([f"--log-file={log}", "info", "nowhere.mp4"]) == 1
     assert lines(log)[0]["command"] == "info"
 
 
@@ -126,7 +126,7 @@ def test_a_log_that_cannot_be_written_is_said_before_anything_is_made(
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").write_text("")
     out = tmp_path / "x.h5"
-    assert cli.main(["extract", str(stack), "-o", str(out), "--log-file", str(tmp_path / name)]) == 1
+    assert main.main(["extract", str(stack), "-o", str(out), "--log-file", str(tmp_path / name)]) == 1
     assert capsys.readouterr().err.startswith(f"error: cannot write the log file {tmp_path / name}: ")
     assert not out.exists()
 
@@ -199,7 +199,7 @@ def test_a_library_that_sets_up_logging_anew_does_not_end_the_log(log: Path) -> 
 
 WRITER = """
 import sys
-from spatterlib import cli
+from spatterlib.cli import main
 from spatterlib.common import run_log
 with runlog.recording(sys.argv[1], "x", ["y" * 20_000]) as ended:
     for number in range(100):
@@ -223,7 +223,7 @@ def test_lines_of_several_processes_do_not_mix(log: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_full_disk_is_told_once_and_ends_nothing(stack: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = stack.with_suffix(".h5")
-    assert cli.main(["extract", str(stack), "-o", str(out), "--log-file", "/dev/full"]) == 0
+    assert main.main(["extract", str(stack), "-o", str(out), "--log-file", "/dev/full"]) == 0
     said = capsys.readouterr().err.splitlines()
     assert said == ["warning: the log file /dev/full cannot be written any more: No space left on device"]
     assert sp.open_store(out).attrs["complete"]

@@ -14,7 +14,7 @@ from learning_data import make_store, state_dict
 from safetensors.numpy import load_file, save_file
 
 import spatterlib as sp
-from spatterlib.cli import main
+from spatterlib.cli.main import main
 from spatterlib.errors import MissingFileError, StoreError
 from spatterlib.learning.runs import FORMAT, SIMULATED
 

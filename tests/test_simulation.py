@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import spatterlib as sp
-from spatterlib.cli import cli
+from spatterlib.cli.main import cli
 from spatterlib.common.image_codec import encode
 from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, StoreError
 from spatterlib.kernels.flights import POINTS, STEP, _fly

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import spatterlib as sp
-from spatterlib import cli
+from spatterlib.cli import main
 from spatterlib.common import signals
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send a signal to another process")
@@ -23,11 +23,12 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot 
 # A command whose clips take their time, so that a signal finds it at work.
 SLOW = """
 import sys, time
-import spatterlib.cli, spatterlib.extraction.extract as extraction, spatterlib.extraction.pipeline as pipeline, spatterlib.detection.detect
+import spatterlib.cli.main, spatterlib.extraction.extract as extraction
+import spatterlib.extraction.pipeline as pipeline, spatterlib.detection.detect
 look, abandon, wait = pipeline._batch, extraction._abandon, float(sys.argv.pop(1))
 pipeline._batch = lambda *what: (time.sleep(0.1), look(*what))[1]
 extraction._abandon = lambda *what: (abandon(*what), time.sleep(wait))
-spatterlib.cli.run()
+spatterlib.cli.main.run()
 """
 
 
@@ -195,6 +196,6 @@ def test_a_command_without_more_to_say_says_interrupted(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_facts", stop)
-    assert cli.main(["info", os.devnull]) == 130
+    monkeypatch.setattr(main, "_facts", stop)
+    assert main.main(["info", os.devnull]) == 130
     assert capsys.readouterr().err.strip() == "interrupted"

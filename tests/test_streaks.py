@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import spatterlib as sp
-from spatterlib.cli import main
+from spatterlib.cli.main import main
 from spatterlib.errors import ContractError, MissingFileError, ParameterError, StoreError
 from spatterlib.measuring.calibration import (
     Calibration,

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import spatterlib as sp
-from spatterlib.cli import main
+from spatterlib.cli.main import main
 from spatterlib.errors import ParameterError
 from spatterlib.measuring.synchrony import activity, find_offset, synchronise
 from spatterlib.types import FRAME_LOG

@@ -17,7 +17,7 @@ from learning_data import crop, make_store, make_stores
 from safetensors.numpy import load_file
 
 import spatterlib as sp
-from spatterlib.cli import main
+from spatterlib.cli.main import main
 from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, SpatterlibError, StoreError
 from spatterlib.learning.callbacks import Curves, bar, lines, logger
 from spatterlib.plugins.classifier import Epoch

@@ -30,7 +30,7 @@ from predictions import build
 from streams import Camera, transport_stream
 
 import spatterlib as sp
-from spatterlib.cli import main
+from spatterlib.cli.main import main
 from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, SpatterlibError, VideoError
 from spatterlib.live import alarms, rolling
 from spatterlib.live.clock import Clock, tick

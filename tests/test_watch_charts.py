@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from predictions import build
 
 import spatterlib as sp
-from spatterlib.cli import main
+from spatterlib.cli.main import main
 from spatterlib.common.image_codec import encode
 from spatterlib.control.monitoring import POINT, Point, monitor
 from spatterlib.control.reference import Reference, learn_reference

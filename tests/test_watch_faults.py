@@ -21,7 +21,7 @@ from media import paint, write
 from streams import transport_stream
 
 import spatterlib as sp
-from spatterlib.cli import main
+from spatterlib.cli.main import main
 from spatterlib.errors import VideoError
 from spatterlib.live import source
 from spatterlib.live.clock import Clock

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from state_dicts import published_scores, save_state_dict
 
 import spatterlib as sp
-from spatterlib.cli import main
+from spatterlib.cli.main import main
 from spatterlib.common.image_codec import decode
 from spatterlib.errors import ParameterError, SpatterlibError, StoreError
 

@@ -47,14 +47,14 @@ def helps() -> dict[str, str]:
     """``--help`` by command, ``""`` for the program itself, as a terminal of `WIDTH` columns shows it."""
     from click.testing import CliRunner
 
-    from spatterlib import cli
+    from spatterlib.cli import main
 
-    cli.main(["--version"])  # adds the commands of modules and plugins
-    names = ["", *sorted(cli.cli.commands)]
+    main.main(["--version"])  # adds the commands of modules and plugins
+    names = ["", *sorted(main.cli.commands)]
     runner = CliRunner(env={"COLUMNS": str(WIDTH)})
     return {
         name: runner.invoke(
-            cli.cli, [*name.split(), "--help"], prog_name="spatterlib", terminal_width=WIDTH, catch_exceptions=False
+            main.cli, [*name.split(), "--help"], prog_name="spatterlib", terminal_width=WIDTH, catch_exceptions=False
         ).output
         for name in names
     }
@@ -82,16 +82,16 @@ def log_lines() -> str:
 
 def answers() -> dict[str, tuple[type, ...]]:
     """Records by command, of the commands that answer with one."""
-    from spatterlib import cli
+    from spatterlib.cli import main
 
-    cli.main(["--version"])
-    found = {name: getattr(command.callback, "answers", ()) for name, command in sorted(cli.cli.commands.items())}
+    main.main(["--version"])
+    found = {name: getattr(command.callback, "answers", ()) for name, command in sorted(main.cli.commands.items())}
     return {name: records for name, records in found.items() if records}
 
 
 def records() -> list[type]:
     """All records, in the order of their modules."""
-    from spatterlib import records as own
+    from spatterlib.cli import schema as own
     from spatterlib.common import command_output as common
 
     modules = [vars(own).values(), [common.Failed, common.Failure]]

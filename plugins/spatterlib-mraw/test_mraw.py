@@ -9,7 +9,7 @@ import pytest
 from spatterlib_mraw import spatter_open_video
 
 import spatterlib as sp
-from spatterlib.cli import main
+from spatterlib.cli.main import main
 from spatterlib.errors import MissingFileError, VideoError
 from spatterlib.testing import Check, video_checks
 

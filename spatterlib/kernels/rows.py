@@ -61,8 +61,8 @@ def fill_rows(
         ``(frames,)`` float64, s.
     index, boxes, areas, sums, peaks : ndarray
         ``(n,)``, ``(n, 4)``, ``(n,)``, ``(n, 3)`` and ``(n,)``: frame of the clip, box, px² of the outline, and what
-        `spatterlib.detection.difference.sum_boxes` gives. Boxes of one frame should come together: the time to order them
-        grows with how far they must go.
+        `spatterlib.plugins.boxes.sum_boxes` gives. Boxes of one frame should come together: the time to order
+        them grows with how far they must go.
     ordered : bool
         By frame, y and x; otherwise as they come.
     rows : ndarray

@@ -37,14 +37,14 @@ BUILTINS = (
     "spatterlib.learning.onnx_model",
 )
 COMMANDS = (
-    "spatterlib.builtin.commands",
-    "spatterlib.builtin.simulate_command",
-    "spatterlib.builtin.learning_commands",
-    "spatterlib.builtin.streak_commands",
-    "spatterlib.builtin.monitor_commands",
-    "spatterlib.builtin.export_command",
-    "spatterlib.builtin.new_plugin_command",
-    "spatterlib.builtin.demo_command",
+    "spatterlib.cli.convert",
+    "spatterlib.cli.simulate",
+    "spatterlib.cli.learning",
+    "spatterlib.cli.streaks",
+    "spatterlib.cli.monitor",
+    "spatterlib.cli.export",
+    "spatterlib.cli.new_plugin",
+    "spatterlib.cli.demo",
 )
 _HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("spatter_"))
 KINDS = {"detector": "detectors", "filter": "filters", "store": "stores", "classifier": "classifiers"}

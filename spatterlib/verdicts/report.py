@@ -69,7 +69,7 @@ def page(verdict: Verdict) -> str:
     facts = verdict.to_dict(rows=False, evidence=False)
     name = _name(facts)
     data = json.dumps(facts, allow_nan=False).replace("<", "\\u003c")
-    style = (Path(__file__).parent.parent / "data" / "report.css").read_text(encoding="utf-8")
+    style = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
     body = [
         _head(facts, name),
         *(_shared(facts["summary"]) if "shares" in facts["summary"] else _timed(verdict, facts)),

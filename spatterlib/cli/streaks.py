@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spatterlib.cli.schema import Calibrated, CameraChecked, QuantityChecked, StreaksMeasured
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.files import check_target, write_csv
 from spatterlib.common.signals import keeping
 from spatterlib.common.wording import counted
 from spatterlib.errors import ParameterError
 from spatterlib.plugins.hookspecs import hookimpl
-from spatterlib.records import Calibrated, CameraChecked, QuantityChecked, StreaksMeasured
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 
-from spatterlib import config
+from spatterlib.cli import config
 from spatterlib.errors import UsageError
 from spatterlib.plugins.contract import default_of
 from spatterlib.plugins.registry import KINDS, catalog, make
@@ -108,7 +108,7 @@ def named(filters: Sequence[str]) -> list[str]:
 
     Examples
     --------
-    >>> from spatterlib.options import named
+    >>> from spatterlib.cli.options import named
     >>> named(["none"]), named(["area", "black"])
     ([], ['area', 'black'])
     """

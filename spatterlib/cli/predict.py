@@ -9,15 +9,15 @@ from typing import Any
 
 import click
 
+from spatterlib.cli.model_options import load_named, model_options
+from spatterlib.cli.options import PluginCommand
+from spatterlib.cli.run_options import detection_options, kept_in, run_options, run_settings
+from spatterlib.cli.schema import Judged, Predicted, Turn, Verified
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.progress import columns
 from spatterlib.common.signals import keeping
 from spatterlib.common.wording import counted
 from spatterlib.errors import Exit, OutputExistsError, ParameterError, UsageError
-from spatterlib.model_options import load_named, model_options
-from spatterlib.options import PluginCommand
-from spatterlib.records import Judged, Predicted, Turn, Verified
-from spatterlib.run_options import detection_options, kept_in, run_options, run_settings
 
 __all__ = ["add_to"]
 

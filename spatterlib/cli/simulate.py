@@ -9,12 +9,12 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 
+from spatterlib.cli.schema import Simulated
 from spatterlib.common.command_output import answer, answers
 from spatterlib.common.run_log import told_now_and_then
 from spatterlib.common.signals import keeping
 from spatterlib.common.wording import counted
 from spatterlib.plugins.hookspecs import hookimpl
-from spatterlib.records import Simulated
 
 
 class _Simulate(click.Command):

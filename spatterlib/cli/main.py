@@ -16,8 +16,12 @@ from typing import Any, Literal
 
 import click
 
-from spatterlib import config as configuration
-from spatterlib import detect_cli, extract_cli, predict_cli, sections, watch_cli
+from spatterlib.cli import config as configuration
+from spatterlib.cli import config_sections, detect, extract, predict, watch
+from spatterlib.cli.config import SECTIONS
+from spatterlib.cli.options import PluginCommand
+from spatterlib.cli.run_options import TERMINAL, detection_options, run_log_options, run_options, run_settings
+from spatterlib.cli.schema import Configuration, ModelInfo, Shown, StoreInfo, VideoInfo
 from spatterlib.common import run_log
 from spatterlib.common.command_output import Failed, Failure, Run, answer, answers, counts, document, say
 from spatterlib.common.command_output import facts as answers_facts
@@ -26,12 +30,8 @@ from spatterlib.common.install_hints import example
 from spatterlib.common.progress import say_kernels
 from spatterlib.common.signals import stop_signals
 from spatterlib.common.standard_streams import lenient, unsaid
-from spatterlib.config import SECTIONS
 from spatterlib.errors import Exit, OutputExistsError, ParameterError, SpatterlibError, UsageError, one_line
-from spatterlib.options import PluginCommand
 from spatterlib.plugins.registry import commands, nearest
-from spatterlib.records import Configuration, ModelInfo, Shown, StoreInfo, VideoInfo
-from spatterlib.run_options import TERMINAL, detection_options, run_log_options, run_options, run_settings
 
 __all__ = ["cli", "main"]
 
@@ -236,7 +236,7 @@ def config(ctx: click.Context, /, **values: Any) -> None:
     read = configuration.load(values["config_file"])
     for name in SECTIONS[1:]:
         if name in cli.commands:
-            say("\n" + sections.example(name, cli.commands[name], read.get(name, {})), end="")
+            say("\n" + config_sections.example(name, cli.commands[name], read.get(name, {})), end="")
     answer(Configuration(read | merged))
 
 
@@ -308,7 +308,7 @@ def _done(typed: list[str], run: Run, file: str | None) -> tuple[int, dict[str, 
     """Exit code of the command, and why it failed; whatever happens, it comes back here."""
     try:
         _add_commands(cli)
-        defaults = sections.default_map(file, cli.commands) if file else None
+        defaults = config_sections.default_map(file, cli.commands) if file else None
         code = _left_with(typed, run, defaults)
         if not code and (lost := unsaid()):
             raise OSError(f"the output could not be written: {lost}")
@@ -359,7 +359,7 @@ def _failure(error: BaseException) -> Failure:
 
 
 cli.params += run_log_options()
-for _module in (detect_cli, extract_cli, predict_cli, watch_cli):
+for _module in (detect, extract, predict, watch):
     _module.add_to(cli)
 
 
@@ -383,7 +383,9 @@ def _prepared(command: click.Command) -> None:
     if command.callback is None or hasattr(command.callback, "logged"):
         return
     there = {flag for param in command.params for flag in param.opts}
-    further = [sections.option(command.name), *run_log_options()] if command.name in SECTIONS else run_log_options()
+    further = (
+        [config_sections.option(command.name), *run_log_options()] if command.name in SECTIONS else run_log_options()
+    )
     command.params += [option for option in further if not there & set(option.opts)]
     command.callback = _logged(command.callback)
     for inner in command.commands.values() if isinstance(command, click.Group) else ():

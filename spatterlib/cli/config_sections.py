@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from spatterlib import config
+from spatterlib.cli import config
 from spatterlib.errors import ParameterError
 from spatterlib.plugins.registry import nearest
 

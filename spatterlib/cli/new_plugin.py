@@ -9,11 +9,11 @@ from string import Template
 
 import click
 
+from spatterlib.cli.schema import PluginWritten
 from spatterlib.common.command_output import answer, answers
 from spatterlib.common.files import write_text
 from spatterlib.errors import OutputExistsError, ParameterError
 from spatterlib.plugins.hookspecs import hookimpl
-from spatterlib.records import PluginWritten
 
 TEMPLATES = Path(__file__).parent / "templates"
 KINDS = ("detector", "filter", "store", "classifier", "video", "command")

@@ -11,12 +11,12 @@ from typing import Any
 
 import click
 
+from spatterlib.cli.schema import Monitored, OffsetFound, StoreMonitored, Synchronized
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.files import check_target, plain, write_csv, write_text
 from spatterlib.common.wording import counted
 from spatterlib.errors import Exit, UsageError
 from spatterlib.plugins.hookspecs import hookimpl
-from spatterlib.records import Monitored, OffsetFound, StoreMonitored, Synchronized
 
 log = logging.getLogger("spatterlib")
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
+from spatterlib.cli.model_options import load_named, model_options
+from spatterlib.cli.schema import ModelExported
 from spatterlib.common.command_output import answer, answers
 from spatterlib.common.signals import keeping
-from spatterlib.model_options import load_named, model_options
 from spatterlib.plugins.hookspecs import hookimpl
-from spatterlib.records import ModelExported
 
 
 @click.command()

@@ -14,12 +14,12 @@ from typing import Any
 
 import click
 
+from spatterlib.cli.options import PluginCommand
+from spatterlib.cli.run_options import detection_options, run_options, run_settings
 from spatterlib.common.files import beside, is_there, plain
 from spatterlib.common.signals import keeping
 from spatterlib.common.wording import counted
 from spatterlib.errors import Exit, OutputExistsError
-from spatterlib.options import PluginCommand
-from spatterlib.run_options import detection_options, run_options, run_settings
 
 __all__ = ["add_to"]
 

@@ -26,7 +26,7 @@ from spatterlib.plugins.registry import identity, make, nearest
 __all__ = ["SECTIONS", "check", "effective", "known", "load", "merge", "to_toml"]
 
 SECTIONS = ("extract", "predict", "watch", "serve", "train")
-"""Sections of the file: settings of `extract`, and of the commands that `spatterlib.sections` reads."""
+"""Sections of the file: settings of `extract`, and of the commands that `spatterlib.cli.config_sections` reads."""
 
 # Arguments of a call, not settings of the work.
 _ARGUMENTS = {"video", "out", "progress", "overwrite", "resume", "executor"}
@@ -133,7 +133,7 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
     Examples
     --------
-    >>> from spatterlib.config import merge
+    >>> from spatterlib.cli.config import merge
     >>> merge({"detector": {"id": "a", "threshold": 9}}, {"detector": "a", "limit": 5})
     {'detector': {'id': 'a', 'threshold': 9}, 'limit': 5}
     """

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spatterlib.cli.options import PluginCommand
+from spatterlib.cli.run_options import detection_options, kept_in, run_options, run_settings
+from spatterlib.cli.schema import Extracted, Forecasts, RecordingDone
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.files import check_target
 from spatterlib.common.install_hints import missing
@@ -21,10 +24,7 @@ from spatterlib.common.signals import keeping
 from spatterlib.common.standard_streams import shown
 from spatterlib.common.wording import counted
 from spatterlib.errors import Exit, OutputExistsError, ParameterError, PluginError, SpatterlibError, one_line
-from spatterlib.options import PluginCommand
 from spatterlib.plugins.registry import catalog
-from spatterlib.records import Extracted, Forecasts, RecordingDone
-from spatterlib.run_options import detection_options, kept_in, run_options, run_settings
 
 if TYPE_CHECKING:
     from spatterlib.extraction.batch import Outcome

@@ -12,11 +12,11 @@ from typing import Any
 
 import click
 
+from spatterlib.cli.model_options import load_named, model_options
+from spatterlib.cli.options import PluginCommand
+from spatterlib.cli.run_options import Command, detection_options, run_settings
 from spatterlib.common.signals import signals
 from spatterlib.errors import OutputExistsError, SpatterlibError, UsageError
-from spatterlib.model_options import load_named, model_options
-from spatterlib.options import PluginCommand
-from spatterlib.run_options import Command, detection_options, run_settings
 
 __all__ = ["add_to"]
 

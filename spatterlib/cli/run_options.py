@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 import click
 
-from spatterlib import config as configuration
+from spatterlib.cli import config as configuration
+from spatterlib.cli.options import named, settings, with_parameters
 from spatterlib.common.run_log import event
 from spatterlib.common.standard_streams import shown
 from spatterlib.errors import ParameterError
-from spatterlib.options import named, settings, with_parameters
 
 __all__ = [
     "TERMINAL",

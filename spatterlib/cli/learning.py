@@ -9,14 +9,14 @@ from typing import Any
 
 import click
 
+from spatterlib.cli.model_options import load_named, model_options
+from spatterlib.cli.schema import Evaluated, Labels, LeftOut, Models, RunListed, StoreLabels, Trained
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.files import check_room, check_target
 from spatterlib.common.signals import keeping
 from spatterlib.common.wording import counted
 from spatterlib.errors import ParameterError, UsageError
-from spatterlib.model_options import load_named, model_options
 from spatterlib.plugins.hookspecs import hookimpl
-from spatterlib.records import Evaluated, Labels, LeftOut, Models, RunListed, StoreLabels, Trained
 
 _LENET = "parameters of the classifier as NAME=VALUE, such as epochs=5 or colour=rgb; repeat for several"
 
