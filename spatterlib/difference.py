@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.kernels import BLUE, GREEN, REACH, RED
+from spatterlib.kernels.constants import BLUE, GREEN, REACH, RED
 from spatterlib.pictures import YuvPicture
 from spatterlib.types import Box, Image, Picture, RgbPicture
 

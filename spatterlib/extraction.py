@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from spatterlib.crops import encode
 from spatterlib.detection import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
 from spatterlib.errors import ParameterError, VideoError
-from spatterlib.following import following
 from spatterlib.grouping import Gap, gap_of, layers
+from spatterlib.kernels.compile_progress import subscribed
 from spatterlib.pipeline import Batch, Crop, Source, Work, batches, cut, spread
 from spatterlib.plugins import identity, versions_of
 from spatterlib.resuming import begun, is_begun
@@ -82,7 +82,7 @@ def followed(notify: Callable[[Progress], None], expected: int) -> Iterator[Call
             finally:
                 busy.release()
 
-    with following(prepare):
+    with subscribed(prepare):
         yield tell
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, TextIO
 
-from spatterlib.following import follow
+from spatterlib.kernels.compile_progress import subscribe
 from spatterlib.runlog import told_now_and_then
 from spatterlib.words import counted
 
@@ -53,7 +53,7 @@ def _redraws(stream: TextIO) -> bool:
 @cache
 def say_kernels() -> None:
     """From now on say on stderr while kernels are compiled, which happens once a machine; otherwise nothing is said."""
-    follow(kernels())
+    subscribe(kernels())
 
 
 def kernels(every: float = 5.0) -> Callable[[int, int], None]:

@@ -32,7 +32,6 @@ FLOORS: list[set[str]] = [
         "installing",
         "markdown",
         "contract",
-        "following",
         "threads",
     },
     {"stopping", "streams"},

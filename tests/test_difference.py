@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from spatterlib.difference import _bound_weights, changed, nested_outlines, outlines, sum_boxes
 from spatterlib.errors import ContractError
-from spatterlib.kernels import BAND, BLOCK, REACH
 from spatterlib.kernels.active import active_rgb, active_yuv
 from spatterlib.kernels.colour import grey_change_yuv
+from spatterlib.kernels.constants import BAND, BLOCK, REACH
 from spatterlib.kernels.difference import measure
 from spatterlib.kernels.masks import dilate, grey_shape, smooth_above
 from spatterlib.kernels.outlines import outer_outlines

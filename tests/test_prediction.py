@@ -17,7 +17,6 @@ from predictions import CHANGE_AT, build, verdict, weights
 from recordings import existing
 
 import spatterlib as sp
-from spatterlib import following
 from spatterlib.cli import main
 from spatterlib.crops import encode, size
 from spatterlib.errors import (
@@ -30,6 +29,7 @@ from spatterlib.errors import (
 )
 from spatterlib.extraction import Progress
 from spatterlib.judging.verdicts import Rules
+from spatterlib.kernels import compile_progress
 from spatterlib.models import Run
 from spatterlib.stores import create_store
 
@@ -405,8 +405,8 @@ def test_kernels_of_the_second_pass_are_told_of_and_its_frames_are_not_counted_a
     scores, heard = Run.scores, list[Progress]()
 
     def score(self: Run, images: Any) -> Any:
-        following.begin(["kernel"])
-        following.end()
+        compile_progress.begin(["kernel"])
+        compile_progress.end()
         return scores(self, images)
 
     monkeypatch.setattr(Run, "scores", score)
