@@ -8,7 +8,8 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -19,93 +20,21 @@ from spatterlib.plugins import hookspecs, registry
 HOUSE = Path(sp.__file__).parent
 PLUGINS = HOUSE.parent / "plugins"
 
-# Floors from the ground up; a module imports only from floors below its own, or from its own where the floor allows.
+# From the ground up: what stands on a floor imports from lower floors and from itself, nothing else of the house.
 FLOORS: list[set[str]] = [
-    {
-        "errors",
-        "common.wording",
-        "common.origin",
-        "verdicts.training_mismatch",
-        "types",
-        "common.files",
-        "video.ffmpeg",
-        "common.install_hints",
-        "common.markdown",
-        "plugins.contract",
-        "following",
-        "common.threads",
-    },
-    {"common.signals", "common.standard_streams"},
-    {"common.command_output", "common.run_log", "cli.schema"},
-    {
-        "plugins.hookspecs",
-        "kernels",
-        "common.image_codec",
-        "plugins.pictures",
-        "plugins.classifier",
-        "plugins.training_loop",
-        "learning.engines",
-        "cli.model_options",
-    },
-    {
-        "detection.difference",
-        *("measuring.streaks", "measuring.camera", "measuring.gasflow", "measuring.descriptors"),
-        *(
-            "measuring.synchrony",
-            "control.statistics",
-            "control.run_length",
-            "control.reference",
-            "measuring.speed_model",
-        ),
-    },
-    {"plugins.boxes", "detection.outlines"},
-    {"builtin"},
-    {"plugins.registry", "video.opening", "stores.opening"},
-    {"detection.layers", "detection.events", "common.progress"},
-    {"detection.detect", "extraction.plots", "simulation", "detection.score"},
-    {
-        "learning.labels",
-        "learning.index_files",
-        "learning.splits",
-        "learning.metrics",
-        "learning.callbacks",
-        "learning.runs",
-        "learning.model_card",
-        "learning.crop_cache",
-        "learning.novelty",
-    },
-    {
-        "measuring.calibration",
-        "measuring.speeds",
-        "measuring.measurement",
-        "control.monitoring",
-        "control.charts",
-        "control.drawing",
-    },
-    {
-        "verdicts.rules",
-        "verdicts.shares",
-        "verdicts.change",
-        "verdicts.verdict",
-        "verdicts.report",
-        "verdicts.agreement",
-        "learning.provenance",
-    },
-    {"learning.dataset"},
-    {"learning.training", "learning.export"},
-    {"learning.evaluation", "learning.confounds"},
-    {"extraction.pipeline", "extraction.resume"},
-    {"extraction.extract", "verdicts.scoring", "extraction.forecast", "extraction.dry_run"},
-    {"extraction.batch"},
-    {"verdicts.predict", "verdicts.verification", "live"},
-    {"cli.config", "cli.options", "cli.config_sections", "testing"},
-    {"cli.run_options"},
-    {"cli.detect", "cli.extract", "cli.predict", "cli.watch"},
-    {"cli.main"},
-    {"__main__"},
+    {"errors", "kernels"},
+    {"types", "common"},
+    {"plugins", "simulation"},
+    {"stores", "video"},
+    {"detection", "learning"},
+    {"extraction", "measuring", "testing"},
+    {"control"},
+    {"verdicts"},
+    {"live"},
+    {"cli"},
 ]
-# Built-in plugins reach the rest as a third party would, by the public face; the face itself is lazy.
-FACE = "__init__"
+FRONT = "(the front)"
+"""The public names: they load when somebody asks for them, and nobody in the house asks there."""
 HEAVY = [
     "torch",
     "torchvision",
@@ -122,55 +51,96 @@ HEAVY = [
 ]
 
 
-# Packages whose modules stand on floors of their own; other packages are one room each.
-FAMILIES = {module.split(".")[0] for modules in FLOORS for module in modules if "." in module}
+def name_of(path: Path) -> str:
+    """Dotted name of a module, below ``spatterlib``."""
+    parts = path.relative_to(HOUSE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or FRONT
 
 
-def room(parts: Sequence[str]) -> str:
-    """The room of a module: its package's, or in a family its own."""
-    return ".".join(parts[: 2 if parts[0] in FAMILIES else 1])
+MODULES = {name_of(path): path for path in sorted(HOUSE.rglob("*.py"))}
 
 
-def floor(module: str) -> int:
-    return next(number for number, modules in enumerate(FLOORS) if module in modules)
-
-
-def imports(path: Path) -> set[str]:
-    """Modules of the house that a file imports, wherever the import stands, typing aside."""
+def imports(text: str) -> set[tuple[str, str]]:
+    """``(module, name)`` that a file takes from the house, wherever it stands: in functions and for types too."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
-    tree = ast.parse(path.read_text())
-    typing_only = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if id(node) in typing_only:
-            continue
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "spatterlib":
-            parts = (node.module or "").split(".")
-            whole = len(parts) == 1 or (len(parts) == 2 and parts[1] in FAMILIES)
-            found |= {room([*parts[1:], *([alias.name] if whole else [])]) for alias in node.names}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "spatterlib" and not node.level:
+            module = ".".join((node.module or "").split(".")[1:])
+            for alias in node.names:
+                whole = f"{module}.{alias.name}".lstrip(".")
+                found.add((whole, "") if whole in MODULES else (module or FRONT, alias.name))
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports of the house are absolute"
         elif isinstance(node, ast.Import):
-            found |= {room(alias.name.split(".")[1:]) for alias in node.names if alias.name.startswith("spatterlib.")}
+            names = [alias.name for alias in node.names if alias.name.split(".")[0] == "spatterlib"]
+            found |= {(name.partition(".")[2] or FRONT, "") for name in names}
     return found
 
 
-def modules() -> list[Path]:
-    fronts = [HOUSE / "__init__.py", *(HOUSE / family / "__init__.py" for family in FAMILIES)]
-    return sorted(path for path in HOUSE.rglob("*.py") if path not in fronts)
+def floor(module: str) -> int:
+    entry = module.split(".")[0]
+    return next(number for number, entries in enumerate(FLOORS) if entry in entries)
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(HOUSE)))
-def test_imports_point_one_way_only(path: Path) -> None:
-    own = room(path.relative_to(HOUSE).with_suffix("").parts)
-    for other in imports(path) - {own}:
-        assert floor(other) <= floor(own), f"{own} imports {other}, which stands above it"
-        assert own != "builtin" or floor(other) < floor("builtin")
+def wrong_imports(module: str, text: str) -> list[str]:
+    """What a module takes from its own floor or from above."""
+    own = module.split(".")[0]
+    return [
+        f"{module} imports {other}"
+        for other, _ in sorted(imports(text))
+        if other.split(".")[0] != own and (other == FRONT or floor(other) >= floor(module))
+    ]
+
+
+def circles(graph: Mapping[str, set[str]]) -> list[str]:
+    """Modules that import each other, directly or round about."""
+    order = TopologicalSorter(graph)
+    try:
+        order.prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_the_house_has_these_entries_and_no_others() -> None:
+    entries = {path.stem for path in HOUSE.iterdir() if path.stem[0] not in "._" and path.name != "py.typed"}
+    assert entries == set().union(*FLOORS)
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {FRONT, "__main__"}))
+def test_imports_come_from_lower_floors_only(module: str) -> None:
+    assert wrong_imports(module, MODULES[module].read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from spatterlib.cli.main import main",
+        "def late():\n    from spatterlib.cli import main",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from spatterlib.cli.main import main",
+        "import spatterlib.cli.main",
+        "import spatterlib as sp",
+        "from spatterlib.video.opening import open_video",
+    ],
+)
+def test_an_import_that_runs_up_is_seen_wherever_it_stands(text: str) -> None:
+    assert wrong_imports("stores.opening", text)
+
+
+def test_no_modules_import_each_other() -> None:
+    graph = {
+        name: {other for other, _ in imports(path.read_text()) if other in MODULES} for name, path in MODULES.items()
+    }
+    del graph[FRONT]
+    assert circles({name: others - {FRONT} for name, others in graph.items()}) == []
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}})
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_private_names_stay_in_their_package(module: str) -> None:
+    taken = imports(MODULES[module].read_text())
+    others = {f"{other}.{name}" for other, name in taken if other.split(".")[0] != module.split(".")[0]}
+    assert [name for name in sorted(others) if "._" in name] == []
 
 
 @pytest.mark.parametrize("statement", ["import spatterlib", "import spatterlib.cli.main as c; c.main(['--help'])"])

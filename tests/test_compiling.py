@@ -20,21 +20,20 @@ import numba
 import numpy as np
 import pytest
 
-from spatterlib import following
 from spatterlib.common.progress import Progress
 from spatterlib.extraction.extract import followed
-from spatterlib.kernels import cache
+from spatterlib.kernels import cache, compile_progress
 from spatterlib.kernels.compiling import kernel
 from spatterlib.types import DETECTION
 
 PACKAGE = Path(cache.__file__).parent.parent
 ROWS = """
 import numba, numpy as np
-from spatterlib.following import following
+from spatterlib.kernels.compile_progress import subscribed
 from spatterlib.kernels.rows import fill_rows
 from spatterlib.types import DETECTION
 told = []
-with following(lambda done, of: told.append((done, of))):
+with subscribed(lambda done, of: told.append((done, of))):
     rows = np.empty(2, DETECTION)
     boxes, sums = np.array([(9, 9, 5, 5), (3, 4, 5, 6)], np.int32), np.zeros((2, 3), np.int64)
     some = np.zeros(2), np.array([1, 0]), boxes, np.ones(2), sums, np.zeros(2, np.uint8)
@@ -100,7 +99,7 @@ def test_numbas_own_functions_may_call_a_kernel() -> None:
 
 def test_what_a_kernel_calls_has_no_machine_code_of_its_own() -> None:
     told: list[tuple[int, int]] = []
-    with following.following(lambda done, of: told.append((done, of))):
+    with compile_progress.subscribed(lambda done, of: told.append((done, of))):
         both(np.arange(3, dtype=np.int16), np.arange(3, dtype=np.int16))
         assert told == [(0, 2), (1, 2), (2, 2)]
         both(np.arange(3, dtype=np.int16), np.arange(3, dtype=np.int16))
@@ -278,15 +277,15 @@ def test_who_is_told_of_frames_is_told_of_kernels_between(tmp_path: Path) -> Non
 
 def test_who_comes_later_hears_what_is_going_on() -> None:
     late: list[tuple[int, int]] = []
-    following.begin(["one", "two", "three"])
-    following.part_done("one")
-    with following.following(lambda done, of: late.append((done, of))):
-        following.part_done("two")
-        following.end()
-        following.begin(["four"])
-        following.end()
-    following.begin(["five"])
-    following.end()
+    compile_progress.begin(["one", "two", "three"])
+    compile_progress.part_done("one")
+    with compile_progress.subscribed(lambda done, of: late.append((done, of))):
+        compile_progress.part_done("two")
+        compile_progress.end()
+        compile_progress.begin(["four"])
+        compile_progress.end()
+    compile_progress.begin(["five"])
+    compile_progress.end()
     assert late == [(1, 3), (2, 3), (3, 3), (3, 4), (4, 4)]
 
 
@@ -295,14 +294,14 @@ def test_a_callback_that_fails_does_not_end_the_compiling() -> None:
         raise RuntimeError("gone")
 
     fresh: Any = kernel(most_of)
-    with following.following(fail):
+    with compile_progress.subscribed(fail):
         assert fresh(1, 2) == 2
 
 
 def test_python_looks_for_garbage_again_when_all_is_compiled() -> None:
     fresh: Any = kernel(most_of)
     collecting: list[bool] = []
-    with following.following(lambda done, of: collecting.append(gc.isenabled())):
+    with compile_progress.subscribed(lambda done, of: collecting.append(gc.isenabled())):
         with pytest.raises(numba.TypingError):
             fresh("one", 2)
         fresh(1, 2)

@@ -17,7 +17,6 @@ from predictions import CHANGE_AT, build, verdict, weights
 from recordings import existing
 
 import spatterlib as sp
-from spatterlib import following
 from spatterlib.cli.main import main
 from spatterlib.common.image_codec import encode, image_size
 from spatterlib.common.progress import Progress
@@ -29,6 +28,7 @@ from spatterlib.errors import (
     StoreError,
     VideoError,
 )
+from spatterlib.kernels import compile_progress
 from spatterlib.learning.runs import Run
 from spatterlib.stores.opening import create_store
 from spatterlib.verdicts.rules import Rules
@@ -405,8 +405,8 @@ def test_kernels_of_the_second_pass_are_told_of_and_its_frames_are_not_counted_a
     scores, heard = Run.scores, list[Progress]()
 
     def score(self: Run, images: Any) -> Any:
-        following.begin(["kernel"])
-        following.end()
+        compile_progress.begin(["kernel"])
+        compile_progress.end()
         return scores(self, images)
 
     monkeypatch.setattr(Run, "scores", score)

@@ -22,11 +22,11 @@ from spatterlib.plugins.hookspecs import hookimpl
 @answers(Converted)
 def convert(source: str, target: str, to: str | None, overwrite: bool) -> None:
     """Copy store A to a new store B of another kind: rows, crops, columns, frame log."""
-    import spatterlib as sp
+    from spatterlib.stores.opening import convert
 
     begun = f"{shown(target)} may have been begun and says that it is not complete; the same command with --overwrite"
     with keeping(lambda: f"{begun} makes it anew"):
-        sp.convert(source, target, to=to, overwrite=overwrite)
+        convert(source, target, to=to, overwrite=overwrite)
     answer(Converted(source, target), f"{source} -> {target}")
 
 
@@ -34,9 +34,9 @@ def convert(source: str, target: str, to: str | None, overwrite: bool) -> None:
 @answers(Plugins)
 def plugins() -> None:
     """List what is installed, with its parameters, and what failed and why."""
-    import spatterlib as sp
+    from spatterlib.plugins.registry import catalog
 
-    found = sp.catalog()
+    found = catalog()
     listed = []
     for kind in ("detectors", "filters", "stores", "classifiers"):
         say(click.style(kind, bold=True))

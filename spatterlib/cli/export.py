@@ -35,10 +35,10 @@ def export(
 
     RUN is a run folder, a folder of runs with a current one, or a file of weights.
     """
-    import spatterlib as sp
+    from spatterlib.learning.export import export
 
     chosen = load_named(run, classifier, classes)
-    found = sp.export(chosen, out, format=format_, overwrite=overwrite)
+    found = export(chosen, out, format=format_, overwrite=overwrite)
     answer(ModelExported(found.path, found.format, found.crops, dict(found.differences)), str(found))  # type: ignore[arg-type]
 
 

@@ -74,11 +74,11 @@ def train(
     DATA is STORE=LABEL for each store, or stores with a column of labels, or one CSV index
     (file,dataset,ds_idx,label).
     """
-    import spatterlib as sp
+    from spatterlib.learning.training import train
 
     again = "the same command" + " without --fresh" * fresh
     with keeping(lambda: f"{again} goes on behind the last epoch that was done (--resume is not needed)"):
-        run = sp.train(
+        run = train(
             _data(data),
             classifier,
             out=out,
@@ -128,11 +128,11 @@ def _pairs(items: Sequence[str]) -> dict[str, str]:
 
 def _parameters(classifier: str, items: Sequence[str]) -> dict[str, Any]:
     """Values in the types of the classifier's fields; unknown names are left to `make`, which names the nearest."""
-    import spatterlib as sp
+    from spatterlib.plugins.registry import catalog
 
     if not items:
         return {}
-    defaults = {item.name: item.default for item in dataclasses.fields(sp.catalog().find("classifier", classifier))}
+    defaults = {item.name: item.default for item in dataclasses.fields(catalog().find("classifier", classifier))}
     found: dict[str, Any] = {}
     for name, text in _pairs(items).items():
         key = name.replace("-", "_")
@@ -180,17 +180,19 @@ def evaluate(
 
     MODEL is a run folder, or the id of a classifier. DATA is as for `train`; by default what the model learned from.
     """
-    import spatterlib as sp
+    from spatterlib.learning.evaluation import evaluate
+    from spatterlib.learning.runs import SIMULATED
+    from spatterlib.plugins.registry import catalog
 
     if out:
         check_room(out)
-    known = model in sp.catalog().classifiers
+    known = model in catalog().classifiers
     if known and (classifier or classes):
         raise UsageError(f"--classifier and --classes belong to a file of weights, and {model!r} is a classifier")
     if parameters and not known:
         raise UsageError(f"--set is for a classifier; {model} was trained with its own parameters")
     run = None if known else load_named(model, classifier, classes)
-    found = sp.evaluate(
+    found = evaluate(
         run or model,
         _data(data) if data else None,
         splits=splits or ("original", "grouped"),
@@ -199,7 +201,7 @@ def evaluate(
         **(_parameters(model, parameters) if known else {}),
     )
     # The model that comes with the package has no folder of the user's.
-    own = run is not None and Path(run.path).is_dir() and Path(run.path) != sp.models.SIMULATED
+    own = run is not None and Path(run.path).is_dir() and Path(run.path) != SIMULATED
     target = out or (run.path if run and own else None)
     say(str(found))
     report = None
@@ -217,9 +219,8 @@ def evaluate(
 @answers(Models)
 def models(folder: str, use: str | None, compare: bool) -> None:
     """List the runs in FOLDER, compare them, mark one as current."""
-    import spatterlib as sp
+    from spatterlib.learning import runs as house
 
-    house = sp.models
     if use:
         house.mark_current(folder, use)
     runs: Mapping[str, Mapping[str, Any]] = house.list_runs(folder)
@@ -292,9 +293,9 @@ def label(
     STORE may be STORE=LABEL: every crop of it gets this label. Files of the research system are read-only: their
     labels go into the index alone. Without options it says how many crops have which label.
     """
-    import spatterlib as sp
+    from spatterlib.learning import labels
 
-    house, given = sp.labels, _labels_given(stores, everything)
+    house, given = labels, _labels_given(stores, everything)
     if changes and len(given) > 1:
         raise UsageError(f"--from has rows of one store, got {counted(len(given), 'store')}; edit one at a time")
     if index:

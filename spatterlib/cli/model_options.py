@@ -35,9 +35,9 @@ def load_named(model: str, classifier: str | None, classes: str | None) -> Any:
     ParameterError
         If names of classes are empty or twice the same.
     """
-    import spatterlib as sp
+    from spatterlib.learning.runs import load_model
 
     names = [name.strip() for name in (classes or "").split(",")] if classes is not None else []
     if len(set(names)) < len(names) or "" in names:
         raise ParameterError(f"--classes needs different names such as low,high, got {classes!r}")
-    return sp.load_model(model, classifier, classes=names)
+    return load_model(model, classifier, classes=names)

@@ -56,11 +56,12 @@ def monitor(stores: tuple[str, ...], reference: tuple[str, ...], **options: Any)
 
     Exit code 0: no alarm; 5: at least one layer with an alarm.
     """
-    import spatterlib as sp
+    from spatterlib.control.monitoring import monitor
+    from spatterlib.control.reference import check_learning
 
     outs, kept = options["out"], options["save_reference"]
     _check(stores, outs, kept, options["overwrite"])
-    sp.reference.check_learning(options["descriptor"], options["arl"], options["scan_turn"], options["scan_start"])
+    check_learning(options["descriptor"], options["arl"], options["scan_turn"], options["scan_start"])
     first = int(reference[0]) if len(reference) == 1 and reference[0].isdigit() else 0
     learned = None if first else _reference(reference, options)
     if learned and options["scan_turn"] is None:
@@ -70,7 +71,7 @@ def monitor(stores: tuple[str, ...], reference: tuple[str, ...], **options: Any)
     for path, (own, seen) in zip(stores, rows, strict=True):
         base = learned or _learn([(own[:first], seen)], [f"first {counted(first, 'layer')} of {path}"], options)
         base.check(seen.camera)
-        found = sp.monitoring.monitor(base, own[first:])
+        found = monitor(base, own[first:])
         told.append(_told(path, found, simulated=bool(seen.about["simulated"])))
         _write(found, Path(path).name, outs)
         if kept:
@@ -94,24 +95,25 @@ def _check(stores: Sequence[str], outs: Sequence[str], kept: str | None, overwri
 
 def _rows(path: str, options: dict[str, Any]) -> tuple[Any, Any]:
     """Descriptors of a store's layers, and its streaks, those beside it or measured now."""
-    import spatterlib as sp
+    from spatterlib.measuring.camera import load_camera
+    from spatterlib.measuring.measurement import layer_rows
 
-    camera = sp.camera.load_camera(options["profile"]) if options["profile"] else None
-    return sp.measurement.layer_rows(path, camera, **_turn(options))
+    camera = load_camera(options["profile"]) if options["profile"] else None
+    return layer_rows(path, camera, **_turn(options))
 
 
 def _reference(reference: Sequence[str], options: dict[str, Any]) -> Any:
-    import spatterlib as sp
+    from spatterlib.control.reference import Reference
 
     if len(reference) == 1 and reference[0].endswith(".json"):
-        return sp.reference.Reference.load(reference[0])
+        return Reference.load(reference[0])
     return _learn([_rows(path, options) for path in reference], list(reference), options)
 
 
 def _learn(parts: Sequence[tuple[Any, Any]], names: Sequence[str], options: dict[str, Any]) -> Any:
-    import spatterlib as sp
+    from spatterlib.control.charts import learn_from
 
-    return sp.charts.learn_from(
+    return learn_from(
         parts,
         names,
         options["descriptor"] or None,
@@ -127,11 +129,11 @@ def _turn(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _told(path: str, found: Any, *, simulated: bool) -> StoreMonitored:
-    import spatterlib as sp
+    from spatterlib.control import monitoring
 
     base, points = found.reference, found.points
     alarms = int(points["alarm"].sum())
-    spells = sp.monitoring.spells(points["group"].tolist(), found.alarms)
+    spells = monitoring.spells(points["group"].tolist(), found.alarms)
     for first, last, text in spells[:_LINES]:
         say(f"layers {first} to {last}, the first: {text}" if last > first else f"layer {first}: {text}")
     if len(spells) > _LINES:
@@ -155,9 +157,9 @@ def _write(found: Any, title: str, outs: Sequence[str]) -> None:
             lines = [(*row.tolist(), "; ".join(said)) for row, said in zip(found.points, found.alarms, strict=True)]
             write_csv(path, [*(found.points.dtype.names or ()), "alarms"], lines)
         else:
-            import spatterlib as sp
+            from spatterlib.control.charts import draw_charts
 
-            sp.charts.draw_charts(found, path, title)
+            draw_charts(found, path, title)
         say(f"written: {path}")
 
 
@@ -172,15 +174,16 @@ def synchronize(stores: tuple[str, ...], most: float | None, out: str | None, ov
 
     A moment at t in the first recording is at t less the offset in the other.
     """
-    import spatterlib as sp
+    from spatterlib.measuring.synchrony import synchronise
+    from spatterlib.stores.opening import open_store
 
     if out:
         check_target(out, overwrite=overwrite)
     recordings = []
     for path in stores:
-        with sp.open_store(path) as store:
+        with open_store(path) as store:
             recordings.append((store.table, store.frame_log))
-    found, closing = sp.synchrony.synchronise(recordings, most)
+    found, closing = synchronise(recordings, most)
     for path, item in zip(stores[1:], found, strict=True):
         say(
             f"{path}: {item.offset:+.3f} s ({item.frames:+d} frame{'s' * (abs(item.frames) != 1)}), "

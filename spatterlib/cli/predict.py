@@ -77,9 +77,9 @@ def predict(
 
     VIDEO is a recording as for `extract`, or a store that was extracted already.
     """
-    import spatterlib as sp
     from spatterlib.common.progress import notifier
     from spatterlib.extraction.extract import is_whole
+    from spatterlib.verdicts.predict import predict
     from spatterlib.verdicts.rules import Rules
 
     merged = run_settings(ctx, values)
@@ -93,7 +93,7 @@ def predict(
     measured = _measuring(source, values["store"], profile, calibration, reference)
     with _hint(), keeping(lambda: _kept(values["store"])):
         chosen = load_named(model, classifier, classes)
-        verdict = sp.predict(
+        verdict = predict(
             source, chosen, () if measured else out, rules=rules, progress=notifier(), **further, **options
         )
         if measured:
@@ -144,7 +144,9 @@ def _measuring(
         if calibration:
             raise UsageError("--calibration needs --camera PROFILE")
         return None
-    import spatterlib as sp
+    from spatterlib.control.reference import Reference
+    from spatterlib.measuring.calibration import Calibration
+    from spatterlib.measuring.camera import load_camera
     from spatterlib.stores.opening import find_store
 
     path = store or source
@@ -152,11 +154,11 @@ def _measuring(
         raise UsageError(
             "--camera and --reference measure crops of a store; add --store FILE, or give a store instead of a video"
         )
-    base = sp.reference.Reference.load(reference) if reference else None
-    camera = sp.camera.load_camera(profile) if profile else base.camera if base else None
+    base = Reference.load(reference) if reference else None
+    camera = load_camera(profile) if profile else base.camera if base else None
     if camera is None:
         raise ParameterError("the reference does not say which camera it is of; give its profile: --camera PROFILE")
-    learned = sp.calibration.Calibration.load(calibration) if calibration else None
+    learned = Calibration.load(calibration) if calibration else None
     if learned:
         learned.check(camera)
     if base:
@@ -165,11 +167,12 @@ def _measuring(
 
 
 def _measured(verdict: Any, path: str, camera: Any, learned: Any, base: Any) -> Any:
-    import spatterlib as sp
+    from spatterlib.measuring.measurement import measure_store
+    from spatterlib.stores.opening import open_store
     from spatterlib.verdicts import agreement
 
-    with sp.open_store(path) as opened:
-        found = sp.measurement.measure_store(opened, camera, learned)
+    with open_store(path) as opened:
+        found = measure_store(opened, camera, learned)
     if learned:
         verdict = agreement.with_index(verdict, found, learned)
         witnesses = [agreement.Witness(**item) for item in verdict.settings["measurement"]["layers"]]
@@ -245,9 +248,9 @@ def verify(report: str, source: str | None, model: str | None, sample: int) -> N
 
     Exit code 0: it holds; 4: it does not; 1: it could not be looked at.
     """
-    import spatterlib as sp
+    from spatterlib.verdicts.verification import verify
 
-    found = sp.verify(report, source=source, model=model, sample=sample)
+    found = verify(report, source=source, model=model, sample=sample)
     for text in (*found.faults, *(f"note: {remark}" for remark in found.remarks)):
         click.echo(text, err=True)
     faults, remarks = list(found.faults), list(found.remarks)

@@ -28,9 +28,9 @@ class _Simulate(click.Command):
 
 
 def _options() -> list[click.Parameter]:
-    import spatterlib as sp
+    from spatterlib.simulation import Settings
 
-    settings = sp.simulation.Settings
+    settings = Settings
     hints = get_type_hints(settings)
     return [_option(item, hints[item.name]) for item in dataclasses.fields(settings)]
 
@@ -58,10 +58,10 @@ def _option(item: dataclasses.Field[Any], hint: Any) -> click.Option:
 @keeping(lambda: "nothing was written: a recording is there as a whole or not at all, and cannot be gone on with")
 def simulate(out: str, workers: int, overwrite: bool, **values: Any) -> None:
     """Write a simulated recording (.mp4, .mkv, .npy) and beside it its truth (.truth.npz)."""
-    import spatterlib as sp
+    from spatterlib.simulation import simulate
 
     given = {name: value for name, value in values.items() if value is not None}
-    truth = sp.simulate(out, workers=workers, overwrite=overwrite, progress=_progress(), **given)
+    truth = simulate(out, workers=workers, overwrite=overwrite, progress=_progress(), **given)
     events, frames = truth.events, truth.settings.frames
     lit = len(set(events["frame"].tolist()))
     streaks, layers = len(truth.streaks), len(truth.layers)

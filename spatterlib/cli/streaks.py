@@ -29,9 +29,9 @@ def check_camera(profile: str) -> None:
     PROFILE is a TOML file with a table [camera]: frame_rate, exposure (s), mm_per_px or homography, gas_direction
     (degrees as seen, 0 = right, 90 = up), machine, build, material, name.
     """
-    import spatterlib as sp
+    from spatterlib.measuring.camera import check_camera, load_camera
 
-    found = sp.camera.check_camera(sp.camera.load_camera(profile))
+    found = check_camera(load_camera(profile))
     width = max(len(item.name) for item in found)
     for item in found:
         say(f"{'yes' if item.measurable else 'no ':<3}  {item.name:<{width}}  {item.reason}")
@@ -53,11 +53,12 @@ def calibrate_camera(profile: str, out: str, recordings: int, crops: int, seed: 
 
     Speeds of whole flights and the gas-flow index need it. It is a simulation: confirm it on the machine.
     """
-    import spatterlib as sp
+    from spatterlib.measuring.calibration import calibrate
+    from spatterlib.measuring.camera import load_camera
 
     check_target(out, (".npz",), overwrite=overwrite)
-    camera = sp.camera.load_camera(profile)
-    found = sp.calibration.calibrate(camera, recordings, crops, seed)
+    camera = load_camera(profile)
+    found = calibrate(camera, recordings, crops, seed)
     found.save(out)
     kind: Any = "flights" if found.flights else "exposure" if found.foreshortening else "none"
     speeds = {"flights": "speeds of whole flights", "exposure": "speeds by exposure", "none": "no speeds"}[kind]
@@ -91,18 +92,21 @@ def streaks(
 
     The table is written beside the store; the store itself is only read.
     """
-    import spatterlib as sp
+    from spatterlib.measuring import measurement
+    from spatterlib.measuring.calibration import Calibration
+    from spatterlib.measuring.camera import load_camera
+    from spatterlib.stores.opening import open_store
 
-    house: Any = sp.measurement
+    house: Any = measurement
     target = Path(out) if out else house.streaks_path(store)
     check_target(target, (".npz",), overwrite=overwrite)
     if sheet:
         check_target(sheet, overwrite=overwrite)
     if not seconds > 0 or not math.isfinite(seconds):
         raise ParameterError(f"--window must be a number of seconds above 0, got {seconds:g}")
-    camera = sp.camera.load_camera(profile)
-    learned = sp.calibration.Calibration.load(calibration) if calibration else None
-    with sp.open_store(store) as opened:
+    camera = load_camera(profile)
+    learned = Calibration.load(calibration) if calibration else None
+    with open_store(store) as opened:
         found = house.measure_store(opened, camera, learned)
         table, gap = opened.table, opened.attrs.get("gap")
     found.save(target)

@@ -98,9 +98,9 @@ def watch(
     SOURCE is the number of a camera, a URL (rtsp, http, tcp, udp, srt, rtmp), or a file that grows (.mkv, .ts).
     JSON lines go to stdout, lines for people to stderr. Ends at Ctrl-C or SIGTERM with a summary.
     """
-    import spatterlib as sp
     from spatterlib.live.messages import human, line
     from spatterlib.live.senders import headers_of
+    from spatterlib.live.watch import watch
     from spatterlib.verdicts.rules import Rules
 
     for name in _APART:
@@ -124,7 +124,7 @@ def watch(
             click.echo(text, err=True)
 
     with _until_told() as told, _hint():
-        found = sp.watch(
+        found = watch(
             source,
             load_named(model, classifier, classes),
             rules=rules,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from spatterlib.common.run_log import told_now_and_then
 from spatterlib.common.wording import counted
-from spatterlib.following import follow
+from spatterlib.kernels.compile_progress import subscribe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,7 +79,7 @@ def _redraws(stream: TextIO) -> bool:
 @cache
 def say_kernels() -> None:
     """From now on say on stderr while kernels are compiled, which happens once a machine; otherwise nothing is said."""
-    follow(kernels())
+    subscribe(kernels())
 
 
 def kernels(every: float = 5.0) -> Callable[[int, int], None]:

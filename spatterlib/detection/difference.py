@@ -11,14 +11,14 @@ from __future__ import annotations
 import math
 import threading
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.kernels import BLUE, GREEN, REACH, RED
-from spatterlib.plugins.pictures import YuvPicture
-from spatterlib.types import Box, Image, Picture, RgbPicture
+from spatterlib.kernels.constants import BLUE, GREEN, REACH, RED
+from spatterlib.plugins.pictures import YuvPicture, is_plain
+from spatterlib.types import Box, Image, Picture
 
 if TYPE_CHECKING:
     from spatterlib.kernels.recipe import Scratch
@@ -27,13 +27,11 @@ __all__ = [
     "Bound",
     "buffers_for",
     "changed",
-    "is_plain",
     "margins_of",
     "nested_outlines",
     "outlines",
     "planes_of",
     "rgb_bound",
-    "sum_boxes",
     "yuv_bound",
 ]
 
@@ -303,38 +301,3 @@ def _pair(first: Picture, second: Picture, box: Box) -> _YuvPair | _RgbPair:
         picture.rgb(box, np.empty((height, width, 3), np.uint8)).reshape(height, -1) for picture in (first, second)
     )
     return _RgbPair(one, other, (0, 0, width, height))
-
-
-def is_plain(picture: Picture) -> TypeGuard[RgbPicture]:
-    """Whether the picture is an RGB array without gaps, to be read where it lies."""
-    return isinstance(picture, RgbPicture) and picture.array.ndim == 3 and picture.array.flags.c_contiguous
-
-
-def sum_boxes(picture: Picture, boxes: NDArray[np.int32]) -> tuple[NDArray[np.int64], Image]:
-    """Sum of each channel and brightest luma in boxes of one picture.
-
-    Parameters
-    ----------
-    picture : Picture
-        The frame.
-    boxes : ndarray
-        ``(n, 4)`` int32, n > 0: x, y, width, height in px from the picture's upper left corner, inside it. A box
-        without width or height gives 0.
-
-    Returns
-    -------
-    sums : ndarray
-        ``(n, 3)`` int64, red, green and blue.
-    peaks : ndarray
-        ``(n,)`` uint8, luma with ITU-R BT.601 weights.
-    """
-    from spatterlib.kernels.colour import measure_yuv
-    from spatterlib.kernels.difference import measure
-
-    sums, peaks = np.empty((len(boxes), 3), np.int64), np.empty(len(boxes), np.uint8)
-    if isinstance(picture, YuvPicture):
-        measure_yuv(picture.y, picture.u, picture.v, picture.shift, picture.matrix, boxes, sums, peaks)
-    else:
-        rgb = picture.array if is_plain(picture) else picture.rgb((0, 0, picture.shape[1], picture.shape[0]))
-        measure(np.ascontiguousarray(rgb).reshape(len(rgb), -1), boxes, sums, peaks)
-    return sums, peaks

@@ -12,16 +12,15 @@ from numpy.typing import NDArray
 from spatterlib.detection.difference import (
     Bound,
     buffers_for,
-    is_plain,
     margins_of,
     nested_outlines,
     outlines,
     planes_of,
     rgb_bound,
-    sum_boxes,
     yuv_bound,
 )
-from spatterlib.plugins.pictures import YuvPicture, place
+from spatterlib.plugins.boxes import sum_boxes
+from spatterlib.plugins.pictures import YuvPicture, is_plain, place
 from spatterlib.types import Box, Image, Picture
 
 __all__ = ["Found", "outlines_of"]

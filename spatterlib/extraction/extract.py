@@ -25,7 +25,7 @@ from spatterlib.detection.layers import Gap, gap_of, layers
 from spatterlib.errors import ParameterError, VideoError
 from spatterlib.extraction.pipeline import Batch, Crop, Source, Work, batches, cut, spread
 from spatterlib.extraction.resume import begun, is_begun
-from spatterlib.following import following
+from spatterlib.kernels.compile_progress import subscribed
 from spatterlib.plugins.registry import identity, versions_of
 from spatterlib.stores.opening import check_output, create_store
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Detector, Filter, Store, Video
@@ -58,7 +58,7 @@ def followed(notify: Callable[[Progress], None], expected: int) -> Iterator[Call
             finally:
                 busy.release()
 
-    with following(prepare):
+    with subscribed(prepare):
         yield tell
 
 

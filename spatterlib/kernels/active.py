@@ -14,10 +14,10 @@ from llvmlite import ir
 from numba import types
 from numpy.typing import NDArray
 
-from spatterlib.kernels import BAND, BLOCK, vectors
+from spatterlib.kernels import vectors
 from spatterlib.kernels.compiling import kernel
+from spatterlib.kernels.constants import BAND, BLOCK, Image
 from spatterlib.kernels.vectors import BYTE, SHORT
-from spatterlib.types import Image
 
 Weights: TypeAlias = tuple[np.uint16, np.uint16, np.uint16]
 Active: TypeAlias = tuple[NDArray[np.int64], Image]

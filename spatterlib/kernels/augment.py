@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.kernels.compiling import kernel
-from spatterlib.types import Image
+from spatterlib.kernels.constants import Image
 
 __all__ = ["measure_ring", "prepare", "resize", "rotate_and_cut", "to_grey"]
 

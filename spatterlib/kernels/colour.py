@@ -12,10 +12,10 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from spatterlib.kernels import BLOCK, BLUE, GREEN, REACH, RED, vectors
+from spatterlib.kernels import vectors
 from spatterlib.kernels.compiling import kernel
+from spatterlib.kernels.constants import BLOCK, BLUE, GREEN, REACH, RED, Image
 from spatterlib.kernels.vectors import BYTE, LONG
-from spatterlib.types import Image
 
 _HALF = np.int32(1 << 19)
 _BITS = np.int32(20)

@@ -23,7 +23,7 @@ from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import CPUDispatcher
 
-from spatterlib import following
+from spatterlib.kernels import compile_progress
 from spatterlib.kernels.cache import Cache
 
 __all__ = ["kernel"]
@@ -136,7 +136,7 @@ def _calls(function: Any, known: set[Any]) -> set[Any]:
     return known
 
 
-class _Following(event.Listener):
+class _Progress(event.Listener):
     """Tells how far the compiling of kernels is, and keeps Python from looking for garbage meanwhile.
 
     Of the many small objects that Numba makes hardly any are garbage, and looking for it takes a sixth of the time.
@@ -150,16 +150,16 @@ class _Following(event.Listener):
         if isinstance(whole, _Whole):
             self._collecting.append(gc.isenabled())
             gc.disable()
-            following.begin(_calls(whole.py_func, set()))
+            compile_progress.begin(_calls(whole.py_func, set()))
 
     def on_end(self, event: Any) -> None:
         done = event.data["dispatcher"]
         if isinstance(done, _Part):
-            following.part_done(done.py_func)
+            compile_progress.part_done(done.py_func)
         elif isinstance(done, _Whole):
             if self._collecting.pop():
                 gc.enable()
-            following.end()
+            compile_progress.end()
 
 
-event.register("numba:compile", _Following())
+event.register("numba:compile", _Progress())

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.kernels import BLUE, GREEN, REACH, RED
 from spatterlib.kernels.compiling import kernel
-from spatterlib.types import Image
+from spatterlib.kernels.constants import BLUE, GREEN, REACH, RED, Image
 
 
 @kernel

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from spatterlib.kernels import plain_lanes, vectors
 from spatterlib.kernels.compiling import kernel
+from spatterlib.kernels.constants import Image
 from spatterlib.kernels.plain_lanes import LANES, MEETINGS
-from spatterlib.types import Image
 
 __all__ = ["LANES", "convolve", "dense", "pack", "spread", "weigh"]
 

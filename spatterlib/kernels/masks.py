@@ -8,10 +8,10 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from spatterlib.kernels import BLOCK, REACH, vectors
+from spatterlib.kernels import vectors
 from spatterlib.kernels.compiling import kernel
+from spatterlib.kernels.constants import BLOCK, REACH, Image
 from spatterlib.kernels.vectors import BYTE, SHORT
-from spatterlib.types import Image
 
 WORD = 64
 """Px that are dilated together."""

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from spatterlib.kernels import vectors
 from spatterlib.kernels.compiling import kernel
+from spatterlib.kernels.constants import Image
 from spatterlib.kernels.masks import WORD
-from spatterlib.types import Image
 
 RIM = 8
 """Px of zeros left and right of a mask, so that its rows begin at whole words; above and below one row is enough."""

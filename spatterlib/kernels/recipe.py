@@ -14,11 +14,11 @@ from spatterlib.kernels import vectors
 from spatterlib.kernels.active import active_rgb, active_yuv
 from spatterlib.kernels.colour import grey_change_yuv, measure_yuv
 from spatterlib.kernels.compiling import kernel
+from spatterlib.kernels.constants import Box, Image
 from spatterlib.kernels.difference import grey_change_rgb, measure
 from spatterlib.kernels.masks import WORD, dilate, shape_of_grey, smooth_above
 from spatterlib.kernels.outlines import RIM, outer_outlines
 from spatterlib.kernels.runs import runs_of
-from spatterlib.types import Box, Image
 
 Planes: TypeAlias = tuple[Image, Image, Image]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.kernels.compiling import kernel
-from spatterlib.types import Image
+from spatterlib.kernels.constants import Image
 
 Floats = NDArray[np.float64]
 Plane = NDArray[np.float32]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.kernels.compiling import kernel
-from spatterlib.types import Image
+from spatterlib.kernels.constants import Image
 
 
 @kernel

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.kernels.compiling import kernel
+from spatterlib.kernels.constants import Image
 from spatterlib.kernels.flights import STEP
-from spatterlib.types import Image
 
 Floats = NDArray[np.float64]
 Light = NDArray[np.float32]

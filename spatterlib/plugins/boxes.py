@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spatterlib.detection.difference import sum_boxes
-from spatterlib.types import DETECTION, Clip, Detections, Image
+from spatterlib.plugins.pictures import YuvPicture, is_plain
+from spatterlib.types import DETECTION, Clip, Detections, Image, Picture
 
-__all__ = ["in_picture", "measured_table", "table_of"]
+__all__ = ["in_picture", "measured_table", "sum_boxes", "table_of"]
 
 
 def table_of(clip: Clip, frames: ArrayLike, boxes: ArrayLike, areas: ArrayLike, *, ordered: bool = True) -> Detections:
@@ -80,7 +80,7 @@ def measured_table(
     *,
     ordered: bool = True,
 ) -> Detections:
-    """As `table_of`, from what `spatterlib.detection.difference.sum_boxes` gave for each box.
+    """As `table_of`, from what `sum_boxes` gave for each box.
 
     A detector that measures frame by frame, while a frame is still in the cache, is faster for it.
     """
@@ -88,3 +88,33 @@ def measured_table(
 
     rows = np.empty(len(index), DETECTION)
     return rows[: fill_rows(clip.start - clip.lead, clip.times, index, boxes, areas, sums, peaks, ordered, rows)]
+
+
+def sum_boxes(picture: Picture, boxes: NDArray[np.int32]) -> tuple[NDArray[np.int64], Image]:
+    """Sum of each channel and brightest luma in boxes of one picture.
+
+    Parameters
+    ----------
+    picture : Picture
+        The frame.
+    boxes : ndarray
+        ``(n, 4)`` int32, n > 0: x, y, width, height in px from the picture's upper left corner, inside it. A box
+        without width or height gives 0.
+
+    Returns
+    -------
+    sums : ndarray
+        ``(n, 3)`` int64, red, green and blue.
+    peaks : ndarray
+        ``(n,)`` uint8, luma with ITU-R BT.601 weights.
+    """
+    from spatterlib.kernels.colour import measure_yuv
+    from spatterlib.kernels.difference import measure
+
+    sums, peaks = np.empty((len(boxes), 3), np.int64), np.empty(len(boxes), np.uint8)
+    if isinstance(picture, YuvPicture):
+        measure_yuv(picture.y, picture.u, picture.v, picture.shift, picture.matrix, boxes, sums, peaks)
+    else:
+        rgb = picture.array if is_plain(picture) else picture.rgb((0, 0, picture.shape[1], picture.shape[0]))
+        measure(np.ascontiguousarray(rgb).reshape(len(rgb), -1), boxes, sums, peaks)
+    return sums, peaks

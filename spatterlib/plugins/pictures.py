@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from struct import Struct
-from typing import ClassVar
+from typing import ClassVar, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.errors import ContractError
-from spatterlib.types import Box, Image
+from spatterlib.types import Box, Image, Picture, RgbPicture
 
-__all__ = ["YuvPicture", "place", "yuv_matrix"]
+__all__ = ["YuvPicture", "is_plain", "place", "yuv_matrix"]
 
 place = Struct("2q").pack
 """From address and bytes from row to row of a plane to its row of `YuvPicture.places`."""
@@ -113,3 +113,8 @@ class YuvPicture:
             return out
         yuv_to_rgb(self.y, self.u, self.v, x, y, self.shift, self.matrix, out)
         return out
+
+
+def is_plain(picture: Picture) -> TypeGuard[RgbPicture]:
+    """Whether the picture is an RGB array without gaps, to be read where it lies."""
+    return isinstance(picture, RgbPicture) and picture.array.ndim == 3 and picture.array.flags.c_contiguous
