@@ -84,7 +84,7 @@ def measured_table(
 
     A detector that measures frame by frame, while a frame is still in the cache, is faster for it.
     """
-    from spatterlib.kernels.rows import fill_rows
+    from spatterlib.kernels.detection.table_rows import fill_rows
 
     rows = np.empty(len(index), DETECTION)
     return rows[: fill_rows(clip.start - clip.lead, clip.times, index, boxes, areas, sums, peaks, ordered, rows)]
