@@ -17,7 +17,7 @@ import numpy as np
 from pages import put
 
 import spatterlib as sp
-from spatterlib.kernels.flights import STEP
+from spatterlib.kernels.simulation.flights import STEP
 from spatterlib.measuring.calibration import Calibration, calibrate, observe, simulated_camera, streak_points
 from spatterlib.measuring.camera import Camera
 from spatterlib.measuring.gasflow import gas_index

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spatterlib.errors import ParameterError
-from spatterlib.kernels.augment import measure_ring, to_grey
+from spatterlib.kernels.learning.augment import measure_ring, to_grey
 from spatterlib.plugins.classifier import Preprocessing
 
 

@@ -30,7 +30,7 @@ PACKAGE = Path(cache.__file__).parent.parent
 ROWS = """
 import numba, numpy as np
 from spatterlib.kernels.compile_progress import subscribed
-from spatterlib.kernels.rows import fill_rows
+from spatterlib.kernels.detection.table_rows import fill_rows
 from spatterlib.types import DETECTION
 told = []
 with subscribed(lambda done, of: told.append((done, of))):
@@ -59,7 +59,7 @@ def ran(path: Path, **environment: str) -> tuple[str, str]:
 
 
 def kept(folder: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("rows.fill_rows-*")}
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("table_rows.fill_rows-*")}
 
 
 @pytest.fixture
@@ -122,11 +122,12 @@ def test_a_second_process_compiles_nothing(copy: Path, tmp_path: Path) -> None:
     assert kept(tmp_path / "kept") == first
 
 
-def test_a_change_in_any_file_of_kernels_compiles_anew(copy: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["vectors.py", "detection/masks.py"])
+def test_a_change_in_any_file_of_kernels_compiles_anew(copy: Path, name: str) -> None:
     ran(copy)
     [first] = kept(copy)
-    vectors = copy / "spatterlib" / "kernels" / "vectors.py"
-    vectors.write_text(vectors.read_text() + "# changed\n")
+    changed = copy / "spatterlib" / "kernels" / name
+    changed.write_text(changed.read_text() + "# changed\n")
     assert not ran(copy)[0].endswith(" 0")
     [second] = kept(copy)
     assert second.parent != first.parent

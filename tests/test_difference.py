@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from spatterlib.detection.difference import _bound_weights, changed, nested_outlines, outlines
 from spatterlib.detection.outlines import outlines_of
 from spatterlib.errors import ContractError
-from spatterlib.kernels.active import active_rgb, active_yuv
 from spatterlib.kernels.colour import grey_change_yuv
 from spatterlib.kernels.constants import BAND, BLOCK, REACH
-from spatterlib.kernels.difference import measure
-from spatterlib.kernels.masks import dilate, grey_shape, smooth_above
-from spatterlib.kernels.outlines import outer_outlines
-from spatterlib.kernels.runs import most_runs, runs_of
+from spatterlib.kernels.detection.active_blocks import active_rgb, active_yuv
+from spatterlib.kernels.detection.difference import measure
+from spatterlib.kernels.detection.masks import dilate, grey_shape, smooth_above
+from spatterlib.kernels.detection.outlines import outer_outlines
+from spatterlib.kernels.detection.runs import most_runs, runs_of
 from spatterlib.plugins.boxes import sum_boxes
 from spatterlib.plugins.pictures import YuvPicture, yuv_matrix
 from spatterlib.types import Box, Image, RgbPicture

@@ -24,7 +24,7 @@ import spatterlib as sp
 from spatterlib.cli.main import cli
 from spatterlib.common.image_codec import encode
 from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, StoreError
-from spatterlib.kernels.flights import POINTS, STEP, _fly
+from spatterlib.kernels.simulation.flights import POINTS, STEP, _fly
 from spatterlib.simulation import EVENT_TRUTH, STREAK_TRUTH, Settings, Truth, simulate_frames
 from spatterlib.simulation.physics import planck, plume_left, schedule
 from spatterlib.simulation.scene import Scene

@@ -21,7 +21,7 @@ from spatterlib.plugins.pictures import YuvPicture, is_plain
 from spatterlib.types import Box, Image, Picture
 
 if TYPE_CHECKING:
-    from spatterlib.kernels.recipe import Scratch
+    from spatterlib.kernels.detection.recipe import Scratch
 
 __all__ = [
     "Bound",
@@ -45,7 +45,7 @@ RIM = 8
 """Px of zeros left and right of a mask, so that its rows begin at whole words; above and below one row is enough."""
 
 WORD = 64
-"""Px that are dilated together, as in `spatterlib.kernels.masks`, which is loaded when it is needed."""
+"""Px that are dilated together, as in `spatterlib.kernels.detection.masks`, which is loaded when it is needed."""
 
 
 _local = threading.local()
@@ -57,9 +57,9 @@ def buffers_for(width: int, height: int) -> Scratch:
     Memory that is used again: the page faults of fresh arrays cost more than the arithmetic.
     """
     if getattr(_local, "size", None) != (width, height):
-        from spatterlib.kernels.masks import grey_shape
-        from spatterlib.kernels.recipe import Scratch
-        from spatterlib.kernels.runs import most_runs
+        from spatterlib.kernels.detection.masks import grey_shape
+        from spatterlib.kernels.detection.recipe import Scratch
+        from spatterlib.kernels.detection.runs import most_runs
 
         most = -(-height // 2) * -(-width // 2)
         _local.buffers = Scratch(
@@ -134,7 +134,7 @@ def outlines(
         ``(n,)`` float64, px², as ``cv2.contourArea`` has them.
         Both lie in memory that the thread's next call overwrites.
     """
-    from spatterlib.kernels.outlines import outer_outlines
+    from spatterlib.kernels.detection.outlines import outer_outlines
 
     found = _mask(first, second, box, threshold, blur, dilations)
     if found is None:
@@ -173,7 +173,7 @@ class _Mask(NamedTuple):
 
 
 def _mask(first: Picture, second: Picture, box: Box, threshold: int, blur: int, dilations: int) -> _Mask | None:
-    from spatterlib.kernels.masks import dilate, grey_shape
+    from spatterlib.kernels.detection.masks import dilate, grey_shape
 
     buffers, pair = buffers_for(box[2], box[3]), _pair(first, second, box)
     (left, top, width, height), count = pair.active(threshold, margins_of(blur, dilations), buffers.runs)
@@ -197,7 +197,7 @@ def _above(
     At the rim of the rectangle the blur takes mirrored values where the frame goes on. That does no harm: the rim is
     so wide that it and its mirror image hold no level above the threshold.
     """
-    from spatterlib.kernels.masks import smooth_above
+    from spatterlib.kernels.detection.masks import smooth_above
 
     if blur == 5:
         return smooth_above(grey, width, threshold, runs, radius)
@@ -219,15 +219,15 @@ class _RgbPair(NamedTuple):
 
     def active(self, threshold: int, margins: tuple[int, int], runs: NDArray[np.int64]) -> tuple[Box, int]:
         """Rectangle and runs outside which no grey difference exceeds the threshold; how many runs."""
-        from spatterlib.kernels.active import active_rgb
-        from spatterlib.kernels.runs import runs_of
+        from spatterlib.kernels.detection.active_blocks import active_rgb
+        from spatterlib.kernels.detection.runs import runs_of
 
         spans, flags = active_rgb(self.first, self.second, self.box, *rgb_bound(threshold), margins[1])
         return runs_of(spans, flags, margins, self.box[2:], runs)
 
     def grey(self, corner: tuple[int, int], runs: NDArray[np.int64], out: Image) -> None:
         """Grey level of the absolute difference in some runs, 0 elsewhere."""
-        from spatterlib.kernels.difference import grey_change_rgb
+        from spatterlib.kernels.detection.difference import grey_change_rgb
 
         grey_change_rgb(self.first, self.second, corner, runs, out)
 
@@ -240,8 +240,8 @@ class _YuvPair(NamedTuple):
     box: Box
 
     def active(self, threshold: int, margins: tuple[int, int], runs: NDArray[np.int64]) -> tuple[Box, int]:
-        from spatterlib.kernels.active import active_yuv
-        from spatterlib.kernels.runs import runs_of
+        from spatterlib.kernels.detection.active_blocks import active_yuv
+        from spatterlib.kernels.detection.runs import runs_of
 
         one, other, shift = planes_of(self.first), planes_of(self.second), self.first.shift
         bound = yuv_bound(self.first.matrix, threshold)

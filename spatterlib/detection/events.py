@@ -87,7 +87,7 @@ def events(table: Detections, gap: float | None = None) -> Events:
 
 def _roots(rows: Detections, gap: float | None) -> NDArray[np.int64]:
     """First row of each row's event; rows in the order of their frames."""
-    from spatterlib.kernels.joining import join_overlapping
+    from spatterlib.kernels.detection.overlapping_boxes import join_overlapping
 
     x, y, width, height = (rows[name].astype(np.int64) for name in ("x", "y", "width", "height"))
     moments = rows["frame"] if gap is None else rows["time"]

@@ -81,7 +81,7 @@ def outlines_of(
     if find is None:
         chain = partial(nested_outlines if nested else outlines, threshold=threshold, blur=blur, dilations=dilations)
         return _one_by_one(pictures, start, box, inset, behind, chain)
-    from spatterlib.kernels.recipe import Rows, Settings
+    from spatterlib.kernels.detection.recipe import Rows, Settings
 
     run, bound = find
     margins = margins_of(blur, dilations)
@@ -125,7 +125,7 @@ def _one_by_one(
 
 def _find(pictures: Sequence[Picture]) -> tuple[Callable[..., tuple[int, int]], Callable[[int], Bound]] | None:
     """The kernel for pictures that are all of one kind, and its bound for a threshold."""
-    from spatterlib.kernels.recipe import find_rgb, find_yuv
+    from spatterlib.kernels.detection.recipe import find_rgb, find_yuv
 
     first = pictures[0]
     if isinstance(first, YuvPicture):

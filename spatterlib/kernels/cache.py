@@ -46,8 +46,8 @@ _MEND = "set NUMBA_CACHE_DIR to a folder that is yours and stays, and they are c
 def digest() -> str:
     """Of the sources of all kernels, as 16 hexadecimal digits."""
     found = hashlib.sha256()
-    for path in sorted(_HOME.glob("*.py")):
-        found.update(path.name.encode() + path.read_bytes())
+    for path in sorted(_HOME.rglob("*.py")):
+        found.update(path.relative_to(_HOME).as_posix().encode() + path.read_bytes())
     return found.hexdigest()[:16]
 
 

@@ -338,7 +338,7 @@ def grey_change_yuv(
     first, second : tuple of ndarray
         Y, U and V planes of each frame, as in `yuv_to_rgb`.
     corner, runs, out
-        As in `spatterlib.kernels.difference.grey_change_rgb`.
+        As in `spatterlib.kernels.detection.difference.grey_change_rgb`.
     shift, matrix
         As in `yuv_to_rgb`.
     """
@@ -416,7 +416,7 @@ def measure_yuv(
     sums: NDArray[np.int64],
     peaks: Image,
 ) -> None:
-    """As `spatterlib.kernels.difference.measure`, on planes; no RGB is written.
+    """As `spatterlib.kernels.detection.difference.measure`, on planes; no RGB is written.
 
     Parameters
     ----------

@@ -79,7 +79,7 @@ def decoded(
 
 
 def _decode_batch(part: slice, encoded: Sequence[bytes], preprocessing: Preprocessing) -> tuple[slice, Batch]:
-    from spatterlib.kernels.augment import measure_ring
+    from spatterlib.kernels.learning.augment import measure_ring
 
     images = np.zeros((len(encoded), *preprocessing.shape), np.uint8)
     features = np.zeros((len(encoded), len(FEATURES)), np.float32)

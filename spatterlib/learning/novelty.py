@@ -137,7 +137,7 @@ def features(images: Image, rows: NDArray[np.int64] | None = None) -> NDArray[np
         ``(n, 19)`` float64, square roots of: the mean in each cell of a 4x4 grid, the spread, and the mean step from
         pixel to pixel, across and down. Channels are averaged.
     """
-    from spatterlib.kernels.looks import measure_looks
+    from spatterlib.kernels.learning.crop_features import measure_looks
 
     chosen = np.arange(len(images)) if rows is None else rows
     found = np.empty((len(chosen), _GRID * _GRID + 3))

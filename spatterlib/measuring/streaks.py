@@ -243,9 +243,9 @@ def _lines(
     luma: NDArray[np.float32], tint: NDArray[np.float32], zone: Image, noise: NDArray[np.float32], finder: Finder
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """``(n, FIELDS)`` of the lines, and the bits of their two ends."""
-    from spatterlib.kernels.lines import FIELDS, describe
-    from spatterlib.kernels.pieces import join_pieces
-    from spatterlib.kernels.ridges import seeds, trace
+    from spatterlib.kernels.measuring.line_joining import join_pieces
+    from spatterlib.kernels.measuring.line_shape import FIELDS, describe
+    from spatterlib.kernels.measuring.ridges import seeds, trace
 
     xx, xy, yy = _derivatives(luma, finder.sigma)
     # Of white noise of one level (Steger 1998).

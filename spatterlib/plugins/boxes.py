@@ -84,7 +84,7 @@ def measured_table(
 
     A detector that measures frame by frame, while a frame is still in the cache, is faster for it.
     """
-    from spatterlib.kernels.rows import fill_rows
+    from spatterlib.kernels.detection.table_rows import fill_rows
 
     rows = np.empty(len(index), DETECTION)
     return rows[: fill_rows(clip.start - clip.lead, clip.times, index, boxes, areas, sums, peaks, ordered, rows)]
@@ -109,7 +109,7 @@ def sum_boxes(picture: Picture, boxes: NDArray[np.int32]) -> tuple[NDArray[np.in
         ``(n,)`` uint8, luma with ITU-R BT.601 weights.
     """
     from spatterlib.kernels.colour import measure_yuv
-    from spatterlib.kernels.difference import measure
+    from spatterlib.kernels.detection.difference import measure
 
     sums, peaks = np.empty((len(boxes), 3), np.int64), np.empty(len(boxes), np.uint8)
     if isinstance(picture, YuvPicture):

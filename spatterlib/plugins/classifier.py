@@ -113,7 +113,7 @@ class Preprocessing:
         int
             The crop's brightest grey level.
         """
-        from spatterlib.kernels.augment import prepare
+        from spatterlib.kernels.learning.augment import prepare
 
         crop = np.ascontiguousarray(crop)
         inside = self._inside(out, crop.shape[0], crop.shape[1])
@@ -149,7 +149,7 @@ class Preprocessing:
         ndarray
             ``(m, cut, cut, channels)`` uint8.
         """
-        from spatterlib.kernels.augment import rotate_and_cut
+        from spatterlib.kernels.learning.augment import rotate_and_cut
 
         edge = round((self.size - self.cut) / 2)
         if angles is None:

@@ -44,7 +44,7 @@ def glow(
     sources: NDArray[np.float64],
     number: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Lobes of the glow in one frame and the light on the bed, as `kernels.streaks.halo` takes them.
+    """Lobes of the glow in one frame and the light on the bed, as `kernels.simulation.exposure.halo` takes them.
 
     The dense plume is uneven: `sources` are moved and weighted as clouds beside and above the melt pool.
 
@@ -61,7 +61,7 @@ def glow(
     gain : ndarray
         ``(3,)`` factors of red, green, blue.
     sources : ndarray
-        ``(n, 5)``, as written by `kernels.streaks.gather`; changed in place.
+        ``(n, 5)``, as written by `kernels.simulation.flights.gather`; changed in place.
     number : int
         Of the frame.
     """

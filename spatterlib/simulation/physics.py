@@ -166,7 +166,7 @@ def planck(size: int = 260) -> NDArray[np.float64]:
 
 def particles(settings: Settings, block: int, rate: float) -> NDArray[np.float64]:
     """``(n, DRAWS)`` uniform numbers for the particles of one block of time."""
-    from spatterlib.kernels.flights import DRAWS
+    from spatterlib.kernels.simulation.flights import DRAWS
 
     draw = random(settings.seed, Stream.PARTICLES, block)
     # The melt pool sputters: its rate differs from block to block.

@@ -92,7 +92,7 @@ def render(scene: Scene, number: int, canvas: Canvas, out: Image) -> tuple[NDArr
     tuple of ndarray
         ``(n,)`` `EVENT_TRUTH`, ``(n,)`` `STREAK_TRUTH`; the field `event` counts within the frame.
     """
-    from spatterlib.kernels.exposure import compose, develop
+    from spatterlib.kernels.simulation.exposure import compose, develop
 
     settings = scene.settings
     opened = number / settings.fps
@@ -126,7 +126,7 @@ def _fly(
     scene: Scene, canvas: Canvas, opened: float, closed: float, view: View, gain: Any, bounds: Any
 ) -> tuple[Any, Any, Any]:
     """Draw the flights of the exposure: their points, flights, traces."""
-    from spatterlib.kernels.streaks import draw
+    from spatterlib.kernels.simulation.streak_drawing import draw
 
     points, flown = _alive(scene, canvas, opened, closed)
     if len(canvas.traces) < len(flown):
@@ -159,7 +159,7 @@ def _block(scene: Scene, canvas: Canvas, block: int) -> tuple[Any, Any, float]:
     """Points, flights and last moment of one block of time; kept as long as frames may need them."""
     if block in canvas.blocks:
         return canvas.blocks[block]
-    from spatterlib.kernels.flights import STEP, fly
+    from spatterlib.kernels.simulation.flights import STEP, fly
 
     begin, course = block * physics.BLOCK, scene.schedule
     count = used = 0
@@ -180,7 +180,7 @@ def _block(scene: Scene, canvas: Canvas, block: int) -> tuple[Any, Any, float]:
 
 
 def _scan(scene: Scene, canvas: Canvas, opened: float, closed: float, view: View) -> int:
-    from spatterlib.kernels.flights import scan
+    from spatterlib.kernels.simulation.flights import scan
 
     course = scene.schedule
     return int(
@@ -197,9 +197,9 @@ def _light(
     """Melt pool, focus and glow; the box of all that is lit, None if nothing is."""
     import cv2
 
-    from spatterlib.kernels.exposure import halo
-    from spatterlib.kernels.flights import gather
-    from spatterlib.kernels.streaks import melt
+    from spatterlib.kernels.simulation.exposure import halo
+    from spatterlib.kernels.simulation.flights import gather
+    from spatterlib.kernels.simulation.streak_drawing import melt
 
     settings, scale = scene.settings, scene.scale
     if len(track):
@@ -224,7 +224,7 @@ def _light(
 
 def _inside(settings: Settings, bounds: Any) -> tuple[int, int, int, int]:
     """Bounds in px, out to whole tiles, cut to the frame."""
-    from spatterlib.kernels.streaks import TILE
+    from spatterlib.kernels.simulation.streak_drawing import TILE
 
     left, top = (max(int(value) // TILE * TILE, 0) for value in bounds[:2])
     right, bottom = (-(-int(value) // TILE) * TILE for value in bounds[2:])
@@ -241,7 +241,7 @@ def _events(scene: Scene, canvas: Canvas, box: Any, number: int, track: Any) -> 
 def _streaks(
     scene: Scene, canvas: Canvas, drawn: Any, number: int, view: View, gain: Any, events: Any
 ) -> NDArray[np.void]:
-    from spatterlib.kernels.streaks import contrast
+    from spatterlib.kernels.simulation.streak_drawing import contrast
 
     points, flown, traces = drawn
     if not len(traces):

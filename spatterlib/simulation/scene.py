@@ -14,7 +14,7 @@ from spatterlib.simulation.truth import LAYER_TRUTH, SEEN
 from spatterlib.types import Image
 
 if TYPE_CHECKING:
-    from spatterlib.kernels.flights import Ejection
+    from spatterlib.kernels.simulation.flights import Ejection
 
 MOMENTS = 160
 """Moments at which the laser's place is looked up in one exposure."""
@@ -88,7 +88,7 @@ class Scene:
             self._views.append(self._view((0.8 * settings.bump_px, -0.6 * settings.bump_px)))
 
     def _view(self, shift: tuple[float, float]) -> View:
-        from spatterlib.kernels.exposure import CELL
+        from spatterlib.kernels.simulation.exposure import CELL
 
         moved = self.projection.copy()
         moved[:2] += np.outer(shift, moved[2])
@@ -98,7 +98,7 @@ class Scene:
         return View(shift, *camera.bed(self.settings, moved), place)
 
     def _flow(self, speed: float) -> Flow:
-        from spatterlib.kernels.flights import Ejection
+        from spatterlib.kernels.simulation.flights import Ejection
 
         settings = self.settings
         way = np.deg2rad(settings.gas_direction)
@@ -168,9 +168,9 @@ class Scene:
 
     def canvas(self) -> Canvas:
         """Arrays for one thread."""
-        from spatterlib.kernels.exposure import CELL
-        from spatterlib.kernels.flights import POINTS
-        from spatterlib.kernels.streaks import TILE
+        from spatterlib.kernels.simulation.exposure import CELL
+        from spatterlib.kernels.simulation.flights import POINTS
+        from spatterlib.kernels.simulation.streak_drawing import TILE
 
         height, width = self.settings.height, self.settings.width
         most = int(4 * self.settings.spatter_rate * physics.BLOCK) + 40

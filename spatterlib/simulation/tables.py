@@ -25,7 +25,7 @@ def lit_regions(clean: Image, box: tuple[int, int, int, int], track: NDArray[np.
     box : tuple of int
         Left, top, right, bottom in px; what lies outside is dark.
     track : ndarray
-        ``(n, 6)`` float64, where the laser was, as written by `kernels.streaks.scan`.
+        ``(n, 6)`` float64, where the laser was, as written by `kernels.simulation.flights.scan`.
 
     Returns
     -------
@@ -81,9 +81,9 @@ def streak_rows(
     Parameters
     ----------
     points, flights, traces : ndarray
-        As written by `kernels.streaks.fly` and `draw`.
+        As written by `kernels.simulation.flights.fly` and `streak_drawing.draw`.
     seen : ndarray
-        ``(n, 2)``, as written by `kernels.streaks.contrast`.
+        ``(n, 2)``, as written by `kernels.simulation.streak_drawing.contrast`.
     shift : tuple of float
         Px, added to all points.
 

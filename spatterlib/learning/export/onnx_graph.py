@@ -1,8 +1,9 @@
 """A model as one ONNX graph: uint8 RGB crops in, probabilities out, preprocessing inside.
 
 Resizing is two products with matrices of weights which the graph makes from the size of the crops: ONNX's own
-``Resize`` rounds otherwise than `spatterlib.kernels.augment.resize`. The weights are whole numbers of parts, 2^22 to
-one, and the products are float64, so every sum is exact, and the samples are those of `Preprocessing`, bit by bit.
+``Resize`` rounds otherwise than `spatterlib.kernels.learning.augment.resize`. The weights are whole numbers of parts,
+2^22 to one, and the products are float64, so every sum is exact, and the samples are those of `Preprocessing`, bit by
+bit.
 """
 
 from __future__ import annotations

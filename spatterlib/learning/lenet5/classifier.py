@@ -150,7 +150,7 @@ def _product(x: Array, weight: Array, bias: Array) -> Array:
 
 def _layer(x: Array, weight: Array, bias: Array) -> Array:
     """A dense layer, for many."""
-    from spatterlib.kernels.lenet import dense
+    from spatterlib.kernels.learning.lenet import dense
 
     out = np.empty((len(x), len(weight)), np.float32)
     dense(np.ascontiguousarray(x), np.ascontiguousarray(weight), np.ascontiguousarray(bias), out)

@@ -95,7 +95,7 @@ def give_back(spare: Spare, passed: list[Passed]) -> None:
 
 
 def _room(samples: int, channels: int, tanh: bool) -> Passed:
-    from spatterlib.kernels.lenet import LANES
+    from spatterlib.kernels.learning.lenet import LANES
 
     blocks = -(-samples // LANES)
     x, middle, last = (
@@ -137,7 +137,7 @@ def few(samples: Image, weights: tuple[Array, Array, Array, Array], tanh: bool) 
 
 
 def _cuts(count: int) -> list[slice]:
-    from spatterlib.kernels.lenet import LANES
+    from spatterlib.kernels.learning.lenet import LANES
 
     step = max(-(-count // (_PARTS * LANES)), 1) * LANES
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
@@ -155,7 +155,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def _stages(samples: Image, weights: tuple[Array, Array, Array, Array], room: Passed) -> None:
-    from spatterlib.kernels.lenet import convolve, pack
+    from spatterlib.kernels.learning.lenet import convolve, pack
 
     pack(samples, room.x)
     convolve(room.x, weights[0].reshape(6, -1, 25), weights[1], room.middle, room.trace)
@@ -197,7 +197,7 @@ def backward(
 
 
 def _gradients(gradient: Array, room: Passed, second: Array) -> tuple[Array, Array, Array, Array]:
-    from spatterlib.kernels.lenet import LANES, spread, weigh
+    from spatterlib.kernels.learning.lenet import LANES, spread, weigh
 
     lanes = room.last.reshape(-1, 400, LANES)
     _into_lanes(gradient, lanes)

@@ -60,7 +60,7 @@ def runs_of(
     Parameters
     ----------
     spans, flags : ndarray
-        As `spatterlib.kernels.active.active_rgb` gives them.
+        As `spatterlib.kernels.detection.active_blocks.active_rgb` gives them.
     margins : tuple of int
         Px, how much larger the rectangle is, and how near rows are.
     size : tuple of int

@@ -98,7 +98,7 @@ def join_pieces(points: Floats, lines: NDArray[np.int64], joined: Floats, out: N
     Parameters
     ----------
     points, lines
-        As written by `spatterlib.kernels.ridges.trace`, lines cut to their number.
+        As written by `spatterlib.kernels.measuring.ridges.trace`, lines cut to their number.
     joined, out : ndarray
         Written: points and lines in the same form; of the shape of `points` and `lines` or larger.
 

@@ -145,7 +145,7 @@ def _widen(bits: NDArray[np.uint64], at: np.uint64, count: np.uint64, radius: in
 
 @kernel
 def dilate(bits: NDArray[np.uint64], width: int, radius: int, mask: Image) -> None:
-    """Dilation by a square, into a mask with the rim that `spatterlib.kernels.outlines` wants.
+    """Dilation by a square, into a mask with the rim that `spatterlib.kernels.detection.outlines` wants.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from spatterlib.kernels.compiling import kernel
 from spatterlib.kernels.constants import Image
-from spatterlib.kernels.streaks import TILE
+from spatterlib.kernels.simulation.streak_drawing import TILE
 
 Floats = NDArray[np.float64]
 Light = NDArray[np.float32]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from spatterlib.kernels import vectors
 from spatterlib.kernels.compiling import kernel
 from spatterlib.kernels.constants import Image
-from spatterlib.kernels.masks import WORD
+from spatterlib.kernels.detection.masks import WORD
 
 RIM = 8
 """Px of zeros left and right of a mask, so that its rows begin at whole words; above and below one row is enough."""
@@ -119,7 +119,7 @@ def outer_outlines(
         ``(h + 2, 64 c + 2 RIM)`` uint8, C-contiguous: 0 or 255, with a rim of 0: one row above and below, `RIM` columns
         left and right. Overwritten with marks.
     bits : ndarray
-        Uint64, the same without the rim, as `spatterlib.kernels.masks.dilate` leaves them: c words a row.
+        Uint64, the same without the rim, as `spatterlib.kernels.detection.masks.dilate` leaves them: c words a row.
     corner : tuple of int
         ``(x, y)`` px of the first pixel inside the rim.
     rectangles : ndarray

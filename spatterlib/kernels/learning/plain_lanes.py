@@ -1,4 +1,4 @@
-"""What the operations of `kernels.lenet` on sixteen lanes do, in NumPy: they stand in where nothing is compiled."""
+"""What the operations of `lenet` on sixteen lanes do, in NumPy: they stand in where nothing is compiled."""
 
 from __future__ import annotations
 

@@ -11,14 +11,14 @@ from numba.np.numpy_support import carray
 from numpy.typing import NDArray
 
 from spatterlib.kernels import vectors
-from spatterlib.kernels.active import active_rgb, active_yuv
 from spatterlib.kernels.colour import grey_change_yuv, measure_yuv
 from spatterlib.kernels.compiling import kernel
 from spatterlib.kernels.constants import Box, Image
-from spatterlib.kernels.difference import grey_change_rgb, measure
-from spatterlib.kernels.masks import WORD, dilate, shape_of_grey, smooth_above
-from spatterlib.kernels.outlines import RIM, outer_outlines
-from spatterlib.kernels.runs import runs_of
+from spatterlib.kernels.detection.active_blocks import active_rgb, active_yuv
+from spatterlib.kernels.detection.difference import grey_change_rgb, measure
+from spatterlib.kernels.detection.masks import WORD, dilate, shape_of_grey, smooth_above
+from spatterlib.kernels.detection.outlines import RIM, outer_outlines
+from spatterlib.kernels.detection.runs import runs_of
 
 Planes: TypeAlias = tuple[Image, Image, Image]
 
@@ -39,7 +39,7 @@ class Settings(NamedTuple):
     radius : int
         Px, of the dilation.
     margins : tuple of int
-        As in `spatterlib.kernels.runs.runs_of`; `weights` and `limit` as in `spatterlib.kernels.active.active_yuv`.
+        As in `runs_of`; `weights` and `limit` as in `active_yuv`.
     weights : ndarray
         ``(3,)`` int32.
     limit : int32
@@ -73,7 +73,7 @@ class Rows(NamedTuple):
     """What is found: number of the frame that is measured, box from the corner of the part that counts, and the rest.
 
     Shapes ``(k,)``, ``(k, 4)``, ``(k,)``, ``(k, 3)`` and ``(k,)``; sums and peaks as in
-    `spatterlib.kernels.difference.measure`.
+    `spatterlib.kernels.detection.difference.measure`.
     """
 
     frames: NDArray[np.int64]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from spatterlib.kernels.compiling import kernel
 from spatterlib.kernels.constants import Image
-from spatterlib.kernels.flights import STEP
+from spatterlib.kernels.simulation.flights import STEP
 
 Floats = NDArray[np.float64]
 Light = NDArray[np.float32]

@@ -20,10 +20,11 @@ from llvmlite import ir
 from numba import extending, types
 from numpy.typing import NDArray
 
-from spatterlib.kernels import plain_lanes, vectors
+from spatterlib.kernels import vectors
 from spatterlib.kernels.compiling import kernel
 from spatterlib.kernels.constants import Image
-from spatterlib.kernels.plain_lanes import LANES, MEETINGS
+from spatterlib.kernels.learning import plain_lanes
+from spatterlib.kernels.learning.plain_lanes import LANES, MEETINGS
 
 __all__ = ["LANES", "convolve", "dense", "pack", "spread", "weigh"]
 

@@ -157,7 +157,7 @@ def describe(luma: Plane, tint: Plane, points: Floats, lines: NDArray[np.int64],
     tint : ndarray
         ``(h, w)`` float32, red less blue.
     points, lines : ndarray
-        As written by `spatterlib.kernels.ridges.trace`, lines cut to their number.
+        As written by `spatterlib.kernels.measuring.ridges.trace`, lines cut to their number.
     side : float
         Px, how far beside a line its background is taken; the darker of both sides.
     out : ndarray

@@ -20,9 +20,9 @@ def grey_change_rgb(first: Image, second: Image, corner: tuple[int, int], runs: 
     corner : tuple of int
         ``(x, y)`` px in the frames: what lies in the upper left corner of `out`, inside the rim.
     runs : ndarray
-        ``(k, 3)`` int64, from `spatterlib.kernels.active.active_rgb`.
+        ``(k, 3)`` int64, from `spatterlib.kernels.detection.active_blocks.active_rgb`.
     out : ndarray
-        Uint8 of `spatterlib.kernels.masks.grey_shape`, written behind a rim of `REACH` px:
+        Uint8 of `spatterlib.kernels.detection.masks.grey_shape`, written behind a rim of `REACH` px:
         ``(9798 R + 19235 G + 3735 B + 16384) >> 15``, as OpenCV does it.
     """
     out[:] = 0
