@@ -194,7 +194,12 @@ def implementing(path: Path) -> set[str]:
 
 def users(hook: str) -> tuple[list[str], list[str]]:
     """Built-in modules and example packages that implement `hook`."""
-    built_in = sorted(p.stem for p in (ROOT / "spatterlib" / "builtin").glob("[!_]*.py") if hook in implementing(p))
+    house = ROOT / "spatterlib"
+    built_in = sorted(
+        ".".join(path.relative_to(house).with_suffix("").parts)
+        for path in house.rglob("*.py")
+        if hook in implementing(path)
+    )
     examples = sorted(
         {
             path.relative_to(ROOT / "plugins").parts[0]
