@@ -1,4 +1,4 @@
-"""Commands `convert`, `plugins` and `simulate`, added as any plugin would add its own."""
+"""Commands `convert` and `plugins`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: `spatterlib info`, `show`, `config`; `extract` and others in modules of their own; plugins' too."""
+"""The command line: `info`, `show`, `config`, and what is common to all commands; those of plugins are added here."""
 
 from __future__ import annotations
 

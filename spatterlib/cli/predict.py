@@ -1,4 +1,4 @@
-"""Commands `predict` and `verify`: beside `cli`, because their options are those of the detector, as for `extract`."""
+"""Commands `predict` and `verify`."""
 
 from __future__ import annotations
 

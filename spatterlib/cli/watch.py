@@ -1,4 +1,4 @@
-"""Command `watch`: beside `cli`, because its options are those of the detector, as for `extract`."""
+"""Command `watch`."""
 
 from __future__ import annotations
 

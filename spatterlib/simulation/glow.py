@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.simulation import physics
-from spatterlib.simulation.camera import Nuisance
+from spatterlib.simulation.imaging import Nuisance
 from spatterlib.simulation.settings import Settings
 
 REACH = (95.0, 60.0)

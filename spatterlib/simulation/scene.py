@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.simulation import camera, glow, physics
+from spatterlib.simulation import glow, imaging, physics
 from spatterlib.simulation.settings import Settings
 from spatterlib.simulation.truth import LAYER_TRUTH, SEEN
 from spatterlib.types import Image
@@ -73,10 +73,10 @@ class Scene:
         self.settings = settings
         self.schedule = physics.schedule(settings)
         self.speeds = physics.gas_speeds(settings)
-        self.nuisance = camera.nuisance(settings)
-        self.projection = camera.projection(settings, self.nuisance)
-        self.curve, self.linear = camera.tone()
-        self.grain = camera.grain(settings, self.nuisance)
+        self.nuisance = imaging.nuisance(settings)
+        self.projection = imaging.projection(settings, self.nuisance)
+        self.curve, self.linear = imaging.tone()
+        self.grain = imaging.grain(settings, self.nuisance)
         self.planck = physics.planck()
         self.spread = float(np.hypot(self.nuisance.focus, _SPLAT))
         self.visible = float(self.linear[SEEN])
@@ -94,8 +94,8 @@ class Scene:
         moved[:2] += np.outer(shift, moved[2])
         lines, cells = -(-self.settings.height // CELL), -(-self.settings.width // CELL)
         y, x = np.mgrid[0:lines, 0:cells] * CELL + (CELL - 1) / 2
-        place = np.ascontiguousarray(np.moveaxis(camera.ground(moved, x, y), -1, 0))
-        return View(shift, *camera.bed(self.settings, moved), place)
+        place = np.ascontiguousarray(np.moveaxis(imaging.ground(moved, x, y), -1, 0))
+        return View(shift, *imaging.bed(self.settings, moved), place)
 
     def _flow(self, speed: float) -> Flow:
         from spatterlib.kernels.simulation.flights import Ejection

@@ -16,7 +16,7 @@ import numpy as np
 
 from spatterlib.common.files import beside, check_target, writing
 from spatterlib.errors import OutputExistsError, ParameterError, StoreError
-from spatterlib.simulation import camera
+from spatterlib.simulation import imaging
 from spatterlib.simulation.render import Frame, render
 from spatterlib.simulation.scene import Scene
 from spatterlib.simulation.settings import Settings
@@ -124,7 +124,7 @@ def _about(scene: Scene) -> dict[str, Any]:
         "by": f"spatterlib {_version()}",
         "settings": as_json(scene.settings),
         "gas_speeds": list(scene.speeds),
-        "nuisance": camera.facts(scene.nuisance),
+        "nuisance": imaging.facts(scene.nuisance),
         "projection": scene.projection.tolist(),
     }
 

@@ -190,11 +190,11 @@ def a_reader_goes_to_other_processes(kind: type[StoreKind], path: str) -> None:
     with _make(kind, path, 200) as store:
         message = pickle.dumps(store)
         must(len(message) < 2000, f"pickled it has {len(message)} bytes; it must not take its rows along")
-        answer = _elsewhere("read", Path(path).with_name("message"), message)
+        answer = _in_other_process("read", Path(path).with_name("message"), message)
     must(answer == [200, [crop.hex() for crop in _crops(kind, [199, 0])]], "there it reads other rows")
 
 
-def _elsewhere(task: str, note: Path, message: bytes) -> Any:
+def _in_other_process(task: str, note: Path, message: bytes) -> Any:
     note.write_bytes(message)
     done = subprocess.run(_command(task, note), capture_output=True, text=True, check=False, timeout=120)  # noqa: S603
     must(done.returncode == 0, f"in another process it failed: {(done.stderr.strip().splitlines() or [''])[-1]}")
@@ -202,7 +202,7 @@ def _elsewhere(task: str, note: Path, message: bytes) -> Any:
 
 
 def _command(task: str, note: Path) -> list[str]:
-    code = f"import sys; sys.path[:] = {sys.path!r}; from spatterlib.testing.elsewhere import main; main()"
+    code = f"import sys; sys.path[:] = {sys.path!r}; from spatterlib.testing.other_process import main; main()"
     return [sys.executable, "-c", code, task, str(note)]
 
 
@@ -362,7 +362,7 @@ def it_behaves_as_lists_do(kind: type[StoreKind]) -> None:
     from hypothesis import settings
     from hypothesis.stateful import run_state_machine_as_test
 
-    from spatterlib.testing.lists import machine_of
+    from spatterlib.testing.store_histories import machine_of
 
     options = settings(steady(15), stateful_step_count=20)
     run_state_machine_as_test(machine_of(kind), settings=options)
