@@ -105,8 +105,8 @@ def _in_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 def _run(ctx: click.Context | None = None) -> Run:
-    found: Run = (ctx or click.get_current_context()).find_root().ensure_object(Run)
-    return found
+    run: Run = (ctx or click.get_current_context()).find_root().ensure_object(Run)
+    return run
 
 
 def say(text: str, *, end: str = "\n") -> None:
@@ -146,8 +146,8 @@ def counts(record: Any) -> dict[str, int]:
     >>> counts(Failure("OSError", "no", 1))
     {'exit_code': 1}
     """
-    found = facts(record) if record is not None else {}
-    numbers = {name: len(value) if isinstance(value, list) else value for name, value in found.items()}
+    values = facts(record) if record is not None else {}
+    numbers = {name: len(value) if isinstance(value, list) else value for name, value in values.items()}
     return {name: int(value) for name, value in plain(numbers).items() if type(value) is int}
 
 

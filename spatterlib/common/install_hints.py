@@ -109,11 +109,11 @@ def _installation() -> tuple[str, str, str]:
     from urllib.request import url2pathname
 
     try:
-        found = distribution("spatterlib")
+        installed = distribution("spatterlib")
     except PackageNotFoundError:
         return "pip install", "", ""
-    tool = "uv pip install" if (found.read_text("INSTALLER") or "").strip() == "uv" else "pip install"
-    facts = json.loads(found.read_text("direct_url.json") or "{}")
+    tool = "uv pip install" if (installed.read_text("INSTALLER") or "").strip() == "uv" else "pip install"
+    facts = json.loads(installed.read_text("direct_url.json") or "{}")
     url = str(facts.get("url", ""))
     if "vcs_info" in facts:
         return tool, "spatterlib", f" @ {facts['vcs_info']['vcs']}+{url}@{facts['vcs_info']['commit_id']}"

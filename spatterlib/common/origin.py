@@ -64,5 +64,5 @@ def marks(recording: bool | None, model: str) -> str:
     >>> marks(None, "simulated"), marks(None, "not stated")
     (' (model learned from simulated recordings only)', '')
     """
-    said = ["simulated recording"] * bool(recording) + [f"model {learned(model)}"] * bool(learned(model))
-    return f" ({'; '.join(said)})" if said else ""
+    parts = ["simulated recording"] * bool(recording) + [f"model {learned(model)}"] * bool(learned(model))
+    return f" ({'; '.join(parts)})" if parts else ""

@@ -84,16 +84,16 @@ def say_kernels() -> None:
 
 def kernels(every: float = 5.0) -> Callable[[int, int], None]:
     """How many kernels are compiled: in place on a terminal, else a line every few seconds (`every`, s)."""
-    told = float("-inf")
+    reported = float("-inf")
 
     def show(done: int, of: int) -> None:
-        nonlocal told
+        nonlocal reported
         stream, now = sys.stderr, time.monotonic()
         text = f"preparing kernels for this machine, once: {done} of {of}"
         if _redraws(stream):
             stream.write(f"\r\x1b[2K{text}" if done < of else "\r\x1b[2K")
-        elif now - told >= every and done < of:
-            told = now
+        elif now - reported >= every and done < of:
+            reported = now
             stream.write(f"{text}\n")
         stream.flush()
 

@@ -93,33 +93,33 @@ def secrets_of(arguments: Sequence[str]) -> set[str]:
     >>> sorted(secrets_of(["watch", "rtsp://me:pass@host/1", "--webhook-header", "X-Token: abc"]))
     ['abc', 'pass']
     """
-    found: set[str] = set()
+    secrets: set[str] = set()
     option = ""
     for argument in arguments:
         if not argument.startswith("--"):
-            found |= secrets_in(option, argument)
+            secrets |= secrets_in(option, argument)
             option = ""
             continue
         option, equals, value = argument.partition("=")
         if equals:
-            found |= secrets_in(option, value)
+            secrets |= secrets_in(option, value)
             option = ""
-    return found
+    return secrets
 
 
 def secrets_in(option: str, value: str) -> set[str]:
     """Secret parts of the value of one option, ``""`` for an argument."""
-    found: set[str] = set()
+    secrets: set[str] = set()
     if "://" in value:
         parts = urlsplit(value)
         _, _, password = parts.netloc.rpartition("@")[0].partition(":")
-        found |= {password} | {pair.partition("=")[2] for pair in parts.query.split("&")}
+        secrets |= {password} | {pair.partition("=")[2] for pair in parts.query.split("&")}
         if "webhook" in option:
             # Many services keep the key in the path.
-            found.add(parts.path.strip("/"))
+            secrets.add(parts.path.strip("/"))
     elif _SECRET.search(option):
-        found.add(value.partition(":")[2].strip() if "header" in option else value)
-    return {secret for secret in found if secret}
+        secrets.add(value.partition(":")[2].strip() if "header" in option else value)
+    return {secret for secret in secrets if secret}
 
 
 def hidden(value: Any, secrets: Collection[str]) -> Any:
@@ -224,8 +224,8 @@ def recording(path: str | None, command: str | None, arguments: Sequence[str]) -
     def ended(code: int, counts: Mapping[str, int], error: Mapping[str, Any] | None) -> None:
         seconds = round(time.monotonic() - began, 3)
         outcome = next((item.name.lower() for item in Exit if item == code), "failed")
-        said = event("end", outcome=outcome, exit_code=code, seconds=seconds, counts=counts, error=error)
-        log.log(logging.ERROR if error else logging.INFO, "%s after %.1f s", outcome, seconds, extra=said)
+        entry = event("end", outcome=outcome, exit_code=code, seconds=seconds, counts=counts, error=error)
+        log.log(logging.ERROR if error else logging.INFO, "%s after %.1f s", outcome, seconds, extra=entry)
 
     try:
         yield ended
@@ -272,9 +272,9 @@ def _here() -> str | None:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
     for name in ("spatterlib", *_LIBRARIES):
         with suppress(PackageNotFoundError):
-            found[name] = version(name)
+            versions[name] = version(name)
     packages = (entry.dist for entry in entry_points(group="spatterlib"))
-    return found | {package.name: package.version for package in packages if package}
+    return versions | {package.name: package.version for package in packages if package}

@@ -68,8 +68,10 @@ def stop_signals() -> Iterator[None]:
 
 
 @contextmanager
-def keeping(said: Callable[[], str]) -> Iterator[None]:
-    """Tell whoever interrupts the block what is kept and how to go on: `said` is asked then, and printed by `main`.
+def keeping(message: Callable[[], str]) -> Iterator[None]:
+    """Tell whoever interrupts the block what is kept and how to go on.
+
+    ``message()`` is called then; the command line prints what it returns.
 
     Examples
     --------
@@ -85,7 +87,7 @@ def keeping(said: Callable[[], str]) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         with suppress(Exception):
-            error.add_note(said())
+            error.add_note(message())
         raise
 
 

@@ -21,8 +21,8 @@ _UNSAFE = re.compile(rf"({_OURS}|{_LINE})|{_CONTROL}")
 _IN_NAMES = re.compile(rf"{_CONTROL}|[\t\n\u2028\u2029]")
 
 
-def _escaped(found: re.Match[str]) -> str:
-    return found.group().encode("unicode_escape").decode("ascii")
+def _escaped(match: re.Match[str]) -> str:
+    return match.group().encode("unicode_escape").decode("ascii")
 
 
 def shown(name: object, longest: int | None = None) -> str:
@@ -64,7 +64,7 @@ class Lenient(io.TextIOWrapper):
 
     def write(self, text: str) -> int:
         """Write what can be written; says that it was all."""
-        safe = _UNSAFE.sub(lambda found: found[1] or _escaped(found), text)
+        safe = _UNSAFE.sub(lambda match: match[1] or _escaped(match), text)
         safe = safe.encode(self._letters, "backslashreplace").decode(self._letters)
         try:
             super().write(safe)

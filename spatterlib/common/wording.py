@@ -37,11 +37,11 @@ def spans(numbers: Iterable[int], most: int = 5) -> str:
     >>> spans([5, 6, 7, 12]), spans(range(0, 40, 2), most=3)
     ('5-7, 12', '0, 2, 4, ...')
     """
-    found: list[list[int]] = []
+    runs: list[list[int]] = []
     for number in numbers:
-        if found and found[-1][1] == number - 1:
-            found[-1][1] = number
+        if runs and runs[-1][1] == number - 1:
+            runs[-1][1] = number
         else:
-            found.append([number, number])
-    shown = [f"{first}-{last}" if last > first else f"{first}" for first, last in found[:most]]
-    return ", ".join(shown + ["..."] * (len(found) > most))
+            runs.append([number, number])
+    shown = [f"{first}-{last}" if last > first else f"{first}" for first, last in runs[:most]]
+    return ", ".join(shown + ["..."] * (len(runs) > most))

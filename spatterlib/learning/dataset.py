@@ -247,9 +247,9 @@ def _check_names(classes: tuple[str, ...], wanted: Sequence[Labelled]) -> None:
 
 def _check_classes(classes: tuple[str, ...], wanted: Sequence[Labelled]) -> None:
     if len(classes) < 2:
-        found = f"only {classes[0]!r}" if classes else "no label at all"
+        present = f"only {classes[0]!r}" if classes else "no label at all"
         raise ParameterError(
-            f"a classifier needs two classes or more, found {found} in {', '.join(item.path for item in wanted)}; "
+            f"a classifier needs two classes or more, found {present} in {', '.join(item.path for item in wanted)}; "
             "add stores or rows with another label"
         )
 
@@ -336,24 +336,24 @@ def _numbers(names: NDArray[np.str_], classes: tuple[str, ...]) -> NDArray[np.in
 
 def _groups(store: Store, path: str, rows: NDArray[np.int64], asked: Sequence[str]) -> dict[str, NDArray[np.str_]]:
     """Groups that a store knows, as columns or in its attrs; recording and video at any rate."""
-    attrs, found = store.attrs, {}
+    attrs, groups = store.attrs, {}
     video = attrs.get("video") or {}
     known = {"video": video.get("digest") or video.get("name") or path}
     known["recording"] = known["video"]
     for name in dict.fromkeys([*GROUPS, *asked]):
         if name in store.columns:
-            found[name] = store.column(name)[rows].astype(np.str_)
+            groups[name] = store.column(name)[rows].astype(np.str_)
         elif name in attrs and not isinstance(attrs[name], Mapping):
-            found[name] = np.full(len(rows), str(attrs[name]))
+            groups[name] = np.full(len(rows), str(attrs[name]))
         elif name in known:
-            found[name] = np.full(len(rows), known[name])
+            groups[name] = np.full(len(rows), known[name])
         elif name in asked:
             further = [column for column in store.columns if column not in (DETECTION.names or ())]
             raise ParameterError(
                 f"{path} has no column and no attribute {name!r} to group by; it has "
                 f"{', '.join(further) or 'no further columns'}; add one with set_column, or group by 'video'"
             )
-    return found
+    return groups
 
 
 def _check_ratio(ratio: Mapping[str, float] | None, classes: Sequence[str]) -> None:

@@ -212,7 +212,7 @@ def evaluate(
     tried = [probe(dataset, split, seed) for _, split, _ in made if split and probes]
     trivial = tuple(item for items in tried for item in items)
     remarks = tuple(_remarks(dataset, outcomes, trivial))
-    found = Evaluation(
+    evaluation = Evaluation(
         identity(chosen),
         dataset.classes,
         tuple(outcomes),
@@ -222,8 +222,8 @@ def evaluate(
         dataset.origin != "not stated",
     )
     if out is not None:
-        found.save(out)
-    return found
+        evaluation.save(out)
+    return evaluation
 
 
 def _in_order(data: Dataset, classes: tuple[str, ...]) -> Dataset:
@@ -321,24 +321,26 @@ def _remarks(data: Dataset, outcomes: Sequence[Outcome], probes: Sequence[Probe]
         yield "Where no interval is given there are too few recordings in the test part to say how far chance goes."
 
 
-def to_markdown(found: Evaluation) -> str:
+def to_markdown(evaluation: Evaluation) -> str:
     """The report as Markdown."""
-    mark = " (simulated recordings)" if found.simulated else ""
-    counts = ", ".join(f"{plain(name)}: {count}" for name, count in found.counts.items())
-    lines = [f"# Evaluation of {plain(found.classifier['id'])}{mark}", "", f"Crops: {counts}.", ""]
-    lines += [f"- {plain(remark)}" for remark in found.remarks]
+    mark = " (simulated recordings)" if evaluation.simulated else ""
+    counts = ", ".join(f"{plain(name)}: {count}" for name, count in evaluation.counts.items())
+    lines = [f"# Evaluation of {plain(evaluation.classifier['id'])}{mark}", "", f"Crops: {counts}.", ""]
+    lines += [f"- {plain(remark)}" for remark in evaluation.remarks]
     lines += [
         "",
         "| split | kept together | accuracy | 95 % over groups | ROC AUC | calibration error (scaled) | tested on |",
     ]
-    lines += ["|---|---|---|---|---|---|---|", *map(_row, found.outcomes), ""]
-    for outcome in found.outcomes:
+    lines += ["|---|---|---|---|---|---|---|", *map(_row, evaluation.outcomes), ""]
+    for outcome in evaluation.outcomes:
         if outcome.metrics:
-            lines += _confusion(outcome.split, outcome.metrics, found.classes)
-    if found.probes:
+            lines += _confusion(outcome.split, outcome.metrics, evaluation.classes)
+    if evaluation.probes:
         lines += ["## Confound probe: models that cannot see spatter", "", "| sees only | split | linear | boosted |"]
         lines += ["|---|---|---|---|"]
-        lines += [f"| {item.name} | {item.split} | {item.linear:.2%} | {item.boosted:.2%} |" for item in found.probes]
+        lines += [
+            f"| {item.name} | {item.split} | {item.linear:.2%} | {item.boosted:.2%} |" for item in evaluation.probes
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -362,12 +364,12 @@ def _confusion(split: str, metrics: Metrics, classes: Sequence[str]) -> list[str
     return [head, "|---" * (len(classes) + 1) + "|", *rows, ""]
 
 
-def plot_reliability(found: Evaluation, path: Path) -> None:
+def plot_reliability(evaluation: Evaluation, path: Path) -> None:
     """Confidence against accuracy, before and after temperature scaling, one panel per split, as PNG."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
-    shown = [(outcome.split, outcome.metrics) for outcome in found.outcomes if outcome.metrics]
+    shown = [(outcome.split, outcome.metrics) for outcome in evaluation.outcomes if outcome.metrics]
     figure = Figure(figsize=(4.2 * max(len(shown), 1), 4), layout="constrained")
     for axes, (split, metrics) in zip(figure.subplots(1, max(len(shown), 1), squeeze=False)[0], shown, strict=False):
         axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=":")
@@ -379,7 +381,7 @@ def plot_reliability(found: Evaluation, path: Path) -> None:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, loc="lower right")
-    figure.suptitle("simulated recordings" if found.simulated else "", fontsize=10)
+    figure.suptitle("simulated recordings" if evaluation.simulated else "", fontsize=10)
     with beside(path) as part:
         figure.savefig(part, dpi=120)
 

@@ -242,11 +242,11 @@ def _known(store: Store, path: str, column: str) -> NDArray[np.str_]:
 
 
 def _changed(old: NDArray[np.str_], changes: str | os.PathLike[str], store: Store) -> NDArray[np.str_]:
-    new, told = old.astype(object), np.zeros(len(store), bool)
+    new, labelled = old.astype(object), np.zeros(len(store), bool)
     for number, rows, name in _changes(changes, store):
-        if (told[rows] & (new[rows] != name)).any():
+        if (labelled[rows] & (new[rows] != name)).any():
             raise ParameterError(f"{changes}, line {number}: contradicts an earlier line; keep one of them")
-        new[rows], told[rows] = name, True
+        new[rows], labelled[rows] = name, True
     return new.astype(np.str_)
 
 

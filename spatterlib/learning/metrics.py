@@ -200,15 +200,15 @@ class _Ranked:
 
     def auc(self, weights: NDArray[np.float64]) -> float:
         """Mann-Whitney statistic with weights; ties count half."""
-        found = []
+        areas = []
         for order, ties, own in self.classes:
             weight = weights[order]
             positive = np.add.reduceat(np.where(own, weight, 0.0), ties)
             negative = np.add.reduceat(np.where(own, 0.0, weight), ties)
             below = np.cumsum(negative) - negative
             total = positive.sum() * negative.sum()
-            found.append((positive * (below + negative / 2)).sum() / total if total else np.nan)
-        return float(np.mean(found))
+            areas.append((positive * (below + negative / 2)).sum() / total if total else np.nan)
+        return float(np.mean(areas))
 
 
 def reliability(probabilities: Scores, labels: NDArray[np.int64], bins: int = _BINS) -> Reliability:

@@ -80,8 +80,8 @@ class Familiar:
         """``(n,)`` float32: distance of prepared crops in units of the limit; above 1 is far."""
         if not len(images):
             return np.empty(0, np.float32)
-        found = _lengths(features(images), np.array(self.mean), np.array(self.whitening)) / max(self.limit, 1e-12)
-        return found.astype(np.float32)
+        distances = _lengths(features(images), np.array(self.mean), np.array(self.whitening)) / max(self.limit, 1e-12)
+        return distances.astype(np.float32)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``familiar.json`` into a run folder."""
@@ -140,17 +140,17 @@ def features(images: Image, rows: NDArray[np.int64] | None = None) -> NDArray[np
     from spatterlib.kernels.learning.crop_features import measure_looks
 
     chosen = np.arange(len(images)) if rows is None else rows
-    found = np.empty((len(chosen), _GRID * _GRID + 3))
+    features = np.empty((len(chosen), _GRID * _GRID + 3))
     for start in range(0, len(chosen), 1024):
         part = images if rows is None and len(images) <= 1024 else images[chosen[start : start + 1024]]
-        measure_looks(np.ascontiguousarray(part), _GRID, found[start : start + 1024])
-    return np.sqrt(found)
+        measure_looks(np.ascontiguousarray(part), _GRID, features[start : start + 1024])
+    return np.sqrt(features)
 
 
 def _lengths(
-    found: NDArray[np.float64], mean: NDArray[np.float64], whitening: NDArray[np.float64]
+    features: NDArray[np.float64], mean: NDArray[np.float64], whitening: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    lengths: NDArray[np.float64] = np.linalg.norm((found - mean) @ whitening, axis=1)
+    lengths: NDArray[np.float64] = np.linalg.norm((features - mean) @ whitening, axis=1)
     return lengths
 
 

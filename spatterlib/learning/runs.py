@@ -188,17 +188,17 @@ def _claimant(file: Path) -> str:
     if named:
         return named
     able = {id_: class_ for id_, class_ in kinds.items() if hasattr(class_, "recognises")}
-    found, reasons = [], []
+    claimants, reasons = [], []
     for id_, class_ in able.items():
         try:
-            found += [id_] if class_.recognises(str(file)) else []
+            claimants += [id_] if class_.recognises(str(file)) else []
         except SpatterlibError as error:
             reasons.append(error)
-    if len(found) == 1:
-        return str(found[0])
+    if len(claimants) == 1:
+        return str(claimants[0])
     if reasons and len(reasons) == len(able):
         raise reasons[0]
-    ids = found or [id_ for id_ in kinds if id_ in able]
+    ids = claimants or [id_ for id_ in kinds if id_ in able]
     raise ParameterError(
         f"{file} does not say which network its weights are of, {' or '.join(ids)}: nothing in it but the numbers of "
         f"its layers could tell; name it: classifier={ids[0]!r} (--classifier {ids[0]})"
@@ -304,13 +304,13 @@ def list_runs(folder: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
         raise MissingFileError(f"{where} is a file, not a folder with runs")
     if not where.is_dir():
         raise MissingFileError(f"no folder {where} with runs; train with out={str(where)!r} first")
-    found: dict[str, dict[str, Any]] = {}
+    runs: dict[str, dict[str, Any]] = {}
     for file in where.glob(f"*/{RECORD}"):
         try:
-            found[file.parent.name] = read_facts(file.parent)
+            runs[file.parent.name] = read_facts(file.parent)
         except SpatterlibError as error:
             log.warning("left out: %s", error)
-    return dict(sorted(found.items(), key=lambda item: (item[1]["created"], item[0])))
+    return dict(sorted(runs.items(), key=lambda item: (item[1]["created"], item[0])))
 
 
 def mark_current(folder: str | os.PathLike[str], name: str) -> None:

@@ -352,13 +352,13 @@ def _absolute(path: Any) -> str:
 def _versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {}
+    versions = {}
     for package in ("spatterlib", "torch", "numpy", "numba", "opencv-python-headless"):
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _listeners(

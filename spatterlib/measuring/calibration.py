@@ -155,18 +155,18 @@ def streak_points(row: np.void) -> NDArray[np.float64]:
     return np.asarray(a + t[:, None] * way + (4 * t * (1 - t))[:, None] * bulge)
 
 
-def match_streaks(found: NDArray[np.void], truth: NDArray[np.void]) -> NDArray[np.int64]:
+def match_streaks(streaks: NDArray[np.void], truth: NDArray[np.void]) -> NDArray[np.int64]:
     """Row of the truth that each found streak lies on, one to one, -1 = none.
 
     A streak lies on a truth where four fifths of it are within 1.5 px of its arc; the pairs that cover each other
     best go first.
     """
-    if not len(found) or not len(truth):
-        return np.full(len(found), -1, np.int64)
+    if not len(streaks) or not len(truth):
+        return np.full(len(streaks), -1, np.int64)
     paths = [streak_points(row) for row in truth]
     every, own = np.concatenate(paths), np.repeat(np.arange(len(paths)), [len(path) for path in paths])
     pairs = []
-    for f, row in enumerate(found):
+    for f, row in enumerate(streaks):
         points = streak_points(row)
         middle = points[len(points) // 2]
         for t in np.unique(own[np.abs(every - middle).max(1) <= 2 * _NEAR_PX]):
@@ -174,7 +174,7 @@ def match_streaks(found: NDArray[np.void], truth: NDArray[np.void]) -> NDArray[n
             share = (far.min(1) <= _NEAR_PX).mean()
             if share >= 0.8:
                 pairs.append((share * (far.min(0) <= _NEAR_PX).mean(), f, int(t)))
-    partner, taken = np.full(len(found), -1, np.int64), set()
+    partner, taken = np.full(len(streaks), -1, np.int64), set()
     for _, f, t in sorted(pairs, reverse=True):
         if partner[f] < 0 and t not in taken:
             partner[f] = t
@@ -193,7 +193,7 @@ def observe(
         event = frame.events[np.argmax(frame.events["area"])]
         x, y = max(int(event["x"]) - _MARGIN_PX, 0), max(int(event["y"]) - _MARGIN_PX, 0)
         right, bottom = event["x"] + event["width"] + _MARGIN_PX, event["y"] + event["height"] + _MARGIN_PX
-        found = find_streaks(frame.rgb[y:bottom, x:right])
+        streaks = find_streaks(frame.rgb[y:bottom, x:right])
         for name, shift in (
             ("start_x", x),
             ("end_x", x),
@@ -202,9 +202,9 @@ def observe(
             ("end_y", y),
             ("source_y", y),
         ):
-            found[name] += shift
-        partner = match_streaks(found, frame.streaks) if match else np.full(len(found), -1)
-        yield found, frame.streaks, partner
+            streaks[name] += shift
+        partner = match_streaks(streaks, frame.streaks) if match else np.full(len(streaks), -1)
+        yield streaks, frame.streaks, partner
         done += 1
         if done == most:
             return
@@ -230,13 +230,13 @@ def calibrate(camera: Camera, recordings: int = 28, crops: int = 40, seed: int =
     features, speeds, windows, recording = [], [], [], []
     for index, speed in enumerate(np.geomspace(*GAS_RANGE, recordings)):
         seen = list(observe(simulated_camera(camera, float(speed), seed + index, _seconds(camera, crops)), crops))
-        for found, truth, partner in seen:
-            known = (partner >= 0) & (whole_flights(found, camera) if whole else found["cut"] == 0)
-            rows, true = found[known], truth[partner[known]]["speed"].astype(np.float64)
+        for streaks, truth, partner in seen:
+            known = (partner >= 0) & (whole_flights(streaks, camera) if whole else streaks["cut"] == 0)
+            rows, true = streaks[known], truth[partner[known]]["speed"].astype(np.float64)
             features.append(flight_features(rows, camera) if whole else shutter_features(rows, camera))
             speeds.append(true if whole else true / np.maximum(speed_across(rows, camera), 1e-6))
             recording.append(np.full(len(rows), index))
-        everything = np.concatenate([found for found, _, _ in seen]) if seen else np.empty(0, STREAK)
+        everything = np.concatenate([streaks for streaks, _, _ in seen]) if seen else np.empty(0, STREAK)
         if whole and len(everything) >= 2 * FEWEST:
             half = len(everything) // 2
             parts = everything[:half], everything[half:]

@@ -127,13 +127,13 @@ def crop_streaks(crops: list[Image], table: Detections, first: int, finder: Find
     """
     parts = [find_streaks(crop, finder) for crop in crops]
     # The type named, since NumPy otherwise works it out anew, field by field, at each part.
-    found = np.concatenate([np.empty(0, STREAK), *parts], dtype=STREAK, casting="no")
+    streaks = np.concatenate([np.empty(0, STREAK), *parts], dtype=STREAK, casting="no")
     own = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    found["row"] = first + own
+    streaks["row"] = first + own
     for name in ("start", "end", "source"):
-        found[f"{name}_x"] += table["x"][own]
-        found[f"{name}_y"] += table["y"][own]
-    return found
+        streaks[f"{name}_x"] += table["x"][own]
+        streaks[f"{name}_y"] += table["y"][own]
+    return streaks
 
 
 def measure_store(
@@ -176,7 +176,7 @@ def measure_store(
         parts.append(part)
         if progress:
             progress(stop, len(table))
-    found = measure_speeds(np.concatenate(parts, dtype=STREAK, casting="no"), camera, calibration)
+    streaks = measure_speeds(np.concatenate(parts, dtype=STREAK, casting="no"), camera, calibration)
     about = {
         "finder": asdict(finder),
         "estimators": list(ESTIMATORS),
@@ -184,7 +184,7 @@ def measure_store(
         "calibrated": calibration is not None,
         "simulated": is_simulated(store.attrs),
     }
-    return Measured(found, len(table), camera, about)
+    return Measured(streaks, len(table), camera, about)
 
 
 def _streaks(store: Store, table: Detections, finder: Finder) -> Iterator[tuple[int, NDArray[np.void]]]:
@@ -279,7 +279,7 @@ def layer_rows(
     with open_store(path) as store:
         table = store.table
         known = camera is None or streaks_path(path).is_file()
-        found = Measured.load(path, rows=len(table)) if known or camera is None else measure_store(store, camera)
+        measured = Measured.load(path, rows=len(table)) if known or camera is None else measure_store(store, camera)
         gap = store.attrs.get("gap")
-    rows = describe_by(found, table, "layer", gap=gap)
-    return rows if scan_turn is None else turned(rows, scan_turn, scan_start), found
+    rows = describe_by(measured, table, "layer", gap=gap)
+    return rows if scan_turn is None else turned(rows, scan_turn, scan_start), measured

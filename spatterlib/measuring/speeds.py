@@ -71,7 +71,7 @@ def _by_exposure(rows: NDArray[np.void], camera: Camera, model: SpeedModel | Non
 def _by_flight(rows: NDArray[np.void], camera: Camera, model: SpeedModel) -> None:
     whole = whole_flights(rows, camera)
     if whole.any():
-        found = model.predict(flight_features(rows[whole], camera))
+        speeds = model.predict(flight_features(rows[whole], camera))
         for column, name in enumerate(("speed", "speed_low", "speed_high")):
-            rows[name][whole] = found[:, column]
+            rows[name][whole] = speeds[:, column]
         rows["estimator"][whole] = 2

@@ -153,10 +153,10 @@ def find_streaks(crop: Image, finder: Finder | None = None) -> NDArray[np.void]:
     lines = _lines(luma, _tint(crop), zone, noise, finder)
     # What is bluer than what is beside it is the lit bed, not hot metal.
     hot = (lines[0][:, 14] <= _CROOKED) & (lines[0][:, 16] >= -_BLUE * lines[0][:, 9])
-    found = _rows(lines[0][hot], lines[1][hot], _quantile(noise[::4, ::4], 0.2))
-    sure = found["snr"] * np.sqrt(found["length"]) >= finder.sure
-    found = found[sure & (found["snr"] >= finder.least_snr) & (found["length"] >= 0.5 * finder.shortest)]
-    return _directed(found, opened)
+    streaks = _rows(lines[0][hot], lines[1][hot], _quantile(noise[::4, ::4], 0.2))
+    sure = streaks["snr"] * np.sqrt(streaks["length"]) >= finder.sure
+    streaks = streaks[sure & (streaks["snr"] >= finder.least_snr) & (streaks["length"] >= 0.5 * finder.shortest)]
+    return _directed(streaks, opened)
 
 
 def saturated_zone(luma: NDArray[Any]) -> Image:
@@ -228,9 +228,9 @@ def _noise(luma: NDArray[np.float32], wide: Image) -> NDArray[np.float32]:
     ground = np.asarray(cv2.boxFilter(wide, cv2.CV_32F, (7, 7)), np.float32)
     np.multiply(local, np.float32(np.sqrt(np.pi / 2)), out=local)
     np.multiply(ground, np.float32(_TEXTURE), out=ground)
-    found = np.asarray(cv2.magnitude(local, ground), np.float32)
-    np.maximum(found, np.float32(_LEAST_NOISE), out=found)
-    return found
+    noise = np.asarray(cv2.magnitude(local, ground), np.float32)
+    np.maximum(noise, np.float32(_LEAST_NOISE), out=noise)
+    return noise
 
 
 def _quantile(values: NDArray[np.float32], share: float) -> float:
@@ -261,9 +261,9 @@ def _lines(
     points = points[: lines[-1, 1] if count else 0]
     joined, whole = np.empty_like(points), np.empty_like(lines)
     count = join_pieces(points, lines, joined, whole)
-    found = np.empty((count, FIELDS))
-    describe(luma, tint, joined, whole[:count], 3.5 * finder.sigma, found)
-    return found, whole[:count, 2:]
+    fields = np.empty((count, FIELDS))
+    describe(luma, tint, joined, whole[:count], 3.5 * finder.sigma, fields)
+    return fields, whole[:count, 2:]
 
 
 @lru_cache(maxsize=8)

@@ -139,7 +139,7 @@ def _correlations(first: Floats, second: Floats, step: float, most: float | None
     sx, sy, sxy = crossed(x, v), crossed(u, y), crossed(x, y)
     sxx, syy = crossed(x * x, v), crossed(u, y * y)
     spread = np.maximum(sxx - sx * sx / count, 1e-9) * np.maximum(syy - sy * sy / count, 1e-9)
-    found = (sxy - sx * sy / count) / np.sqrt(spread)
+    correlations = (sxy - sx * sy / count) / np.sqrt(spread)
     lags = np.where(np.arange(size) < len(first), np.arange(size), np.arange(size) - size)
     usable = count * step >= min(_FEWEST_S, shorter * step / 4)
     usable &= count >= shorter / 4
@@ -147,7 +147,7 @@ def _correlations(first: Floats, second: Floats, step: float, most: float | None
         usable &= np.abs(lags) * step <= most
     if not usable.any():
         raise ParameterError(f"no offset up to {most:g} s leaves enough in common")
-    return lags[usable], found[usable]
+    return lags[usable], correlations[usable]
 
 
 def _filled(curve: Floats) -> tuple[Floats, Floats]:
@@ -175,13 +175,13 @@ def _drift(one: Floats, two: Floats, step: float) -> float:
     half = len(one) // 2
     if half * step < 3 * _FEWEST_S:
         return float("nan")
-    found = []
+    offsets = []
     for part in (slice(0, half), slice(half, None)):
         if not (one[part].std() > 0 and two[part].std() > 0):
             return float("nan")
         lags, values = _correlations(one[part], two[part], step, 2.0)
-        found.append(int(lags[np.argmax(values)]))
-    return (found[1] - found[0]) * step
+        offsets.append(int(lags[np.argmax(values)]))
+    return (offsets[1] - offsets[0]) * step
 
 
 def synchronise(
@@ -212,10 +212,10 @@ def synchronise(
         raise ParameterError(f"it takes two recordings or more to synchronise, got {len(recordings)}")
     step = activity(*recordings[0])[1]
     curves = [activity(*one, step)[0] for one in recordings]
-    found = [find_offset(curves[0], other, step, most) for other in curves[1:]]
+    offsets = [find_offset(curves[0], other, step, most) for other in curves[1:]]
     closing = [float("nan")]
     for i in range(1, len(curves)):
         for j in range(i + 1, len(curves)):
             between = find_offset(curves[i], curves[j], step, most).offset
-            closing.append(abs(found[j - 1].offset - found[i - 1].offset - between))
-    return found, max(closing[1:], default=closing[0])
+            closing.append(abs(offsets[j - 1].offset - offsets[i - 1].offset - between))
+    return offsets, max(closing[1:], default=closing[0])

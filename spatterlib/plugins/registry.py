@@ -206,8 +206,8 @@ def _register(manager: pluggy.PluginManager, source: Source, entry: EntryPoint |
 
 
 def _failed(source: Source, error: BaseException) -> Source:
-    said = one_line(error)
-    return dataclasses.replace(source, error=f"{type(error).__name__}: {said}")
+    reason = one_line(error)
+    return dataclasses.replace(source, error=f"{type(error).__name__}: {reason}")
 
 
 def _merge(

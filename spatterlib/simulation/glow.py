@@ -36,7 +36,7 @@ def melt_pool(scale: float) -> NDArray[np.float32]:
 
 def glow(
     settings: Settings,
-    found: Nuisance,
+    nuisance: Nuisance,
     left: float,
     speed: float,
     scale: float,
@@ -79,11 +79,11 @@ def glow(
     lobes = np.array(
         [
             # The dense plume over the pool, and the lens: the white blob.
-            [0.0, -4 * scale, (4 + 34 * left) * scale, 0.85, *(found.dirt * (0.15 + 45 * left * left) * white)],
+            [0.0, -4 * scale, (4 + 34 * left) * scale, 0.85, *(nuisance.dirt * (0.15 + 45 * left * left) * white)],
             # Fume that glows and scatters, drawn away by the gas.
             [lean, -7 * scale, 15 * scale, 0.8, *(0.02 * warm)],
             # Veil of the lens.
-            [0.0, 0.0, 45 * scale, 1.0, *(found.dirt * 0.02 * left * cold)],
+            [0.0, 0.0, 45 * scale, 1.0, *(nuisance.dirt * 0.02 * left * cold)],
         ],
         np.float32,
     )

@@ -83,23 +83,23 @@ def nuisance(settings: Settings) -> Nuisance:
     )
 
 
-def facts(found: Nuisance) -> dict[str, Any]:
+def facts(nuisance: Nuisance) -> dict[str, Any]:
     """The nuisance as JSON-able values."""
-    return {name: round(value, 6) for name, value in asdict(found).items()}
+    return {name: round(value, 6) for name, value in asdict(nuisance).items()}
 
 
-def projection(settings: Settings, found: Nuisance) -> NDArray[np.float64]:
+def projection(settings: Settings, nuisance: Nuisance) -> NDArray[np.float64]:
     """``(3, 4)`` float64: homogeneous px of a point in mm (x right, y away, z up in the mid camera).
 
     A pinhole that looks at the middle of the bed, which lies at 60 % of the frame's height.
     """
-    azimuth = np.deg2rad(AZIMUTH[settings.camera] + found.yaw)
-    elevation = np.deg2rad(ELEVATION + found.pitch)
+    azimuth = np.deg2rad(AZIMUTH[settings.camera] + nuisance.yaw)
+    elevation = np.deg2rad(ELEVATION + nuisance.pitch)
     away = np.array([-np.sin(azimuth) * np.cos(elevation), np.cos(azimuth) * np.cos(elevation), -np.sin(elevation)])
     right = np.array([np.cos(azimuth), np.sin(azimuth), 0.0])
     down = np.cross(away, right)
-    focal = DISTANCE_MM / (settings.mm_per_px * found.zoom)
-    middle = (settings.width / 2 + found.shift_x, 0.6 * settings.height + found.shift_y)
+    focal = DISTANCE_MM / (settings.mm_per_px * nuisance.zoom)
+    middle = (settings.width / 2 + nuisance.shift_x, 0.6 * settings.height + nuisance.shift_y)
     depth = np.append(away, DISTANCE_MM)
     return np.stack(
         [np.append(focal * right, 0.0) + middle[0] * depth, np.append(focal * down, 0.0) + middle[1] * depth, depth]
@@ -156,9 +156,9 @@ def bed(settings: Settings, matrix: NDArray[np.float64]) -> tuple[NDArray[np.flo
     return texture, np.rint(dark).astype(np.uint8), np.rint(np.clip(blue, 0, 255)).astype(np.uint8)
 
 
-def grain(settings: Settings, found: Nuisance) -> NDArray[np.int8]:
+def grain(settings: Settings, nuisance: Nuisance) -> NDArray[np.int8]:
     """``(h + 64, w + 64, 3)`` int8 noise, from which every frame takes a window at a place of its own."""
     draw = random(settings.seed if settings.recording is None else settings.recording, Stream.NOISE)
     shape = (settings.height + 64, settings.width + 64, 3)
-    noise = draw.standard_normal(shape, np.float32) * (settings.noise * found.noise)
+    noise = draw.standard_normal(shape, np.float32) * (settings.noise * nuisance.noise)
     return np.asarray(np.clip(np.rint(noise), -127, 127), np.int8)

@@ -130,9 +130,9 @@ class Scene:
 
     def gain(self, time: float) -> NDArray[np.float64]:
         """``(3,)`` factors of red, green and blue: the recording's, and the slow drift (period 10 min)."""
-        found = self.nuisance
-        drift = 1 + self.settings.drift * np.sin(2 * np.pi * time / 600 + found.phase)
-        return np.asarray(self.settings.gain * found.gain * drift * np.array([found.red, 1.0, found.blue]))
+        nuisance = self.nuisance
+        drift = 1 + self.settings.drift * np.sin(2 * np.pi * time / 600 + nuisance.phase)
+        return np.asarray(self.settings.gain * nuisance.gain * drift * np.array([nuisance.red, 1.0, nuisance.blue]))
 
     def bed(self, view: View, time: float) -> Image:
         """The bed without the process; while recoating under blue light, with the blade on its way and back."""

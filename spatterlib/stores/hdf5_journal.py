@@ -228,8 +228,8 @@ def _belongs(head: bytes, descriptor: int) -> bool:
     magic, _, offset, identity, _ = _HEAD.unpack_from(head)
     if magic != _MAGIC or offset > os.fstat(descriptor).st_size:
         return False
-    found: bytes = identity
-    return read_at(descriptor, 16, offset) == found
+    expected: bytes = identity
+    return read_at(descriptor, 16, offset) == expected
 
 
 def _rounded(size: int) -> int:

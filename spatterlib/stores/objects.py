@@ -90,14 +90,14 @@ class Folder:
 
     def pieces(self, wanted: Sequence[Piece]) -> list[bytes]:
         """Bytes of files, each file opened once for its run of pieces."""
-        found: list[bytes] = []
+        pieces: list[bytes] = []
         for name, run in groupby(wanted, lambda piece: piece[0]):
             descriptor = os.open(self._root / name, os.O_RDONLY | getattr(os, "O_BINARY", 0))
             try:
-                found += [read_at(descriptor, stop - start, start) for _, start, stop in run]
+                pieces += [read_at(descriptor, stop - start, start) for _, start, stop in run]
             finally:
                 os.close(descriptor)
-        return found
+        return pieces
 
     def put(self, objects: Mapping[str, bytes], *, safe: bool = True, new: bool = False) -> None:
         """Write files, each beside its place and renamed; a task that is done twice may write one twice."""
@@ -185,8 +185,8 @@ class Bucket:
         names = [self._at(name) for name, _, _ in wanted]
         starts, stops = [start for _, start, _ in wanted], [stop for _, _, stop in wanted]
         with self._reached():
-            found: list[bytes] = self._fs.cat_ranges(names, starts, stops, on_error="raise")
-        return found
+            pieces: list[bytes] = self._fs.cat_ranges(names, starts, stops, on_error="raise")
+        return pieces
 
     def put(self, objects: Mapping[str, bytes], *, safe: bool = True, new: bool = False) -> None:
         """Write objects, all at the same time; new ones on condition, where the service knows that."""
@@ -200,10 +200,10 @@ class Bucket:
         try:
             with self._reached():
                 self._fs.invalidate_cache()
-                found = self._fs.ls(self._at(prefix), detail=False)
+                entries = self._fs.ls(self._at(prefix), detail=False)
         except FileNotFoundError:
             return []
-        return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in found)
+        return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in entries)
 
     def remove(self, name: str) -> None:
         """Remove an object, or everything under a prefix."""

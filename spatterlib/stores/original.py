@@ -311,12 +311,12 @@ def _stretches(rows: NDArray[np.int64], block: int, count: int) -> list[tuple[in
 
 def _numbered(h5: Any) -> list[Any]:
     """Datasets of crops in their natural order: 2 before 10."""
-    found = []
+    numbered = []
     for dataset in _datasets(h5):
         match = _NUMBERED.fullmatch(dataset.name.removeprefix("/"))
         if match and _holds_crops(dataset):
-            found.append(((match[1], int(match[2])), dataset))
-    return [dataset for _, dataset in sorted(found, key=lambda item: item[0])]
+            numbered.append(((match[1], int(match[2])), dataset))
+    return [dataset for _, dataset in sorted(numbered, key=lambda item: item[0])]
 
 
 def _datasets(group: Any, depth: int = _DEPTH) -> Iterator[Any]:

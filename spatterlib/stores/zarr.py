@@ -268,17 +268,17 @@ class _Group:
 
     def _known(self, root: Mapping[str, Any]) -> dict[str, _Array]:
         try:
-            found = {
+            arrays = {
                 name: _Array(name, tag, np.dtype(text), length) for name, (tag, text, length) in root["arrays"].items()
             }
-            for array in found.values():
+            for array in arrays.values():
                 group, _, name = array.name.partition("/")
                 sound = group in _GROUPS and COLUMN_NAME.fullmatch(name) and _TAG.fullmatch(array.tag)
                 if not sound or type(array.length) is not int or array.dtype.kind not in "biufS":
                     raise ValueError
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise damaged(self._path, f"its {_ROOT} does not say what it holds") from error
-        return found
+        return arrays
 
     def fetch(self, array: str, ranges: Sequence[Range]) -> list[bytes]:
         """Bytes of an array, straight from the shards."""
@@ -295,10 +295,10 @@ class _Group:
                     parts[number].append(part)
         except FileNotFoundError as error:
             raise damaged(self._path, f"a shard of {array} is missing") from error
-        found = [b"".join(run) for run in parts]
-        if any(len(got) != stop - start for got, (start, stop) in zip(found, ranges, strict=True)):
+        pieces = [b"".join(run) for run in parts]
+        if any(len(got) != stop - start for got, (start, stop) in zip(pieces, ranges, strict=True)):
             raise damaged(self._path, f"a shard of {array} is cut short")
-        return found
+        return pieces
 
     def commit(self, header: Header, appended: Mapping[str, NDArray[Any]], created: Mapping[str, NDArray[Any]]) -> None:
         """Write shards, then the root; what fails before the root leaves everything as it was."""
@@ -396,10 +396,10 @@ def _document(header: Header | None) -> bytes:
 def _root(text: bytes | None) -> dict[str, Any] | None:
     """What our root says; None if it is not ours."""
     try:
-        found = json.loads(text or b"")["attributes"]["spatterlib"]
+        facts = json.loads(text or b"")["attributes"]["spatterlib"]
     except (ValueError, KeyError, TypeError):
         return None
-    return found if isinstance(found, dict) else None
+    return facts if isinstance(facts, dict) else None
 
 
 def _is_json(text: bytes) -> bool:

@@ -188,10 +188,13 @@ def _crops_of_any_size() -> list[Image]:
 
 def probabilities_sum_to_one(subject: Subject) -> None:
     """Every crop is of one class: "A model's probabilities sum to one over ``classes``"."""
-    found = subject.model.probabilities(_crops_of_any_size())
-    must(found.shape == (5, len(subject.model.classes)), f"of five crops they have the shape {found.shape}")
-    must(bool((found >= 0).all()), "one is negative")
-    _must_agree(found.sum(axis=1), np.ones(5), "the sums")
+    probabilities = subject.model.probabilities(_crops_of_any_size())
+    must(
+        probabilities.shape == (5, len(subject.model.classes)),
+        f"of five crops they have the shape {probabilities.shape}",
+    )
+    must(bool((probabilities >= 0).all()), "one is negative")
+    _must_agree(probabilities.sum(axis=1), np.ones(5), "the sums")
 
 
 def crops_may_have_any_size(subject: Subject) -> None:
@@ -203,13 +206,16 @@ def crops_may_have_any_size(subject: Subject) -> None:
     @steady(25)  # type: ignore[untyped-decorator]
     @given(crops())
     def look(crop: Image) -> None:
-        found = subject.model.probabilities([crop])
-        right = found.shape == (1, len(subject.model.classes)) and bool(np.isfinite(found).all())
-        must(right, f"a crop of {crop.shape[1]}x{crop.shape[0]} px gives {one_line(found)}")
+        probabilities = subject.model.probabilities([crop])
+        right = probabilities.shape == (1, len(subject.model.classes)) and bool(np.isfinite(probabilities).all())
+        must(right, f"a crop of {crop.shape[1]}x{crop.shape[0]} px gives {one_line(probabilities)}")
 
     look()
-    found = subject.model.probabilities([])
-    must(found.shape == (0, len(subject.model.classes)), f"no crops give an array of the shape {found.shape}")
+    probabilities = subject.model.probabilities([])
+    must(
+        probabilities.shape == (0, len(subject.model.classes)),
+        f"no crops give an array of the shape {probabilities.shape}",
+    )
 
 
 def other_crops_do_not_matter(subject: Subject) -> None:

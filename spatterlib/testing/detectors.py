@@ -146,8 +146,8 @@ def boxes_begin_at_the_clips_corner(detector: Detector, scenes: Scenes) -> None:
         plain = np.ascontiguousarray(frames[:, y:, x:])
         for whole, clip in zip(cut_up(frames, 64, detector.lead), cut_up(plain, 64, detector.lead), strict=True):
             part = Clip(whole.pictures, whole.times, whole.start, whole.lead, (x, y, width - x, height - y))
-            found, expected = np.asarray(detector(part)), np.asarray(detector(clip))
-            must(np.array_equal(found, expected), "a region of interest gives other boxes than frames of that size")
+            rows, expected = np.asarray(detector(part)), np.asarray(detector(clip))
+            must(np.array_equal(rows, expected), "a region of interest gives other boxes than frames of that size")
 
 
 def the_same_clip_gives_the_same_table(detector: Detector, scenes: Scenes) -> None:

@@ -147,8 +147,8 @@ def a_box_is_part_of_the_frame(video: Video) -> None:
         for box in boxes:
             x, y, wide, high = box
             part = np.empty((high, wide, 3), np.uint8)
-            for found in (picture.rgb(box), picture.rgb(box, part), part):
-                right = np.array_equal(found, whole[y : y + high, x : x + wide])
+            for pixels in (picture.rgb(box), picture.rgb(box, part), part):
+                right = np.array_equal(pixels, whole[y : y + high, x : x + wide])
                 must(right, f"the box {box} shows something else")
 
 
@@ -156,13 +156,16 @@ def identity_is_json(open_video: Opener, write: Writer, *_: bool) -> None:
     """Results name what they were made from: "``video.identity()`` is JSON, and the same each time"."""
     with tempfile.TemporaryDirectory() as folder:
         path = str(write(Path(folder)))
-        found = []
+        identities = []
         for _again in range(2):
             video = open_video(path)
             if video is not None:
-                found += [json.dumps(video.identity(), allow_nan=False), json.dumps(video.identity(), allow_nan=False)]
+                identities += [
+                    json.dumps(video.identity(), allow_nan=False),
+                    json.dumps(video.identity(), allow_nan=False),
+                ]
                 video.close()
-        must(len(found) == 4 and len(set(found)) == 1, f"it is {one_line(found)}")
+        must(len(identities) == 4 and len(set(identities)) == 1, f"it is {one_line(identities)}")
 
 
 @_opened

@@ -211,8 +211,8 @@ def _failure(source: Source, path: str, video: object, error: Exception | None) 
     """What a reader said, or did wrong."""
     if isinstance(error, SpatterlibError):
         return error
-    said = f"it raised {type(error).__name__}: {error}" if error else f"{type(video).__name__} is no Video"
-    wrong = ContractError(f"{source} failed to open {path}: {' '.join(said.split())}")
+    reason = f"it raised {type(error).__name__}: {error}" if error else f"{type(video).__name__} is no Video"
+    wrong = ContractError(f"{source} failed to open {path}: {' '.join(reason.split())}")
     wrong.__cause__ = error
     return wrong
 
@@ -433,8 +433,8 @@ def expand(patterns: Iterable[str | os.PathLike[str]]) -> list[str]:
     >>> expand(["a.mp4", "b.mp4"])
     ['a.mp4', 'b.mp4']
     """
-    found = (name for pattern in patterns for name in _expanded(os.fspath(pattern)))
-    return list(dict.fromkeys(found))
+    names = (name for pattern in patterns for name in _expanded(os.fspath(pattern)))
+    return list(dict.fromkeys(names))
 
 
 def _expanded(pattern: str) -> list[str]:

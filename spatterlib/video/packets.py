@@ -191,10 +191,10 @@ def _cut_off(
         return max(len(stream.index_entries) - packets, 0)
     if name == "avi":
         return max(stream.frames - packets, 0)
-    told = re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", ""))
-    if not told or len(times) < 2:
+    duration = re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", ""))
+    if not duration or len(times) < 2:
         return 0
-    hours, minutes, seconds = map(float, told.groups())
+    hours, minutes, seconds = map(float, duration.groups())
     end = 3600 * hours + 60 * minutes + seconds
     return max(round((end - float(times[-1])) / max(float(np.median(np.diff(times))), 1e-3)) - 1, 0)
 

@@ -120,9 +120,11 @@ class TiffPages:
             tags = self._tags(file, place, {_COMPRESSION, _DESCRIPTION})
         except struct.error:
             return 1
-        said = re.match(rb"ImageJ=.*?^images=(\d+)", tags.get(_DESCRIPTION, (0, 0, b""))[2], re.DOTALL | re.MULTILINE)
+        description = re.match(
+            rb"ImageJ=.*?^images=(\d+)", tags.get(_DESCRIPTION, (0, 0, b""))[2], re.DOTALL | re.MULTILINE
+        )
         plain = _COMPRESSION not in tags or self._values(tags[_COMPRESSION]) == (1,)
-        return max(int(said[1]), 1) if said and plain else 1
+        return max(int(description[1]), 1) if description and plain else 1
 
     def _values(self, entry: tuple[int, int, bytes]) -> tuple[int, ...]:
         type_, many, value = entry

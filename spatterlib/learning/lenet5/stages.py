@@ -82,9 +82,9 @@ def _taken(spare: Spare | None, key: tuple[int, int, bool]) -> list[Passed]:
     """Room for such a batch, if there is some; what fits another kind of batch only is let go."""
     if not spare:
         return []
-    found = spare.pop(key, [])
+    buffers = spare.pop(key, [])
     spare.clear()
-    return found
+    return buffers
 
 
 def give_back(spare: Spare, passed: list[Passed]) -> None:

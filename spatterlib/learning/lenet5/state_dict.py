@@ -141,7 +141,7 @@ def _array(tensor: _Tensor, data: Mapping[str, bytes]) -> Array:
         places = places[..., None] + stride * np.arange(length)
     if places.size > len(values) or (places.size and not 0 <= places.min() <= places.max() < len(values)):
         raise ValueError(f"a tensor of shape {tensor.shape} in a storage of {len(values)} numbers")
-    found = values[places]
+    array = values[places]
     if tensor.storage.type == "BFloat16Storage":
-        found = (found.astype("<u4") << 16).view("<f4")
-    return np.ascontiguousarray(found, np.float32)
+        array = (array.astype("<u4") << 16).view("<f4")
+    return np.ascontiguousarray(array, np.float32)
