@@ -13,6 +13,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 import spatterlib as sp
+from spatterlib.verdicts.report import page
 
 CHANGE_AT = 22.0
 
@@ -47,3 +48,8 @@ def weights(folder: Path, outputs: int = 1, classes: Sequence[str] = ()) -> Path
     facts = {"spatterlib": json.dumps({"classes": list(classes)})}
     save_file(arrays, folder / "weights.safetensors", metadata=facts)
     return folder / "weights.safetensors"
+
+
+def page_of(found: sp.Verdict) -> str:
+    """Its page, as `Verdict.save` writes it."""
+    return page(found.to_dict(rows=False), found.sections)

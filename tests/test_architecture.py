@@ -48,6 +48,7 @@ HEAVY = [
     "matplotlib",
     "onnx",
     "onnxruntime",
+    "jinja2",
 ]
 
 

@@ -69,7 +69,7 @@ def test_the_wheel_holds_every_file_of_the_packages_that_is_under_git_and_no_oth
             if name == place or name.startswith(f"{place}/"):
                 wanted[f"{inside}{name.removeprefix(place)}"] = (HOUSE / name).read_bytes()
     assert contents(wheel) == wanted
-    for kind in (".css", ".js", ".svg", ".txt", ".safetensors", "py.typed"):
+    for kind in (".css", ".j2", ".js", ".svg", ".txt", ".safetensors", "py.typed"):
         assert [name for name in wanted if name.endswith(kind)], kind
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from predictions import verdict
+from predictions import page_of, verdict
 
 import spatterlib as sp
 from spatterlib.common.markdown import code, plain
@@ -20,7 +20,8 @@ from spatterlib.extraction.plots import timeline
 from spatterlib.learning.evaluation import Evaluation, Outcome, to_markdown
 from spatterlib.learning.model_card import model_card
 from spatterlib.types import FRAME_LOG
-from spatterlib.verdicts.report import page
+from spatterlib.verdicts.agreement import Witness, warnings
+from spatterlib.verdicts.report import Section
 
 HOSTILE = "<img src=hurt onerror=alert(1)>\"'&]]>--></script><script>alert(2)</script> `|*_[x](javascript:alert(3))"
 
@@ -72,13 +73,26 @@ def renamed(found: sp.Verdict, add: str) -> sp.Verdict:
 
 
 def test_a_report_has_the_same_elements_whatever_the_names_are() -> None:
-    harmless, hostile = (Elements(page(renamed(verdict(), add))) for add in (" x", HOSTILE))
+    harmless, hostile = (Elements(page_of(renamed(verdict(), add))) for add in (" x", HOSTILE))
     assert hostile.found == harmless.found
     assert hostile.text.count("<img src=hurt") > 20
 
 
+def test_further_sections_of_a_report_have_the_same_elements_whatever_the_names_are() -> None:
+    def found(add: str) -> Elements:
+        witness = Witness(3, f"low{add}", 2.0, 1.5, 2.5, f"high{add}", "disagree")
+        index = {"border": 1.0, "layers": [witness], "warnings": warnings([witness])}
+        charts = {"layers": [{"alarm": True}], "arl": 400.0, "spells": [(1, 2, f"drift{add}")] * 21, "chart": ""}
+        sections = Section(f"a{add}", "gas_flow_index.html.j2", index), Section("b", "control_charts.html.j2", charts)
+        return Elements(page_of(dataclasses.replace(verdict(), sections=sections)))
+
+    harmless, hostile = found(" x"), found(HOSTILE)
+    assert hostile.found == harmless.found
+    assert hostile.text.count(HOSTILE) == 1 + 2 + 2 + 20
+
+
 def test_a_report_forbids_the_browser_scripts_and_requests() -> None:
-    head = page(verdict()).partition("<title>")[0]
+    head = page_of(verdict()).partition("<title>")[0]
     assert "Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'" in head
 
 

@@ -222,7 +222,8 @@ class TestWithoutTimes:
         page.write_text(text.replace(share, "99.9%</td>"))
         facts["summary"]["shares"][0]["crops"] += 1
         data.write_text(json.dumps(facts))
-        for path, said in ((page, "shows another table of shares"), (data, "the shares of the classes were")):
+        fault = "the page shows something else under 'Shares of the classes' than its JSON says"
+        for path, said in ((page, fault), (data, "the shares of the classes were")):
             assert main(["verify", str(path)]) == 4
             assert said in capsys.readouterr().err
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from learning_data import make_stores
 from media import write
-from predictions import build, verdict
+from predictions import build, page_of, verdict
 
 import spatterlib as sp
 from spatterlib.learning.dataset import load_dataset
 from spatterlib.learning.runs import Run, load_model
 from spatterlib.plugins.classifier import Preprocessing
-from spatterlib.verdicts.report import _meaning, page
+from spatterlib.verdicts.report import page
 from spatterlib.verdicts.training_mismatch import unlike
 
 KNOWN = {"detector": {"id": "d", "threshold": 30}, "filters": [{"id": "area", "least": 4}]}
@@ -49,7 +49,7 @@ def test_predict_warns_in_one_line_and_the_report_says_it(tmp_path: Path, caplog
     assert said.startswith("small.mp4 is not like what simulated learned from: frames of 160x120 instead of 640x360")
     assert "\n" not in said
     assert found.settings["unlike_training"][0] == "frames of 160x120 instead of 640x360"
-    assert "This recording is not like those that the model learned from: frames of 160x120" in page(found)
+    assert "This recording is not like those that the model learned from: frames of 160x120" in page_of(found)
 
 
 def test_another_detector_than_the_training_s_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
@@ -84,9 +84,9 @@ def test_one_recording_is_one_recording_in_the_report_and_old_pages_stay_as_they
     facts = load_model("simulated").facts
     run = dataclasses.replace(load_model("simulated"), facts={**facts, "sources": facts["sources"][:1]})
     found = sp.predict(build(), run, stop="2s", progress=False).to_dict(rows=False, evidence=False)
-    assert "its data were 1 recording. " in _meaning(found)
+    assert "its data were 1 recording. " in " ".join(page(found).split())
     del found["settings"]["model"]["origin"]
-    assert "its data were 1 recordings. " in _meaning(found)
+    assert "its data were 1 recordings. " in " ".join(page(found).split())
 
 
 def test_the_demo_says_under_its_headline_what_differs() -> None:

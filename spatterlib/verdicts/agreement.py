@@ -6,31 +6,29 @@ import base64
 import dataclasses
 import tempfile
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.common.wording import counted
 from spatterlib.control.charts import draw_charts
-from spatterlib.control.monitoring import monitor, spells
+from spatterlib.control.monitoring import monitor
 from spatterlib.control.reference import Reference
 from spatterlib.errors import ParameterError
 from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.descriptors import describe, turned
 from spatterlib.measuring.gasflow import GasModel
 from spatterlib.measuring.measurement import Measured
+from spatterlib.verdicts.report import Section
 from spatterlib.verdicts.rules import Span
-from spatterlib.verdicts.verdict import Section, Verdict
+from spatterlib.verdicts.verdict import Verdict
 
 __all__ = ["BORDER", "Witness", "compare", "warnings", "with_charts", "with_index"]
 
 BORDER = 1.0
 """M/s between low and high flow: the geometric mean of the simulator's 0.5 and 2."""
 Agreement: TypeAlias = Literal["agree", "disagree", "open"]
-_SHOWN = 20
 
 
 class Witness(NamedTuple):
@@ -110,11 +108,9 @@ def with_index(verdict: Verdict, measured: Measured, calibration: Calibration, b
     found = compare(verdict.layers, _rows(verdict, measured, calibration.gas), border)
     facts = {"border": border, "camera": measured.camera.identity(), "calibration": "simulated"}
     facts["layers"] = [item._asdict() for item in found]
-    return dataclasses.replace(
-        verdict,
-        settings=dict(verdict.settings) | {"measurement": facts},
-        sections=(*verdict.sections, Section("Gas-flow index beside the verdict", _table(found, border))),
-    )
+    data = facts | {"warnings": warnings(found)}
+    section = Section("Gas-flow index beside the verdict", "gas_flow_index.html.j2", data)
+    return _with(verdict, "measurement", facts, section)
 
 
 def _same_rows(verdict: Verdict, measured: Measured) -> None:
@@ -139,24 +135,6 @@ def warnings(found: Sequence[Witness]) -> list[str]:
         for item in found
         if item.agreement == "disagree"
     ]
-
-
-def _table(found: Sequence[Witness], border: float) -> str:
-    told = warnings(found)
-    note = "".join(f"<p><b>Warning:</b> {escape(line)}</p>\n" for line in told)
-    head = "".join(f"<th>{name}</th>" for name in ("layer", "network", "index", "90 % interval", "index says", ""))
-    lines = []
-    for item in found:
-        known = item.speed == item.speed
-        cells = [str(item.layer), item.network or "–", f"{item.speed:.2f} m/s" if known else "–"]
-        cells += [f"{item.low:.2f}–{item.high:.2f}" if known else "–", item.measured or "–", item.agreement]
-        lines.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
-    return (
-        f'{note}<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>\n{"".join(lines)}\n</tbody></table>'
-        "</div>\n"
-        f'<p class="soft">The index is estimated from drift and curvature of streaks, calibrated in simulation only; '
-        f"below {border:g} m/s is low. It knows nothing of the network; neither is a flow meter.</p>\n"
-    )
 
 
 def with_charts(verdict: Verdict, measured: Measured, reference: Reference) -> Verdict:
@@ -185,23 +163,12 @@ def with_charts(verdict: Verdict, measured: Measured, reference: Reference) -> V
     facts = charted.to_dict()
     with tempfile.TemporaryDirectory() as folder:
         draw_charts(charted, Path(folder) / "charts.svg", str((verdict.settings.get("source") or {}).get("name", "")))
-        data = base64.b64encode((Path(folder) / "charts.svg").read_bytes()).decode()
-    found = spells(charted.points["group"].tolist(), charted.alarms)
-    said = "".join(
-        f"<li>{f'layers {first} to {last}, the first: ' if last > first else f'layer {first}: '}{escape(text)}</li>\n"
-        for first, last, text in found[:_SHOWN]
-    )
-    more = f"<p>... and {len(found) - _SHOWN} more.</p>\n" if len(found) > _SHOWN else ""
-    body = (
-        f"<p>{int(charted.points['alarm'].sum())} of {counted(len(charted.points), 'layer')} with an alarm; "
-        f"without a fault one in {facts['arl']:g} layers is to be expected.</p>\n<ul>\n{said}</ul>\n{more}"
-        f'<img alt="control charts over the layers" style="width:100%;background:#fff" '
-        f'src="data:image/svg+xml;base64,{data}">\n'
-        '<p class="soft">An alarm says that a layer differs from the reference layers, not why, nor whether the '
-        "part is bad.</p>\n"
-    )
-    return dataclasses.replace(
-        verdict,
-        settings=dict(verdict.settings) | {"monitor": facts},
-        sections=(*verdict.sections, Section("Control charts", body)),
-    )
+        chart = base64.b64encode((Path(folder) / "charts.svg").read_bytes()).decode()
+    data = facts | {"spells": charted.spells, "chart": chart}
+    return _with(verdict, "monitor", facts, Section("Control charts", "control_charts.html.j2", data))
+
+
+def _with(verdict: Verdict, name: str, facts: dict[str, Any], section: Section) -> Verdict:
+    """The verdict with further facts among its settings, and a section of its page that shows them."""
+    settings = dict(verdict.settings) | {name: facts}
+    return dataclasses.replace(verdict, settings=settings, sections=(*verdict.sections, section))

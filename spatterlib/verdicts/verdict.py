@@ -19,9 +19,10 @@ from spatterlib.common.origin import marks
 from spatterlib.errors import ParameterError, PluginError
 from spatterlib.types import DETECTION
 from spatterlib.verdicts.change import Change
+from spatterlib.verdicts.report import Section, page
 from spatterlib.verdicts.rules import Span
 
-__all__ = ["SUFFIXES", "Evidence", "Section", "Verdict", "check_outputs", "row_dtype"]
+__all__ = ["SUFFIXES", "Evidence", "Verdict", "check_outputs", "row_dtype"]
 
 SUFFIXES = (".html", ".json", ".csv", ".parquet")
 FORMAT = 2
@@ -70,14 +71,6 @@ class Evidence:
     label: str
     probability: float
     encoded: bytes = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Section:
-    """A further section of the page of a verdict: its title, and its body as HTML."""
-
-    title: str
-    body: str = field(repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,9 +183,7 @@ class Verdict:
         write_text(path, json.dumps(self.to_dict(), allow_nan=False) + "\n")
 
     def _html(self, path: Path) -> None:
-        from spatterlib.verdicts.report import page
-
-        write_text(path, page(self))
+        write_text(path, page(self.to_dict(rows=False), self.sections))
 
     def _csv(self, path: Path) -> None:
         columns = self._columns()

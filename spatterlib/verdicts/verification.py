@@ -178,8 +178,8 @@ def _loaded(path: str, settings: Mapping[str, Any]) -> Run:
 
 def _shown(text: str, facts: Mapping[str, Any]) -> list[str]:
     """What a page shows that its JSON does not say."""
-    parts = differs(text, facts, [_span(item) for item in facts["layers"]], [_span(item) for item in facts["windows"]])
-    return [f"the page shows another {part} than its JSON" for part in parts] if text else []
+    parts = differs(text, facts) if text else []
+    return [f"the page shows something else under {part!r} than its JSON says" for part in parts]
 
 
 def _digests(where: str, run: Run, settings: Mapping[str, Any]) -> list[str]:
