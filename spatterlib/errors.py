@@ -47,6 +47,18 @@ class Exit(IntEnum):
         """
         return min((int(code) for code in codes if code), default=0)
 
+    @classmethod
+    def caused_by(cls, error: BaseException) -> int:
+        """Code of a run that an error ended.
+
+        Examples
+        --------
+        >>> from spatterlib.errors import Exit, UsageError
+        >>> Exit.caused_by(UsageError("--rows needs A:B")), Exit.caused_by(OSError("no room"))
+        (2, 1)
+        """
+        return int(getattr(error, "exit_code", cls.FAILED))
+
 
 _MEANINGS = {
     Exit.DONE: "done",

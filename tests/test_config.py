@@ -10,6 +10,8 @@ import pytest
 
 from spatterlib.cli import config, config_sections, main
 from spatterlib.errors import MissingFileError, ParameterError
+from spatterlib.extraction.settings import ExtractionSettings
+from spatterlib.verdicts.rules import Rules
 
 
 def written(folder: Path, text: str) -> Path:
@@ -66,7 +68,7 @@ def test_another_detector_does_not_inherit_parameters() -> None:
 
 
 def test_the_effective_configuration_has_every_parameter_and_is_read_back(tmp_path: Path) -> None:
-    whole = config.effective("extract", {"detector": {"id": "frame-difference", "threshold": 25}, "start": 3})
+    whole = config.effective(ExtractionSettings({"id": "frame-difference", "threshold": 25}, start=3))
     text = config.to_toml({"extract": whole})
     read = tomllib.loads(text)["extract"]
     assert read["detector"]["threshold"] == 25
@@ -79,7 +81,7 @@ def test_the_effective_configuration_has_every_parameter_and_is_read_back(tmp_pa
 
 def test_an_unknown_parameter_of_a_plugin_names_the_nearest() -> None:
     with pytest.raises(ParameterError, match="did you mean 'threshold'"):
-        config.effective("extract", {"detector": {"id": "frame-difference", "treshold": 25}})
+        ExtractionSettings({"id": "frame-difference", "treshold": 25})
 
 
 def test_a_region_with_open_edges_is_said_and_not_written_half() -> None:
@@ -171,12 +173,12 @@ def test_the_command_line_wins_over_the_file_and_this_over_the_defaults(
 ) -> None:
     taken: list[dict[str, object]] = []
 
-    def predict(source: str, model: object, out: object, **options: object) -> None:
-        taken.append({"model": model, **options})
+    def predict(settings: object, rules: Rules, source: str, model: object, out: object, **options: object) -> None:
+        taken.append({"model": model, "expected": rules.expected, **vars(settings), **options})
         raise ParameterError("enough")
 
     monkeypatch.setattr("spatterlib.cli.predict.load_named", lambda model, *_: model)
-    monkeypatch.setattr("spatterlib.predict", predict)
+    monkeypatch.setattr("spatterlib.verdicts.predict.predict_with", predict)
     path = written(tmp_path, WHOLE)
     assert main.main(["predict", "a.mp4", "--config", str(path), "--expected", "low"]) == 1
     assert main.main(["predict", "a.mp4", "--config", str(path), "--start", "9", "--window", "20"]) == 1
@@ -185,7 +187,7 @@ def test_the_command_line_wins_over_the_file_and_this_over_the_defaults(
     assert (first["model"], first["window"], first["expected"], first["start"]) == ("simulated", 30, "low", 7)
     assert first["detector"] == {"id": "frame-difference", "threshold": 30}
     assert (second["window"], second["start"]) == (20, "9")
-    assert (third["model"], third["window"], third["expected"], third.get("start")) == ("m", 60, None, None)
+    assert (third["model"], third["window"], third["expected"], third["start"]) == ("m", 60, None, None)
 
 
 def test_train_takes_its_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +197,7 @@ def test_train_takes_its_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         taken.append({"classifier": classifier, **options})
         raise ParameterError("enough")
 
-    monkeypatch.setattr("spatterlib.train", train)
+    monkeypatch.setattr("spatterlib.learning.training.train", train)
     assert main.main(["train", "a.h5=low", "b.h5=high", "--config", str(written(tmp_path, WHOLE))]) == 1
     assert (taken[0]["split"], taken[0]["epochs"], taken[0]["colour"]) == ("grouped", 3, "rgb")
 

@@ -359,9 +359,10 @@ def test_without_pyarrow_it_is_said_before_the_work(tmp_path: Path, monkeypatch:
 
 
 def test_memory_keeps_rows_and_a_few_crops_only() -> None:
-    from spatterlib.verdicts.predict import sightings
+    from spatterlib.extraction.settings import ExtractionSettings
+    from spatterlib.verdicts.scoring import sightings
 
-    found, _ = sightings(build(), sp.load_model("simulated"), {}, keep=8)
+    found, _ = sightings(build(), sp.load_model("simulated"), ExtractionSettings(), keep=8)
     assert len(found.evidence) <= 3 * 8
     assert len(found.table) > 500
 

@@ -13,47 +13,25 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
+from spatterlib.common.records import hints_of, kinds_of
 from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError
+from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.plugins.registry import identity, make, nearest
 
-__all__ = ["SECTIONS", "check", "effective", "known", "load", "merge", "to_toml"]
+__all__ = ["KEYS", "SECTIONS", "check", "effective", "load", "merge", "to_toml"]
 
 SECTIONS = ("extract", "predict", "watch", "serve", "train")
 """Sections of the file: settings of `extract`, and of the commands that `spatterlib.cli.config_sections` reads."""
 
-# Arguments of a call, not settings of the work.
-_ARGUMENTS = {"video", "out", "progress", "overwrite", "resume", "executor"}
-
-_POSITION = ((int, float, str), "a frame number, seconds or a text such as '12.5s'")
-# By key: types, how a message says that, types of what a list holds.
-_EXPECTED: dict[str, Any] = {
-    "detector": ((str, dict), "an id or a table with an id"),
-    "filters": ((list,), "a list of ids or of tables with an id", (str, dict)),
-    "start": _POSITION,
-    "stop": _POSITION,
-    "roi": ((list,), "a list of four whole numbers, px", int),
-    "fps": ((int, float), "a number of frames per second"),
-    "limit": ((int,), "a whole number"),
-    "crop_format": ((str,), "a text, 'jpeg' or 'png'"),
-    "quality": ((int,), "a whole number"),
-    "gap": ((int, float, str), "a number of seconds, 'auto' or a text such as '700 frames'"),
-    "workers": ((int,), "a whole number"),
-}
-
-
-def known() -> dict[str, dict[str, Any]]:
-    """Sections of the file, and of each its keys with their defaults."""
-    from spatterlib.extraction.extract import extract
-
-    parameters = inspect.signature(extract).parameters.values()
-    return {"extract": {item.name: item.default for item in parameters if item.name not in _ARGUMENTS}}
+KEYS = tuple(item.name for item in fields(ExtractionSettings))
+"""Keys of the section ``[extract]``."""
 
 
 def load(path: str | os.PathLike[str] | None) -> dict[str, dict[str, Any]]:
@@ -85,15 +63,13 @@ def load(path: str | os.PathLike[str] | None) -> dict[str, dict[str, Any]]:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ParameterError(f"{file} is no valid TOML: {error}") from error
-    sections = known()
     for section, values in content.items():
         if section not in SECTIONS or not isinstance(values, Mapping):
             raise ParameterError(f"{file}: no section [{section}]{nearest(section, list(SECTIONS))}")
-        for key in values if section in sections else ():
-            if key not in sections[section]:
-                names = list(sections[section])
+        for key in values if section == "extract" else ():
+            if key not in KEYS:
                 raise ParameterError(
-                    f"{file}: [{section}] has no key {key!r}{nearest(key, names)}; it has {', '.join(names)}"
+                    f"{file}: [{section}] has no key {key!r}{nearest(key, KEYS)}; it has {', '.join(KEYS)}"
                 )
             check(key, values[key], f"{file}: [{section}]")
     return content
@@ -107,8 +83,10 @@ def check(key: str, value: Any, where: str) -> None:
     ParameterError
         If not; begins with `where`.
     """
-    if not _sound(key, value):
-        raise ParameterError(f"{where} {key} is {_EXPECTED[key][1]}, not {value!r}")
+    [item] = (item for item in fields(ExtractionSettings) if item.name == key)
+    hint = hints_of(ExtractionSettings)[key]
+    if not any(_suits(kind, value) for kind in kinds_of(hint)):
+        raise ParameterError(f"{where} {key} is {item.metadata.get('wanted') or _in_words(hint)}, not {value!r}")
     specs = {"detector": [value], "filters": value}.get(key, [])
     for spec in specs:
         try:
@@ -117,15 +95,23 @@ def check(key: str, value: Any, where: str) -> None:
             raise ParameterError(f"{where} {key}: {error}") from error
 
 
-def _sound(key: str, value: Any) -> bool:
-    """Whether a value is of a kind that its key may have; its range is looked at where it is used."""
-    types, _, *inner = _EXPECTED.get(key, ((object,), ""))
-    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types and object not in types):
-        return False
-    if inner and not all(isinstance(item, inner[0]) and not isinstance(item, bool) for item in value):
-        return False
-    tables = [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, Mapping)]
-    return all(isinstance(table.get("id"), str) for table in tables)
+def _suits(kind: Any, value: Any) -> bool:
+    """Whether a value of a TOML file is of a type that a field has; its range is looked at where it is used."""
+    if isinstance(value, Mapping):
+        return get_origin(kind) is Mapping and isinstance(value.get("id"), str)
+    if isinstance(value, list):
+        inner = kinds_of(get_args(kind)[0]) if get_origin(kind) in (tuple, Sequence) else ()
+        return bool(inner) and all(any(_suits(one, item) for one in inner) for item in value)
+    types: Any = {int: int, float: (int, float), str: str}.get(str if get_origin(kind) is Literal else kind, ())
+    return isinstance(value, types) and not isinstance(value, bool)
+
+
+def _in_words(hint: Any) -> str:
+    """What a field takes."""
+    [kind] = kinds_of(hint)
+    if get_origin(kind) is Literal:
+        return f"a text, {' or '.join(map(repr, get_args(kind)))}"
+    return {int: "a whole number", float: "a number", str: "a text"}[kind]
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,20 +144,16 @@ def _overlaid(spec: Any, earlier: Sequence[Any]) -> Any:
     return new
 
 
-def effective(section: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings of a section, defaults filled in, plugins with every parameter.
+def effective(settings: ExtractionSettings) -> dict[str, Any]:
+    """The section ``[extract]``: all settings, plugins with every parameter.
 
     Raises
     ------
     PluginError, ParameterError
         If a plugin or one of its parameters is unknown.
     """
-    values = {**known()[section], **settings}
-    if "detector" in values:
-        values["detector"] = identity(make("detector", values["detector"]))
-    if "filters" in values:
-        values["filters"] = [identity(make("filter", spec)) for spec in values["filters"]]
-    return values
+    detector, filters = settings.plugins()
+    return vars(settings) | {"detector": identity(detector), "filters": [identity(item) for item in filters]}
 
 
 def to_toml(sections: Mapping[str, Mapping[str, Any]]) -> str:

@@ -101,7 +101,7 @@ def _options(command: click.Command) -> dict[str, click.Option]:
         long = [flag for flag in item.opts if flag.startswith("--")]
         name = long[0][2:].replace("-", "_") if long else ""
         known = isinstance(item, click.Option) and not item.hidden and name not in _APART | _DETECTION
-        if known and isinstance(item, click.Option) and item.name not in config.known()["extract"]:
+        if known and isinstance(item, click.Option) and item.name not in config.KEYS:
             found[name] = item
     return found
 
@@ -109,7 +109,7 @@ def _options(command: click.Command) -> dict[str, click.Option]:
 def _shared(command: click.Command) -> list[str]:
     """Keys of `[extract]` that a command has options for."""
     there = {item.name for item in command.params if not getattr(item, "hidden", False)}
-    return [key for key in config.known()["extract"] if key in there or (key == "roi" and "left" in there)]
+    return [key for key in config.KEYS if key in there or (key == "roi" and "left" in there)]
 
 
 def _typed(item: click.Option, value: Any) -> Any:

@@ -47,10 +47,8 @@ def detect(
     from spatterlib.extraction.dry_run import look
     from spatterlib.extraction.extract import is_whole
 
-    options = run_settings(ctx, values)
-    kept = ("detector", "filters", "start", "stop", "roi", "fps", "limit", "workers")
     frames = decoded = rows = lit = 0
-    found = look(video, **{name: options[name] for name in kept if name in options})
+    found = look(video, run_settings(ctx, values))
     with _written(out, form, overwrite) as write, contextlib.closing(found), keeping(lambda: "nothing was stored"):
         for batch in found:
             write(batch.table)

@@ -24,6 +24,7 @@ from spatterlib.common.signals import keeping
 from spatterlib.common.standard_streams import shown
 from spatterlib.common.wording import counted
 from spatterlib.errors import Exit, OutputExistsError, ParameterError, PluginError, SpatterlibError, one_line
+from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.plugins.registry import catalog
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def extract(
     from spatterlib.common.progress import notifier
     from spatterlib.video.opening import expand
 
-    options = run_settings(ctx, values) | {"overwrite": overwrite}
+    settings = run_settings(ctx, values)
     if plot:
         check_target(plot, (".png", ".pdf", ".svg"))
     names = expand(videos)
@@ -91,11 +92,11 @@ def extract(
     if plot and (len(names) > 1 or not single):
         raise click.UsageError("--plot takes one video and one store; use it with each on its own")
     with _executor(dask) as executor:
-        options |= {"executor": executor, "progress": notifier(live=live)}
+        run = {"executor": executor, "progress": notifier(live=live), "overwrite": overwrite}
         if single:
-            outcomes = [_one(names[0], out, options | {"resume": resume}, plot)]
+            outcomes = [_one(settings, names[0], out, run | {"resume": resume}, plot)]
         else:
-            outcomes = _all(names, out, suffix or (".zarr" if dask else ".h5"), options)
+            outcomes = _all(settings, names, out, suffix or (".zarr" if dask else ".h5"), run)
     if not single:
         say(_table(outcomes))
     answer(_extracted(outcomes), code=Exit.of(outcome.code for outcome in outcomes))
@@ -138,16 +139,16 @@ def _executor(dask: str | None) -> Iterator[Executor | None]:
         yield client.get_executor()
 
 
-def _one(video: str, out: str, options: Mapping[str, Any], plot: str | None) -> Outcome:
+def _one(settings: ExtractionSettings, video: str, out: str, run: Mapping[str, Any], plot: str | None) -> Outcome:
     from spatterlib.extraction.batch import outcome_of
-    from spatterlib.extraction.extract import extract as run
+    from spatterlib.extraction.extract import extract_with
 
-    further = "the same command with --resume" + " in place of --overwrite" * bool(options["overwrite"])
+    further = "the same command with --resume" + " in place of --overwrite" * bool(run["overwrite"])
     try:
         with keeping(lambda: kept_in(out, f"{further} goes on")):
-            report = run(video, out, **options)
+            report = extract_with(settings, video, out, **run)
     except OutputExistsError as error:
-        hint = "add --overwrite to replace it" + ("" if options["resume"] else " or --resume to go on with it")
+        hint = "add --overwrite to replace it" + ("" if run["resume"] else " or --resume to go on with it")
         raise OutputExistsError(f"{error}; {hint}") from error
     say(str(report))
     if report.resumed == report.expected:
@@ -165,7 +166,9 @@ def _warn(video: str, report: Report) -> None:
         log.warning("only %s of %s of %s were decoded", report.decoded, counted(report.expected, "frame"), video)
 
 
-def _all(videos: Sequence[str], out: str, suffix: str, options: Mapping[str, Any]) -> list[Outcome]:
+def _all(
+    settings: ExtractionSettings, videos: Sequence[str], out: str, suffix: str, run: Mapping[str, Any]
+) -> list[Outcome]:
     from spatterlib.extraction.batch import extract_all
 
     keep, ended = told_now_and_then("recordings", every=0.0), itertools.count(1)
@@ -178,9 +181,9 @@ def _all(videos: Sequence[str], out: str, suffix: str, options: Mapping[str, Any
         say(str(outcome.report))
         _warn(outcome.video, outcome.report)
 
-    again = "the same command" + " without --overwrite" * bool(options["overwrite"])
+    again = "the same command" + " without --overwrite" * bool(run["overwrite"])
     with keeping(lambda: f"what was committed to {shown(out)} is kept; {again} goes on (--resume is not needed)"):
-        return extract_all(videos, out, suffix=suffix, done=tell, **options)
+        return extract_all(videos, out, suffix=suffix, done=tell, **run, **vars(settings))
 
 
 _SUMMARY = ("video", "frames", "decoded", "detections", "layers", "seconds", "state")
@@ -213,21 +216,20 @@ def forecast(ctx: click.Context, /, videos: tuple[str, ...], sample: float, **va
     Times are those of one worker on this machine, as it is loaded now. Bounds hold the truth in 90 % of all cases, if
     the places that were looked at are like the rest.
     """
-    from spatterlib.extraction.forecast import forecast as run
-    from spatterlib.extraction.forecast import total
+    from spatterlib.extraction.forecast import forecast_with, total
     from spatterlib.video.opening import expand
 
-    options = {key: value for key, value in run_settings(ctx, values).items() if key not in ("limit", "gap", "workers")}
+    settings = run_settings(ctx, values)
     told: list[Forecast] = []
     errors: list[str] = []
     codes = []
     for video in expand(videos):
         try:
-            told.append(run(video, sample=sample, **options))
+            told.append(forecast_with(settings, video, sample=sample))
         except (SpatterlibError, OSError) as error:
             log.error("%s", one_line(error))
             errors.append(one_line(error))
-            codes.append(getattr(error, "exit_code", Exit.FAILED))
+            codes.append(Exit.caused_by(error))
     together = total(told)
     if told:
         say(_forecasts(told, together))

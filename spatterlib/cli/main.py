@@ -31,6 +31,7 @@ from spatterlib.common.progress import say_kernels
 from spatterlib.common.signals import stop_signals
 from spatterlib.common.standard_streams import lenient, unsaid
 from spatterlib.errors import Exit, OutputExistsError, ParameterError, SpatterlibError, UsageError, one_line
+from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.plugins.registry import commands, nearest
 
 __all__ = ["cli", "main"]
@@ -186,25 +187,25 @@ def _montage(path: str, rows: slice, columns: int) -> tuple[Any, str, Literal["c
         return montage(crops, columns=columns), said, "crops", len(crops)
 
 
-def _annotated(path: str, frame: int, options: dict[str, Any]) -> tuple[Any, str, Literal["frame"], int]:
+def _annotated(path: str, frame: int, settings: ExtractionSettings) -> tuple[Any, str, Literal["frame"], int]:
     from spatterlib.extraction.plots import annotate
     from spatterlib.stores.opening import is_simulated
     from spatterlib.video.opening import open_video
 
-    with open_video(path, fps=options.get("fps")) as video:
+    with open_video(path, fps=settings.fps) as video:
         said = f"frame {frame}" + ", simulated" * is_simulated({"video": video.identity()})
-        clip, found = _look(video, path, frame, options)
+        clip, found = _look(video, path, frame, settings)
     whole = (0, 0, *clip.pictures[-1].shape[::-1])
     return annotate(clip.pictures[-1].rgb(whole), found), said, "frame", len(found)
 
 
-def _look(video: Any, path: str, frame: int, options: dict[str, Any]) -> Any:
+def _look(video: Any, path: str, frame: int, settings: ExtractionSettings) -> Any:
     """The frame and what is found in it; says how much that is, and which filter dropped the rest."""
-    from spatterlib.detection.detect import DETECTOR, FILTERS, detect, kept_by, plugins_of
+    from spatterlib.detection.detect import detect, kept_by
     from spatterlib.plugins.registry import identity
 
-    detector, filters = plugins_of(options.get("detector", DETECTOR), options.get("filters", FILTERS))
-    for clip, found in detect(video, detector, filters=[], roi=options.get("roi"), start=frame, stop=frame + 1):
+    detector, filters = settings.plugins()
+    for clip, found in detect(video, detector, filters=[], roi=settings.roi, start=frame, stop=frame + 1):
         said = f"frame {frame}: {len(found)} found"
         for filter_ in filters:
             before, found = len(found), kept_by(filter_, found, clip)
@@ -231,7 +232,7 @@ def config(ctx: click.Context, /, **values: Any) -> None:
 
     Below [extract] stand the sections of other commands with all their options, commented where they are not set.
     """
-    merged = {"extract": configuration.effective("extract", run_settings(ctx, values))}
+    merged = {"extract": configuration.effective(run_settings(ctx, values))}
     say(configuration.to_toml(merged), end="")
     read = configuration.load(values["config_file"])
     for name in SECTIONS[1:]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import click
 
 from spatterlib.cli import config
+from spatterlib.detection.defaults import DETECTOR, FILTERS, ORIGINAL
 from spatterlib.errors import UsageError
 from spatterlib.plugins.contract import default_of
 from spatterlib.plugins.registry import KINDS, catalog, make
@@ -73,10 +74,10 @@ class PluginCommand(click.Command):
 
 def chosen(settings: Mapping[str, Any]) -> list[tuple[str, int, Any]]:
     """(kind, index, spec) of the plugins in settings, defaults where they name none."""
-    values = {**config.known()["extract"], **settings}
+    filters = settings.get("filters", FILTERS)
     return [
-        ("detector", 0, values["detector"]),
-        *(("filter", i, spec) for i, spec in enumerate(values["filters"])),
+        ("detector", 0, settings.get("detector", DETECTOR)),
+        *(("filter", i, spec) for i, spec in enumerate(filters)),
     ]
 
 
@@ -121,10 +122,8 @@ def settings(
     config_file: str | None, *, original: bool, given: Mapping[str, Any], section: str | None = None
 ) -> dict[str, Any]:
     """Settings of `extract`: the file's, over them its other `section`'s, the original script's, those given."""
-    from spatterlib.detection.detect import ORIGINAL
-
     content = config.load(config_file)
-    own = {key: value for key, value in content.get(section or "", {}).items() if key in config.known()["extract"]}
+    own = {key: value for key, value in content.get(section or "", {}).items() if key in config.KEYS}
     return config.merge(content.get("extract", {}), own, ORIGINAL if original else {}, given)
 
 
@@ -137,7 +136,7 @@ def with_parameters(ctx: click.Context, settings: Mapping[str, Any], values: Map
         if given and kind == "detector":
             result["detector"] = make(kind, spec, **given)
         elif given:
-            filters = list(result.get("filters", config.known()["extract"]["filters"]))
+            filters = list(result.get("filters", FILTERS))
             filters[index] = make(kind, spec, **given)
             result["filters"] = filters
     return result

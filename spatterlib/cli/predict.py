@@ -25,7 +25,6 @@ log = logging.getLogger("spatterlib")
 
 _LINES = 60
 _COLOURS = {"OK": "green", "attention": "yellow", "critical": "red", "decided": "blue"}
-_KEYS = ("detector", "filters", "start", "stop", "roi", "fps", "gap", "workers", "crop_format", "quality")
 
 
 @click.command(cls=PluginCommand)
@@ -79,23 +78,17 @@ def predict(
     """
     from spatterlib.common.progress import notifier
     from spatterlib.extraction.extract import is_whole
-    from spatterlib.verdicts.predict import predict
+    from spatterlib.verdicts.predict import predict_with
     from spatterlib.verdicts.rules import Rules
 
-    merged = run_settings(ctx, values)
-    options = {key: merged[key] for key in _KEYS if key in merged}
-    usual = Rules()
-    rules = Rules(
-        min_votes=usual.min_votes if min_votes is None else min_votes,
-        max_far=usual.max_far if max_far is None else max_far,
-    )
-    further = {key: values[key] for key in ("expected", "window", "crops", "store", "overwrite")}
+    settings = run_settings(ctx, values)
+    given = {"expected": values["expected"], "min_votes": min_votes, "max_far": max_far}
+    rules = Rules(**{name: value for name, value in given.items() if value is not None})
+    further = {key: values[key] for key in ("window", "crops", "store", "overwrite")}
     measured = _measuring(source, values["store"], profile, calibration, reference)
     with _hint(), keeping(lambda: _kept(values["store"])):
         chosen = load_named(model, classifier, classes)
-        verdict = predict(
-            source, chosen, () if measured else out, rules=rules, progress=notifier(), **further, **options
-        )
+        verdict = predict_with(settings, rules, source, chosen, () if measured else out, progress=notifier(), **further)
         if measured:
             verdict = measured(verdict)
             for path in out:

@@ -12,7 +12,7 @@ from spatterlib.cli import config as configuration
 from spatterlib.cli.options import named, settings, with_parameters
 from spatterlib.common.run_log import event
 from spatterlib.common.standard_streams import shown
-from spatterlib.errors import ParameterError
+from spatterlib.extraction.settings import ExtractionSettings
 
 __all__ = [
     "TERMINAL",
@@ -109,22 +109,29 @@ def run_options(*, without: tuple[str, ...] = ()) -> Callable[[Command], Command
     return give
 
 
-def run_settings(ctx: click.Context, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments of `extract` from file, `--original` and options."""
-    given = {key: values[key] for key in configuration.known()["extract"] if values.get(key) not in (None, ())}
+def run_settings(ctx: click.Context, values: Mapping[str, Any]) -> ExtractionSettings:
+    """Settings from file, `--original` and options, checked before a recording is looked at."""
+    given = {key: values[key] for key in configuration.KEYS if values.get(key) not in (None, ())}
     bounds = tuple(values[side] for side in ("left", "top", "right", "bottom"))
     if any(bound is not None for bound in bounds):
         given["roi"] = (bounds[0] or 0, bounds[1] or 0, bounds[2], bounds[3])
-    if given.get("gap", "auto") != "auto":
-        given["gap"] = _gap(given["gap"])
+    if "gap" in given:
+        given["gap"] = _number_or_text(given["gap"])
     if "filters" in given:
         given["filters"] = named(given["filters"])
     file, original = values["config_file"], values["original"]
     merged = with_parameters(ctx, settings(file, original=original, given=given, section=ctx.info_name), values)
-    _check(merged)
+    found = ExtractionSettings(**merged)
     if log.isEnabledFor(logging.INFO):
-        log.info("looked at", extra=event("detection", settings=configuration.effective("extract", merged)))
-    return merged
+        log.info("looked at", extra=event("detection", settings=configuration.effective(found)))
+    return found
+
+
+def _number_or_text(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def kept_in(store: str, how: str) -> str:
@@ -139,26 +146,3 @@ def kept_in(store: str, how: str) -> str:
         return f"{shown(store)} is complete"
     of = int(attrs.get("stop", done)) - int(attrs.get("start", 0))
     return f"{shown(store)} holds {done} of {of} frames and can be read; {how}"
-
-
-def _check(given: Mapping[str, Any]) -> None:
-    """Refuse what no recording can make right, before one is looked at."""
-    from spatterlib.extraction.extract import check_settings
-    from spatterlib.video.opening import check_position
-
-    check_settings(**{name: given[name] for name in ("limit", "quality", "workers", "gap", "fps") if name in given})
-    for name in ("start", "stop"):
-        check_position(given.get(name), least=int(name == "stop"))
-    bounds = given.get("roi") or ()
-    if any(bound is not None and bound < 0 for bound in bounds):
-        raise ParameterError(f"the bounds of what is looked at are 0 px or more, got {', '.join(map(str, bounds))}")
-
-
-def _gap(text: str) -> float | str:
-    from spatterlib.detection.layers import layers
-
-    try:
-        return float(text)
-    except ValueError:
-        layers([], text)
-        return text

@@ -108,7 +108,7 @@ def watch(
             raise UsageError(f"--{name.replace('_', '-')} belongs to recordings; a stream has no such")
     if values["gap"] == "auto":
         raise UsageError("--gap needs seconds: 'auto' needs the whole build; take what `spatterlib predict` found")
-    merged = run_settings(ctx, values)
+    merged = dict(vars(run_settings(ctx, values)))
     if values["gap"] is None and isinstance(merged.get("gap"), str) and merged.pop("gap") != "auto":
         # A stream may drop frames, and its rate may change: what is counted is seconds.
         log.warning("layers of a stream are told apart by seconds: the pause in frames is left out, see --gap")

@@ -5,49 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
+from spatterlib.detection.defaults import DETECTOR, FILTERS, ORIGINAL, DetectorSpec, FilterSpec, Position, Region
 from spatterlib.errors import ContractError, ParameterError, SpatterlibError, one_line
 from spatterlib.plugins.registry import describe, make
 from spatterlib.types import DETECTION, Clip, Detections, Detector, Filter, Video
 from spatterlib.video.opening import clips, open_video, position
 
-__all__ = [
-    "DETECTOR",
-    "FILTERS",
-    "ORIGINAL",
-    "Position",
-    "Region",
-    "contract_problem",
-    "detect",
-    "found_in",
-    "frame_span",
-    "plugins_of",
-]
-
-Position: TypeAlias = int | float | str | None
-Region: TypeAlias = tuple[int | None, int | None, int | None, int | None] | None
-
-DETECTOR = "frame-difference"
-FILTERS = ("area", "blue", "black")
-
-ORIGINAL: Mapping[str, Any] = MappingProxyType(
-    {
-        "detector": {"id": "frame-difference", "outlines": "tree", "crop_from": "first"},
-        "filters": ("area", "blue"),
-        "gap": "700 frames",
-    }
-)
-"""Keyword arguments of `detect` and `extract` that make them do what the original research script does."""
+__all__ = ["ORIGINAL", "contract_problem", "detect", "found_in", "frame_span", "kept_by", "plugins_of"]
 
 
 def detect(
     video: str | os.PathLike[str] | Video | Clip,
-    detector: str | Mapping[str, Any] | Detector = DETECTOR,
-    filters: Sequence[str | Mapping[str, Any] | Filter] = FILTERS,
+    detector: DetectorSpec = DETECTOR,
+    filters: Sequence[FilterSpec] = FILTERS,
     *,
     start: Position = None,
     stop: Position = None,
@@ -89,7 +63,7 @@ def detect(
             yield clip, found_in(clip, chosen, kept)
 
 
-def plugins_of(detector: Any, filters: Sequence[Any]) -> tuple[Detector, list[Filter]]:
+def plugins_of(detector: DetectorSpec, filters: Sequence[FilterSpec]) -> tuple[Detector, list[Filter]]:
     """Objects of the ids, identities or objects that a caller gave."""
     if isinstance(filters, str | Mapping):
         raise ParameterError(f"filters is a list of filters, got {filters!r}; write [{filters!r}]")

@@ -5,17 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from spatterlib.detection.defaults import Gap
 from spatterlib.errors import ParameterError
 
-__all__ = ["LAYER", "Gap", "Layers", "gap_of", "layers"]
-
-Gap: TypeAlias = float | str
-"""A pause that separates layers: seconds, "auto", or frames as in "700 frames"."""
+__all__ = ["LAYER", "Layers", "gap_of", "layers"]
 
 _FRAMES = re.compile(r"(\d+) ?(?:frames?|f)")
 

@@ -16,7 +16,8 @@ from spatterlib.common.files import folds_case
 from spatterlib.common.progress import Progress
 from spatterlib.common.signals import end_with_parent
 from spatterlib.errors import Exit, ParameterError, SpatterlibError, one_line
-from spatterlib.extraction.extract import Report, extract
+from spatterlib.extraction.extract import Report, extract_with
+from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.plugins.registry import catalog
 from spatterlib.video.opening import expand
 
@@ -111,7 +112,8 @@ def extract_all(
     Raises
     ------
     ParameterError
-        If two recordings would be written to the same store, or the folder cannot be made.
+        If two recordings would be written to the same store, the folder cannot be made, or a setting is wrong for
+        every recording.
     MissingFileError
         If a pattern matches nothing.
 
@@ -133,14 +135,15 @@ def extract_all(
     jobs = _jobs(names, os.fspath(out), suffix)
     if workers < 1:
         raise ParameterError(f"workers must be 1 or more, got {workers}")
-    settings |= {"overwrite": overwrite, "resume": not overwrite}
+    how = ExtractionSettings(**settings)
     tell = done or (lambda outcome: None)
     if executor is None and workers == 1:
-        found = {job: _told(_one(*job, progress=progress or False, **settings), tell) for job in jobs}
+        alone: dict[str, Any] = {"overwrite": overwrite, "progress": progress or False}
+        found = {job: _told(_one(how, *job, **alone), tell) for job in jobs}
     elif executor is not None:
-        found = _side_by_side(jobs, executor, tell, settings)
+        found = _side_by_side(how, jobs, executor, tell, overwrite=overwrite)
     else:
-        found = _with_processes(jobs, workers, tell, settings)
+        found = _with_processes(how, jobs, workers, tell, overwrite=overwrite)
     return [found[job] for job in jobs]
 
 
@@ -176,16 +179,15 @@ def _check_apart(stores: Sequence[str]) -> None:
             raise ParameterError(f"two videos would both be written to {store}; extract them into two folders")
 
 
-def _one(video: str, out: str, **settings: Any) -> Outcome:
+def _one(settings: ExtractionSettings, video: str, out: str, *, overwrite: bool, **run: Any) -> Outcome:
     try:
-        report = extract(video, out, **settings)
+        report = extract_with(settings, video, out, overwrite=overwrite, resume=not overwrite, **run)
     except BrokenExecutor:
-        return Outcome(video, out, "failed", error=_LOST, code=1)
-    except (SpatterlibError, OSError) as error:
-        return Outcome(video, out, "failed", error=one_line(error), code=getattr(error, "exit_code", 1))
+        return Outcome(video, out, "failed", error=_LOST, code=Exit.FAILED)
     except Exception as error:
-        # A fault of a plugin, or ours: the other recordings do not pay for it.
-        return Outcome(video, out, "failed", error=f"{type(error).__name__}: {one_line(error)}", code=1)
+        # Also a fault of a plugin, or ours: the other recordings do not pay for it.
+        named = "" if isinstance(error, SpatterlibError | OSError) else f"{type(error).__name__}: "
+        return Outcome(video, out, "failed", error=named + one_line(error), code=Exit.caused_by(error))
     return outcome_of(video, out, report)
 
 
@@ -203,7 +205,12 @@ def _told(outcome: Outcome, tell: Callable[[Outcome], None]) -> Outcome:
 
 
 def _side_by_side(
-    jobs: Sequence[Job], executor: Executor, tell: Callable[[Outcome], None], settings: dict[str, Any]
+    settings: ExtractionSettings,
+    jobs: Sequence[Job],
+    executor: Executor,
+    tell: Callable[[Outcome], None],
+    *,
+    overwrite: bool,
 ) -> dict[Job, Outcome]:
     """Each recording followed by a thread of its own, all their parts in one executor."""
     stopped = threading.Event()
@@ -214,7 +221,8 @@ def _side_by_side(
 
     found = {}
     with ThreadPoolExecutor(_AHEAD, "spatterlib") as pool:
-        futures = {pool.submit(_one, *job, executor=executor, progress=stop, **settings): job for job in jobs}
+        run: dict[str, Any] = {"executor": executor, "progress": stop, "overwrite": overwrite}
+        futures = {pool.submit(_one, settings, *job, **run): job for job in jobs}
         try:
             for future in as_completed(futures):
                 outcome = found[futures[future]] = future.result()
@@ -228,23 +236,20 @@ def _side_by_side(
 
 
 def _with_processes(
-    jobs: Sequence[Job], workers: int, tell: Callable[[Outcome], None], settings: dict[str, Any]
+    settings: ExtractionSettings, jobs: Sequence[Job], workers: int, tell: Callable[[Outcome], None], *, overwrite: bool
 ) -> dict[Job, Outcome]:
     """Processes; when one of them dies, its pool does too, and another goes on where the stores end."""
     found: dict[Job, Outcome] = {}
     left = list(jobs)
     for attempt in range(_ATTEMPTS):
         with _processes(workers) as pool:
-            found |= _side_by_side(left, pool, tell, settings if not attempt else settings | _GO_ON)
+            found |= _side_by_side(settings, left, pool, tell, overwrite=overwrite and not attempt)
         left = [job for job in left if found[job].error == _LOST]
         if not left:
             break
     for job in left:
         tell(found[job])
     return found
-
-
-_GO_ON = {"overwrite": False, "resume": True}
 
 
 @contextmanager

@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator
 from contextlib import closing
-from typing import Any
 
-from spatterlib.detection.detect import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
-from spatterlib.extraction.extract import check_settings, undecodable
+from spatterlib.detection.detect import frame_span
+from spatterlib.extraction.extract import undecodable
 from spatterlib.extraction.pipeline import Batch, Work, batches
-from spatterlib.types import Detector, Filter, Image, Video
+from spatterlib.extraction.settings import ExtractionSettings
+from spatterlib.types import Image, Video
 from spatterlib.video.opening import open_video
 
 __all__ = ["look"]
 
 
 def look(
-    video: str | os.PathLike[str] | Video,
-    *,
-    detector: str | Mapping[str, Any] | Detector = DETECTOR,
-    filters: Sequence[str | Mapping[str, Any] | Filter] = FILTERS,
-    start: Position = None,
-    stop: Position = None,
-    roi: Region = None,
-    fps: float | None = None,
-    limit: int | None = None,
-    workers: int = 1,
+    video: str | os.PathLike[str] | Video, settings: ExtractionSettings | None = None
 ) -> Generator[Batch, None, range]:
     """What `extract` would append to a store, batch by batch; crops are empty.
 
     Parameters
     ----------
-    video, detector, filters, start, stop, roi, fps, limit, workers
+    video : path or Video
         As in `extract`.
+    settings : ExtractionSettings, optional
+        Those of the extraction.
 
     Yields
     ------
@@ -62,12 +55,12 @@ def look(
     >>> [batch.table["frame"].tolist() for batch in look(path)]
     [[1]]
     """
-    check_settings(limit=limit, workers=workers, fps=fps)
-    chosen, kept = plugins_of(detector, filters)
-    with open_video(video, fps=fps) as source:
-        span = frame_span(source, start, stop)
+    settings = settings or ExtractionSettings()
+    limit = settings.limit
+    with open_video(video, fps=settings.fps) as source:
+        span = frame_span(source, settings.start, settings.stop)
         rows = decoded = 0
-        with closing(batches(source, span, Work(chosen, kept, roi, _nothing), workers)) as found:
+        with closing(batches(source, span, Work.of(settings, _nothing), settings.workers)) as found:
             for whole in found:
                 batch = whole.since(span.start)
                 full = limit is not None and rows + len(batch.table) >= limit

@@ -6,7 +6,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -17,21 +17,22 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.common.image_codec import encode
 from spatterlib.common.progress import Progress, told
 from spatterlib.common.wording import counted
-from spatterlib.detection.detect import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
-from spatterlib.detection.layers import Gap, gap_of, layers
+from spatterlib.detection.defaults import DETECTOR, FILTERS, DetectorSpec, FilterSpec, Gap, Position, Region
+from spatterlib.detection.detect import frame_span
+from spatterlib.detection.layers import gap_of, layers
 from spatterlib.errors import ParameterError, VideoError
 from spatterlib.extraction.pipeline import Batch, Crop, Source, Work, batches, cut, spread
 from spatterlib.extraction.resume import begun, is_begun
+from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.kernels.compile_progress import subscribed
 from spatterlib.plugins.registry import identity, versions_of
 from spatterlib.stores.opening import check_output, create_store
-from spatterlib.types import DETECTION, FRAME_LOG, Detections, Detector, Filter, Store, Video
-from spatterlib.video.opening import Recording, check_fps, open_video, region
+from spatterlib.types import DETECTION, FRAME_LOG, Detections, Store, Video
+from spatterlib.video.opening import Recording, open_video, region
 
-__all__ = ["Report", "check_settings", "extract", "followed", "is_whole", "undecodable"]
+__all__ = ["Report", "extract", "extract_with", "followed", "is_whole", "undecodable"]
 
 # What a kill can cost at most: rows, bytes of crops, frames, seconds between two commits; and the parts of the video
 # that come behind the one whose turn it is.
@@ -120,8 +121,8 @@ def extract(
     video: str | os.PathLike[str] | Video,
     out: str | os.PathLike[str],
     *,
-    detector: str | Mapping[str, Any] | Detector = DETECTOR,
-    filters: Sequence[str | Mapping[str, Any] | Filter] = FILTERS,
+    detector: DetectorSpec = DETECTOR,
+    filters: Sequence[FilterSpec] = FILTERS,
     start: Position = None,
     stop: Position = None,
     roi: Region = None,
@@ -208,26 +209,51 @@ def extract(
     >>> report.decoded, report.detections
     (3, 1)
     """
+    settings = ExtractionSettings(
+        detector=detector,
+        filters=filters,
+        start=start,
+        stop=stop,
+        roi=roi,
+        fps=fps,
+        limit=limit,
+        crop_format=crop_format,
+        quality=quality,
+        gap=gap,
+        workers=workers,
+    )
+    return extract_with(settings, video, out, executor=executor, resume=resume, overwrite=overwrite, progress=progress)
+
+
+def extract_with(
+    settings: ExtractionSettings,
+    video: str | os.PathLike[str] | Video,
+    out: str | os.PathLike[str],
+    *,
+    executor: Executor | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool | Callable[[Progress], None] | None = None,
+) -> Report:
+    """`extract` with its settings as one record."""
     began = time.perf_counter()
-    chosen, kept = plugins_of(detector, filters)
-    check_settings(limit=limit, crop_format=crop_format, quality=quality, workers=workers, gap=gap, fps=fps)
     _check_exclusive(resume, overwrite)
     earlier = resume and is_begun(out)
     if not resume:
         check_output(os.fspath(out), overwrite=overwrite)
-    with open_video(video, fps=fps) as source, ExitStack() as ended:
-        span = frame_span(source, start, stop)
-        work = Work(chosen, kept, roi, partial(encode, format=crop_format, quality=quality))
-        attrs = _attrs(source, chosen, kept, span, roi, crop_format, quality) | {"limit": limit, "gap": gap}
-        origin = Source.of(os.fspath(video), fps, source) if isinstance(video, str | os.PathLike) else source
-        crew = _Crew(source, origin, work, workers, executor, ended)
-        make = partial(create_store, os.fspath(out), attrs=attrs | {"gap": gap_of({}, gap)}, overwrite=overwrite)
+    with open_video(video, fps=settings.fps) as source, ExitStack() as ended:
+        span = frame_span(source, settings.start, settings.stop)
+        attrs = _attrs(source, settings, span)
+        origin = Source.of(os.fspath(video), settings.fps, source) if isinstance(video, str | os.PathLike) else source
+        crew = _Crew(source, origin, Work.of(settings), settings.workers, executor, ended)
+        kept = attrs | {"gap": gap_of({}, settings.gap)}
+        make = partial(create_store, os.fspath(out), attrs=kept, overwrite=overwrite)
         store = begun(out, attrs) if earlier else None
         resumed = 0 if store is None else len(store.frame_log)
         if store is None or not store.attrs.get("complete"):
             with followed(told(progress), len(span)) as tell:
-                store, found = crew.begin(store, make, range(span.start + resumed, span.stop), limit)
-                _fill(store, found, span, limit, tell)
+                store, found = crew.begin(store, make, range(span.start + resumed, span.stop), settings.limit)
+                _fill(store, found, span, settings.limit, tell)
         with store:
             return _report(store, source.name, os.fspath(out), began, resumed)
 
@@ -318,57 +344,25 @@ def _check_exclusive(resume: bool, overwrite: bool) -> None:
         raise ParameterError("resume goes on with a store and overwrite replaces it; choose one of the two")
 
 
-def check_settings(
-    *,
-    limit: int | None = None,
-    crop_format: str = "jpeg",
-    quality: int = 95,
-    workers: int = 1,
-    gap: Gap | None = None,
-    fps: float | None = None,
-) -> None:
-    """Refuse settings of `extract` that are wrong for every recording.
-
-    Raises
-    ------
-    ParameterError
-        Names the one.
-    """
-    layers([], gap_of({}, gap))
-    check_fps(fps)
-    if limit is not None and limit < 1:
-        raise ParameterError(f"limit must be 1 or more detections, got {limit}")
-    if crop_format not in ("jpeg", "png"):
-        raise ParameterError(f"crop_format must be 'jpeg' or 'png', got {crop_format!r}")
-    if not 1 <= quality <= 100:
-        raise ParameterError(f"quality must be 1-100, got {quality}")
-    if workers < 1:
-        raise ParameterError(f"workers must be 1 or more, got {workers}")
-
-
-def _attrs(
-    video: Video,
-    detector: Detector,
-    filters: Sequence[Filter],
-    span: range,
-    roi: Region,
-    crop_format: str,
-    quality: int,
-) -> dict[str, Any]:
+def _attrs(video: Video, settings: ExtractionSettings, span: range) -> dict[str, Any]:
     """What the store was made from: enough to make it again."""
     packages = ("spatterlib", "numpy", "opencv-python-headless", "av")
+    detector, filters = settings.plugins()
+    quality = {"quality": settings.quality} if settings.crop_format == "jpeg" else {}
     return {
         "video": video.identity(),
         "detector": identity(detector),
         "filters": [identity(filter_) for filter_ in filters],
         "start": span.start,
         "stop": span.stop,
-        "roi": list(region(video, roi)) if roi else None,
-        "crops": {"format": crop_format} | ({"quality": quality} if crop_format == "jpeg" else {}),
+        "roi": list(region(video, settings.roi)) if settings.roi else None,
+        "crops": {"format": settings.crop_format} | quality,
         "versions": versions_of(packages, detector=[detector], filter=filters),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "state": "running",
         "complete": False,
+        "limit": settings.limit,
+        "gap": settings.gap,
     }
 
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.common.image_codec import encode
-from spatterlib.detection.detect import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
+from spatterlib.detection.defaults import DETECTOR, FILTERS, DetectorSpec, FilterSpec, Position, Region
+from spatterlib.detection.detect import frame_span
 from spatterlib.errors import ParameterError, VideoError
 from spatterlib.extraction.pipeline import Work, batches
-from spatterlib.types import DETECTION, FRAME_LOG, Detector, Filter, Video
+from spatterlib.extraction.settings import ExtractionSettings
+from spatterlib.types import DETECTION, FRAME_LOG, Video
 from spatterlib.video.opening import open_video
 
-__all__ = ["Forecast", "Range", "clock", "forecast", "size", "total"]
+__all__ = ["Forecast", "Range", "clock", "forecast", "forecast_with", "size", "total"]
 
 # Places of a recording that are looked at.
 _PLACES, _FEWEST = 12, 4
@@ -85,8 +85,8 @@ def forecast(
     video: str | os.PathLike[str] | Video,
     *,
     sample: float = 60.0,
-    detector: str | Mapping[str, Any] | Detector = DETECTOR,
-    filters: Sequence[str | Mapping[str, Any] | Filter] = FILTERS,
+    detector: DetectorSpec = DETECTOR,
+    filters: Sequence[FilterSpec] = FILTERS,
     start: Position = None,
     stop: Position = None,
     roi: Region = None,
@@ -131,16 +131,32 @@ def forecast(
     >>> told.frames, told.sampled, told.detections.value
     (30, 30, 0.0)
     """
+    settings = ExtractionSettings(
+        detector=detector,
+        filters=filters,
+        start=start,
+        stop=stop,
+        roi=roi,
+        fps=fps,
+        crop_format=crop_format,
+        quality=quality,
+    )
+    return forecast_with(settings, video, sample=sample)
+
+
+def forecast_with(
+    settings: ExtractionSettings, video: str | os.PathLike[str] | Video, *, sample: float = 60.0
+) -> Forecast:
+    """`forecast` with the settings of the extraction as one record."""
     if not 0 < sample < math.inf:
         raise ParameterError(f"sample must be seconds of recording above 0, got {sample}")
-    chosen, kept = plugins_of(detector, filters)
+    work = Work.of(settings)
     began = time.perf_counter()
-    with open_video(video, fps=fps) as source:
-        span = frame_span(source, start, stop)
+    with open_video(video, fps=settings.fps) as source:
+        span = frame_span(source, settings.start, settings.stop)
         source.identity()
         opening = time.perf_counter() - began
-        work = Work(chosen, kept, roi, partial(encode, format=crop_format, quality=quality))
-        begins = source.keyframes + chosen.lead
+        begins = source.keyframes + work.detector.lead
         places = _places(span, _frames_in(sample, source.times, len(span)), begins)
         # What is compiled or loaded once is not counted.
         _measured(source, places[0][:8], work)

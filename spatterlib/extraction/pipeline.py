@@ -22,8 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.common.threads import cores, in_order, one_opencv_thread
-from spatterlib.detection.detect import Region, found_in
+from spatterlib.detection.defaults import Region
+from spatterlib.detection.detect import found_in
 from spatterlib.errors import VideoError
+from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detections, Detector, Filter, Image, Video
 from spatterlib.video.opening import Recording, clips, open_video
 
@@ -90,6 +92,11 @@ class Work:
     filters: Sequence[Filter]
     roi: Region
     encode: Callable[[Image], bytes]
+
+    @classmethod
+    def of(cls, settings: ExtractionSettings, encode: Callable[[Image], bytes] | None = None) -> Work:
+        """What settings ask for; `encode` in place of the usual encoding."""
+        return cls(*settings.plugins(), settings.roi, encode or settings.encoder())
 
 
 def batches(video: Video, span: range, work: Work, workers: int = 1) -> Generator[Batch, None, None]:

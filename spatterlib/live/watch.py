@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from spatterlib.common.threads import one_opencv_thread
 from spatterlib.control.reference import Reference
-from spatterlib.detection.detect import DETECTOR, FILTERS, Region, plugins_of
+from spatterlib.detection.defaults import DETECTOR, FILTERS, Region
+from spatterlib.detection.detect import plugins_of
 from spatterlib.errors import ParameterError
 from spatterlib.learning.provenance import model_facts, versions
 from spatterlib.learning.runs import Run, load_model

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.detection.detect import Region, found_in
+from spatterlib.detection.defaults import Region
+from spatterlib.detection.detect import found_in
 from spatterlib.errors import VideoError
 from spatterlib.learning.runs import Run
 from spatterlib.live import alarms, control_charts, rolling

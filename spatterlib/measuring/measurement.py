@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from spatterlib.common.files import beside
 from spatterlib.common.threads import on_every_core, one_opencv_thread
+from spatterlib.detection.defaults import Gap
 from spatterlib.detection.events import events
-from spatterlib.detection.layers import Gap, gap_of, layers
+from spatterlib.detection.layers import gap_of, layers
 from spatterlib.errors import MissingFileError, StoreError
 from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.camera import Camera, check_camera

@@ -337,7 +337,7 @@ def make(kind: str, spec: Any, /, **parameters: Any) -> Any:
         raise ParameterError(f"{kind} {spec['id']!r}: {error}{kinds}") from error
 
 
-def nearest(name: str, known: list[str]) -> str:
+def nearest(name: str, known: Sequence[str]) -> str:
     """``"; did you mean 'x'?"`` for the nearest known name, or nothing."""
     near = get_close_matches(name, known, 1, 0.5)
     return f"; did you mean {near[0]!r}?" if near else ""

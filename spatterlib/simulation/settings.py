@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Literal, Self, get_args, get_type_hints
+from typing import Any, Literal, Self
 
+from spatterlib.common.records import checked, hints_of, parameter
 from spatterlib.errors import ParameterError
 
 FLOWS = {"low": 0.5, "high": 2.0}
@@ -22,7 +23,7 @@ PRESETS: dict[str, dict[str, float]] = {
 
 
 def _number(default: Any, text: str, low: float, high: float) -> Any:
-    return field(default=default, metadata={"help": f"{text} ({low:g} to {high:g})", "range": (low, high)})
+    return parameter(default, f"{text} ({low:g} to {high:g})", low, high)
 
 
 @dataclass(frozen=True)
@@ -86,26 +87,24 @@ class Settings:
     (2.0,)
     """
 
-    gas_flow: str | None = field(
-        default=None, metadata={"help": "low, high, or a change: low>high, 0.4>1.8 (m/s); low if not given"}
-    )
+    gas_flow: str | None = parameter(None, "low, high, or a change: low>high, 0.4>1.8 (m/s); low if not given")
     gas_speed: float | None = _number(None, "gas speed in m/s, instead of gas-flow", 0, 5)
     change_at: float | None = _number(None, "s, when the gas flow changes; half way if not given", 0, 1e6)
     gas_direction: float = _number(180.0, "degrees, where the gas flows to: 0 = right, 90 = away", -360, 360)
     seconds: float = _number(60.0, "length in s", 0.001, 1e6)
     seed: int = _number(1, "what happens", 0, 2**63 - 1)
     recording: int | None = _number(None, "draws light, geometry, focus, noise; the seed if not given", 0, 2**63 - 1)
-    camera: Literal["mid", "left", "right"] = field(default="mid", metadata={"help": "where it stands"})
+    camera: Literal["mid", "left", "right"] = parameter("mid", "where it stands")
     fps: float = _number(25.0, "frames per second", 0.1, 100_000)
     exposure: float | None = _number(None, "exposure in s, 0.9/fps if not given", 1e-6, 10)
     width: int = _number(640, "px, even", 64, 4096)
     height: int = _number(360, "px, even", 64, 4096)
     mm_per_px: float = _number(0.4, "mm per px in the middle of the bed", 0.02, 4)
-    preset: Literal["easy", "standard", "hard"] = field(default="standard", metadata={"help": "difficulty"})
+    preset: Literal["easy", "standard", "hard"] = parameter("standard", "difficulty")
     contrast: float | None = _number(None, "brightness difference of low and high flow that is left", 0, 1)
     nuisance: float | None = _number(None, "how much recordings differ", 0, 3)
     gas_spread: float | None = _number(None, "spread of the gas speed of a named flow (log)", 0, 1)
-    confounded: bool = field(default=False, metadata={"help": "nuisance goes with the flow level"})
+    confounded: bool = parameter(False, "nuisance goes with the flow level")
     noise: float = _number(1.5, "sensor noise in grey levels", 0, 30)
     gain: float = _number(1.0, "gain of the sensor; 10 to 50 suit exposures under 1 ms", 0.01, 1000)
     spatter_rate: float = _number(7500.0, "particles per s of laser time", 0, 20_000)
@@ -116,12 +115,12 @@ class Settings:
     bump_at: float | None = _number(None, "s, when the camera is bumped; never if not given", 0, 1e6)
     bump_px: float = _number(6.0, "px, by how much the picture then moves", 0, 60)
     bit_rate: int = _number(270_000, "bit/s", 10_000, 100_000_000)
-    lossless: bool = field(default=False, metadata={"help": "RGB without any loss"})
+    lossless: bool = parameter(False, "RGB without any loss")
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
         for item in dataclasses.fields(self):
-            object.__setattr__(self, item.name, _checked(item, hints[item.name], getattr(self, item.name)))
+            value = checked(item, hints_of(type(self))[item.name], getattr(self, item.name))
+            object.__setattr__(self, item.name, value)
         for name, value in PRESETS[self.preset].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
@@ -199,33 +198,3 @@ def _flow(text: str) -> float:
     if not low <= speed <= high:
         raise ParameterError(f"gas_flow must be 'low', 'high' or a speed of {low:g} to {high:g} m/s, got {text!r}")
     return speed
-
-
-def _checked(item: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
-    """The value as the field's type, or a refusal in one line."""
-    choices = get_args(hint)
-    if value is None and type(None) in choices:
-        return None
-    if "range" in item.metadata:
-        return _in_range(item, int in (hint, *choices), value)
-    wrong = (
-        value not in choices
-        if choices and type(None) not in choices
-        else not isinstance(value, bool if hint is bool else str)
-    )
-    if wrong:
-        allowed = ", ".join(map(repr, choices)) if choices else "True or False"
-        raise ParameterError(f"{item.name} must be one of {allowed}, got {value!r}")
-    return value
-
-
-def _in_range(item: dataclasses.Field[Any], whole: bool, value: Any) -> float | int:
-    low, high = item.metadata["range"]
-    try:
-        number = int(value) if whole and int(value) == value else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if isinstance(value, bool) or not low <= number <= high or (whole and not isinstance(number, int)):
-        kind = "a whole number" if whole else "a number"
-        raise ParameterError(f"{item.name} must be {kind} from {low:g} to {high:g}, got {value!r}")
-    return number

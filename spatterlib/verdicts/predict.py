@@ -8,36 +8,31 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.common.progress import Progress, told
+from spatterlib.common.progress import Progress
 from spatterlib.common.wording import counted
-from spatterlib.detection.detect import DETECTOR, FILTERS, Position, Region, frame_span, plugins_of
+from spatterlib.detection.defaults import DETECTOR, FILTERS, DetectorSpec, FilterSpec, Gap, Position, Region
 from spatterlib.detection.events import events
-from spatterlib.detection.layers import Gap, Layers, gap_of, layers
-from spatterlib.errors import ParameterError, VideoError
-from spatterlib.extraction.extract import extract, followed
-from spatterlib.learning.provenance import code_digest, model_facts, versions
+from spatterlib.detection.layers import Layers, gap_of, layers
+from spatterlib.errors import ParameterError
+from spatterlib.extraction.extract import extract_with
+from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.learning.runs import Run, load_model
 from spatterlib.plugins.classifier import Model
-from spatterlib.plugins.registry import foreign_versions, identity
-from spatterlib.stores.opening import find_store, is_simulated, open_store
-from spatterlib.types import Detections, Detector, Filter, Video
+from spatterlib.stores.opening import find_store
+from spatterlib.types import Video
 from spatterlib.verdicts.change import Change, changes
 from spatterlib.verdicts.rules import Rules, Span, State, judge_rows
-from spatterlib.verdicts.scoring import Look, Scorer, Sightings, evidence_rows, from_store, from_video
+from spatterlib.verdicts.scoring import Sightings, evidence_rows, sightings
 from spatterlib.verdicts.shares import said, shares
 from spatterlib.verdicts.training_mismatch import unlike, warning
 from spatterlib.verdicts.verdict import Evidence, Verdict, check_outputs, row_dtype
-from spatterlib.video.opening import open_video, region
 
-__all__ = ["predict"]
+__all__ = ["predict", "predict_with"]
 
 log = logging.getLogger("spatterlib")
 
@@ -49,8 +44,8 @@ def predict(
     model: str | os.PathLike[str] | Run | Model,
     out: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     *,
-    detector: str | Mapping[str, Any] | Detector = DETECTOR,
-    filters: Sequence[str | Mapping[str, Any] | Filter] = FILTERS,
+    detector: DetectorSpec = DETECTOR,
+    filters: Sequence[FilterSpec] = FILTERS,
     start: Position = None,
     stop: Position = None,
     roi: Region = None,
@@ -127,30 +122,68 @@ def predict(
     >>> len(verdict.layers), verdict.classes, verdict.simulated
     (1, ('high', 'low'), True)
     """
-    began = time.perf_counter()
-    run = _run(model)
+    settings = ExtractionSettings(
+        detector=detector,
+        filters=filters,
+        start=start,
+        stop=stop,
+        roi=roi,
+        fps=fps,
+        crop_format=crop_format,
+        quality=quality,
+        gap=gap,
+        workers=workers,
+    )
     rules = rules or Rules()
-    rules = rules if expected is None else dataclasses.replace(rules, expected=expected)
+    return predict_with(
+        settings,
+        rules if expected is None else dataclasses.replace(rules, expected=expected),
+        source,
+        model,
+        out,
+        window=window,
+        crops=crops,
+        store=store,
+        overwrite=overwrite,
+        progress=progress,
+    )
+
+
+def predict_with(
+    settings: ExtractionSettings,
+    rules: Rules,
+    source: str | os.PathLike[str] | Video,
+    model: str | os.PathLike[str] | Run | Model,
+    out: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+    *,
+    window: float = 60.0,
+    crops: int = 6,
+    store: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    progress: bool | Callable[[Progress], None] | None = None,
+) -> Verdict:
+    """`predict` with the settings of the extraction as one record; its limit is not for a verdict."""
+    began = time.perf_counter()
+    settings = dataclasses.replace(settings, limit=None)
+    run = _run(model)
     rules.check(run.classes)
-    _check(window, crops, workers)
-    layers([], gap_of({}, gap))
+    _check(window, crops)
     outs = [out] if isinstance(out, str | os.PathLike) else list(out or ())
     check_outputs(outs, overwrite=overwrite)
-    options: dict[str, Any] = {"detector": detector, "filters": filters, "start": start, "stop": stop, "roi": roi}
-    options |= {"fps": fps, "crop_format": crop_format, "quality": quality}
     if store is not None:
         if isinstance(source, str | os.PathLike) and find_store(source):
             raise ParameterError(f"{os.fspath(source)} is a store already; leave out store={os.fspath(store)!r}")
-        extract(source, store, **options, gap=gap, workers=workers, overwrite=overwrite, progress=progress)
+        extract_with(settings, source, store, overwrite=overwrite, progress=progress)
         # The frames have been counted; what is compiled now has not.
-        source, options, progress = store, {}, _of_kernels(progress) if callable(progress) else False
-    found, settings = sightings(source, run, options, keep=_remembered(crops), workers=workers, progress=progress)
-    gap = gap_of(settings, gap)
-    settings |= {"gap": gap, "window": window, "rules": dataclasses.asdict(rules)}
-    settings["unlike_training"] = unlike(run.facts, settings)
-    if settings["unlike_training"]:
-        log.warning(warning(settings["source"]["name"], settings["model"]["name"], settings["unlike_training"]))
-    verdict = _verdict(found, settings, gap, window, rules, crops)
+        source, progress = store, _of_kernels(progress) if callable(progress) else False
+        settings = ExtractionSettings(gap=settings.gap, workers=settings.workers)
+    found, facts = sightings(source, run, settings, keep=_remembered(crops), progress=progress)
+    gap = gap_of(facts, settings.gap)
+    facts |= {"gap": gap, "window": window, "rules": dataclasses.asdict(rules)}
+    facts["unlike_training"] = unlike(run.facts, facts)
+    if facts["unlike_training"]:
+        log.warning(warning(facts["source"]["name"], facts["model"]["name"], facts["unlike_training"]))
+    verdict = _verdict(found, facts, gap, window, rules, crops)
     verdict.summary["seconds"] = round(time.perf_counter() - began, 3)
     for path in outs:
         verdict.save(path, overwrite=overwrite)
@@ -167,117 +200,16 @@ def _run(model: Any) -> Run:
     return model if isinstance(model, Run) else Run(model)
 
 
-def _check(window: float, crops: int, workers: int) -> None:
+def _check(window: float, crops: int) -> None:
     if not 1 <= window < float("inf"):
         raise ParameterError(f"window must be 1 s or longer, got {window!r}")
     if crops < 0:
         raise ParameterError(f"crops must be 0 or more, got {crops}")
-    if workers < 1:
-        raise ParameterError(f"workers must be 1 or more, got {workers}")
 
 
 def _remembered(crops: int) -> int:
     """More than are shown: at most one of an event is, and events are known at the end only."""
     return 16 * crops
-
-
-def sightings(
-    source: Any,
-    run: Run,
-    options: Mapping[str, Any],
-    *,
-    keep: int,
-    workers: int = 1,
-    progress: bool | Callable[[Progress], None] | None = False,
-    rows: range | None = None,
-) -> tuple[Sightings, dict[str, Any]]:
-    """Rows with probabilities of a video or store (of a store: of `rows` only), and what they were made with."""
-    found = Sightings(Scorer.of(run), keep)
-    notify = told(progress)
-    is_store = isinstance(source, str | os.PathLike) and find_store(source)
-    collect = _of_store if is_store else _of_video
-    settings = collect(source, found, options, notify, workers, rows)
-    settings["model"] = model_facts(run, familiarity=found.scorer.familiar is not None)
-    settings |= {"versions": settings["versions"] | versions(), "code": code_digest()}
-    settings["created"] = datetime.now(UTC).isoformat(timespec="seconds")
-    return found, settings
-
-
-def _of_video(source: Any, found: Sightings, options: Mapping[str, Any], notify: Any, workers: int, _: Any) -> Any:
-    chosen, kept = plugins_of(options.get("detector", DETECTOR), options.get("filters", FILTERS))
-    roi, fps = options.get("roi"), options.get("fps")
-    look = Look(found.scorer.run.preprocessing, options.get("crop_format", "jpeg"), options.get("quality", 95))
-    with open_video(source, fps=fps) as video:
-        span = frame_span(video, options.get("start"), options.get("stop"))
-        with followed(notify, len(span)) as told_too:
-            tell = _Told(told_too, len(span))
-            with closing(from_video(video, span, (chosen, kept), look, roi=roi, workers=workers, notify=tell)) as seen:
-                found.look_at(seen)
-        if not found.decoded:
-            raise VideoError(f"{video.name}: none of its {len(span)} frames could be decoded")
-        facts = video.identity()
-        box = list(region(video, roi)) if roi else None
-    return {
-        "source": {"kind": "video", "path": _path(source), "name": facts.get("name", "")},
-        "video": facts,
-        "simulated": is_simulated({"video": facts}) or None,
-        "detector": identity(chosen),
-        "filters": [identity(filter_) for filter_ in kept],
-        "start": span.start,
-        "stop": span.stop,
-        "roi": box,
-        "fps": fps,
-        "crops": {"format": look.format, "quality": look.quality},
-        "versions": foreign_versions(detector=[chosen], filter=kept),
-    }
-
-
-def _of_store(
-    source: Any, found: Sightings, options: Mapping[str, Any], notify: Any, workers: int, rows: range | None
-) -> Any:
-    defaults = {"detector": DETECTOR, "filters": FILTERS, "crop_format": "jpeg", "quality": 95}
-    for name, value in options.items():
-        if value != defaults.get(name) and not (name == "filters" and tuple(value) == FILTERS):
-            raise ParameterError(
-                f"{name} belongs to extraction, and {os.fspath(source)} is a store that was extracted already; "
-                f"predict on the video, or extract it with this {name}"
-            )
-    with open_store(source) as store:
-        attrs, chosen = store.attrs, range(len(store)) if rows is None else rows
-        if attrs.get("complete") is False:
-            log.warning("%s is not complete (%s): the verdict is on what it holds", source, attrs.get("state"))
-        look = Look(found.scorer.run.preprocessing)
-        with followed(notify, len(store.frame_log)) as told_too:
-            tell = _Told(told_too, len(store.frame_log))
-            with closing(from_store(store, chosen, look, workers=workers, notify=tell)) as seen:
-                found.look_at(seen)
-    kept = ("video", "detector", "filters", "start", "stop", "roi", "crops", "gap")
-    name = (attrs.get("video") or {}).get("name") or Path(os.fspath(source)).name
-    return {
-        "source": {"kind": "store", "path": _path(source), "name": name, "complete": attrs.get("complete")},
-        "simulated": is_simulated(attrs) or None,
-        "versions": attrs.get("versions") or {},
-    } | {key: attrs.get(key) for key in kept}
-
-
-class _Told:
-    """Frames and rows so far, as a `Progress`."""
-
-    def __init__(self, notify: Callable[[Progress], None], expected: int) -> None:
-        self.notify, self.expected, self.done, self.rows = notify, expected, 0, 0
-
-    def __call__(self, frames: int, table: Detections) -> None:
-        self.done, self.rows = self.done + frames, self.rows + len(table)
-        if not frames and len(table):
-            self.done = max(self.done, min(int(table["frame"][-1]) + 1, self.expected))
-        self.notify(Progress(self.done, self.expected, self.rows, table))
-
-
-def _path(source: Any) -> str:
-    if not isinstance(source, str | os.PathLike):
-        return ""
-    text = os.fspath(source)
-    return text if "://" in text else str(Path(text).absolute())
 
 
 def _verdict(found: Sightings, settings: dict[str, Any], gap: Any, window: float, rules: Rules, crops: int) -> Verdict:

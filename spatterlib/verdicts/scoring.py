@@ -6,24 +6,38 @@ encoded and decoded as in a store.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.common.image_codec import decode, encode
-from spatterlib.errors import StoreError
+from spatterlib.common.progress import Progress, told
+from spatterlib.detection.detect import frame_span
+from spatterlib.errors import ParameterError, StoreError
+from spatterlib.extraction.extract import followed, undecodable
 from spatterlib.extraction.pipeline import Work, batches
+from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.learning.novelty import Familiar
+from spatterlib.learning.provenance import code_digest, model_facts, versions
 from spatterlib.learning.runs import Run
 from spatterlib.plugins.classifier import Preprocessing, probabilities_of
-from spatterlib.types import DETECTION, Detections, Detector, Filter, Image, Store
+from spatterlib.plugins.registry import foreign_versions, identity
+from spatterlib.stores.opening import find_store, is_simulated, open_store
+from spatterlib.types import DETECTION, Detections, Image, Store, Video
+from spatterlib.video.opening import open_video, region
 
-__all__ = ["Look", "Scorer", "Seen", "Sightings", "from_store", "from_video"]
+__all__ = ["Look", "Scorer", "Seen", "Sightings", "evidence_rows", "from_store", "from_video", "sightings"]
+
+log = logging.getLogger("spatterlib")
 
 # Crops that are classified at a time: always the same ones together, so that the same rows give the same floats.
 CHUNK = 512
@@ -210,18 +224,13 @@ def evidence_rows(
 
 
 def from_video(
-    video: Any,
-    span: range,
-    plugins: tuple[Detector, Sequence[Filter]],
-    look: Look,
-    *,
-    roi: Any,
-    workers: int,
-    notify: Callable[[int, Detections], None],
+    video: Video, span: range, work: Work, *, workers: int, notify: Callable[[int, Detections], None]
 ) -> Generator[tuple[NDArray[np.void], Detections, Sequence[Seen]], None, None]:
-    """(frame log, rows, crops) of an opened video; `notify` gets the number of frames and the rows of each part."""
-    look_: Any = look
-    for batch in batches(video, span, Work(plugins[0], plugins[1], roi, look_), workers):
+    """(frame log, rows, crops) of an opened video; `notify` gets the number of frames and the rows of each part.
+
+    `work` looks at crops with a `Look` in place of an encoder.
+    """
+    for batch in batches(video, span, work, workers):
         seen: list[Any] = batch.crops
         yield batch.frame_log, batch.table, seen
         notify(len(batch.frame_log), batch.table)
@@ -239,3 +248,99 @@ def from_store(
             seen = list(pool.map(look.read, store.encoded(part)))
             yield store.frame_log[:0], table[part.start : part.stop], seen
             notify(0, table[part.start : part.stop])
+
+
+def sightings(
+    source: Any,
+    run: Run,
+    settings: ExtractionSettings,
+    *,
+    keep: int,
+    progress: bool | Callable[[Progress], None] | None = False,
+    rows: range | None = None,
+) -> tuple[Sightings, dict[str, Any]]:
+    """Rows with probabilities of a video or store (of a store: of `rows` only), and what they were made with."""
+    found = Sightings(Scorer.of(run), keep)
+    notify = told(progress)
+    is_store = isinstance(source, str | os.PathLike) and find_store(source)
+    facts = _of_store(source, found, settings, notify, rows) if is_store else _of_video(source, found, settings, notify)
+    facts["model"] = model_facts(run, familiarity=found.scorer.familiar is not None)
+    facts |= {"versions": facts["versions"] | versions(), "code": code_digest()}
+    facts["created"] = datetime.now(UTC).isoformat(timespec="seconds")
+    return found, facts
+
+
+def _of_video(source: Any, found: Sightings, settings: ExtractionSettings, notify: Any) -> dict[str, Any]:
+    look: Any = Look(found.scorer.run.preprocessing, settings.crop_format, settings.quality)
+    work = Work.of(settings, look)
+    with open_video(source, fps=settings.fps) as video:
+        span = frame_span(video, settings.start, settings.stop)
+        with followed(notify, len(span)) as told_too:
+            tell = _Told(told_too, len(span))
+            with closing(from_video(video, span, work, workers=settings.workers, notify=tell)) as seen:
+                found.look_at(seen)
+        if not found.decoded:
+            raise undecodable(video.name, len(span))
+        facts = video.identity()
+        box = list(region(video, settings.roi)) if settings.roi else None
+    return {
+        "source": {"kind": "video", "path": _path(source), "name": facts.get("name", "")},
+        "video": facts,
+        "simulated": is_simulated({"video": facts}) or None,
+        "detector": identity(work.detector),
+        "filters": [identity(filter_) for filter_ in work.filters],
+        "start": span.start,
+        "stop": span.stop,
+        "roi": box,
+        "fps": settings.fps,
+        "crops": {"format": settings.crop_format, "quality": settings.quality},
+        "versions": foreign_versions(detector=[work.detector], filter=work.filters),
+    }
+
+
+def _of_store(
+    source: Any, found: Sightings, settings: ExtractionSettings, notify: Any, rows: range | None
+) -> dict[str, Any]:
+    for name in settings.changed():
+        # Layers are told apart again, and workers change nothing.
+        if name not in ("gap", "workers"):
+            raise ParameterError(
+                f"{name} belongs to extraction, and {os.fspath(source)} is a store that was extracted already; "
+                f"predict on the video, or extract it with this {name}"
+            )
+    with open_store(source) as store:
+        attrs, chosen = store.attrs, range(len(store)) if rows is None else rows
+        if attrs.get("complete") is False:
+            log.warning("%s is not complete (%s): the verdict is on what it holds", source, attrs.get("state"))
+        look = Look(found.scorer.run.preprocessing)
+        with followed(notify, len(store.frame_log)) as told_too:
+            tell = _Told(told_too, len(store.frame_log))
+            with closing(from_store(store, chosen, look, workers=settings.workers, notify=tell)) as seen:
+                found.look_at(seen)
+    kept = ("video", "detector", "filters", "start", "stop", "roi", "crops", "gap")
+    name = (attrs.get("video") or {}).get("name") or Path(os.fspath(source)).name
+    return {
+        "source": {"kind": "store", "path": _path(source), "name": name, "complete": attrs.get("complete")},
+        "simulated": is_simulated(attrs) or None,
+        "versions": attrs.get("versions") or {},
+    } | {key: attrs.get(key) for key in kept}
+
+
+class _Told:
+    """Frames and rows so far, as a `Progress`."""
+
+    def __init__(self, notify: Callable[[Progress], None], expected: int) -> None:
+        self.notify, self.expected, self.done, self.rows = notify, expected, 0, 0
+
+    def __call__(self, frames: int, table: Detections) -> None:
+        self.done, self.rows = self.done + frames, self.rows + len(table)
+        if not frames and len(table):
+            self.done = max(self.done, min(int(table["frame"][-1]) + 1, self.expected))
+        self.notify(Progress(self.done, self.expected, self.rows, table))
+
+
+def _path(source: Any) -> str:
+    if not isinstance(source, str | os.PathLike):
+        return ""
+    text = os.fspath(source)
+    return text if "://" in text else str(Path(text).absolute())

@@ -14,15 +14,16 @@ import numpy as np
 
 from spatterlib.common.files import check_source
 from spatterlib.common.wording import counted
-from spatterlib.detection.detect import DETECTOR, FILTERS
+from spatterlib.detection.defaults import DETECTOR, FILTERS
 from spatterlib.detection.events import events
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
+from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.learning.provenance import code_digest, model_digest
 from spatterlib.learning.runs import Run, load_model
 from spatterlib.stores.opening import find_store, is_simulated, open_store
-from spatterlib.verdicts.predict import sightings
 from spatterlib.verdicts.report import differs, parse, read_page
 from spatterlib.verdicts.rules import Rules, Span, judge
+from spatterlib.verdicts.scoring import sightings
 from spatterlib.verdicts.shares import shares
 from spatterlib.video.opening import open_video
 
@@ -249,9 +250,9 @@ def _again(where: str, run: Run, facts: Mapping[str, Any], span: Span) -> list[s
         return []
     settings = facts["settings"]
     if find_store(where):
-        found, _ = sightings(where, run, {}, keep=0, rows=_rows(where, span))
+        found, _ = sightings(where, run, ExtractionSettings(), keep=0, rows=_rows(where, span))
     else:
-        found, _ = sightings(where, run, _options(settings, span), keep=0)
+        found, _ = sightings(where, run, _settings(settings, span), keep=0)
     table = found.table
     again = judge(
         table["time"],
@@ -274,7 +275,7 @@ def _shares_again(where: str, run: Run, facts: Mapping[str, Any]) -> list[str]:
     """Whether the shares come out again, where the file has no times and so no layers."""
     if not find_store(where):
         return ["the source is no store, and the report is on one without times"]
-    found, _ = sightings(where, run, {}, keep=0)
+    found, _ = sightings(where, run, ExtractionSettings(), keep=0)
     old, new = facts["summary"]["shares"], [item.facts() for item in shares(found.probabilities, facts["classes"])]
     return [] if old == new else [f"the shares of the classes were {old}, are {new}"]
 
@@ -292,17 +293,17 @@ def _rows(where: str, span: Span) -> range:
     return range(int(first), int(last))
 
 
-def _options(settings: Mapping[str, Any], span: Span) -> dict[str, Any]:
+def _settings(facts: Mapping[str, Any], span: Span) -> ExtractionSettings:
     """How the report's rows were found, for the frames of one layer."""
-    box: Sequence[int] | None = settings.get("roi")
-    crops = settings.get("crops") or {}
-    return {
-        "detector": settings.get("detector") or DETECTOR,
-        "filters": FILTERS if settings.get("filters") is None else settings["filters"],
-        "start": span.first_frame,
-        "stop": span.last_frame + 1,
-        "roi": (box[0], box[1], box[0] + box[2], box[1] + box[3]) if box else None,
-        "fps": settings.get("fps"),
-        "crop_format": crops.get("format", "jpeg"),
-        "quality": crops.get("quality", 95),
-    }
+    box: Sequence[int] | None = facts.get("roi")
+    crops = facts.get("crops") or {}
+    return ExtractionSettings(
+        detector=facts.get("detector") or DETECTOR,
+        filters=FILTERS if facts.get("filters") is None else facts["filters"],
+        start=span.first_frame,
+        stop=span.last_frame + 1,
+        roi=(box[0], box[1], box[0] + box[2], box[1] + box[3]) if box else None,
+        fps=facts.get("fps"),
+        crop_format=crops.get("format", "jpeg"),
+        quality=crops.get("quality", 95),
+    )
