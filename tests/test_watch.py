@@ -183,6 +183,28 @@ def grammar(said: list[tuple[int, str, str]]) -> None:
         following += phase == "end"
 
 
+def test_no_event_has_the_number_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event that changed after the stream was lost gave the next one a number that was taken."""
+    messages: list[dict[str, Any]] = []
+    take, breaks = Feed.take, ["new", "update"]
+
+    def breaking(self: Feed, most: int, seconds: float) -> Any:
+        phases = [found["phase"] for found in messages if found["type"] == "alarm" and found["event"] == 1]
+        if breaks and breaks[0] in phases:
+            breaks.pop(0)
+            return [Lost(0.0, "cut")]
+        return take(self, most, seconds)
+
+    def judged(*arguments: Any) -> Span:
+        state: State = "critical" if len(breaks) == 2 else "attention"
+        return replace(judge_rows(*arguments), state=state, label=None)
+
+    monkeypatch.setattr(Feed, "take", breaking)
+    monkeypatch.setattr("spatterlib.live.watcher.judge_rows", judged)
+    sp.watch(str(short()), "simulated", expected="high", hold=0.0, idle=0.1, notify=messages.append)
+    assert [found["event"] for found in messages if found["type"] == "alarm" and found["phase"] == "new"] == [1, 2, 3]
+
+
 def test_running_verdicts_come_before_the_final_one_and_say_how_late_they_are() -> None:
     _, messages = watched()
     layers = [found for found in messages if found["type"] == "verdict" and found["scope"] == "layer"]
@@ -287,10 +309,11 @@ def span(state: State, label: str | None = None) -> Span:
 
 
 def said(steps: list[tuple[Span, float]], **options: Any) -> list[tuple[int, str, str]]:
-    standing = alarms.Standing()
+    alarm = alarms.AlarmState()
     found: list[tuple[int, str, str]] = []
     for verdict, moment in steps:
-        standing, notices = alarms.step(standing, verdict, moment, **options)
+        number = max((event for event, _, _ in found), default=0) + 1
+        alarm, notices = alarms.step(alarm, alarms.of_verdict(verdict), moment, number, **options)
         found += [(notice.event, notice.phase, notice.state) for notice in notices]
     return found
 
@@ -331,12 +354,13 @@ STATES = [("OK", "high"), ("critical", "low"), ("attention", None), ("no verdict
 @given(st.lists(st.tuples(st.sampled_from(STATES), st.floats(0.1, 90), st.booleans()), max_size=60))
 @settings(deadline=None)
 def test_every_event_is_new_then_updated_then_ended(steps: list[tuple[Any, float, bool]]) -> None:
-    standing, found, moment = alarms.Standing(), [], 0.0
+    alarm, found, moment = alarms.AlarmState(), [], 0.0
     for (state, label), passed, final in steps:
         moment += passed
-        standing, notices = alarms.step(standing, span(state, label), moment, final=final)
+        number = max((event for event, _, _ in found), default=0) + 1
+        alarm, notices = alarms.step(alarm, alarms.of_verdict(span(state, label)), moment, number, final=final)
         found += [(notice.event, notice.phase, notice.state) for notice in notices]
-    _, notices = alarms.close(standing, moment)
+    notices = alarms.close(alarm, moment, "verdict")
     grammar([*found, *((notice.event, notice.phase, notice.state) for notice in notices)])
     assert not found or (notices or found[-1][1] == "end")
 

@@ -23,8 +23,9 @@ from spatterlib.control.reference import Reference, learn_reference
 from spatterlib.detection.events import events
 from spatterlib.detection.layers import layers
 from spatterlib.errors import ParameterError
-from spatterlib.live import control_charts
-from spatterlib.live.control_charts import DIFFERS, USUAL, ChartedLayer, Charter, Departure, charter_of, step_departure
+from spatterlib.live import alarms, control_charts
+from spatterlib.live.alarms import AlarmState, Notice
+from spatterlib.live.control_charts import DIFFERS, USUAL, ChartedLayer, Charter, charter_of, of_layer
 from spatterlib.live.messages import COMMON, FIELDS
 from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.camera import Camera, save_camera
@@ -276,33 +277,35 @@ def layer(number: int, alarms: tuple[str, ...], *, measured: bool = True) -> Cha
 KINDS = [(), ("ewma of drift low (-4.0, limit 3.0)",), ("ewma of drift low (-5.0, limit 3.0)", "t2 of all (9)"), None]
 
 
+def after(alarm: AlarmState, one: ChartedLayer, time: float, number: int) -> tuple[AlarmState, list[Notice]]:
+    alarm, notices = alarms.step(alarm, of_layer(one), time, number, final=True, remind=60.0)
+    return alarm, list(notices)
+
+
 @given(st.lists(st.tuples(st.sampled_from(KINDS), st.floats(1, 90)), max_size=40))
 @settings(deadline=None)
 def test_every_stretch_of_layers_that_differ_is_new_then_updated_then_ended(steps: list[Any]) -> None:
-    standing: Departure | None = None
-    said, moment, number = [], 0.0, 0
-    for index, (alarms, passed) in enumerate(steps):
+    alarm, said, moment, number = AlarmState(), "", 0.0, 0
+    for index, (charts, passed) in enumerate(steps):
         moment += passed
-        one = layer(index, alarms or (), measured=alarms is not None)
-        before, (standing, phase) = standing, step_departure(standing, one, number + 1, moment, 60.0)
-        number = standing.event if standing else number
-        said += [phase] if phase else []
-        assert (standing is None) == (alarms == () or (alarms is None and before is None))
-    text = "".join({"new": "n", "update": "u", "end": "e"}[phase] for phase in said)
-    assert all(part.strip("u") == "n" for part in text.split("e") if part)
-    assert text.count("n") == number
-    assert text.count("n") - text.count("e") == (standing is not None)
+        before, one = alarm, layer(index, charts or (), measured=charts is not None)
+        alarm, notices = after(alarm, one, moment, number + 1)
+        number = alarm.open.event if alarm.open else number
+        said += "".join(notice.phase[0] for notice in notices)
+        assert (alarm.open is None) == (charts == () or (charts is None and before.open is None))
+    assert all(part.strip("u") == "n" for part in said.split("e") if part)
+    assert said.count("n") == number
+    assert said.count("n") - said.count("e") == (alarm.open is not None)
 
 
 def test_the_same_charts_are_told_again_only_as_a_reminder() -> None:
-    standing, phase = step_departure(None, layer(1, KINDS[1] or ()), 4, 10.0, 60.0)
-    assert (standing, phase) == (Departure(4, 10.0, ("ewma of drift low",), 10.0), "new")
-    standing, phase = step_departure(standing, layer(2, KINDS[1] or ()), 9, 20.0, 60.0)
-    assert phase is None
-    standing, phase = step_departure(standing, layer(3, KINDS[2] or ()), 9, 30.0, 60.0)
-    assert phase == "update"
-    standing, phase = step_departure(standing, layer(4, KINDS[2] or ()), 9, 90.0, 60.0)
-    assert phase == "update"
-    assert standing
-    assert (standing.event, standing.since) == (4, 10.0)
-    assert step_departure(standing, layer(5, ()), 9, 99.0, 60.0) == (None, "end")
+    alarm, (notice,) = after(AlarmState(), layer(1, KINDS[1] or ()), 10.0, 4)
+    assert (notice.event, notice.phase, notice.state, notice.since) == (4, "new", DIFFERS, 10.0)
+    assert notice.charts == ("ewma of drift low",)
+    alarm, notices = after(alarm, layer(2, KINDS[1] or ()), 20.0, 9)
+    assert notices == []
+    for number, time in ((3, 30.0), (4, 90.0)):
+        alarm, (notice,) = after(alarm, layer(number, KINDS[2] or ()), time, 9)
+        assert (notice.event, notice.phase, notice.since) == (4, "update", 10.0)
+    alarm, (notice,) = after(alarm, layer(5, ()), 99.0, 9)
+    assert (alarm, notice.phase, notice.state, notice.reason) == (AlarmState(), "end", USUAL, "layer 5: as usual")

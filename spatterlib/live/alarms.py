@@ -1,15 +1,43 @@
-"""From a stream of verdicts to few messages: one event with a beginning, changes and an end."""
+"""From a stream of verdicts, or of charted layers, to few messages: one event with a beginning, changes and an end."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from spatterlib.verdicts.rules import Span, State
+from spatterlib.verdicts.rules import Span
 
-__all__ = ["Notice", "Phase", "Standing", "close", "step"]
+__all__ = ["AlarmState", "Notice", "Observation", "Phase", "close", "of_verdict", "step"]
 
 Phase: TypeAlias = Literal["new", "update", "end"]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a verdict, or the charts of a layer, say now.
+
+    Parameters
+    ----------
+    state : str
+        One of `spatterlib.verdicts.rules.STATES`, or of the charts: "layer differs", "layer as usual".
+    normal : bool or None
+        True: nothing is wrong; an event ends. False: an event begins or goes on. None: it cannot be told.
+    reason : str
+        In words.
+    label : str or None
+        The class.
+    charts : tuple of str
+        Charts beyond their limits.
+    since : float or None
+        S, when it began; None: when it is seen first.
+    """
+
+    state: str
+    normal: bool | None
+    reason: str
+    label: str | None = None
+    charts: tuple[str, ...] = ()
+    since: float | None = None
 
 
 @dataclass(frozen=True)
@@ -22,132 +50,134 @@ class Notice:
         Number of the event, from 1.
     phase : str
         "new", "update" or "end".
-    state : str
-        Of the verdict, as in `spatterlib.verdicts.rules.STATES`.
-    label : str or None
-        The class.
+    state, label, reason, charts
+        As in `Observation`.
     since, time : float
         S, when the event began; of this message.
-    reason : str
-        In words.
     """
 
     event: int
     phase: Phase
-    state: State
+    state: str
     label: str | None
     since: float
     time: float
     reason: str
+    charts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Where the machine of states stands.
+class AlarmState:
+    """Where the state machine stands.
 
     Parameters
     ----------
-    event : int
-        Number of the last event; 0 before the first.
     open : Notice or None
-        What was last said of an event that goes on.
-    waiting : tuple or None
-        A state with its label that is not yet believed, and since when (s).
+        The last message of an event that goes on.
+    candidate : tuple or None
+        What is observed but has not lasted long enough, and since when (s).
     """
 
-    event: int = 0
     open: Notice | None = None
-    waiting: tuple[State, str | None, float] | None = None
+    candidate: tuple[Observation, float] | None = None
+
+
+def of_verdict(span: Span) -> Observation:
+    """What a verdict says: "OK" ends an event, "no verdict" neither begins nor ends one, others begin or change one."""
+    normal = None if span.state == "no verdict" else span.state == "OK"
+    return Observation(span.state, normal, span.reason, span.label)
 
 
 def step(
-    standing: Standing,
-    span: Span,
+    alarm: AlarmState,
+    observation: Observation,
     time: float,
+    number: int,
     *,
     final: bool = False,
     hold: float = 2.0,
     remind: float = 60.0,
-) -> tuple[Standing, tuple[Notice, ...]]:
-    """Take one verdict: what is to be said, if anything.
+) -> tuple[AlarmState, tuple[Notice, ...]]:
+    """Take one observation; give the next state, and the messages to send, if any.
 
-    "OK" ends an event, "no verdict" neither begins nor ends one; "attention", "critical" and "decided" begin one or
-    change it. Where no class is expected, a build that goes over to another class ends one event and begins the next.
+    Where no class is expected, a build that goes over to another class ends one event and begins the next.
 
     Parameters
     ----------
-    standing : Standing
+    alarm : AlarmState
         Where the machine stands.
-    span : Span
-        The verdict.
+    observation : Observation
+        What is seen now.
     time : float
-        S, up to when it looked.
+        S, now.
+    number : int
+        Number that a new event gets.
     final : bool
-        It will not change any more, so it is believed at once.
+        The observation will not change any more, so it need not last.
     hold : float
-        S that a verdict must last before it is believed.
+        S that an observation must last before it counts.
     remind : float
-        S, after which an event that goes on is told again.
+        S, after which an event that goes on gets another message.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from spatterlib.live.alarms import Standing, step
+    >>> from spatterlib.live.alarms import AlarmState, of_verdict, step
     >>> from spatterlib.verdicts.rules import Rules, judge
     >>> low = np.tile([0.9, 0.1], (8, 1))
-    >>> bad = judge(np.arange(8.0), np.arange(8), low, ("low", "high"), Rules(expected="high"))
-    >>> standing, said = step(Standing(), bad, 8.0, final=True)
-    >>> said[0].phase, said[0].state, step(standing, bad, 9.0)[1]
+    >>> bad = of_verdict(judge(np.arange(8.0), np.arange(8), low, ("low", "high"), Rules(expected="high")))
+    >>> alarm, notices = step(AlarmState(), bad, 8.0, 1, final=True)
+    >>> notices[0].phase, notices[0].state, step(alarm, bad, 9.0, 2)[1]
     ('new', 'critical', ())
     """
-    if span.state == "no verdict":
-        return _reminded(standing, time, remind)
-    told = standing.open
-    if (told is None and span.state == "OK") or (told is not None and _same(told, span)):
-        return _reminded(replace(standing, waiting=None), time, remind)
-    now = (span.state, span.label)
-    if standing.waiting is None or standing.waiting[:2] != now:
-        standing = replace(standing, waiting=(*now, time))
-    since = standing.waiting[2] if standing.waiting else time
+    if observation.normal is None:
+        return _reminded(alarm, time, remind)
+    if observation.normal if alarm.open is None else _same(alarm.open, observation):
+        return _reminded(replace(alarm, candidate=None), time, remind)
+    if alarm.candidate is None or not _equal(alarm.candidate[0], observation):
+        alarm = replace(alarm, candidate=(observation, time))
+    since = alarm.candidate[1] if alarm.candidate else time
     if not final and time - since < hold:
-        return _reminded(standing, time, remind)
-    return _told(replace(standing, waiting=None), span, since, time)
+        return _reminded(alarm, time, remind)
+    return _changed(alarm.open, observation, since if observation.since is None else observation.since, time, number)
 
 
-def _same(told: Notice, span: Span) -> bool:
-    return told.state == span.state and span.label in (None, told.label)
+def _same(event: Notice, seen: Observation) -> bool:
+    return event.state == seen.state and seen.label in (None, event.label) and event.charts == seen.charts
 
 
-def _told(standing: Standing, span: Span, since: float, time: float) -> tuple[Standing, tuple[Notice, ...]]:
-    told, said = standing.open, []
-    another = span.state == "decided" and told is not None and told.label not in (None, span.label)
-    if told is not None and (span.state == "OK" or another):
-        said.append(Notice(told.event, "end", span.state, span.label, told.since, time, span.reason))
-        standing, told = replace(standing, open=None), None
-    if span.state != "OK":
-        event = told.event if told else standing.event + 1
-        phase: Phase = "update" if told else "new"
+def _equal(one: Observation, other: Observation) -> bool:
+    return (one.state, one.label, one.charts) == (other.state, other.label, other.charts)
+
+
+def _changed(
+    event: Notice | None, seen: Observation, since: float, time: float, number: int
+) -> tuple[AlarmState, tuple[Notice, ...]]:
+    notices = []
+    another = seen.state == "decided" and event is not None and event.label not in (None, seen.label)
+    if event is not None and (seen.normal or another):
+        notices.append(Notice(event.event, "end", seen.state, seen.label, event.since, time, seen.reason))
+        event = None
+    if not seen.normal:
+        begun = event or Notice(number, "new", seen.state, None, since, time, seen.reason)
         # An event that was clear once keeps its class while it is not clear any more.
-        label = span.label or (told.label if told else None)
-        began = told.since if told else since
-        notice = Notice(event, phase, span.state, label, began, time, span.reason)
-        standing = Standing(event, notice)
-        said.append(notice)
-    return standing, tuple(said)
+        label = seen.label or begun.label
+        now = replace(begun, state=seen.state, label=label, time=time, reason=seen.reason, charts=seen.charts)
+        event = replace(now, phase="update") if event else now
+        notices.append(event)
+    return AlarmState(event), tuple(notices)
 
 
-def _reminded(standing: Standing, time: float, remind: float) -> tuple[Standing, tuple[Notice, ...]]:
-    told = standing.open
-    if told is None or time - told.time < remind:
-        return standing, ()
-    again = replace(told, phase="update", time=time)
-    return replace(standing, open=again), (again,)
+def _reminded(alarm: AlarmState, time: float, remind: float) -> tuple[AlarmState, tuple[Notice, ...]]:
+    if alarm.open is None or time - alarm.open.time < remind:
+        return alarm, ()
+    again = replace(alarm.open, phase="update", time=time)
+    return replace(alarm, open=again), (again,)
 
 
-def close(standing: Standing, time: float) -> tuple[Standing, tuple[Notice, ...]]:
-    """End an event that goes on, because nobody watches any more."""
-    if standing.open is None:
-        return standing, ()
-    return replace(standing, open=None), (
-        replace(standing.open, phase="end", time=time, reason="the watch ended; the state is that of its last verdict"),
-    )
+def close(alarm: AlarmState, time: float, last: str) -> tuple[Notice, ...]:
+    """The message that ends an event that still goes on when the watch ends; `last`: what its state is that of."""
+    if alarm.open is None:
+        return ()
+    reason = f"the watch ended; the state is that of its last {last}"
+    return (replace(alarm.open, phase="end", time=time, reason=reason),)

@@ -6,7 +6,6 @@ import logging
 import queue
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +16,7 @@ from spatterlib.control.monitoring import Point, take_layer
 from spatterlib.control.reference import Reference
 from spatterlib.control.statistics import State
 from spatterlib.errors import ParameterError, one_line
-from spatterlib.live.alarms import Phase
+from spatterlib.live.alarms import Observation
 from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.camera import Camera, check_camera, load_camera
 from spatterlib.measuring.descriptors import DESCRIPTOR, describe, turned
@@ -26,7 +25,7 @@ from spatterlib.measuring.speeds import measure_speeds
 from spatterlib.measuring.streaks import STREAK, Finder, find_streaks
 from spatterlib.types import Detections
 
-__all__ = ["DIFFERS", "USUAL", "ChartedLayer", "Charter", "Departure", "charter_of", "step_departure"]
+__all__ = ["DIFFERS", "USUAL", "ChartedLayer", "Charter", "charter_of", "of_layer"]
 
 log = logging.getLogger("spatterlib")
 
@@ -264,54 +263,12 @@ def _check(reference: Reference, camera: Camera, calibration: Calibration | None
         )
 
 
-@dataclass(frozen=True)
-class Departure:
-    """Layers that follow each other and differ from the reference: one event.
-
-    Parameters
-    ----------
-    event : int
-        Number of the event.
-    since : float
-        S, when the first of them began.
-    what : tuple of str
-        Which charts of what are beyond their limits.
-    told : float
-        S, when it was told last.
-    """
-
-    event: int
-    since: float
-    what: tuple[str, ...]
-    told: float
-
-
-def step_departure(
-    standing: Departure | None, layer: ChartedLayer, event: int, time: float, remind: float
-) -> tuple[Departure | None, Phase | None]:
-    """Take one layer: what goes on behind it, and what is to be said, if anything.
-
-    A layer within all limits ends an event; one of which nothing was measured neither begins nor ends one.
-
-    Parameters
-    ----------
-    standing : Departure or None
-        The event that goes on.
-    layer : ChartedLayer
-        When it is over.
-    event : int
-        Number for a new event.
-    time : float
-        S, now.
-    remind : float
-        S, after which an event that goes on is told again.
-    """
-    what = tuple(text.split(" (")[0] for text in layer.point.alarms)
-    if not what:
+def of_layer(layer: ChartedLayer) -> Observation:
+    """What charts say of a layer: one within all limits ends an event; one that was not measured says nothing."""
+    number, alarms = layer.number, layer.point.alarms
+    if not alarms:
         known = any(np.isfinite(layer.point.row[name]) for name in ("shewhart", "t2"))
-        return (None, "end") if standing and known else (standing, None)
-    if standing is None:
-        return Departure(event, float(layer.row["start"]), what, time), "new"
-    if what == standing.what and time - standing.told < remind:
-        return standing, None
-    return replace(standing, what=what, told=time), "update"
+        return Observation(USUAL, True if known else None, f"layer {number}: as usual")
+    charts = tuple(text.split(" (")[0] for text in alarms)
+    since = float(layer.row["start"])
+    return Observation(DIFFERS, False, f"layer {number}: {'; '.join(alarms)}", charts=charts, since=since)

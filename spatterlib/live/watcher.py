@@ -85,9 +85,10 @@ class Watcher:
     latencies: Latencies = field(default_factory=Latencies)
     _feed: Feed | None = None
     _lead: list[Frame] = field(default_factory=list)
-    _standing: alarms.Standing = field(default_factory=alarms.Standing)
-    _departure: control_charts.Departure | None = None
-    _lost: tuple[Lost, int] | None = None
+    _verdict_alarm: alarms.AlarmState = field(default_factory=alarms.AlarmState)
+    _chart_alarm: alarms.AlarmState = field(default_factory=alarms.AlarmState)
+    _outage: alarms.Notice | None = None
+    _events: int = 0
     _layers: list[Span] = field(default_factory=list)
     _spans: dict[str, Span] = field(default_factory=dict)
     _said: dict[str, tuple[str, str | None]] = field(default_factory=dict)
@@ -151,7 +152,7 @@ class Watcher:
             "charted": self.charter.newest_facts if self.charter else None,
             "latencies": self.latencies,
             "spans": dict(self._spans),
-            "alarm": self._standing.open is not None or self._departure is not None,
+            "alarm": bool(self._verdict_alarm.open or self._chart_alarm.open),
             "simulated": self.simulated,
             "model_origin": self.plan.run.origin,
         }
@@ -208,9 +209,12 @@ class Watcher:
         self._count_latencies()
         if self.charter:
             self.charter.close()
-            self._chart(self.charter, last=True)
-        self._standing, said = alarms.close(self._standing, self._now)
-        self._send(said, None)
+            self._chart(self.charter)
+        notices = alarms.close(self._chart_alarm, self._now, "layer")
+        notices += alarms.close(self._verdict_alarm, self._now, "verdict")
+        self._chart_alarm = self._verdict_alarm = alarms.AlarmState()
+        for notice in notices:
+            self._alarm(notice)
         seconds = time.monotonic() - began
         facts = self.tell("end", reason=reason, seconds=seconds, **self._status())
         return Summary(tuple(self._layers), facts)
@@ -241,24 +245,22 @@ class Watcher:
     def _break(self, lost: Lost) -> None:
         """The stream is gone: say so, once, however often it is connected in vain."""
         self._lead = []
-        if self._lost is not None:
-            return
-        event = self._standing.event + 1
-        self._standing = dataclasses.replace(self._standing, event=event)
-        self._lost = (lost, event)
-        self._alarm(event, "new", "stream lost", None, lost.time, lost.reason, None)
+        if self._outage is None:
+            time_ = lost.time
+            self._outage = alarms.Notice(self._events + 1, "new", "stream lost", None, time_, time_, lost.reason)
+            self._alarm(self._outage)
 
     def _resume(self, frame: Frame) -> None:
         """The stream is back, or was never gone."""
-        if self._lost is None:
+        lost, self._outage = self._outage, None
+        if lost is None:
             return
-        (lost, event), self._lost = self._lost, None
-        facts = {"start": lost.time, "stop": frame.time, "seconds": frame.time - lost.time, "reason": lost.reason}
+        facts = {"start": lost.since, "stop": frame.time, "seconds": frame.time - lost.since, "reason": lost.reason}
         self.gaps.append(facts)
         self._now = frame.time
         self.tell("gap", **facts)
         text = f"nothing was seen for {facts['seconds']:.1f} s"
-        self._alarm(event, "end", "stream back", None, lost.time, text, None)
+        self._alarm(dataclasses.replace(lost, phase="end", state="stream back", reason=text))
 
     def _look_at(self, run: Sequence[Frame]) -> None:
         """Detect, classify, remember."""
@@ -313,32 +315,24 @@ class Watcher:
             self._spans["layer"] = span
             if self.charter:
                 self.charter.end_layer(number, rows)
-            found = self._say("layer", span, final=True)
+            self._say("layer", span, final=True)
             if self.plan.alarm == "layer":
-                self._step(span, found, final=True)
+                self._step(span, final=True)
             self.rolling = rolling.forget(self.rolling, number, self._now - self.plan.window)
 
-    def _chart(self, charter: control_charts.Charter, *, last: bool = False) -> None:
+    def _chart(self, charter: control_charts.Charter) -> None:
         """Tell of layers that were charted since; the first that differs begins an event."""
         for layer in charter.take():
             facts = layer.facts(charter.reference)
             self.tell("chart", **facts)
-            before, number = self._departure, self._standing.event + 1
-            self._departure, phase = control_charts.step_departure(before, layer, number, self._now, self.plan.remind)
-            event = self._departure or before
-            if phase and event:
-                self._differ(event, phase, f"layer {layer.number}: {'; '.join(facts['alarms']) or 'as usual'}", facts)
-        if last and self._departure:
-            self._differ(self._departure, "end", "the watch ended; the state is that of its last layer", None)
-            self._departure = None
-
-    def _differ(
-        self, event: control_charts.Departure, phase: str, reason: str, facts: Mapping[str, Any] | None
-    ) -> None:
-        if phase == "new":
-            self._standing = dataclasses.replace(self._standing, event=event.event)
-        state = control_charts.DIFFERS if facts is None or facts["alarms"] else control_charts.USUAL
-        self._alarm(event.event, phase, state, None, event.since, reason, None, facts)
+            observation = control_charts.of_layer(layer)
+            if observation.normal is None:
+                continue
+            self._chart_alarm, notices = alarms.step(
+                self._chart_alarm, observation, self._now, self._events + 1, final=True, remind=self.plan.remind
+            )
+            for notice in notices:
+                self._alarm(dataclasses.replace(notice, reason=observation.reason), chart=facts)
 
     def _judge(self, now: float) -> None:
         """Verdicts as they stand, on the running layer and the last window."""
@@ -379,7 +373,7 @@ class Watcher:
             spans["layer"] = judge_rows(rows[rows["layer"] == number], classes, self.draft, number)
         for scope, span in spans.items():
             if scope == self.plan.alarm:
-                self._step(span, None)
+                self._step(span)
             yield scope, span
 
     def _say(self, scope: str, span: Span, *, final: bool = False) -> dict[str, Any]:
@@ -387,28 +381,24 @@ class Watcher:
         newest = self._arrivals[-1] if self._arrivals else math.nan
         return self.tell("verdict", scope=scope, final=final, latency=time.monotonic() - newest, **span_fields(span))
 
-    def _step(self, span: Span, found: Mapping[str, Any] | None, *, final: bool = False) -> None:
-        self._standing, said = alarms.step(
-            self._standing, span, self._now, final=final, hold=self.plan.hold, remind=self.plan.remind
+    def _step(self, span: Span, *, final: bool = False) -> None:
+        self._verdict_alarm, notices = alarms.step(
+            self._verdict_alarm,
+            alarms.of_verdict(span),
+            self._now,
+            self._events + 1,
+            final=final,
+            hold=self.plan.hold,
+            remind=self.plan.remind,
         )
-        self._send(said, span)
+        for notice in notices:
+            self._alarm(notice, span)
 
-    def _send(self, said: Sequence[alarms.Notice], span: Span | None) -> None:
-        for notice in said:
-            self._alarm(notice.event, notice.phase, notice.state, notice.label, notice.since, notice.reason, span)
-
-    def _alarm(
-        self,
-        event: int,
-        phase: str,
-        state: str,
-        label: str | None,
-        since: float,
-        reason: str,
-        span: Span | None,
-        chart: Mapping[str, Any] | None = None,
-    ) -> None:
-        values = {"event": event, "phase": phase, "state": state, "label": label, "since": since, "reason": reason}
+    def _alarm(self, notice: alarms.Notice, span: Span | None = None, chart: Mapping[str, Any] | None = None) -> None:
+        """Write a message of an event, and send it."""
+        self._events = max(self._events, notice.event)
+        names = ("event", "phase", "state", "label", "since", "reason")
+        values = {name: getattr(notice, name) for name in names}
         verdict = None if span is None else {"scope": self.plan.alarm, **span_fields(span)}
         found = self.tell("alarm", id=uuid.uuid4().hex, verdict=verdict, chart=chart, **values)
         for sender in self.senders:
