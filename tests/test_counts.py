@@ -18,7 +18,7 @@ import spatterlib as sp
 from spatterlib.cli.main import main
 from spatterlib.common.progress import Progress, lines
 from spatterlib.common.wording import counted
-from spatterlib.live.messages import FIELDS, human, message
+from spatterlib.live.messages import FIELDS, message, text_line
 from spatterlib.measuring.camera import Camera, save_camera
 from spatterlib.stores.opening import create_store
 
@@ -110,8 +110,8 @@ def test_a_command_counts_as_people_do(
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_lines_of_a_watch_and_of_progress_count_as_people_do(count: int, capsys: pytest.CaptureFixture[str]) -> None:
-    status: dict[str, Any] = dict.fromkeys(FIELDS["end"], count) | {"reason": "stopped", "store": None}
-    told = [human(message("end", time=1.0, source="0", simulated=None, model_origin="not stated", **status))]
+    status: Any = dict.fromkeys(FIELDS["end"], count) | {"reason": "stopped", "store": None}
+    told = [text_line(message("end", status, time=1.0, source="0", simulated=None, model_origin="not stated"))]
     lines(sys.stderr, every=0.0)(Progress(count, count + 1, count, np.zeros(count, sp.DETECTION)))
     assert wrong("\n".join([*told, capsys.readouterr().err])) == []
     assert counted(count, "box", "boxes") == {0: "0 boxes", 1: "1 box", 2: "2 boxes"}[count]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from learning_data import make_stores
@@ -19,7 +19,7 @@ from spatterlib.common.origin import learned_from, marks
 from spatterlib.learning.dataset import load_dataset
 from spatterlib.learning.model_card import model_card
 from spatterlib.learning.runs import Run, load_model
-from spatterlib.live.messages import human
+from spatterlib.live.messages import text_line
 from spatterlib.plugins.classifier import Preprocessing
 from spatterlib.verdicts.report import differs, parse, read_page
 
@@ -136,19 +136,20 @@ def test_a_watch_keeps_them_apart_in_every_message_and_line() -> None:
     messages: list[dict[str, Any]] = []
     sp.watch(str(unmarked()), "simulated", idle=0.1, notify=messages.append)
     assert {(found["simulated"], found["model_origin"]) for found in messages} == {(None, "simulated")}
-    said = [human(found) for found in messages if found["type"] in ("start", "end")]
+    said = [text_line(found) for found in messages if found["type"] in ("start", "end")]
     assert all(text.endswith(" (model learned from simulated recordings only)") for text in said)
 
 
 def test_prometheus_has_a_gauge_for_each() -> None:
     pytest.importorskip("prometheus_client")
     from spatterlib.live.latency import Latencies
-    from spatterlib.live.metrics import _COUNTERS, _GAUGES, collect
+    from spatterlib.live.messages import StatusFields
+    from spatterlib.live.metrics import Snapshot, metric_families
 
-    tally: dict[str, Any] = dict.fromkeys([*_COUNTERS, *_GAUGES], 0)
-    tally |= {"alarm": False, "spans": {}, "charted": None, "latencies": Latencies()}
-    tally |= {"simulated": None, "model_origin": "simulated"}
-    values = {family.name: family.samples[0].value for family in collect(tally) if "simulated" in family.name}
+    status: Any = dict.fromkeys(get_type_hints(StatusFields), 0)
+    snapshot = Snapshot(status, Latencies(), {}, alarm=False, chart=None, simulated=None, model_origin="simulated")
+    families = [family for family in metric_families(snapshot) if "simulated" in family.name]
+    values = {family.name: family.samples[0].value for family in families}
     assert values == {"spatterlib_watch_simulated": 0.0, "spatterlib_watch_model_simulated": 1.0}
 
 

@@ -25,7 +25,7 @@ from spatterlib.detection.layers import layers
 from spatterlib.errors import ParameterError
 from spatterlib.live import alarms, control_charts
 from spatterlib.live.alarms import AlarmState, Notice
-from spatterlib.live.control_charts import DIFFERS, USUAL, ChartedLayer, Charter, charter_of, of_layer
+from spatterlib.live.control_charts import AS_USUAL, DIFFERS, ChartedLayer, LayerCharts, observe_layer, open_charts
 from spatterlib.live.messages import COMMON, FIELDS
 from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.camera import Camera, save_camera
@@ -108,7 +108,7 @@ def test_layers_are_charted_as_monitor_charts_them_afterwards() -> None:
 
 def test_the_change_of_flow_is_one_event_that_rests_on_a_chart() -> None:
     charts = {found["number"]: found for found in of("chart")}
-    said = [found for found in of("alarm") if found["state"] in (DIFFERS, USUAL)]
+    said = [found for found in of("alarm") if found["state"] in (DIFFERS, AS_USUAL)]
     assert charts[1]["alarms"] == []
     assert charts[5]["alarms"]
     assert said[0]["phase"] == "new"
@@ -135,7 +135,7 @@ def test_prometheus_reads_the_charts() -> None:
     pytest.importorskip("prometheus_client")
     from spatterlib.live.metrics import _charts
 
-    facts = of("chart")[-1]
+    facts: Any = of("chart")[-1]
     samples = {
         (sample.name.removeprefix("spatterlib_watch_"), sample.labels.get("chart")): sample.value
         for family in _charts(facts)
@@ -179,18 +179,18 @@ def test_charts_that_cannot_be_had_live_are_refused(base: Any, camera: Any, cali
         known = base()
         object.__setattr__(known, "about", {**known.about, "calibrated": True})
         with pytest.raises(ParameterError, match="takes a calibration"):
-            charter_of(known, camera, None, None, wait=True)
+            open_charts(known, camera, None, None, wait=True)
         return
     with pytest.raises(ParameterError, match=said):
-        charter_of(base(), camera, calibration, None, wait=True)
+        open_charts(base(), camera, calibration, None, wait=True)
 
 
 def test_a_reference_of_unknown_camera_or_turn_is_refused() -> None:
     base = learn_reference(rows_like(rate=5.0), ["rate"], builds=50)
     with pytest.raises(ParameterError, match="does not say which camera"):
-        charter_of(base, None, None, None, wait=True)
+        open_charts(base, None, None, None, wait=True)
     with pytest.raises(ParameterError, match="--scan-turn"):
-        charter_of(base, CAMERA, None, None, wait=True)
+        open_charts(base, CAMERA, None, None, wait=True)
 
 
 # -- a machine that does not keep up, and what goes wrong
@@ -208,27 +208,27 @@ def crops(count: int) -> tuple[Any, list[bytes], Any]:
 def test_crops_that_find_no_room_are_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     go_on, usual = threading.Event(), crop_streaks
     monkeypatch.setattr(control_charts, "crop_streaks", lambda *given: go_on.wait(30) and usual(*given))
-    monkeypatch.setattr(control_charts, "_MOST", 2)
-    charter = Charter(learnt(plume_area=3000.0), CAMERA)
+    monkeypatch.setattr(control_charts, "_QUEUE", 2)
+    charts = LayerCharts(learnt(plume_area=3000.0), CAMERA)
     table, encoded, rows = crops(6)
     for index in range(6):
-        charter.add(table[index : index + 1], encoded[index : index + 1])
-    charter.end_layer(1, rows)
+        charts.add(table[index : index + 1], encoded[index : index + 1])
+    charts.end_layer(1, rows)
     go_on.set()
-    charter.close()
-    (found,) = charter.take()
+    charts.close()
+    (found,) = charts.take()
     assert (found.crops, found.measured, found.row["detections"]) == (6, 2, 2)
     assert found.row["stop"] == rows["time"][-1]
 
 
 def test_a_layer_of_which_nothing_was_measured_is_on_no_chart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control_charts, "_MOST", 0)
-    charter = Charter(learnt(plume_area=3000.0), CAMERA)
+    monkeypatch.setattr(control_charts, "_QUEUE", 0)
+    charts = LayerCharts(learnt(plume_area=3000.0), CAMERA)
     table, encoded, rows = crops(3)
-    charter.add(table, encoded)
-    charter.end_layer(1, rows)
-    charter.close()
-    (found,) = charter.take()
+    charts.add(table, encoded)
+    charts.end_layer(1, rows)
+    charts.close()
+    (found,) = charts.take()
     assert (found.measured, found.point.alarms) == (0, ())
     assert np.isnan(found.point.row["t2"])
 
@@ -240,27 +240,27 @@ def test_layers_share_no_streaks_where_parts_of_the_stream_hold_two(monkeypatch:
         return streaks
 
     monkeypatch.setattr(control_charts, "crop_streaks", one_each)
-    charter = Charter(learnt(length=400.0), CAMERA, wait=True)
+    charts = LayerCharts(learnt(length=400.0), CAMERA, wait=True)
     table, encoded, rows = crops(7)
     table["area"] = rows["area"] = [1, 1, 1, 2, 2, 3, 3]
-    charter.add(table[:5], encoded[:5])
-    charter.add(table[5:], encoded[5:])
+    charts.add(table[:5], encoded[:5])
+    charts.add(table[5:], encoded[5:])
     for number, own in enumerate((rows[:3], rows[3:6], rows[6:]), 1):
-        charter.end_layer(number, own)
-    charter.close()
-    found = charter.take()
+        charts.end_layer(number, own)
+    charts.close()
+    found = charts.take()
     assert [layer.row["streaks"] for layer in found] == [3, 3, 1]
     assert [float(layer.row["length"]) for layer in found] == pytest.approx([0.4, 0.8, 1.2])
 
 
 def test_what_goes_wrong_is_told_and_the_watch_goes_on(caplog: pytest.LogCaptureFixture) -> None:
-    charter = Charter(learnt(plume_area=3000.0), CAMERA)
+    charts = LayerCharts(learnt(plume_area=3000.0), CAMERA)
     table, _, rows = crops(2)
-    charter.add(table, [b"junk", b"junk"])
-    charter.end_layer(1, rows)
-    charter.close()
-    assert charter.take() == []
-    assert charter.state != "ok"
+    charts.add(table, [b"junk", b"junk"])
+    charts.end_layer(1, rows)
+    charts.close()
+    assert charts.take() == []
+    assert charts.state != "ok"
     assert "the watch goes on" in caplog.text
 
 
@@ -278,7 +278,7 @@ KINDS = [(), ("ewma of drift low (-4.0, limit 3.0)",), ("ewma of drift low (-5.0
 
 
 def after(alarm: AlarmState, one: ChartedLayer, time: float, number: int) -> tuple[AlarmState, list[Notice]]:
-    alarm, notices = alarms.step(alarm, of_layer(one), time, number, final=True, remind=60.0)
+    alarm, notices = alarms.step(alarm, observe_layer(one), time, number, final=True, remind=60.0)
     return alarm, list(notices)
 
 
@@ -308,4 +308,4 @@ def test_the_same_charts_are_told_again_only_as_a_reminder() -> None:
         alarm, (notice,) = after(alarm, layer(number, KINDS[2] or ()), time, 9)
         assert (notice.event, notice.phase, notice.since) == (4, "update", 10.0)
     alarm, (notice,) = after(alarm, layer(5, ()), 99.0, 9)
-    assert (alarm, notice.phase, notice.state, notice.reason) == (AlarmState(), "end", USUAL, "layer 5: as usual")
+    assert (alarm, notice.phase, notice.state, notice.reason) == (AlarmState(), "end", AS_USUAL, "layer 5: as usual")

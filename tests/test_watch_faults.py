@@ -25,8 +25,8 @@ from spatterlib.cli.main import main
 from spatterlib.errors import VideoError
 from spatterlib.live import source
 from spatterlib.live.clock import Clock
-from spatterlib.live.feed import Feed, Frame, Lost
-from spatterlib.live.source import Opened, Seen, camera_frames, open_source, said
+from spatterlib.live.feed import Feed, StreamFrame, StreamLost
+from spatterlib.live.source import OpenedSource, SourceFrame, camera_frames, open_source, reason_of
 from spatterlib.types import RgbPicture
 
 # Of all connections, and of one; so many that FFmpeg has looked at 1 s before a fault.
@@ -213,12 +213,12 @@ def wait_for(happened: Callable[[], bool], seconds: float = 30.0) -> None:
 # -- faults of all other kinds: whatever a source may raise
 
 
-def frames(number: int = 3) -> Iterator[Seen]:
+def frames(number: int = 3) -> Iterator[SourceFrame]:
     for index in range(number):
-        yield index / 60, time.monotonic(), RgbPicture(paint(index))
+        yield SourceFrame(index / 60, time.monotonic(), RgbPicture(paint(index)))
 
 
-def broken(error: Exception, number: int = 3) -> Iterator[Seen]:
+def broken(error: Exception, number: int = 3) -> Iterator[SourceFrame]:
     yield from frames(number)
     raise error
 
@@ -242,19 +242,19 @@ def test_whatever_a_source_raises_it_is_connected_again(error: Exception) -> Non
     tries = [broken(error, 0), frames()]
     refused = [error]
 
-    def connect() -> Opened:
+    def connect() -> OpenedSource:
         if refused:
             raise refused.pop()
-        return Opened(tries.pop(0), {}, lambda: None)
+        return OpenedSource(tries.pop(0), {}, lambda: None)
 
-    feed = Feed(Opened(broken(error), {}, lambda: None), connect, live=True, clock=Clock(), pause=0.001)
+    feed = Feed(OpenedSource(broken(error), {}, lambda: None), connect, live=True, clock=Clock(), pause=0.001)
     items: list[Any] = []
     until = time.monotonic() + 20
-    while sum(isinstance(item, Frame) for item in items) < 6 and not feed.ended and time.monotonic() < until:
+    while sum(isinstance(item, StreamFrame) for item in items) < 6 and not feed.ended and time.monotonic() < until:
         items += feed.take(16, 0.1)
     feed.stop()
-    assert [type(item) for item in items[:8]] == [Frame, Frame, Frame, Lost, Lost, Frame, Frame, Frame]
-    assert items[3].reason == said(error)
+    assert [type(item) for item in items[:8]] == [*3 * [StreamFrame], *2 * [StreamLost], *3 * [StreamFrame]]
+    assert items[3].reason == reason_of(error)
     assert items[3].reason.strip()
     assert "\n" not in items[3].reason
     assert feed.failure is None
@@ -266,14 +266,14 @@ def test_a_file_that_breaks_off_is_no_file_that_has_ended(
     path = write(tmp_path / "build.ts", 60)
     assert main(["watch", str(path), "--model", "simulated", "--idle", "0.1"]) == 0
     assert "ended (end of the file)" in capsys.readouterr().err
-    read, calls = source.Growing.read, count()
+    read, calls = source.GrowingFile.read, count()
 
     def fail(self: Any, size: int = -1) -> bytes:
         if next(calls) > 4:
             raise OSError(116, "Stale file handle")
         return read(self, min(size, 16384))
 
-    monkeypatch.setattr(source.Growing, "read", fail)
+    monkeypatch.setattr(source.GrowingFile, "read", fail)
     assert main(["watch", str(path), "--model", "simulated", "--idle", "0.1"]) == 1
     err = capsys.readouterr().err
     assert err.splitlines()[-1] == f"error: {path} broke off: stale file handle"
@@ -293,11 +293,11 @@ def test_a_fault_of_our_own_is_raised_and_never_taken_for_the_end(monkeypatch: p
 def test_pauses_grow_until_a_picture_comes_and_giving_up_counts_from_the_last_picture() -> None:
     tries: list[float] = []
 
-    def connect() -> Opened:
+    def connect() -> OpenedSource:
         tries.append(time.monotonic())
-        return Opened(iter(()), {}, lambda: None)
+        return OpenedSource(iter(()), {}, lambda: None)
 
-    feed = Feed(Opened(frames(), {}, lambda: None), connect, live=True, clock=Clock(), give_up=0.6, pause=0.02)
+    feed = Feed(OpenedSource(frames(), {}, lambda: None), connect, live=True, clock=Clock(), give_up=0.6, pause=0.02)
     wait_for(lambda: feed._ended)
     assert 3 <= len(tries) <= 6
     assert feed.reason == "the stream ended"
@@ -309,8 +309,12 @@ def test_many_vain_connections_are_one_event() -> None:
         vain = [frames(0), frames(0), frames(0)]
         real = source.open_source
 
-        def connect(*arguments: Any, **options: Any) -> Opened:
-            return Opened(vain.pop(), {}, lambda: None) if camera.sent >= EACH and vain else real(*arguments, **options)
+        def connect(*arguments: Any, **options: Any) -> OpenedSource:
+            return (
+                OpenedSource(vain.pop(), {}, lambda: None)
+                if camera.sent >= EACH and vain
+                else real(*arguments, **options)
+            )
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("spatterlib.live.watch.open_source", connect)
@@ -356,13 +360,13 @@ def raising() -> Any:
 )
 def test_a_camera_that_fails_is_a_fault_of_the_source_and_is_let_go(then: Callable[[], Any], text: str) -> None:
     capture = Capture(then)
-    again = [Opened(frames(), {}, lambda: None)]
-    first = Opened(camera_frames(capture), {}, lambda: None)
+    again = [OpenedSource(frames(), {}, lambda: None)]
+    first = OpenedSource(camera_frames(capture), {}, lambda: None)
     feed = Feed(first, again.pop, live=True, clock=Clock(), give_up=0.0, pause=0.001)
     items: list[Any] = []
     while not feed.ended:
         items += feed.take(16, 0.1)
-    assert [type(item) for item in items[:6]] == [Frame, Frame, Lost, Frame, Frame, Frame]
+    assert [type(item) for item in items[:6]] == [*2 * [StreamFrame], StreamLost, *3 * [StreamFrame]]
     assert text in items[2].reason
     assert capture.released.wait(10)
 

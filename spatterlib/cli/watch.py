@@ -98,7 +98,7 @@ def watch(
     SOURCE is the number of a camera, a URL (rtsp, http, tcp, udp, srt, rtmp), or a file that grows (.mkv, .ts).
     JSON lines go to stdout, lines for people to stderr. Ends at Ctrl-C or SIGTERM with a summary.
     """
-    from spatterlib.live.messages import human, line
+    from spatterlib.live.messages import json_line, text_line
     from spatterlib.live.senders import headers_of
     from spatterlib.live.watch import watch
     from spatterlib.verdicts.rules import Rules
@@ -118,9 +118,9 @@ def watch(
     apart = {"gap", "crop_format", "quality"}
     own = {key: values[key] for key in _OWN if key not in apart}
 
-    def notify(found: dict[str, Any]) -> None:
-        click.echo(line(found))
-        if text := human(found):
+    def notify(message: dict[str, Any]) -> None:
+        click.echo(json_line(message))
+        if text := text_line(message):
             click.echo(text, err=True)
 
     with _until_told() as told, _hint():

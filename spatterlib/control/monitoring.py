@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.control.reference import Reference, terms_of, values_of
-from spatterlib.control.statistics import State, advance, begin, conformal_p, distance
+from spatterlib.control.statistics import ChartState, advance, begin, conformal_p, distance
 
 __all__ = ["POINT", "Charted", "Point", "monitor", "spells", "take_layer"]
 
@@ -106,21 +106,21 @@ def spells(layers: Sequence[int], alarms: Sequence[Sequence[str]]) -> list[tuple
     return found
 
 
-def take_layer(reference: Reference, state: State | None, row: NDArray[np.void]) -> tuple[State, Point]:
+def take_layer(reference: Reference, state: ChartState | None, row: NDArray[np.void]) -> tuple[ChartState, Point]:
     """Put one more layer on the charts: a pure function for live use.
 
     Parameters
     ----------
     reference : Reference
         From `learn_reference`.
-    state : State or None
+    state : ChartState or None
         What it gave for the layer before; None for the first.
     row : ndarray
         ``(1,)`` `DESCRIPTOR`, the layer, when it is over.
 
     Returns
     -------
-    State
+    ChartState
         For the next layer.
     Point
         Where this one is, and its alarms.

@@ -19,7 +19,7 @@ __all__ = [
     "CHARTS",
     "FEWEST_LAYERS",
     "Baseline",
-    "State",
+    "ChartState",
     "advance",
     "angle_terms",
     "begin",
@@ -68,7 +68,7 @@ class Baseline:
     kept: NDArray[np.bool_]
 
 
-class State(NamedTuple):
+class ChartState(NamedTuple):
     """Where the charts of a build stand: last deviation (NaN: none), EWMA, upper and lower CUSUM; ``(..., p)`` each."""
 
     last: Floats
@@ -199,15 +199,15 @@ def _novelty(deviation: Floats, kept: NDArray[np.bool_], fitted: int) -> tuple[F
     return phi, scale, np.linalg.inv(cross / (scale[..., None] * scale[..., None, :]))
 
 
-def begin(baseline: Baseline) -> State:
+def begin(baseline: Baseline) -> ChartState:
     """Charts before the first layer: all at their centre."""
     zero = np.zeros(baseline.scale.shape)
-    return State(np.full(zero.shape, np.nan), zero, zero, zero)
+    return ChartState(np.full(zero.shape, np.nan), zero, zero, zero)
 
 
 def advance(
-    baseline: Baseline, state: State, values: Floats, terms: Floats, *, weight: float = 0.1, slack: float = 0.5
-) -> tuple[State, Floats, Floats]:
+    baseline: Baseline, state: ChartState, values: Floats, terms: Floats, *, weight: float = 0.1, slack: float = 0.5
+) -> tuple[ChartState, Floats, Floats]:
     """Take one layer.
 
     Shewhart: what is new in the layer, in standard deviations. EWMA: exponentially weighted mean of that (Roberts 1959;
@@ -221,7 +221,7 @@ def advance(
     ----------
     baseline : Baseline
         From `learn`.
-    state : State
+    state : ChartState
         From `begin` or the layer before.
     values : ndarray
         ``(..., p)``, the layer's descriptors; where one is NaN its charts stand still and T² is NaN.
@@ -232,7 +232,7 @@ def advance(
 
     Returns
     -------
-    State
+    ChartState
         Where the charts stand now.
     ndarray
         ``(4, ..., p)`` float64: Shewhart, EWMA, upper and lower CUSUM of each descriptor.
@@ -250,7 +250,7 @@ def advance(
     lower = np.where(seen, np.minimum(0.0, state.lower + known + slack), state.lower)
     spread = float(np.sqrt(weight / (2 - weight)))
     squared = np.einsum("...i,...ij,...j->...", new, baseline.inverse, new)
-    return State(deviation, ewma, upper, lower), np.stack([new, ewma / spread, upper, lower]), squared
+    return ChartState(deviation, ewma, upper, lower), np.stack([new, ewma / spread, upper, lower]), squared
 
 
 def conformal_p(reference: ArrayLike, scores: ArrayLike) -> Floats:

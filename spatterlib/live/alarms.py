@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from spatterlib.verdicts.rules import Span
 
-__all__ = ["AlarmState", "Notice", "Observation", "Phase", "close", "of_verdict", "step"]
+__all__ = ["AlarmState", "Notice", "Observation", "Phase", "end_event", "observe_verdict", "step"]
 
 Phase: TypeAlias = Literal["new", "update", "end"]
 
@@ -82,7 +82,7 @@ class AlarmState:
     candidate: tuple[Observation, float] | None = None
 
 
-def of_verdict(span: Span) -> Observation:
+def observe_verdict(span: Span) -> Observation:
     """What a verdict says: "OK" ends an event, "no verdict" neither begins nor ends one, others begin or change one."""
     normal = None if span.state == "no verdict" else span.state == "OK"
     return Observation(span.state, normal, span.reason, span.label)
@@ -122,10 +122,10 @@ def step(
     Examples
     --------
     >>> import numpy as np
-    >>> from spatterlib.live.alarms import AlarmState, of_verdict, step
+    >>> from spatterlib.live.alarms import AlarmState, observe_verdict, step
     >>> from spatterlib.verdicts.rules import Rules, judge
     >>> low = np.tile([0.9, 0.1], (8, 1))
-    >>> bad = of_verdict(judge(np.arange(8.0), np.arange(8), low, ("low", "high"), Rules(expected="high")))
+    >>> bad = observe_verdict(judge(np.arange(8.0), np.arange(8), low, ("low", "high"), Rules(expected="high")))
     >>> alarm, notices = step(AlarmState(), bad, 8.0, 1, final=True)
     >>> notices[0].phase, notices[0].state, step(alarm, bad, 9.0, 2)[1]
     ('new', 'critical', ())
@@ -175,7 +175,7 @@ def _reminded(alarm: AlarmState, time: float, remind: float) -> tuple[AlarmState
     return replace(alarm, open=again), (again,)
 
 
-def close(alarm: AlarmState, time: float, last: str) -> tuple[Notice, ...]:
+def end_event(alarm: AlarmState, time: float, last: str) -> tuple[Notice, ...]:
     """The message that ends an event that still goes on when the watch ends; `last`: what its state is that of."""
     if alarm.open is None:
         return ()

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from spatterlib.common.image_codec import decode
 from spatterlib.control.monitoring import Point, take_layer
 from spatterlib.control.reference import Reference
-from spatterlib.control.statistics import State
+from spatterlib.control.statistics import ChartState
 from spatterlib.errors import ParameterError, one_line
 from spatterlib.live.alarms import Observation
+from spatterlib.live.messages import ChartFields
 from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.camera import Camera, check_camera, load_camera
 from spatterlib.measuring.descriptors import DESCRIPTOR, describe, turned
@@ -25,16 +26,16 @@ from spatterlib.measuring.speeds import measure_speeds
 from spatterlib.measuring.streaks import STREAK, Finder, find_streaks
 from spatterlib.types import Detections
 
-__all__ = ["DIFFERS", "USUAL", "ChartedLayer", "Charter", "charter_of", "of_layer"]
+__all__ = ["AS_USUAL", "DIFFERS", "ChartedLayer", "LayerCharts", "observe_layer", "open_charts"]
 
 log = logging.getLogger("spatterlib")
 
-DIFFERS, USUAL = "layer differs", "layer as usual"
+DIFFERS, AS_USUAL = "layer differs", "layer as usual"
 """States of the alarms that charts raise."""
 # Parts of a stream, of a few crops each, that wait to be looked at.
-_MOST = 512
+_QUEUE = 512
 # What a camera must be able to measure for a descriptor, see `spatterlib.measuring.camera.check_camera`.
-_TAKES = {"length": "length in mm", "drift": "drift", "clear_time": "time to clear", "gas_speed": "gas-flow index"}
+_NEEDS = {"length": "length in mm", "drift": "drift", "clear_time": "time to clear", "gas_speed": "gas-flow index"}
 
 
 class ChartedLayer(NamedTuple):
@@ -46,23 +47,27 @@ class ChartedLayer(NamedTuple):
     crops: int
     measured: int
 
-    def facts(self, reference: Reference) -> dict[str, Any]:
-        """Fields of the message `chart`."""
-        own = {name: self.point.row[name] for name in ("shewhart", "ewma", "cusum", "t2", "p")}
-        return {
-            "number": self.number,
-            "start": self.row["start"],
-            "stop": self.row["stop"],
-            "values": {name: self.row[name] for name in reference.names},
-            **own,
-            "limits": reference.limits,
-            "alarms": list(self.point.alarms),
-            "crops": self.crops,
-            "measured": self.measured,
-        }
+    def fields(self, reference: Reference) -> ChartFields:
+        """Fields of the message "chart"."""
+        point = self.point.row
+        return ChartFields(
+            number=self.number,
+            start=self.row["start"],
+            stop=self.row["stop"],
+            values={name: self.row[name] for name in reference.names},
+            shewhart=point["shewhart"],
+            ewma=point["ewma"],
+            cusum=point["cusum"],
+            t2=point["t2"],
+            p=point["p"],
+            limits=reference.limits,
+            alarms=list(self.point.alarms),
+            crops=self.crops,
+            measured=self.measured,
+        )
 
 
-class Charter:
+class LayerCharts:
     """Look for streaks in crops as they come, and chart each layer when it has ended.
 
     Parameters
@@ -94,12 +99,12 @@ class Charter:
         about = reference.about
         self._turn, self._start = about.get("scan_turn"), about.get("scan_start") or 0.0
         self._start = self._start if scan_start is None else scan_start
-        self._wait, self._room = wait, threading.Semaphore(_MOST)
-        self._came = self._ended = 0
+        self._wait, self._room = wait, threading.Semaphore(_QUEUE)
+        self._rows_added = self._rows_ended = 0
         self._todo: queue.SimpleQueue[_Crops | _Layer | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[ChartedLayer] = queue.SimpleQueue()
-        self._state: State | None = None
-        self._found: list[tuple[range, NDArray[np.void]]] = []
+        self._state: ChartState | None = None
+        self._streaks: list[tuple[range, NDArray[np.void]]] = []
         # Kernels are there before the first frame.
         find_streaks(np.zeros((32, 32, 3), np.uint8))
         self._thread = threading.Thread(target=self._run, name="spatterlib-charts", daemon=True)
@@ -113,32 +118,39 @@ class Charter:
     def identity(self) -> dict[str, Any]:
         """JSON-able: what layers are compared with, and how."""
         base = self.reference
-        known = {"descriptors": base.names, "alarms": base.alarms, "arl": base.arl, "limits": base.limits}
-        return known | {"reference": base.about, "camera": self.camera.identity(), "scan_start": self._start}
+        return {
+            "descriptors": base.names,
+            "alarms": base.alarms,
+            "arl": base.arl,
+            "limits": base.limits,
+            "reference": base.about,
+            "camera": self.camera.identity(),
+            "scan_start": self._start,
+        }
 
     def add(self, table: Detections, crops: Sequence[bytes]) -> None:
         """Take rows and their encoded crops, in the order of the stream."""
-        first, self._came = self._came, self._came + len(table)
+        first, self._rows_added = self._rows_added, self._rows_added + len(table)
         if len(table) and self._room.acquire(blocking=self._wait):
             self._todo.put(_Crops(first, table, crops))
 
     def end_layer(self, number: int, rows: NDArray[np.void]) -> None:
         """Say that the next rows, so many as these, were a layer: of `DETECTION` and ``event``."""
-        first, self._ended = self._ended, self._ended + len(rows)
+        first, self._rows_ended = self._rows_ended, self._rows_ended + len(rows)
         self._todo.put(_Layer(number, first, rows))
 
     @property
-    def newest_facts(self) -> dict[str, Any] | None:
+    def newest_fields(self) -> ChartFields | None:
         """Fields of the message on the last layer that was taken."""
-        return self.newest.facts(self.reference) if self.newest else None
+        return self.newest.fields(self.reference) if self.newest else None
 
     def take(self) -> list[ChartedLayer]:
         """Layers charted since it was asked last."""
-        found = []
+        layers = []
         while not self._done.empty():
-            found.append(self._done.get())
-        self.newest = found[-1] if found else self.newest
-        return found
+            layers.append(self._done.get())
+        self.newest = layers[-1] if layers else self.newest
+        return layers
 
     def close(self) -> None:
         """Come to the end of what has been given to it."""
@@ -150,7 +162,7 @@ class Charter:
         while (item := self._todo.get()) is not None:
             try:
                 if not self.problem:
-                    self._work(item)
+                    self._handle(item)
             except Exception as error:
                 self.problem = one_line(error)
                 log.error("no more layers are charted, the watch goes on: %s", self.problem)
@@ -158,33 +170,33 @@ class Charter:
                 if isinstance(item, _Crops):
                     self._room.release()
 
-    def _work(self, item: _Crops | _Layer) -> None:
+    def _handle(self, item: _Crops | _Layer) -> None:
         if isinstance(item, _Layer):
             self._done.put(self._chart(item))
             return
         crops = [decode(data) for data in item.crops]
         streaks = crop_streaks(crops, item.table, item.first, Finder())
-        self._found.append((range(item.first, item.first + len(item.table)), streaks))
+        self._streaks.append((range(item.first, item.first + len(item.table)), streaks))
 
     def _chart(self, layer: _Layer) -> ChartedLayer:
         stop = layer.first + len(layer.rows)
-        own = [part for part in self._found if part[0].start < stop]
-        self._found = [part for part in self._found if part[0].stop > stop]
-        seen = np.zeros(len(layer.rows), bool)
-        for rows, _ in own:
-            seen[max(rows.start - layer.first, 0) : rows.stop - layer.first] = True
-        streaks = np.concatenate([np.empty(0, STREAK), *(found for _, found in own)])
+        parts = [part for part in self._streaks if part[0].start < stop]
+        self._streaks = [part for part in self._streaks if part[0].stop > stop]
+        measured = np.zeros(len(layer.rows), bool)
+        for rows, _ in parts:
+            measured[max(rows.start - layer.first, 0) : rows.stop - layer.first] = True
+        streaks = np.concatenate([np.empty(0, STREAK), *(streaks for _, streaks in parts)])
         streaks = streaks[(streaks["row"] >= layer.first) & (streaks["row"] < stop)]
-        streaks["row"] = (np.cumsum(seen) - 1)[streaks["row"] - layer.first]
-        row = self._described(layer, measure_speeds(streaks, self.camera, self.calibration), layer.rows[seen])
+        streaks["row"] = (np.cumsum(measured) - 1)[streaks["row"] - layer.first]
+        row = self._described(layer, measure_speeds(streaks, self.camera, self.calibration), layer.rows[measured])
         self._state, point = take_layer(self.reference, self._state, row)
-        return ChartedLayer(layer.number, row[0], point, len(seen), int(seen.sum()))
+        return ChartedLayer(layer.number, row[0], point, len(measured), int(measured.sum()))
 
     def _described(self, layer: _Layer, streaks: NDArray[np.void], rows: NDArray[np.void]) -> NDArray[np.void]:
         gas = self.calibration.gas if self.calibration else None
         group, event = np.full(len(rows), layer.number, np.int64), rows["event"].astype(np.int64)
         row = describe(streaks, rows, group, self.camera, gas, event=event)
-        row = row if len(row) else _nothing()
+        row = row if len(row) else _empty_row()
         row["group"], row["start"], row["stop"] = layer.number, layer.rows["time"].min(), layer.rows["time"].max()
         return row if self._turn is None else turned(row, self._turn, self._start)
 
@@ -201,7 +213,7 @@ class _Layer(NamedTuple):
     rows: NDArray[np.void]
 
 
-def _nothing() -> NDArray[np.void]:
+def _empty_row() -> NDArray[np.void]:
     """A row of a layer of which nothing was measured."""
     row = np.zeros(1, DESCRIPTOR)
     for name in DESCRIPTOR.names or ():
@@ -210,15 +222,15 @@ def _nothing() -> NDArray[np.void]:
     return row
 
 
-def charter_of(
+def open_charts(
     reference: str | Reference | None,
     camera: str | Camera | None,
     calibration: str | Calibration | None,
     scan_start: float | None,
     *,
     wait: bool,
-) -> Charter | None:
-    """A charter of files or objects, None without a reference; the camera is the reference's where none is given.
+) -> LayerCharts | None:
+    """Charts of files or objects, None without a reference; the camera is the reference's where none is given.
 
     Raises
     ------
@@ -243,16 +255,16 @@ def charter_of(
     if calibration:
         calibration.check(camera)
     _check(base, camera, calibration)
-    return Charter(base, camera, calibration, scan_start=scan_start, wait=wait)
+    return LayerCharts(base, camera, calibration, scan_start=scan_start, wait=wait)
 
 
 def _check(reference: Reference, camera: Camera, calibration: Calibration | None) -> None:
     """Refuse charts that would stand still for ever, or compare what is not the same."""
     able = {item.name: item for item in check_camera(camera)}
     for name in reference.names:
-        takes = able.get(_TAKES.get(name, ""))
-        if takes and not takes.measurable:
-            raise ParameterError(f"the reference charts {name}, which this camera cannot measure: {takes.reason}")
+        need = able.get(_NEEDS.get(name, ""))
+        if need and not need.measurable:
+            raise ParameterError(f"the reference charts {name}, which this camera cannot measure: {need.reason}")
         if name == "per_mm2":
             raise ParameterError("the reference charts per_mm2, which takes the area scanned: a watch does not know it")
         if name.startswith(("speed_", "gas_")) and reference.about.get("calibrated", True) and calibration is None:
@@ -263,12 +275,12 @@ def _check(reference: Reference, camera: Camera, calibration: Calibration | None
         )
 
 
-def of_layer(layer: ChartedLayer) -> Observation:
+def observe_layer(layer: ChartedLayer) -> Observation:
     """What charts say of a layer: one within all limits ends an event; one that was not measured says nothing."""
     number, alarms = layer.number, layer.point.alarms
     if not alarms:
-        known = any(np.isfinite(layer.point.row[name]) for name in ("shewhart", "t2"))
-        return Observation(USUAL, True if known else None, f"layer {number}: as usual")
+        measured = any(np.isfinite(layer.point.row[name]) for name in ("shewhart", "t2"))
+        return Observation(AS_USUAL, True if measured else None, f"layer {number}: as usual")
     charts = tuple(text.split(" (")[0] for text in alarms)
     since = float(layer.row["start"])
     return Observation(DIFFERS, False, f"layer {number}: {'; '.join(alarms)}", charts=charts, since=since)

@@ -9,13 +9,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TypeAlias
 
 from spatterlib.live.clock import Clock, tick
-from spatterlib.live.source import Opened, Seen, said
+from spatterlib.live.source import OpenedSource, SourceFrame, reason_of
 from spatterlib.types import Picture
 
-__all__ = ["Counts", "Feed", "Frame", "Lost", "runs"]
+__all__ = ["Feed", "FrameCounts", "StreamFrame", "StreamLost", "consecutive"]
 
 log = logging.getLogger("spatterlib")
 
@@ -26,7 +25,7 @@ STOPPED = "stopped"
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class StreamFrame:
     """A frame that came.
 
     Parameters
@@ -51,7 +50,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Lost:
+class StreamLost:
     """The stream broke.
 
     Parameters
@@ -66,27 +65,24 @@ class Lost:
     reason: str
 
 
-Item: TypeAlias = Frame | Lost
-
-
-def runs(items: Sequence[Frame | Lost]) -> Iterator[Lost | list[Frame]]:
+def consecutive(items: Sequence[StreamFrame | StreamLost]) -> Iterator[StreamLost | list[StreamFrame]]:
     """Frames that follow each other, and breaks between them."""
-    run = 0
-    keyed: list[tuple[int, Frame | Lost]] = []
+    number = 0
+    numbered: list[tuple[int, StreamFrame | StreamLost]] = []
     for item in items:
-        if isinstance(item, Lost) or not item.joins or item.picture is None:
-            run += 1
-        keyed.append((run, item))
-    for _, group in groupby(keyed, key=lambda pair: pair[0]):
+        if isinstance(item, StreamLost) or not item.joins or item.picture is None:
+            number += 1
+        numbered.append((number, item))
+    for _, group in groupby(numbered, key=lambda pair: pair[0]):
         part = [item for _, item in group]
-        yield from [item for item in part if isinstance(item, Lost)]
-        frames = [item for item in part if isinstance(item, Frame)]
+        yield from [item for item in part if isinstance(item, StreamLost)]
+        frames = [item for item in part if isinstance(item, StreamFrame)]
         if frames:
             yield frames
 
 
 @dataclass
-class Counts:
+class FrameCounts:
     """What a feed has seen: frames that came, of these that did not decode, and were dropped; connections.
 
     `connected`: whether the source is there, and nothing is wrong with it.
@@ -104,7 +100,7 @@ class Feed:
 
     Parameters
     ----------
-    opened : Opened
+    opened : OpenedSource
         The source, open already, so that what is wrong with it is said at once.
     connect : callable or None
         Opens it again where it breaks; None: its end is the end.
@@ -121,8 +117,8 @@ class Feed:
 
     def __init__(
         self,
-        opened: Opened,
-        connect: Callable[[], Opened] | None,
+        opened: OpenedSource,
+        connect: Callable[[], OpenedSource] | None,
         *,
         live: bool,
         clock: Clock,
@@ -131,13 +127,13 @@ class Feed:
     ) -> None:
         self._opened, self._connect, self._live, self._clock = opened, connect, live, clock
         self._give_up, self._first_pause, self._pause = give_up, pause, pause
-        self.counts = Counts()
-        self._queue: deque[Item] = deque()
+        self.counts = FrameCounts()
+        self._queue: deque[StreamFrame | StreamLost] = deque()
         self._ready = threading.Condition()
         self._stop = threading.Event()
         self._ended, self._reason = False, ""
         self._failure: Exception | None = None
-        self._looked = time.monotonic()
+        self._last_picture = time.monotonic()
         self._dropping = False
         # Of the frame before; None where the next one has no neighbour.
         self._shape: tuple[int, int] | None = None
@@ -164,14 +160,14 @@ class Feed:
         """What went wrong in here, not with the source; None as a rule."""
         return self._failure
 
-    def take(self, most: int, seconds: float) -> list[Item]:
+    def take(self, most: int, seconds: float) -> list[StreamFrame | StreamLost]:
         """What has come, oldest first: at most so many, after waiting at most so many seconds for the first."""
         with self._ready:
             if not self._queue and not self._ended:
                 self._ready.wait(seconds)
-            found = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
+            items = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
             self._ready.notify_all()
-        return found
+        return items
 
     def stop(self, seconds: float = 2.0) -> None:
         """Read no further; what was read can still be taken."""
@@ -197,11 +193,11 @@ class Feed:
                 self._ready.notify_all()
 
     def _read(self) -> None:
-        opened: Opened | None = self._opened
+        opened: OpenedSource | None = self._opened
         while opened is not None:
-            looked = self._looked
+            before = self._last_picture
             try:
-                fault = self._drain(opened)
+                fault = self._read_all(opened)
             finally:
                 opened.close()
             if self._connect is None or self._stop.is_set():
@@ -210,11 +206,11 @@ class Feed:
                 return
             self.counts.connected = False
             self._reason = fault or "the stream ended"
-            self._put(Lost(self._clock.last or 0.0, self._reason))
-            blind = looked == self._looked
-            opened = None if blind and self._too_long() else self._again(self._connect)
+            self._put(StreamLost(self._clock.last or 0.0, self._reason))
+            no_picture = before == self._last_picture
+            opened = None if no_picture and self._too_long() else self._reconnect(self._connect)
 
-    def _drain(self, opened: Opened) -> str:
+    def _read_all(self, opened: OpenedSource) -> str:
         """Read all that comes; what broke it off, in words.
 
         Sources are files, cameras, networks, drivers: whatever one of them raises is its own fault, and no reason to
@@ -223,17 +219,17 @@ class Feed:
         fresh = True
         while not self._stop.is_set():
             try:
-                seen = next(opened.frames, None)
+                frame = next(opened.frames, None)
             except Exception as error:
                 log.debug("the source broke", exc_info=error)
-                return said(error)
-            if seen is None:
+                return reason_of(error)
+            if frame is None:
                 return ""
-            self._take_in(seen, fresh=fresh)
+            self._receive(frame, fresh=fresh)
             fresh = False
         return ""
 
-    def _again(self, connect: Callable[[], Opened]) -> Opened | None:
+    def _reconnect(self, connect: Callable[[], OpenedSource]) -> OpenedSource | None:
         """Connect again, with pauses that grow."""
         while not self._stop.wait(self._pause):
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
@@ -241,7 +237,7 @@ class Feed:
                 opened = connect()
             except Exception as error:
                 log.debug("no connection", exc_info=error)
-                self._reason = said(error)
+                self._reason = reason_of(error)
                 if self._too_long():
                     return None
                 continue
@@ -251,15 +247,15 @@ class Feed:
         return None
 
     def _too_long(self) -> bool:
-        return time.monotonic() - self._looked >= self._give_up
+        return time.monotonic() - self._last_picture >= self._give_up
 
-    def _take_in(self, seen: Seen, *, fresh: bool) -> None:
-        stamp, arrived, picture = seen
-        self._clock, moment = tick(self._clock, stamp, arrived, fresh=fresh and self.counts.received > 0)
+    def _receive(self, frame: SourceFrame, *, fresh: bool) -> None:
+        stamp, arrived, picture = frame
+        self._clock, time_ = tick(self._clock, stamp, arrived, fresh=fresh and self.counts.received > 0)
         number = self.counts.received
         self.counts.received += 1
         if picture is not None:
-            self._looked, self._pause = time.monotonic(), self._first_pause
+            self._last_picture, self._pause = time.monotonic(), self._first_pause
         if picture is None:
             self.counts.undecoded += 1
         elif self._live and self._full(picture):
@@ -268,20 +264,20 @@ class Feed:
             return
         shape = None if picture is None else picture.shape
         joins = not fresh and shape is not None and shape == self._shape
-        self._put(Frame(number, moment, arrived, picture, joins))
+        self._put(StreamFrame(number, time_, arrived, picture, joins))
         self._shape = shape
 
     def _full(self, picture: Picture) -> bool:
         """Whether to drop: until half the queue is free again, so that the frames that stay have neighbours."""
-        room = self._room(picture)
-        self._dropping = self.waiting >= (room // 2 if self._dropping else room)
+        capacity = self._capacity(picture)
+        self._dropping = self.waiting >= (capacity // 2 if self._dropping else capacity)
         return self._dropping
 
-    def _room(self, picture: Picture) -> int:
+    def _capacity(self, picture: Picture) -> int:
         height, width = picture.shape
         return min(max(_BYTES // max(3 * height * width, 1), _FEWEST), _MOST)
 
-    def _put(self, item: Item) -> None:
+    def _put(self, item: StreamFrame | StreamLost) -> None:
         with self._ready:
             while not self._live and len(self._queue) >= _FEWEST and not self._stop.is_set():
                 self._ready.wait(0.5)

@@ -21,15 +21,15 @@ class Latencies:
     Examples
     --------
     >>> from spatterlib.live.latency import Latencies
-    >>> found = Latencies()
-    >>> found.add([0.010, 0.020, 0.030])
-    >>> found.count, 0.020 <= found.quantile(0.5) <= 0.0204, found.most
+    >>> latencies = Latencies()
+    >>> latencies.add([0.010, 0.020, 0.030])
+    >>> latencies.count, 0.020 <= latencies.quantile(0.5) <= 0.0204, latencies.longest
     (3, True, 0.03)
     """
 
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_BINS + 1, np.int64), repr=False)
     total: float = 0.0
-    most: float = 0.0
+    longest: float = 0.0
 
     def add(self, seconds: Iterable[float]) -> None:
         """Count some latencies, s."""
@@ -38,7 +38,7 @@ class Latencies:
             bins = np.ceil(np.log(np.maximum(values / _LEAST, 1.0)) / np.log(_GROWTH) - 1e-9)
             np.add.at(self.counts, np.minimum(bins, _BINS).astype(np.int64), 1)
             self.total += float(values.sum())
-            self.most = max(self.most, float(values.max()))
+            self.longest = max(self.longest, float(values.max()))
 
     @property
     def count(self) -> int:
@@ -50,7 +50,7 @@ class Latencies:
         if not self.count:
             return float("nan")
         index = int(np.searchsorted(np.cumsum(self.counts), share * self.count))
-        return float(min(_LEAST * _GROWTH**index, self.most))
+        return float(min(_LEAST * _GROWTH**index, self.longest))
 
     def within(self, seconds: float) -> int:
         """How many took no longer."""

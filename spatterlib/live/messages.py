@@ -1,153 +1,245 @@
-"""What is told: one JSON object a line, the same for webhooks and MQTT; and a line for people."""
+"""Messages of a watch: one JSON object a line, the same for webhooks and MQTT; and a line of text for people."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any, TypeAlias, TypedDict, cast, get_type_hints
 
 from spatterlib.common.files import plain
-from spatterlib.common.origin import marks
+from spatterlib.common.origin import Origin, marks
 from spatterlib.common.wording import counted
-from spatterlib.verdicts.rules import Span
+from spatterlib.live.alarms import Phase
+from spatterlib.live.source import Kind, StreamFacts
+from spatterlib.verdicts.rules import Span, State
 
-__all__ = ["COMMON", "FIELDS", "human", "line", "message", "span_fields"]
+__all__ = [
+    "COMMON",
+    "FIELDS",
+    "AlarmFields",
+    "AlarmVerdict",
+    "ChartFields",
+    "EndFields",
+    "EndMessage",
+    "GapFields",
+    "Header",
+    "StartFields",
+    "StatusFields",
+    "VerdictFields",
+    "json_line",
+    "message",
+    "span_fields",
+    "text_line",
+]
 
-COMMON = {
-    "type": "what the message is about: one of the types below",
-    "at": "UTC, when it was written, ISO 8601 with milliseconds",
-    "time": "s, time of the stream up to which was looked",
-    "source": "the source, without its password",
-    "simulated": "true: the stream is marked as simulated; null: it does not say where it comes from",
-    "model_origin": "what the model learned from: simulated, partly simulated, or not stated",
+
+class Header(TypedDict):
+    """What every message begins with."""
+
+    type: Annotated[str, "what the message is about: one of the types below"]
+    at: Annotated[str, "UTC, when it was written, ISO 8601 with milliseconds"]
+    time: Annotated[float, "s, time of the stream up to which was looked"]
+    source: Annotated[str, "the source, without its password"]
+    simulated: Annotated[
+        bool | None, "true: the stream is marked as simulated; null: it does not say where it comes from"
+    ]
+    model_origin: Annotated[Origin, "what the model learned from: simulated, partly simulated, or not stated"]
+
+
+class StartFields(TypedDict):
+    """Once, at the beginning."""
+
+    kind: Annotated[Kind, "camera, url or file"]
+    stream: Annotated[StreamFacts, "format, codec, width, height, as far as the stream says"]
+    model: Annotated[Mapping[str, Any], "path, digest, classes, split and accuracy of the model"]
+    settings: Annotated[Mapping[str, Any], "all that the watch was started with"]
+    versions: Annotated[Mapping[str, str], "of the packages that a verdict depends on"]
+
+
+class SpanFields(TypedDict):
+    """A verdict: the fields of `spatterlib.verdicts.rules.Span`."""
+
+    number: Annotated[int, "of the layer, from 1; of a window: how many there were"]
+    start: Annotated[float | None, "s, time of its first crop; of a window: where it begins"]
+    stop: Annotated[float | None, "s, time of its last crop; of a window: where it ends"]
+    label: Annotated[str | None, "the class; null where the verdict abstains"]
+    leading: Annotated[str | None, "the most probable class, decided or not; null without votes"]
+    probability: Annotated[float | None, "of `leading`, calibrated, mean over the votes; null without votes"]
+    low: Annotated[float | None, "lower end of its 95 % interval; null with fewer than three votes"]
+    high: Annotated[float | None, "upper end"]
+    votes: Annotated[int, "events by seconds"]
+    events: Annotated[int, "boxes that overlap from frame to frame are one event"]
+    crops: Annotated[int, "crops with a vote"]
+    far: Annotated[float | None, "share of crops unlike those of the training; null if not checked"]
+    state: Annotated[State, "OK, attention, critical, no verdict; decided where no class is expected"]
+    reason: Annotated[str, "why, in words"]
+    first_frame: Annotated[int, "number of the frame of its first crop; -1 without"]
+    last_frame: Annotated[int, "of its last"]
+
+
+class _Scoped(TypedDict):
+    scope: Annotated[str, "layer or window"]
+
+
+class _Timed(_Scoped):
+    final: Annotated[bool, "whether the layer has ended, so that this verdict stays"]
+    latency: Annotated[float | None, "s, from the arrival of the newest frame in it to this verdict"]
+
+
+class VerdictFields(_Timed, SpanFields):
+    """Every few seconds while something new was seen, and at the end of each layer."""
+
+
+class AlarmVerdict(_Scoped, SpanFields):
+    """The verdict that an alarm rests on."""
+
+
+class ChartFields(TypedDict):
+    """Of each layer when it has ended, where there is a reference."""
+
+    number: Annotated[int, "of the layer, from 1"]
+    start: Annotated[float, "s, time of its first crop"]
+    stop: Annotated[float, "s, time of its last crop"]
+    values: Annotated[Mapping[str, float], "of each charted descriptor in this layer; null where not measured"]
+    shewhart: Annotated[
+        float, "standard deviations of this layer from the reference, of the descriptor that is farthest"
+    ]
+    ewma: Annotated[float, "of recent layers, in standard deviations of the EWMA, farthest"]
+    cusum: Annotated[float, "what has added up, in standard deviations, farthest"]
+    t2: Annotated[float, "distance of all descriptors together"]
+    p: Annotated[float, "conformal p-value: how rare this distance is among reference layers"]
+    limits: Annotated[Mapping[str, float], "of each chart"]
+    alarms: Annotated[list[str], "charts beyond their limits, in words; empty: as usual"]
+    crops: Annotated[int, "of the layer"]
+    measured: Annotated[int, "crops in which streaks were looked for: fewer where the machine did not keep up"]
+
+
+class AlarmFields(TypedDict):
+    """When the state changes."""
+
+    id: Annotated[str, "of this message, to know it again if it comes twice"]
+    event: Annotated[int, "number of the event, from 1"]
+    phase: Annotated[Phase, "new, update or end"]
+    state: Annotated[str, "as in verdicts; stream lost, stream back; layer differs, layer as usual"]
+    label: Annotated[str | None, "the class; null where it is not clear"]
+    since: Annotated[float, "s, when the event began"]
+    reason: Annotated[str, "why, in words"]
+    verdict: Annotated[
+        AlarmVerdict | None,
+        "the verdict that it rests on, with all its fields; null for the stream's, the charts', at the end",
+    ]
+    chart: Annotated[
+        ChartFields | None, "the message `chart` that it rests on, with its own fields; null for other alarms"
+    ]
+
+
+class GapFields(TypedDict):
+    """When a stream is back."""
+
+    start: Annotated[float, "s, last frame before the stream broke"]
+    stop: Annotated[float, "s, first frame behind"]
+    seconds: Annotated[float, "how long nothing was seen"]
+    reason: Annotated[str, "why it broke"]
+
+
+class StatusFields(TypedDict):
+    """Every few seconds."""
+
+    received: Annotated[int, "frames that came so far"]
+    decoded: Annotated[int, "frames looked at so far"]
+    undecoded: Annotated[int, "frames that did not decode"]
+    dropped: Annotated[int, "frames dropped because the machine did not keep up"]
+    waiting: Annotated[int, "frames in the queue"]
+    connected: Annotated[bool, "whether the stream is there"]
+    connections: Annotated[int, "how often it was connected"]
+    gaps: Annotated[int, "how often it broke and came back"]
+    gap_seconds: Annotated[float, "s without stream in all"]
+    crops: Annotated[int, "crops with and without a vote so far"]
+    events: Annotated[int, "events so far"]
+    layers: Annotated[int, "layers so far"]
+    latency_p50: Annotated[float | None, "s; half of all frames had their verdict within"]
+    latency_p99: Annotated[float | None, "s; 99 % of all frames"]
+    latency_max: Annotated[float | None, "s; the slowest"]
+    undelivered: Annotated[int, "messages that could not be handed over"]
+    store: Annotated[str | None, "ok, or why nothing is kept any more; null without a store"]
+    charts: Annotated[str | None, "ok, or why layers are not charted any more; null without a reference"]
+
+
+class _Ending(TypedDict):
+    reason: Annotated[str, "why the watch ended"]
+    seconds: Annotated[float, "how long it took"]
+
+
+class EndFields(_Ending, StatusFields):
+    """The last message: what `StatusFields` says, at the end."""
+
+
+class StartMessage(Header, StartFields):
+    """The first message, whole."""
+
+
+class EndMessage(Header, EndFields):
+    """The last message, whole."""
+
+
+Body: TypeAlias = StartFields | VerdictFields | AlarmFields | ChartFields | GapFields | StatusFields | EndFields
+
+_BODIES = {
+    "start": StartFields,
+    "verdict": VerdictFields,
+    "alarm": AlarmFields,
+    "chart": ChartFields,
+    "gap": GapFields,
+    "status": StatusFields,
+    "end": EndFields,
 }
+
+
+def _meanings(fields: type) -> dict[str, str]:
+    return {name: hint.__metadata__[0] for name, hint in get_type_hints(fields, include_extras=True).items()}
+
+
+COMMON = _meanings(Header)
 """Fields of every message, and what they mean."""
-
-_SPAN = {
-    "number": "of the layer, from 1; of a window: how many there were",
-    "start": "s, time of its first crop; of a window: where it begins",
-    "stop": "s, time of its last crop; of a window: where it ends",
-    "label": "the class; null where the verdict abstains",
-    "leading": "the most probable class, decided or not; null without votes",
-    "probability": "of `leading`, calibrated, mean over the votes; null without votes",
-    "low": "lower end of its 95 % interval; null with fewer than three votes",
-    "high": "upper end",
-    "votes": "events by seconds",
-    "events": "boxes that overlap from frame to frame are one event",
-    "crops": "crops with a vote",
-    "far": "share of crops unlike those of the training; null if not checked",
-    "state": "OK, attention, critical, no verdict; decided where no class is expected",
-    "reason": "why, in words",
-    "first_frame": "number of the frame of its first crop; -1 without",
-    "last_frame": "of its last",
-}
-
-FIELDS: dict[str, dict[str, str]] = {
-    "start": {
-        "kind": "camera, url or file",
-        "stream": "format, codec, width, height, as far as the stream says",
-        "model": "path, digest, classes, split and accuracy of the model",
-        "settings": "all that the watch was started with",
-        "versions": "of the packages that a verdict depends on",
-    },
-    "verdict": {
-        "scope": "layer or window",
-        "final": "whether the layer has ended, so that this verdict stays",
-        "latency": "s, from the arrival of the newest frame in it to this verdict",
-        **_SPAN,
-    },
-    "alarm": {
-        "id": "of this message, to know it again if it comes twice",
-        "event": "number of the event, from 1",
-        "phase": "new, update or end",
-        "state": "as in verdicts; stream lost, stream back; layer differs, layer as usual",
-        "label": "the class; null where it is not clear",
-        "since": "s, when the event began",
-        "reason": "why, in words",
-        "verdict": "the verdict that it rests on, with all its fields; null for the stream's, the charts', at the end",
-        "chart": "the message `chart` that it rests on, with its own fields; null for other alarms",
-    },
-    "chart": {
-        "number": "of the layer, from 1",
-        "start": "s, time of its first crop",
-        "stop": "s, time of its last crop",
-        "values": "of each charted descriptor in this layer; null where not measured",
-        "shewhart": "standard deviations of this layer from the reference, of the descriptor that is farthest",
-        "ewma": "of recent layers, in standard deviations of the EWMA, farthest",
-        "cusum": "what has added up, in standard deviations, farthest",
-        "t2": "distance of all descriptors together",
-        "p": "conformal p-value: how rare this distance is among reference layers",
-        "limits": "of each chart",
-        "alarms": "charts beyond their limits, in words; empty: as usual",
-        "crops": "of the layer",
-        "measured": "crops in which streaks were looked for: fewer where the machine did not keep up",
-    },
-    "gap": {
-        "start": "s, last frame before the stream broke",
-        "stop": "s, first frame behind",
-        "seconds": "how long nothing was seen",
-        "reason": "why it broke",
-    },
-    "status": {
-        "received": "frames that came so far",
-        "decoded": "frames looked at so far",
-        "undecoded": "frames that did not decode",
-        "dropped": "frames dropped because the machine did not keep up",
-        "waiting": "frames in the queue",
-        "connected": "whether the stream is there",
-        "connections": "how often it was connected",
-        "gaps": "how often it broke and came back",
-        "gap_seconds": "s without stream in all",
-        "crops": "crops with and without a vote so far",
-        "events": "events so far",
-        "layers": "layers so far",
-        "latency_p50": "s; half of all frames had their verdict within",
-        "latency_p99": "s; 99 % of all frames",
-        "latency_max": "s; the slowest",
-        "undelivered": "messages that could not be handed over",
-        "store": "ok, or why nothing is kept any more; null without a store",
-        "charts": "ok, or why layers are not charted any more; null without a reference",
-    },
-}
-FIELDS["end"] = {"reason": "why the watch ended", "seconds": "how long it took", **FIELDS["status"]}
-"""Of the last line: what `status` says, at the end."""
+FIELDS = {kind: _meanings(fields) for kind, fields in _BODIES.items()}
+"""Further fields by type of message, and what they mean."""
 
 
-def message(kind: str, /, **values: Any) -> dict[str, Any]:
-    """A message of known fields, all of them; NaN is null.
+def message(
+    kind: str, body: Body, *, time: float, source: str, simulated: bool | None, model_origin: Origin
+) -> dict[str, Any]:
+    """A message as JSON can say it; NaN is null.
 
     Examples
     --------
-    >>> from spatterlib.live.messages import message
-    >>> known = dict(time=9.0, source="0", simulated=None, model_origin="not stated")
-    >>> message("gap", **known, start=2.0, stop=9.0, seconds=7.0, reason="it ended")["seconds"]
+    >>> from spatterlib.live.messages import GapFields, message
+    >>> gap = GapFields(start=2.0, stop=9.0, seconds=7.0, reason="it ended")
+    >>> message("gap", gap, time=9.0, source="0", simulated=None, model_origin="not stated")["seconds"]
     7.0
     """
-    known = {*COMMON, *FIELDS[kind]}
-    found = {"type": kind, "at": datetime.now(UTC).isoformat(timespec="milliseconds"), **values}
-    if set(found) != known:
-        raise TypeError(f"{kind} has fields {sorted(known)}, got {sorted(found)}")
-    return {name: plain(value, 6) for name, value in found.items()}
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    header = Header(type=kind, at=at, time=time, source=source, simulated=simulated, model_origin=model_origin)
+    return {name: plain(value, 6) for name, value in {**header, **body}.items()}
 
 
-def span_fields(span: Span) -> dict[str, Any]:
+def span_fields(span: Span) -> SpanFields:
     """Fields of a verdict."""
-    return span.facts()
+    return cast(SpanFields, span.facts())
 
 
-def line(found: Mapping[str, Any]) -> str:
+def json_line(fields: Mapping[str, Any]) -> str:
     """One line of JSON."""
-    return json.dumps(found, ensure_ascii=False, allow_nan=False)
+    return json.dumps(fields, ensure_ascii=False, allow_nan=False)
 
 
-def human(found: Mapping[str, Any]) -> str:
-    """One line for people, or nothing where there is nothing to tell them."""
-    told = _TOLD.get(found["type"])
-    text = told(found) if told else ""
-    marked = found["type"] in ("start", "alarm", "verdict", "end")
-    mark = marks(found["simulated"], found["model_origin"]) if marked else ""
-    return f"{_clock(found['time'])}  {text}{mark}" if text else ""
+def text_line(fields: Mapping[str, Any]) -> str:
+    """One line for people, or nothing where there is nothing to say."""
+    kind = fields["type"]
+    text = _TEXTS[kind](fields) if kind in _TEXTS else ""
+    marked = kind in ("start", "alarm", "verdict", "end")
+    mark = marks(fields["simulated"], fields["model_origin"]) if marked else ""
+    return f"{_clock(fields['time'])}  {text}{mark}" if text else ""
 
 
 def _clock(seconds: float) -> str:
@@ -155,46 +247,49 @@ def _clock(seconds: float) -> str:
     return f"{int(minutes) // 60:d}:{int(minutes) % 60:02d}:{rest:04.1f}"
 
 
-def _start(found: Mapping[str, Any]) -> str:
-    stream = found["stream"]
+def _start(fields: StartMessage) -> str:
+    stream = fields["stream"]
     size = f" {stream['width']}x{stream['height']}" if stream.get("width") else ""
-    return f"watching {found['source']} ({stream['format']}{size}) with model {found['model']['name']}"
+    return f"watching {fields['source']} ({stream['format']}{size}) with model {fields['model']['name']}"
 
 
-def _verdict(found: Mapping[str, Any]) -> str:
-    if not found["final"]:
+def _verdict(fields: VerdictFields) -> str:
+    if not fields["final"]:
         return ""
-    share = "" if found["probability"] is None else f" {found['probability']:.2f}"
-    within = "" if found["low"] is None else f" [{found['low']:.2f}-{found['high']:.2f}]"
-    label = found["label"] or (f"({found['leading']})" if found["leading"] else "-")
-    return f"layer {found['number']}: {found['state']}, {label}{share}{within}, {counted(found['votes'], 'vote')}"
+    share = "" if fields["probability"] is None else f" {fields['probability']:.2f}"
+    interval = "" if fields["low"] is None else f" [{fields['low']:.2f}-{fields['high']:.2f}]"
+    label = fields["label"] or (f"({fields['leading']})" if fields["leading"] else "-")
+    return f"layer {fields['number']}: {fields['state']}, {label}{share}{interval}, {counted(fields['votes'], 'vote')}"
 
 
-def _alarm(found: Mapping[str, Any]) -> str:
-    return f"ALARM {found['event']} {found['phase']}: {found['state']}: {found['reason']}"
+def _alarm(fields: AlarmFields) -> str:
+    return f"ALARM {fields['event']} {fields['phase']}: {fields['state']}: {fields['reason']}"
 
 
-def _gap(found: Mapping[str, Any]) -> str:
-    return f"nothing was seen for {found['seconds']:.1f} s: {found['reason']}"
+def _gap(fields: GapFields) -> str:
+    return f"nothing was seen for {fields['seconds']:.1f} s: {fields['reason']}"
 
 
-def _counts(found: Mapping[str, Any]) -> str:
-    waited = (
-        ""
-        if found["latency_p99"] is None
-        else (
-            f", verdict after {1e3 * found['latency_p50']:.0f} ms (median), {1e3 * found['latency_p99']:.0f} ms (99 %)"
-        )
-    )
+def _status(fields: StatusFields) -> str:
+    median, most = fields["latency_p50"], fields["latency_p99"]
+    late = "" if median is None or most is None else f"{1e3 * median:.0f} ms (median), {1e3 * most:.0f} ms (99 %)"
     return (
-        f"{found['decoded']} of {counted(found['received'], 'frame')}, {found['dropped']} dropped, "
-        f"{found['undecoded']} did not decode; {counted(found['layers'], 'layer')}, "
-        f"{counted(found['events'], 'event')}{waited}"
+        f"{fields['decoded']} of {counted(fields['received'], 'frame')}, {fields['dropped']} dropped, "
+        f"{fields['undecoded']} did not decode; {counted(fields['layers'], 'layer')}, "
+        f"{counted(fields['events'], 'event')}{late and f', verdict after {late}'}"
     )
 
 
-def _end(found: Mapping[str, Any]) -> str:
-    return f"ended ({found['reason']}): {_counts(found)}; {counted(found['gaps'], 'gap')}, {found['gap_seconds']:.1f} s"
+def _end(fields: EndFields) -> str:
+    gaps = f"{counted(fields['gaps'], 'gap')}, {fields['gap_seconds']:.1f} s"
+    return f"ended ({fields['reason']}): {_status(fields)}; {gaps}"
 
 
-_TOLD = {"start": _start, "verdict": _verdict, "alarm": _alarm, "gap": _gap, "status": _counts, "end": _end}
+_TEXTS: dict[str, Callable[[Any], str]] = {
+    "start": _start,
+    "verdict": _verdict,
+    "alarm": _alarm,
+    "gap": _gap,
+    "status": _status,
+    "end": _end,
+}

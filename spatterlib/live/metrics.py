@@ -1,16 +1,22 @@
-"""What Prometheus reads: the tally of a watch, as it is when it asks."""
+"""Metrics for Prometheus: a snapshot of the watch, taken when it asks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from spatterlib.common.install_hints import missing
+from spatterlib.common.origin import Origin
 from spatterlib.errors import ParameterError, PluginError, SpatterlibError
 from spatterlib.live.latency import Latencies
+from spatterlib.live.messages import ChartFields, StatusFields
 from spatterlib.verdicts.rules import STATES, Span
 
-__all__ = ["address_of", "serve"]
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+__all__ = ["Snapshot", "address_of", "metric_families", "serve_metrics"]
 
 _BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _COUNTERS = {
@@ -32,6 +38,37 @@ _GAUGES = {
 }
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """Where a watch stands.
+
+    Parameters
+    ----------
+    status : StatusFields
+        What the message "status" says.
+    latencies : Latencies
+        Of all frames.
+    spans : dict
+        The newest verdict by scope, "layer" and "window".
+    alarm : bool
+        Whether an event is open.
+    chart : ChartFields or None
+        The last layer on the charts.
+    simulated : bool or None
+        Of the stream.
+    model_origin : str
+        What the model learned from.
+    """
+
+    status: StatusFields
+    latencies: Latencies
+    spans: Mapping[str, Span]
+    alarm: bool
+    chart: ChartFields | None
+    simulated: bool | None
+    model_origin: Origin
+
+
 def address_of(text: str) -> tuple[str, int]:
     """Host and port of ``PORT`` or ``HOST:PORT``; a port alone is for this machine only.
 
@@ -47,16 +84,15 @@ def address_of(text: str) -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-def serve(text: str, tally: Callable[[], dict[str, Any]]) -> Callable[[], None]:
+def serve_metrics(address: str, snapshot: Callable[[], Snapshot]) -> Callable[[], None]:
     """Serve the metrics of a watch; gives what ends it.
 
     Parameters
     ----------
-    text : str
+    address : str
         See `address_of`.
-    tally : callable
-        Fields of `status`, and ``latencies``, ``spans`` (by scope), ``alarm`` (whether an event is open), ``charted``
-        (fields of the last `chart`, or None).
+    snapshot : callable
+        Gives where the watch stands.
 
     Raises
     ------
@@ -65,15 +101,15 @@ def serve(text: str, tally: Callable[[], dict[str, Any]]) -> Callable[[], None]:
     SpatterlibError
         If the port is taken.
     """
-    host, port = address_of(text)
+    host, port = address_of(address)
     try:
         from prometheus_client import CollectorRegistry, start_http_server
     except ImportError as error:
         raise PluginError(missing("--metrics", "prometheus-client", "live", error)) from error
 
     class _Collector:
-        def collect(self) -> Iterator[Any]:
-            return collect(tally())
+        def collect(self) -> Iterator[Metric]:
+            return metric_families(snapshot())
 
     registry = CollectorRegistry()
     registry.register(_Collector())
@@ -90,27 +126,28 @@ def serve(text: str, tally: Callable[[], dict[str, Any]]) -> Callable[[], None]:
     return end
 
 
-def collect(tally: dict[str, Any]) -> Iterator[Any]:
+def metric_families(snapshot: Snapshot) -> Iterator[Metric]:
     """Families of metrics, named ``spatterlib_watch_...``."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+    numbers = {name: float(value) for name, value in snapshot.status.items() if isinstance(value, int | float)}
     for name, text in _COUNTERS.items():
-        yield CounterMetricFamily(f"spatterlib_watch_{name}", text, value=float(tally[name]))
+        yield CounterMetricFamily(f"spatterlib_watch_{name}", text, value=numbers[name])
     for name, text in _GAUGES.items():
-        yield GaugeMetricFamily(f"spatterlib_watch_{name}", text, value=float(tally[name]))
-    yield GaugeMetricFamily("spatterlib_watch_alarm", "1 while an event is open", value=float(tally["alarm"]))
-    stream, model = float(bool(tally["simulated"])), float(tally["model_origin"] != "not stated")
+        yield GaugeMetricFamily(f"spatterlib_watch_{name}", text, value=numbers[name])
+    yield GaugeMetricFamily("spatterlib_watch_alarm", "1 while an event is open", value=float(snapshot.alarm))
+    stream, model = float(bool(snapshot.simulated)), float(snapshot.model_origin != "not stated")
     yield GaugeMetricFamily("spatterlib_watch_simulated", "1: stream is marked as simulated", value=stream)
     yield GaugeMetricFamily(
         "spatterlib_watch_model_simulated", "1: model learned from simulated recordings, all or some", value=model
     )
-    yield from _spans(tally["spans"])
-    if tally["charted"] is not None:
-        yield from _charts(tally["charted"])
-    yield _latency(tally["latencies"])
+    yield from _spans(snapshot.spans)
+    if snapshot.chart is not None:
+        yield from _charts(snapshot.chart)
+    yield _latency(snapshot.latencies)
 
 
-def _spans(spans: dict[str, Span]) -> Iterator[Any]:
+def _spans(spans: Mapping[str, Span]) -> Iterator[Metric]:
     from prometheus_client.core import GaugeMetricFamily
 
     state = GaugeMetricFamily("spatterlib_watch_state", "1 for the state of the verdict", labels=["scope", "state"])
@@ -127,28 +164,29 @@ def _spans(spans: dict[str, Span]) -> Iterator[Any]:
     yield from (state, share, number)
 
 
-def _charts(facts: dict[str, Any]) -> Iterator[Any]:
+def _charts(chart: ChartFields) -> Iterator[Metric]:
     from prometheus_client.core import GaugeMetricFamily
 
     value = GaugeMetricFamily("spatterlib_watch_chart", "of the last layer, the farthest descriptor", labels=["chart"])
     limit = GaugeMetricFamily("spatterlib_watch_chart_limit", "beyond it a layer differs", labels=["chart"])
-    for name, bound in facts["limits"].items():
-        value.add_metric([name], facts[name])
+    values = {"shewhart": chart["shewhart"], "ewma": chart["ewma"], "cusum": chart["cusum"], "t2": chart["t2"]}
+    for name, bound in chart["limits"].items():
+        value.add_metric([name], values[name])
         limit.add_metric([name], bound)
-    value.add_metric(["p"], facts["p"])
+    value.add_metric(["p"], chart["p"])
     differs = GaugeMetricFamily(
-        "spatterlib_watch_layer_differs", "1: the last layer differs", value=float(bool(facts["alarms"]))
+        "spatterlib_watch_layer_differs", "1: the last layer differs", value=float(bool(chart["alarms"]))
     )
     yield from (value, limit, differs)
 
 
-def _latency(found: Latencies) -> Any:
+def _latency(latencies: Latencies) -> Metric:
     from prometheus_client.core import HistogramMetricFamily
 
-    buckets = [(str(edge), float(found.within(edge))) for edge in _BUCKETS]
+    buckets = [(str(edge), float(latencies.within(edge))) for edge in _BUCKETS]
     return HistogramMetricFamily(
         "spatterlib_watch_latency_seconds",
         "from the arrival of a frame to its verdict",
-        buckets=[*buckets, ("+Inf", float(found.count))],
-        sum_value=found.total,
+        buckets=[*buckets, ("+Inf", float(latencies.count))],
+        sum_value=latencies.total,
     )

@@ -1,4 +1,4 @@
-"""What a watch finds, kept in a store by a thread of its own: the disk may wait, the watch must not."""
+"""Rows and crops of a watch, written to a store by a thread of its own: the disk may wait, the watch must not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +17,18 @@ from spatterlib.errors import one_line
 from spatterlib.stores.opening import create_store
 from spatterlib.types import DETECTION, FRAME_LOG, Detections
 
-__all__ = ["Keeper"]
+__all__ = ["Recorder"]
 
 log = logging.getLogger("spatterlib")
 
-_Part = tuple[Detections, Sequence[bytes], NDArray[np.void]]
+
+class _Part(NamedTuple):
+    table: Detections
+    crops: Sequence[bytes]
+    frame_log: NDArray[np.void]
 
 
-class Keeper:
+class Recorder:
     """Append to a new store, and commit every few seconds: a kill costs no more than these.
 
     Parameters
@@ -47,8 +51,8 @@ class Keeper:
     def __init__(
         self, path: str | os.PathLike[str], attrs: Mapping[str, Any], *, overwrite: bool = False, every: float = 2.0
     ) -> None:
-        facts = {**attrs, "state": "running", "complete": False}
-        self._store = create_store(path, attrs=facts, overwrite=overwrite)
+        attrs = {**attrs, "state": "running", "complete": False}
+        self._store = create_store(path, attrs=attrs, overwrite=overwrite)
         self.path, self.every, self.problem = os.fspath(path), every, ""
         # Where the disk does not keep up, the watch waits at last, and frames are dropped and counted.
         self._parts: queue.Queue[_Part | None] = queue.Queue(512)
@@ -63,7 +67,7 @@ class Keeper:
     def add(self, table: Detections, crops: Sequence[bytes], frame_log: NDArray[np.void]) -> None:
         """Keep rows, their encoded crops, and the log of the frames that were looked at."""
         if not self.problem:
-            self._parts.put((table, crops, frame_log))
+            self._parts.put(_Part(table, crops, frame_log))
 
     def close(self, attrs: Mapping[str, Any]) -> None:
         """Commit the rest, and say whether it is whole: ``state`` and ``complete`` are in `attrs`."""
@@ -79,15 +83,15 @@ class Keeper:
     def _run(self) -> None:
         waiting: list[_Part] = []
         due = time.monotonic() + self.every
-        going = True
-        while going:
+        running = True
+        while running:
             try:
                 part = self._parts.get(timeout=max(due - time.monotonic(), 0.0))
-                going = part is not None
+                running = part is not None
                 waiting += [part] if part is not None else []
             except queue.Empty:
                 pass
-            if waiting and (time.monotonic() >= due or not going):
+            if waiting and (time.monotonic() >= due or not running):
                 self._commit(waiting)
                 waiting = []
             if time.monotonic() >= due:
@@ -97,9 +101,9 @@ class Keeper:
         if self.problem:
             return
         try:
-            table = np.concatenate([np.empty(0, DETECTION), *(part[0] for part in parts)])
-            frames = np.concatenate([np.empty(0, FRAME_LOG), *(part[2] for part in parts)])
-            self._store.append(table, [crop for part in parts for crop in part[1]], frames)
+            table = np.concatenate([np.empty(0, DETECTION), *(part.table for part in parts)])
+            frame_log = np.concatenate([np.empty(0, FRAME_LOG), *(part.frame_log for part in parts)])
+            self._store.append(table, [crop for part in parts for crop in part.crops], frame_log)
             self._store.flush()
         except OSError as error:
             self._failed(error)

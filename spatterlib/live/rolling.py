@@ -11,10 +11,10 @@ from spatterlib.detection.events import events
 from spatterlib.types import Detections
 from spatterlib.verdicts.verdict import row_dtype
 
-__all__ = ["Rolling", "add", "finished", "forget"]
+__all__ = ["Rolling", "add_rows", "finished_layers", "forget_rows"]
 
 # Fields that joining looks at.
-_SEEN = ("frame", "time", "x", "y", "width", "height", "area", "peak")
+_JOINED_BY = ("frame", "time", "x", "y", "width", "height", "area", "peak")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +51,8 @@ class Rolling:
         return cls(np.empty(0, row_dtype(classes)))
 
 
-def add(
-    state: Rolling,
+def add_rows(
+    rolling: Rolling,
     table: Detections,
     probabilities: NDArray[np.float64],
     distances: NDArray[np.float32],
@@ -62,7 +62,7 @@ def add(
 
     Parameters
     ----------
-    state : Rolling
+    rolling : Rolling
         What is remembered.
     table : ndarray
         ``(n,)`` `DETECTION`, in the order of frames.
@@ -72,26 +72,26 @@ def add(
         S, a longer pause without spatter begins a layer.
     """
     if not len(table):
-        return state
-    rows = np.zeros(len(table), state.rows.dtype)
+        return rolling
+    rows = np.zeros(len(table), rolling.rows.dtype)
     for name in table.dtype.names or ():
         rows[name] = table[name]
     rows["probabilities"], rows["distance"] = probabilities, distances
-    pauses = np.diff(rows["time"], prepend=state.last)
-    rows["layer"] = state.layer + np.cumsum(pauses > gap)
-    joined, count, numbered = _joined(state, rows)
-    last = max(state.last, float(rows["time"][-1]))
-    return replace(state, rows=joined, layer=int(rows["layer"][-1]), last=last, events=count, numbered=numbered)
+    pauses = np.diff(rows["time"], prepend=rolling.last)
+    rows["layer"] = rolling.layer + np.cumsum(pauses > gap)
+    joined, count, numbered = _joined(rolling, rows)
+    last = max(rolling.last, float(rows["time"][-1]))
+    return replace(rolling, rows=joined, layer=int(rows["layer"][-1]), last=last, events=count, numbered=numbered)
 
 
-def _joined(state: Rolling, rows: NDArray[np.void]) -> tuple[NDArray[np.void], int, int]:
+def _joined(rolling: Rolling, rows: NDArray[np.void]) -> tuple[NDArray[np.void], int, int]:
     """Old and new rows with their events, how many events there were, and the last number given."""
     first = int(rows["frame"][0])
-    before = np.flatnonzero(state.rows["frame"] >= first - 1)
-    both = np.concatenate([state.rows[before], rows])
-    group = events(both[list(_SEEN)]).number
+    before = np.flatnonzero(rolling.rows["frame"] >= first - 1)
+    both = np.concatenate([rolling.rows[before], rows])
+    group = events(both[list(_JOINED_BY)]).number
     known = both["event"].copy()
-    old, count, numbered = state.rows, state.events, state.numbered
+    old, count, numbered = rolling.rows, rolling.events, rolling.numbered
     for number in np.unique(group):
         own = group == number
         earlier = np.unique(known[own & (known > 0)])
@@ -101,7 +101,7 @@ def _joined(state: Rolling, rows: NDArray[np.void]) -> tuple[NDArray[np.void], i
             continue
         known[own] = earlier[0]
         if len(earlier) > 1:
-            old, count = old.copy() if old is state.rows else old, count - (len(earlier) - 1)
+            old, count = old.copy() if old is rolling.rows else old, count - (len(earlier) - 1)
             merged = np.isin(old["event"], earlier[1:])
             old["event"][merged] = earlier[0]
             known[np.isin(known, earlier[1:])] = earlier[0]
@@ -109,14 +109,14 @@ def _joined(state: Rolling, rows: NDArray[np.void]) -> tuple[NDArray[np.void], i
     return np.concatenate([old, rows]), count, numbered
 
 
-def finished(state: Rolling, now: float, gap: float) -> range:
+def finished_layers(rolling: Rolling, now: float, gap: float) -> range:
     """Numbers of layers that have ended and have no final verdict yet: nothing can come to them any more."""
-    ended = state.layer if now - state.last > gap else state.layer - 1
-    return range(state.done + 1, ended + 1)
+    ended = rolling.layer if now - rolling.last > gap else rolling.layer - 1
+    return range(rolling.done + 1, ended + 1)
 
 
-def forget(state: Rolling, done: int, since: float) -> Rolling:
+def forget_rows(rolling: Rolling, done: int, since: float) -> Rolling:
     """Keep rows of layers behind `done`, those not before `since` (s), and those of the last frame."""
-    rows = state.rows
+    rows = rolling.rows
     keep = (rows["layer"] > done) | (rows["time"] >= since)
-    return replace(state, rows=rows if keep.all() else rows[keep], done=max(done, state.done))
+    return replace(rolling, rows=rows if keep.all() else rows[keep], done=max(done, rolling.done))

@@ -28,7 +28,7 @@ log = logging.getLogger("spatterlib")
 _MOST = 1000
 _LONGEST_PAUSE = 30.0
 # Answers that may be others next time; further ones of 400-499 say that the message itself is refused.
-_AGAIN = {408, 425, 429}
+_RETRY = {408, 425, 429}
 
 
 class Sender(Protocol):
@@ -38,7 +38,7 @@ class Sender(Protocol):
     def undelivered(self) -> int:
         """How many were given up, or still wait."""
 
-    def send(self, found: Mapping[str, Any]) -> None:
+    def send(self, message: Mapping[str, Any]) -> None:
         """Hand one over some time; returns at once."""
 
     def close(self, seconds: float) -> None:
@@ -68,7 +68,7 @@ def _check_headers(headers: Mapping[str, str]) -> None:
             raise ParameterError(f"header {name!r} has characters that no header may have, in its name or its value")
 
 
-class _Here(urllib.request.HTTPRedirectHandler):
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """Follows no redirect: of the message only an empty request would be left, and the headers are not for others."""
 
     def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> None:
@@ -105,12 +105,12 @@ class Webhook:
             raise ParameterError(f"a webhook is an http:// or https:// address, got {redacted(url)!r}")
         _check_headers(headers or {})
         self.url, self.headers, self.pause, self.timeout = url, dict(headers or {}), pause, timeout
-        self._opener = urllib.request.build_opener(_Here())
+        self._opener = urllib.request.build_opener(_NoRedirects())
         # Addresses of webhooks are secrets themselves: their paths and queries are not shown.
-        self._shown = f"{parts.scheme}://{_place(url)}"
+        self._host = f"{parts.scheme}://{_host(url)}"
         self._waiting: deque[Mapping[str, Any]] = deque()
         self._ready, self._closing = threading.Condition(), threading.Event()
-        self._until, self._lost, self._told = float("inf"), 0, ""
+        self._until, self._lost, self._problem = float("inf"), 0, ""
         self._thread = threading.Thread(target=self._run, name="spatterlib-webhook", daemon=True)
         self._thread.start()
 
@@ -119,13 +119,13 @@ class Webhook:
         """How many were given up, or still wait."""
         return self._lost + len(self._waiting)
 
-    def send(self, found: Mapping[str, Any]) -> None:
+    def send(self, message: Mapping[str, Any]) -> None:
         """Put it into the queue."""
         with self._ready:
             if len(self._waiting) >= _MOST:
                 self._waiting.popleft()
                 self._lost += 1
-            self._waiting.append(found)
+            self._waiting.append(message)
             self._ready.notify_all()
 
     def close(self, seconds: float) -> None:
@@ -143,37 +143,37 @@ class Webhook:
                     if self._closing.is_set():
                         return
                     self._ready.wait()
-                found = self._waiting[0]
-            if not self._delivered(found):
+                message = self._waiting[0]
+            if not self._delivered(message):
                 return
             with self._ready:
-                if self._waiting and self._waiting[0] is found:
+                if self._waiting and self._waiting[0] is message:
                     self._waiting.popleft()
 
-    def _delivered(self, found: Mapping[str, Any]) -> bool:
+    def _delivered(self, message: Mapping[str, Any]) -> bool:
         """Try until it is taken or refused; False where time is up."""
         pause = self.pause
         while time.monotonic() < self._until:
-            problem, again = self._post(found)
-            self._tell(problem)
-            if not again:
+            problem, retry = self._post(message)
+            self._warn(problem)
+            if not retry:
                 self._lost += bool(problem)
                 return True
-            self._rest(pause)
+            self._wait(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
         return False
 
-    def _rest(self, seconds: float) -> None:
+    def _wait(self, seconds: float) -> None:
         """Wait; shorter where it is being closed."""
         end = time.monotonic() + seconds
         while (left := min(end, self._until) - time.monotonic()) > 0:
             time.sleep(min(left, 0.1))
 
-    def _post(self, found: Mapping[str, Any]) -> tuple[str, bool]:
+    def _post(self, message: Mapping[str, Any]) -> tuple[str, bool]:
         """What went wrong, and whether to try again."""
         headers = {"Content-Type": "application/json", "User-Agent": "spatterlib", **self.headers}
-        headers.setdefault("Idempotency-Key", str(found.get("id", "")))
-        body = json.dumps(found, allow_nan=False).encode()
+        headers.setdefault("Idempotency-Key", str(message.get("id", "")))
+        body = json.dumps(message, allow_nan=False).encode()
         request = urllib.request.Request(self.url, body, headers, method="POST")  # noqa: S310 - checked above
         try:
             with self._opener.open(request, timeout=self.timeout):
@@ -188,21 +188,21 @@ class Webhook:
         """An answer other than 2xx, in words, and whether another may come next time."""
         if 300 <= error.code < 400:
             # Whoever sends us elsewhere may think better of it, and what is refused for good is lost.
-            where = _place(self.url, error.headers.get("Location") or "")
-            here = "another path of itself" if where == _place(self.url) else where or "nowhere"
+            target = _host(self.url, error.headers.get("Location") or "")
+            target = "another path of itself" if target == _host(self.url) else target or "nowhere"
             return (
-                f"not delivered: it answers {error.code} and points to {here}; no redirect is followed, "
+                f"not delivered: it answers {error.code} and points to {target}; no redirect is followed, "
                 "so name the address that takes the message itself"
             ), True
-        return f"not delivered: it answers {error.code}", error.code >= 500 or error.code in _AGAIN
+        return f"not delivered: it answers {error.code}", error.code >= 500 or error.code in _RETRY
 
-    def _tell(self, problem: str) -> None:
-        if problem and problem != self._told:
-            log.warning("webhook %s: %s", self._shown, problem)
-        self._told = problem
+    def _warn(self, problem: str) -> None:
+        if problem and problem != self._problem:
+            log.warning("webhook %s: %s", self._host, problem)
+        self._problem = problem
 
 
-def _place(url: str, location: str = "") -> str:
+def _host(url: str, location: str = "") -> str:
     """Host and port of an address, or of a location that it names, and nothing else of it; empty where it has none."""
     try:
         parts = urlsplit(urljoin(url, location))
@@ -251,33 +251,33 @@ class Mqtt:
             client.tls_set()
         client.on_connect, client.on_connect_fail = self._connected, self._failed
         client.on_publish = self._published
-        self._sent: set[int] = set()
-        self._taken: set[int] = set()
-        self._lost, self._told = 0, ""
+        self._pending: set[int] = set()
+        self._acknowledged: set[int] = set()
+        self._lost, self._problem = 0, ""
         client.connect_async(parts.hostname, parts.port or (8883 if parts.scheme == "mqtts" else 1883))
         client.loop_start()
 
     @property
     def undelivered(self) -> int:
         """How many were given up, or still wait."""
-        done = self._sent & self._taken
-        self._sent -= done
-        self._taken -= done
-        return self._lost + len(self._sent)
+        done = self._pending & self._acknowledged
+        self._pending -= done
+        self._acknowledged -= done
+        return self._lost + len(self._pending)
 
-    def send(self, found: Mapping[str, Any]) -> None:
+    def send(self, message: Mapping[str, Any]) -> None:
         """Give it to paho, which keeps it until the broker has it."""
-        info = self._client.publish(f"{self.topic}/alarm", json.dumps(found, allow_nan=False), qos=1)
+        info = self._client.publish(f"{self.topic}/alarm", json.dumps(message, allow_nan=False), qos=1)
         # 4: no connection yet, but it waits; what the full queue does not take is lost.
         if info.rc not in (0, 4):
             self._lost += 1
             return
-        self._sent.add(info.mid)
+        self._pending.add(info.mid)
 
     def close(self, seconds: float) -> None:
         """Wait at most so long, say "offline", and go."""
         if self._client.is_connected():
-            self._sent.add(self._client.publish(f"{self.topic}/status", "offline", qos=1, retain=True).mid)
+            self._pending.add(self._client.publish(f"{self.topic}/status", "offline", qos=1, retain=True).mid)
         until = time.monotonic() + seconds
         while self.undelivered > self._lost and time.monotonic() < until:
             time.sleep(0.02)
@@ -286,18 +286,18 @@ class Mqtt:
 
     def _connected(self, client: Any, _: Any, __: Any, reason: Any, ___: Any) -> None:
         if reason.is_failure:
-            self._say(f"the broker refuses: {reason}")
+            self._warn(f"the broker refuses: {reason}")
             return
-        self._told = ""
+        self._problem = ""
         client.publish(f"{self.topic}/status", "online", qos=1, retain=True)
 
     def _published(self, _: Any, __: Any, number: int, *___: Any) -> None:
-        self._taken.add(number)
+        self._acknowledged.add(number)
 
     def _failed(self, *_: Any) -> None:
-        self._say("no connection; trying again")
+        self._warn("no connection; trying again")
 
-    def _say(self, problem: str) -> None:
-        if problem != self._told:
+    def _warn(self, problem: str) -> None:
+        if problem != self._problem:
             log.warning("MQTT %s: %s", redacted(self.url), problem)
-        self._told = problem
+        self._problem = problem

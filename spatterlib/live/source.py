@@ -11,8 +11,9 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
+from io import FileIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict, cast
 from urllib.parse import urlsplit
 
 from spatterlib.common.threads import quiet_opencv
@@ -21,42 +22,61 @@ from spatterlib.types import Image, Picture, RgbPicture
 from spatterlib.video.ffmpeg import open_input
 
 if TYPE_CHECKING:
+    from av import VideoFrame
     from av.container import InputContainer
 
-__all__ = ["Kind", "Opened", "Seen", "kind_of", "open_source", "redacted"]
+__all__ = ["Kind", "OpenedSource", "SourceFrame", "StreamFacts", "kind_of", "open_source", "reason_of", "redacted"]
 
 Kind: TypeAlias = Literal["camera", "url", "file"]
-Seen: TypeAlias = tuple[float | None, float, Picture | None]
-"""Time stamp of a frame (s, None without), when it came (s, monotonic clock), the frame (None: does not decode)."""
+
+
+class SourceFrame(NamedTuple):
+    """A frame: its time stamp (s, None without), when it came (s, monotonic clock), the picture (None: not decoded)."""
+
+    stamp: float | None
+    arrived: float
+    picture: Picture | None
+
+
+class StreamFacts(TypedDict, total=False):
+    """What a stream says of itself: container, codec, size (px), and the comment in which the simulator says so."""
+
+    name: str
+    format: str
+    codec: str
+    width: int
+    height: int
+    comment: str
+
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "tcp", "udp", "rtp", "srt", "rtmp", "rtmps")
 # FFmpeg looks at so many microseconds and bytes, at most, before it says what a stream holds, and at no frames to learn
 # how many come in a second: those would all come late.
-_LOOK = {"analyzeduration": "1000000", "probesize": "1000000", "fpsprobesize": "0"}
+_PROBING = {"analyzeduration": "1000000", "probesize": "1000000", "fpsprobesize": "0"}
 # In a path or query: cameras and services take passwords in either.
 _SECRET = re.compile(r"((?:pass(?:w(?:or)?d)?|passphrase|pwd|secret|token|key|auth|sig(?:nature)?)=)[^&;/#]*", re.I)
-_TURN = 0.02
+_PAUSE = 0.02
 # S without a picture, however much comes, after which a stream counts as broken. Cameras that save bandwidth send a key
 # frame every 40 s.
 _BLIND = 60.0
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
+class OpenedSource:
     """A source that is open.
 
     Parameters
     ----------
     frames : iterator
-        `Seen`, one after the other; ends with the stream, raises `VideoError` where it breaks.
-    facts : dict
-        JSON-able: format, codec, size as far as known, the container's comment.
+        `SourceFrame`, one after the other; ends with the stream, raises `VideoError` where it breaks.
+    facts : StreamFacts
+        As far as known.
     close : callable
         Lets go of it.
     """
 
-    frames: Iterator[Seen]
-    facts: dict[str, Any]
+    frames: Iterator[SourceFrame]
+    facts: StreamFacts
     close: Callable[[], None] = field(repr=False)
 
 
@@ -76,8 +96,8 @@ def kind_of(source: str) -> Kind:
     """
     if re.fullmatch(r"\d+", source):
         return "camera"
-    scheme, found, _ = source.partition("://")
-    if not found or scheme == "file":
+    scheme, separator, _ = source.partition("://")
+    if not separator or scheme == "file":
         return "file"
     if scheme.lower() not in SCHEMES:
         raise ParameterError(
@@ -107,7 +127,7 @@ def redacted(source: str) -> str:
 
 def open_source(
     source: str, *, timeout: float = 10.0, idle: float = 10.0, stopped: Callable[[], bool] = lambda: False
-) -> Opened:
+) -> OpenedSource:
     """Open a camera, a URL, or a file that another program still writes.
 
     Parameters
@@ -136,7 +156,7 @@ def open_source(
     return _open_file(source.removeprefix("file://"), idle, stopped)
 
 
-def _open_camera(number: int, timeout: float) -> Opened:
+def _open_camera(number: int, timeout: float) -> OpenedSource:
     import cv2
 
     with quiet_opencv():
@@ -146,42 +166,44 @@ def _open_camera(number: int, timeout: float) -> Opened:
         raise VideoError(
             f"there is no camera {number} that can be opened; is it plugged in, and in use by nobody else?"
         )
-    facts = {"format": f"camera {capture.getBackendName()}"}
     frames = camera_frames(capture, timeout)
-    return Opened(frames, facts, frames.close)
+    return OpenedSource(frames, StreamFacts(format=f"camera {capture.getBackendName()}"), frames.close)
 
 
-def camera_frames(capture: Any, timeout: float = 10.0) -> Generator[Seen, None, None]:
+_Read: TypeAlias = tuple[float, Image | Exception | None]
+
+
+def camera_frames(capture: Any, timeout: float = 10.0) -> Generator[SourceFrame, None, None]:
     """Frames of an opened ``cv2.VideoCapture``: no time stamps, they have the time at which they come.
 
     OpenCV may wait in a driver for ever. So a thread of its own reads, and lets go of the camera once that returns.
     """
     import cv2
 
-    reads: queue.Queue[tuple[float, Any]] = queue.Queue(1)
-    over = threading.Event()
-    threading.Thread(target=_read_camera, args=(capture, reads, over), name="spatterlib-camera", daemon=True).start()
+    reads: queue.Queue[_Read] = queue.Queue(1)
+    stop = threading.Event()
+    threading.Thread(target=_read_camera, args=(capture, reads, stop), name="spatterlib-camera", daemon=True).start()
     try:
         while True:
-            arrived, found = reads.get(timeout=timeout)
-            if isinstance(found, Exception):
-                raise VideoError(f"the camera cannot be read: {said(found)}") from found
-            if found is None:
+            arrived, image = reads.get(timeout=timeout)
+            if isinstance(image, Exception):
+                raise VideoError(f"the camera cannot be read: {reason_of(image)}") from image
+            if image is None:
                 raise VideoError("the camera gives no more frames")
-            rgb: Image = cv2.cvtColor(found, cv2.COLOR_BGR2RGB if found.ndim == 3 else cv2.COLOR_GRAY2RGB)
-            yield None, arrived, RgbPicture(rgb)
+            rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.ndim == 3 else cv2.COLOR_GRAY2RGB)
+            yield SourceFrame(None, arrived, RgbPicture(cast(Image, rgb)))
     except queue.Empty:
         raise VideoError(f"no frame came for {timeout:g} s") from None
     finally:
-        over.set()
+        stop.set()
         with suppress(queue.Empty):
             reads.get_nowait()
 
 
-def _read_camera(capture: Any, reads: queue.Queue[tuple[float, Any]], over: threading.Event) -> None:
-    """Read until it is over: frames with the times at which they came, None at the end, or what went wrong."""
+def _read_camera(capture: Any, reads: queue.Queue[_Read], stop: threading.Event) -> None:
+    """Read until it is stopped: frames with the times at which they came, None at the end, or what went wrong."""
     try:
-        while not over.is_set():
+        while not stop.is_set():
             done, frame = capture.read()
             reads.put((time.monotonic(), frame if done else None))
             if not done:
@@ -192,14 +214,14 @@ def _read_camera(capture: Any, reads: queue.Queue[tuple[float, Any]], over: thre
         capture.release()
 
 
-def _open_url(url: str, timeout: float) -> Opened:
-    options = dict(_LOOK)
+def _open_url(url: str, timeout: float) -> OpenedSource:
+    options = dict(_PROBING)
     if url.lower().startswith("rtsp"):
         options["rtsp_transport"] = "tcp"
     return _open_container(url, redacted(url), options=options, timeout=(timeout, timeout))
 
 
-def _open_file(path: str, idle: float, stopped: Callable[[], bool]) -> Opened:
+def _open_file(path: str, idle: float, stopped: Callable[[], bool]) -> OpenedSource:
     if not Path(path).exists():
         raise MissingFileError(f"no video at {path}; a source is a camera number, a URL, or a file that grows")
     if not Path(path).is_file():
@@ -209,7 +231,7 @@ def _open_file(path: str, idle: float, stopped: Callable[[], bool]) -> Opened:
         return _open_container(f"file:{path}", path)
     file = Path(path).open("rb", buffering=0)  # noqa: SIM115 - open as long as the source
     try:
-        opened = _open_container(Growing(file, idle, stopped), path)
+        opened = _open_container(GrowingFile(file, idle, stopped), path)
     except BaseException:
         file.close()
         raise
@@ -218,10 +240,10 @@ def _open_file(path: str, idle: float, stopped: Callable[[], bool]) -> Opened:
         opened.close()
         file.close()
 
-    return Opened(opened.frames, opened.facts, close)
+    return OpenedSource(opened.frames, opened.facts, close)
 
 
-class Growing:
+class GrowingFile:
     """A file that is read to its end, and on, while somebody appends to it.
 
     Parameters
@@ -238,7 +260,7 @@ class Growing:
     It cannot be sought in: FFmpeg would look for the end of a file that has none yet.
     """
 
-    def __init__(self, file: IO[bytes] | Any, idle: float, stopped: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, file: IO[bytes] | FileIO, idle: float, stopped: Callable[[], bool] = lambda: False) -> None:
         self.file, self.idle, self.stopped = file, idle, stopped
         self.name = str(getattr(file, "name", ""))
 
@@ -249,7 +271,7 @@ class Growing:
             data = bytes(self.file.read(size) or b"")
             if data or self.stopped() or time.monotonic() >= until:
                 return data
-            time.sleep(_TURN)
+            time.sleep(_PAUSE)
 
 
 def _is_mp4(path: str) -> bool:
@@ -257,13 +279,15 @@ def _is_mp4(path: str) -> bool:
         return file.read(8)[4:] == b"ftyp"
 
 
-def _open_container(source: Any, name: str = "", **options: Any) -> Opened:
+def _open_container(source: str | GrowingFile, name: str = "", **options: Any) -> OpenedSource:
     import av
 
     try:
         container = open_input(source, **options)
     except (av.FFmpegError, OSError) as error:
-        raise VideoError(f"{name} cannot be watched: {said(error)}{_hint(name)}") from _without_secrets(error, name)
+        raise VideoError(f"{name} cannot be watched: {reason_of(error)}{_hint(name)}") from _without_secrets(
+            error, name
+        )
     if not container.streams.video or container.format.name == "tty":
         kinds = (
             "text" if container.format.name == "tty" else " and ".join({s.type for s in container.streams}) or "nothing"
@@ -274,11 +298,11 @@ def _open_container(source: Any, name: str = "", **options: Any) -> Opened:
     if coding is None:
         container.close()
         raise VideoError(f"{name} holds video of a kind that cannot be decoded here")
-    facts = {"format": container.format.name, "codec": coding.name, "width": coding.width, "height": coding.height}
-    comment = container.metadata.get("comment") or container.metadata.get("COMMENT")
+    facts = StreamFacts(format=container.format.name, codec=coding.name, width=coding.width, height=coding.height)
+    if comment := container.metadata.get("comment") or container.metadata.get("COMMENT"):
+        facts["comment"] = comment
     blind = _BLIND if options else math.inf  # a file has no time-out
-    frames = _frames(container, name, blind)
-    return Opened(frames, facts | ({"comment": comment} if comment else {}), container.close)
+    return OpenedSource(_frames(container, name, blind), facts, container.close)
 
 
 def _hint(name: str) -> str:
@@ -288,7 +312,7 @@ def _hint(name: str) -> str:
     return ""
 
 
-def said(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """Why a source could not be read, in words."""
     import av
 
@@ -313,21 +337,23 @@ def _without_secrets(error: Exception, name: str) -> Exception:
     return type(error)(error.errno or 0, error.strerror or "", name)
 
 
-def _frames(container: InputContainer, name: str, blind: float) -> Iterator[Seen]:
+def _frames(container: InputContainer, name: str, blind: float) -> Iterator[SourceFrame]:
     """All frames; whatever goes wrong is a `VideoError`."""
-    came: dict[int, float] = {}
+    arrivals: dict[int, float] = {}
     stream = container.streams.video[0]
     unit: Any = stream.time_base or Fraction(1)  # a rational of PyAV's own from 19 on
     try:
-        yield from _decoded(container, came, unit, blind)
+        yield from _decoded(container, arrivals, unit, blind)
     except Exception as error:
-        yield from _left(came, unit)
-        raise VideoError(said(error)) from _without_secrets(error, name)
-    yield from _left(came, unit)
+        yield from _left(arrivals, unit)
+        raise VideoError(reason_of(error)) from _without_secrets(error, name)
+    yield from _left(arrivals, unit)
 
 
-def _decoded(container: InputContainer, came: dict[int, float], unit: Fraction, blind: float) -> Iterator[Seen]:
-    """Frames that decode, and those that they overtook; `came`: when packets came that gave no frame yet."""
+def _decoded(
+    container: InputContainer, arrivals: dict[int, float], unit: Fraction, blind: float
+) -> Iterator[SourceFrame]:
+    """Frames that decode, and those that they overtook; `arrivals`: of packets that gave no frame yet."""
     import av
 
     from spatterlib.video.decoded import Turn, TurnedPicture, picture_of
@@ -335,38 +361,39 @@ def _decoded(container: InputContainer, came: dict[int, float], unit: Fraction, 
     stream = container.streams.video[0]
     # Threads of the decoder would each hold a frame back.
     stream.codec_context.thread_count = 1
-    seen = time.monotonic()
+    decoded = time.monotonic()
     for packet in container.demux(stream):
         now = time.monotonic()
         if packet.pts is not None:
-            came[packet.pts] = now
-        frames: list[Any] = []
+            arrivals[packet.pts] = now
+        frames: list[VideoFrame] = []
         with suppress(av.error.InvalidDataError, av.error.UndefinedError):
             frames = packet.decode()
         if frames:
-            seen = now
-        elif now - seen > blind:
+            decoded = now
+        elif now - decoded > blind:
             raise VideoError(f"of what came for {blind:g} s nothing could be decoded")
         for frame in frames:
-            yield from _overtaken(came, frame.pts, unit)
+            yield from _overtaken(arrivals, frame.pts, unit)
             turn, picture = Turn.of(frame), picture_of(frame)
-            shown: Picture = TurnedPicture(picture, turn) if turn else picture
+            upright: Picture = TurnedPicture(picture, turn) if turn else picture
             stamp = None if frame.pts is None else _seconds(frame.pts, unit)
-            yield stamp, came.pop(frame.pts, now), None if frame.is_corrupt else shown
+            arrived = now if frame.pts is None else arrivals.pop(frame.pts, now)
+            yield SourceFrame(stamp, arrived, None if frame.is_corrupt else upright)
 
 
-def _left(came: dict[int, float], unit: Fraction) -> Iterator[Seen]:
+def _left(arrivals: dict[int, float], unit: Fraction) -> Iterator[SourceFrame]:
     """Packets that gave no frame before it ended."""
-    return _overtaken(came, max(came) + 1 if came else None, unit)
+    return _overtaken(arrivals, max(arrivals) + 1 if arrivals else None, unit)
 
 
-def _overtaken(came: dict[int, float], pts: int | None, unit: Fraction) -> Iterator[Seen]:
+def _overtaken(arrivals: dict[int, float], pts: int | None, unit: Fraction) -> Iterator[SourceFrame]:
     """Packets that gave no frame: decoders give frames in order, so what is passed over does not come any more.
 
     A decoder that joins a stream waits for a key frame without a word; these frames are accounted for too.
     """
-    for late in sorted(known for known in came if pts is not None and known < pts):
-        yield _seconds(late, unit), came.pop(late), None
+    for late in sorted(waiting for waiting in arrivals if pts is not None and waiting < pts):
+        yield SourceFrame(_seconds(late, unit), arrivals.pop(late), None)
 
 
 def _seconds(pts: int, unit: Fraction) -> float:

@@ -19,13 +19,14 @@ from spatterlib.detection.detect import plugins_of
 from spatterlib.errors import ParameterError
 from spatterlib.learning.provenance import model_facts, versions
 from spatterlib.learning.runs import Run, load_model
-from spatterlib.live import metrics
 from spatterlib.live.clock import JUMP, Clock
-from spatterlib.live.control_charts import charter_of
+from spatterlib.live.control_charts import open_charts
 from spatterlib.live.feed import Feed
-from spatterlib.live.recorder import Keeper
+from spatterlib.live.messages import StartFields
+from spatterlib.live.metrics import serve_metrics
+from spatterlib.live.recorder import Recorder
 from spatterlib.live.senders import Mqtt, Sender, Webhook
-from spatterlib.live.source import kind_of, open_source, redacted
+from spatterlib.live.source import StreamFacts, kind_of, open_source, redacted
 from spatterlib.live.watcher import Plan, Summary, Watcher
 from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.camera import Camera
@@ -149,8 +150,8 @@ def watch(
     >>> import spatterlib as sp
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "build.mp4"
     >>> _ = sp.simulate(path, gas_flow="high", seconds=4, seed=5)
-    >>> found = sp.watch(str(path), "simulated", expected="high", idle=0.1)
-    >>> len(found.layers), found.facts["dropped"], found.facts["simulated"]
+    >>> summary = sp.watch(str(path), "simulated", expected="high", idle=0.1)
+    >>> len(summary.layers), summary.facts["dropped"], summary.facts["simulated"]
     (1, 0, True)
     """
     run = model if isinstance(model, Run) else load_model(model)
@@ -168,30 +169,31 @@ def watch(
     settings = _settings(plan, {"idle": idle, "timeout": timeout})
     made_with = versions(detector=[chosen], filter=kept)
     with ExitStack() as stack, one_opencv_thread():
-        charter = charter_of(reference, camera, calibration, scan_start, wait=kind == "file")
-        if charter:
-            stack.callback(charter.close)
-            settings["charts"] = charter.identity()
+        charts = open_charts(reference, camera, calibration, scan_start, wait=kind == "file")
+        if charts:
+            stack.callback(charts.close)
+            settings["charts"] = charts.identity()
         senders: list[Sender] = [Webhook(webhook, headers)] if webhook else []
         senders += [Mqtt(mqtt)] if mqtt else []
         for sender in senders:
             stack.callback(sender.close, _GRACE)
-        watcher = Watcher(plan, redacted(source), notify or (lambda _: None), senders, charter=charter)
+        watcher = Watcher(plan, redacted(source), notify or (lambda _: None), senders, charts=charts)
         if metrics_at:
-            stack.callback(metrics.serve(metrics_at, watcher.tally))
+            stack.callback(serve_metrics(metrics_at, watcher.snapshot))
         watcher.warm_up()
         connect = partial(open_source, source, timeout=timeout, idle=idle, stopped=stopped)
         opened = connect()
         watcher.simulated = is_simulated({"video": opened.facts}) or None
-        facts = {"name": watcher.source, **opened.facts}
+        facts: StreamFacts = {"name": watcher.source, **opened.facts}
         if differing := unlike(run.facts, settings | {"video": facts}):
             log.warning(warning(watcher.source, Path(run.path).name, differing))
         if store is not None:
             attrs: dict[str, Any] = {"video": facts, "simulated": watcher.simulated, **settings, "versions": made_with}
             attrs["created"] = datetime.now(UTC).isoformat(timespec="seconds")
-            watcher.keeper = Keeper(store, attrs, overwrite=overwrite)
+            watcher.recorder = Recorder(store, attrs, overwrite=overwrite)
         model_ = model_facts(run, familiarity=watcher.scorer.familiar is not None)
-        watcher.tell("start", kind=kind, stream=facts, model=model_, settings=settings, versions=made_with)
+        start = StartFields(kind=kind, stream=facts, model=model_, settings=settings, versions=made_with)
+        watcher.publish("start", start)
         clock = Clock(0.0, jump=math.inf) if kind == "file" else Clock(jump=JUMP)
         again = None if kind == "file" else connect
         watcher.feed = Feed(opened, again, live=kind != "file", clock=clock, give_up=give_up)

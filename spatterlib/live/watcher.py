@@ -6,9 +6,9 @@ import dataclasses
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +17,30 @@ from spatterlib.detection.defaults import Region
 from spatterlib.detection.detect import found_in
 from spatterlib.errors import VideoError
 from spatterlib.learning.runs import Run
-from spatterlib.live import alarms, control_charts, rolling
-from spatterlib.live.feed import STOPPED, Feed, Frame, Lost, runs
+from spatterlib.live.alarms import AlarmState, Notice, end_event, observe_verdict, step
+from spatterlib.live.control_charts import LayerCharts, observe_layer
+from spatterlib.live.feed import STOPPED, Feed, FrameCounts, StreamFrame, StreamLost, consecutive
 from spatterlib.live.latency import Latencies
-from spatterlib.live.messages import message, span_fields
-from spatterlib.live.recorder import Keeper
-from spatterlib.live.rolling import Rolling
+from spatterlib.live.messages import (
+    AlarmFields,
+    AlarmVerdict,
+    Body,
+    ChartFields,
+    EndFields,
+    EndMessage,
+    GapFields,
+    StatusFields,
+    VerdictFields,
+    message,
+    span_fields,
+)
+from spatterlib.live.metrics import Snapshot
+from spatterlib.live.recorder import Recorder
+from spatterlib.live.rolling import Rolling, add_rows, finished_layers, forget_rows
 from spatterlib.live.senders import Sender
-from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detector, Filter, Picture
+from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detections, Detector, Filter, Picture
 from spatterlib.verdicts.rules import Rules, Span, judge_rows
-from spatterlib.verdicts.scoring import Look, Scorer
+from spatterlib.verdicts.scoring import Look, Scorer, Seen
 from spatterlib.video.opening import region
 
 __all__ = ["Plan", "Summary", "Watcher"]
@@ -43,12 +57,12 @@ class Summary:
     ----------
     layers : tuple of Span
         The final verdicts.
-    facts : dict
-        Fields of the last message, see `spatterlib.live.messages.FIELDS`.
+    facts : EndMessage
+        The last message, see `spatterlib.live.messages.FIELDS`.
     """
 
     layers: tuple[Span, ...]
-    facts: Mapping[str, Any]
+    facts: EndMessage
 
 
 @dataclass(frozen=True)
@@ -78,36 +92,36 @@ class Watcher:
     source: str
     notify: Callable[[dict[str, Any]], None]
     senders: Sequence[Sender]
-    keeper: Keeper | None = None
-    charter: control_charts.Charter | None = None
+    recorder: Recorder | None = None
+    charts: LayerCharts | None = None
     simulated: bool | None = None
-    gaps: list[dict[str, Any]] = field(default_factory=list)
+    gaps: list[GapFields] = field(default_factory=list)
     latencies: Latencies = field(default_factory=Latencies)
     _feed: Feed | None = None
-    _lead: list[Frame] = field(default_factory=list)
-    _verdict_alarm: alarms.AlarmState = field(default_factory=alarms.AlarmState)
-    _chart_alarm: alarms.AlarmState = field(default_factory=alarms.AlarmState)
-    _outage: alarms.Notice | None = None
-    _events: int = 0
+    _lead: list[StreamFrame] = field(default_factory=list)
+    _verdict_alarm: AlarmState = field(default_factory=AlarmState)
+    _chart_alarm: AlarmState = field(default_factory=AlarmState)
+    _outage: Notice | None = None
+    _last_event: int = 0
     _layers: list[Span] = field(default_factory=list)
     _spans: dict[str, Span] = field(default_factory=dict)
-    _said: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+    _published: dict[str, tuple[str, str | None]] = field(default_factory=dict)
     _arrivals: list[float] = field(default_factory=list)
     _decoded: int = 0
     _crops: int = 0
-    _number: int = -1
+    _last_frame: int = -1
     _begin: float = math.nan
     _now: float = 0.0
-    _next_judgement: float = 0.0
+    _next_draft: float = 0.0
     _next_verdict: float = 0.0
     _next_status: float = math.inf
     _unjudged: bool = False
-    _unsaid: bool = False
+    _unpublished: bool = False
 
     def __post_init__(self) -> None:
         self.scorer = Scorer.of(self.plan.run)
         self.rolling = Rolling.empty(len(self.plan.run.classes))
-        self.draft = dataclasses.replace(self.plan.rules, resamples=min(self.plan.rules.resamples, _DRAFT))
+        self.draft_rules = dataclasses.replace(self.plan.rules, resamples=min(self.plan.rules.resamples, _DRAFT))
 
     @property
     def feed(self) -> Feed:
@@ -120,46 +134,48 @@ class Watcher:
     def feed(self, feed: Feed) -> None:
         self._feed = feed
 
-    def tell(self, kind: str, /, **values: Any) -> dict[str, Any]:
-        """Write one message."""
-        facts = {"simulated": self.simulated, "model_origin": self.plan.run.origin}
-        found = message(kind, time=self._now, source=self.source, **facts, **values)
-        self.notify(found)
-        return found
+    def publish(self, kind: str, body: Body) -> dict[str, Any]:
+        """Give a message to the callback."""
+        origin = self.plan.run.origin
+        fields = message(kind, body, time=self._now, source=self.source, simulated=self.simulated, model_origin=origin)
+        self.notify(fields)
+        return fields
 
-    def tally(self) -> dict[str, Any]:
-        """What is known now, for messages and metrics."""
-        counts = self._feed.counts if self._feed else None
-        return {
-            "received": counts.received if counts else 0,
-            "decoded": self._decoded,
-            "undecoded": counts.undecoded if counts else 0,
-            "dropped": counts.dropped if counts else 0,
-            "waiting": self._feed.waiting if self._feed else 0,
-            "connected": bool(counts and counts.connected),
-            "connections": counts.connections if counts else 0,
-            "gaps": len(self.gaps),
-            "gap_seconds": sum(item["seconds"] for item in self.gaps),
-            "crops": self._crops,
-            "events": self.rolling.events,
-            "layers": self.rolling.layer,
-            "latency_p50": self.latencies.quantile(0.5),
-            "latency_p99": self.latencies.quantile(0.99),
-            "latency_max": self.latencies.most if self.latencies.count else math.nan,
-            "undelivered": sum(sender.undelivered for sender in self.senders),
-            "store": self.keeper.state if self.keeper else None,
-            "charts": self.charter.state if self.charter else None,
-            "charted": self.charter.newest_facts if self.charter else None,
-            "latencies": self.latencies,
-            "spans": dict(self._spans),
-            "alarm": bool(self._verdict_alarm.open or self._chart_alarm.open),
-            "simulated": self.simulated,
-            "model_origin": self.plan.run.origin,
-        }
+    def snapshot(self) -> Snapshot:
+        """Where the watch stands now, for metrics."""
+        return Snapshot(
+            status=self.status(),
+            latencies=self.latencies,
+            spans=dict(self._spans),
+            alarm=bool(self._verdict_alarm.open or self._chart_alarm.open),
+            chart=self.charts.newest_fields if self.charts else None,
+            simulated=self.simulated,
+            model_origin=self.plan.run.origin,
+        )
 
-    def _status(self) -> dict[str, Any]:
-        apart = ("latencies", "spans", "alarm", "charted", "simulated", "model_origin")
-        return {name: value for name, value in self.tally().items() if name not in apart}
+    def status(self) -> StatusFields:
+        """Fields of the message "status"."""
+        counts = self._feed.counts if self._feed else FrameCounts(connections=0, connected=False)
+        return StatusFields(
+            received=counts.received,
+            decoded=self._decoded,
+            undecoded=counts.undecoded,
+            dropped=counts.dropped,
+            waiting=self._feed.waiting if self._feed else 0,
+            connected=counts.connected,
+            connections=counts.connections,
+            gaps=len(self.gaps),
+            gap_seconds=sum(gap["seconds"] for gap in self.gaps),
+            crops=self._crops,
+            events=self.rolling.events,
+            layers=self.rolling.layer,
+            latency_p50=self.latencies.quantile(0.5),
+            latency_p99=self.latencies.quantile(0.99),
+            latency_max=self.latencies.longest if self.latencies.count else math.nan,
+            undelivered=sum(sender.undelivered for sender in self.senders),
+            store=self.recorder.state if self.recorder else None,
+            charts=self.charts.state if self.charts else None,
+        )
 
     def warm_up(self) -> None:
         """Load every kernel before the first frame, which must not wait for it."""
@@ -169,28 +185,28 @@ class Watcher:
         pictures.append(_decoded_like(flash))
         clip = Clip(pictures, np.array([0.0, 0.04]), 1, 1)
         table = found_in(clip, self.plan.detector, ())
-        shown = [flash[20:70, 30:90], *clip.crops(table)]
-        probabilities, distances = self.scorer([self.plan.look(crop) for crop in shown])
-        state = rolling.add(self.rolling, table, probabilities[1:], distances[1:], self.plan.gap)
-        judge_rows(state.rows, self.plan.run.classes, self.draft, 1)
+        images = [flash[20:70, 30:90], *clip.crops(table)]
+        probabilities, distances = self.scorer([self.plan.look(image) for image in images])
+        rolling = add_rows(self.rolling, table, probabilities[1:], distances[1:], self.plan.gap)
+        judge_rows(rolling.rows, self.plan.run.classes, self.draft_rules, 1)
 
     def run(self, stopped: Callable[[], bool]) -> Summary:
         """Watch, and leave a store that says whether it is whole."""
         state = "complete"
         try:
-            return self._go_on(stopped)
+            return self._watch(stopped)
         except BaseException as error:
             state = f"failed: {type(error).__name__}: {error}"
             raise
         finally:
             self.feed.stop()
-            if self.charter:
-                self.charter.close()
-            if self.keeper:
-                self.keeper.close({"gaps": self.gaps, "state": state, "complete": state == "complete"})
+            if self.charts:
+                self.charts.close()
+            if self.recorder:
+                self.recorder.close({"gaps": self.gaps, "state": state, "complete": state == "complete"})
 
-    def _go_on(self, stopped: Callable[[], bool]) -> Summary:
-        """Watch until the source ends, or somebody says so."""
+    def _watch(self, stopped: Callable[[], bool]) -> Summary:
+        """Watch until the source ends, or the caller says so."""
         began = time.monotonic()
         self._next_status = began + self.plan.status
         reason = ""
@@ -198,7 +214,7 @@ class Watcher:
             if stopped() and not self.feed.stopped():
                 self.feed.stop()
                 reason = STOPPED
-            self._turn(self.feed.take(_BATCH, self._patience()))
+            self._process(self.feed.take(_BATCH, self._patience()))
         if self.feed.failure:
             raise self.feed.failure
         reason = reason or self.feed.reason
@@ -207,101 +223,96 @@ class Watcher:
         self._judge_finished(range(self.rolling.done + 1, self.rolling.layer + 1))
         # The frames behind the last draft waited for no other: the final verdict was theirs.
         self._count_latencies()
-        if self.charter:
-            self.charter.close()
-            self._chart(self.charter)
-        notices = alarms.close(self._chart_alarm, self._now, "layer")
-        notices += alarms.close(self._verdict_alarm, self._now, "verdict")
-        self._chart_alarm = self._verdict_alarm = alarms.AlarmState()
-        for notice in notices:
-            self._alarm(notice)
-        seconds = time.monotonic() - began
-        facts = self.tell("end", reason=reason, seconds=seconds, **self._status())
-        return Summary(tuple(self._layers), facts)
+        if self.charts:
+            self.charts.close()
+            self._take_charts(self.charts)
+        self._end_events()
+        ending = EndFields(reason=reason, seconds=time.monotonic() - began, **self.status())
+        return Summary(tuple(self._layers), cast(EndMessage, self.publish("end", ending)))
 
     def _patience(self) -> float:
         """S to wait for frames: less where a verdict is due."""
-        return max(min(0.2, self._next_judgement - time.monotonic()), 0.0) if self._arrivals else 0.2
+        return max(min(0.2, self._next_draft - time.monotonic()), 0.0) if self._arrivals else 0.2
 
-    def _turn(self, items: Sequence[Frame | Lost]) -> None:
+    def _process(self, items: Sequence[StreamFrame | StreamLost]) -> None:
         """Everything that is to be done with what has come."""
-        for part in runs(items):
-            if isinstance(part, Lost):
-                self._break(part)
+        for part in consecutive(items):
+            if isinstance(part, StreamLost):
+                self._lose_stream(part)
             else:
                 if part[0].picture is not None:
-                    self._resume(part[0])
-                self._look_at(part)
-        self._judge_finished(rolling.finished(self.rolling, self._now, self.plan.gap))
-        if self.charter:
-            self._chart(self.charter)
+                    self._resume_stream(part[0])
+                self._take_frames(part)
+        self._judge_finished(finished_layers(self.rolling, self._now, self.plan.gap))
+        if self.charts:
+            self._take_charts(self.charts)
         now = time.monotonic()
-        if self._arrivals and (not self._unjudged or now >= self._next_judgement):
-            self._judge(now)
+        if self._arrivals and (not self._unjudged or now >= self._next_draft):
+            self._draft(now)
         if now >= self._next_status:
-            self.tell("status", **self._status())
+            self.publish("status", self.status())
             self._next_status = now + self.plan.status
 
-    def _break(self, lost: Lost) -> None:
-        """The stream is gone: say so, once, however often it is connected in vain."""
+    def _lose_stream(self, lost: StreamLost) -> None:
+        """One event, however often it is connected in vain."""
         self._lead = []
         if self._outage is None:
-            time_ = lost.time
-            self._outage = alarms.Notice(self._events + 1, "new", "stream lost", None, time_, time_, lost.reason)
-            self._alarm(self._outage)
+            number = self._last_event + 1
+            self._outage = Notice(number, "new", "stream lost", None, lost.time, lost.time, lost.reason)
+            self._send(self._outage)
 
-    def _resume(self, frame: Frame) -> None:
+    def _resume_stream(self, frame: StreamFrame) -> None:
         """The stream is back, or was never gone."""
         lost, self._outage = self._outage, None
         if lost is None:
             return
-        facts = {"start": lost.since, "stop": frame.time, "seconds": frame.time - lost.since, "reason": lost.reason}
-        self.gaps.append(facts)
+        gap = GapFields(start=lost.since, stop=frame.time, seconds=frame.time - lost.since, reason=lost.reason)
+        self.gaps.append(gap)
         self._now = frame.time
-        self.tell("gap", **facts)
-        text = f"nothing was seen for {facts['seconds']:.1f} s"
-        self._alarm(dataclasses.replace(lost, phase="end", state="stream back", reason=text))
+        self.publish("gap", gap)
+        reason = f"nothing was seen for {gap['seconds']:.1f} s"
+        self._send(dataclasses.replace(lost, phase="end", state="stream back", reason=reason))
 
-    def _look_at(self, run: Sequence[Frame]) -> None:
+    def _take_frames(self, frames: Sequence[StreamFrame]) -> None:
         """Detect, classify, remember."""
-        self._begin = run[0].time if math.isnan(self._begin) else self._begin
-        self._now = run[-1].time
-        shown = [frame for frame in run if frame.picture is not None]
-        table, crops = self._found(shown) if shown else (np.empty(0, DETECTION), [])
-        if self.keeper:
-            self.keeper.add(table, [item.encoded for item in crops], self._frame_log(run, table))
-        if self.charter:
-            self.charter.add(table, [item.encoded for item in crops])
-        self._number = run[-1].number
+        self._begin = frames[0].time if math.isnan(self._begin) else self._begin
+        self._now = frames[-1].time
+        decoded = [frame for frame in frames if frame.picture is not None]
+        table, crops = self._detect(decoded) if decoded else (np.empty(0, DETECTION), [])
+        encoded = [crop.encoded for crop in crops]
+        if self.recorder:
+            self.recorder.add(table, encoded, self._frame_log(frames, table))
+        if self.charts:
+            self.charts.add(table, encoded)
+        self._last_frame = frames[-1].number
         probabilities, distances = self.scorer(crops)
-        before = self.rolling
-        self.rolling = rolling.add(before, table, probabilities, distances, self.plan.gap)
-        self._decoded += len(shown)
+        self.rolling = add_rows(self.rolling, table, probabilities, distances, self.plan.gap)
+        self._decoded += len(decoded)
         self._crops += len(table)
         self._unjudged |= len(table) > 0
-        self._arrivals += [frame.arrived for frame in run]
+        self._arrivals += [frame.arrived for frame in frames]
 
-    def _found(self, shown: Sequence[Frame]) -> tuple[Any, list[Any]]:
+    def _detect(self, decoded: Sequence[StreamFrame]) -> tuple[Detections, list[Seen]]:
         """Rows and crops of frames that follow each other."""
-        lead = self._lead if shown[0].joins else []
-        frames = [*lead, *shown]
+        lead = self._lead if decoded[0].joins else []
+        frames = [*lead, *decoded]
         pictures = [frame.picture for frame in frames if frame.picture is not None]
         times = np.array([frame.time for frame in frames])
         box = region(_Size(*pictures[0].shape[::-1], self.source), self.plan.roi) if self.plan.roi else None  # type: ignore[arg-type]
-        clip = Clip(pictures, times, shown[0].number, len(lead), box)
+        clip = Clip(pictures, times, decoded[0].number, len(lead), box)
         table = found_in(clip, self.plan.detector, self.plan.filters)
         keep = self.plan.detector.lead
         self._lead = frames[-keep:] if keep else []
         return table, [self.plan.look(crop) for crop in clip.crops(table)]
 
-    def _frame_log(self, run: Sequence[Frame], table: Any) -> NDArray[np.void]:
+    def _frame_log(self, frames: Sequence[StreamFrame], table: Detections) -> NDArray[np.void]:
         """A row for each frame since the last, those that were dropped too."""
-        first = self._number + 1
-        rows = np.zeros(run[-1].number - first + 1, FRAME_LOG)
-        rows["number"], rows["time"] = np.arange(first, run[-1].number + 1), np.nan
-        places = np.array([frame.number - first for frame in run])
-        rows["time"][places] = [frame.time for frame in run]
-        rows["decoded"][places] = [frame.picture is not None for frame in run]
+        first = self._last_frame + 1
+        rows = np.zeros(frames[-1].number - first + 1, FRAME_LOG)
+        rows["number"], rows["time"] = np.arange(first, frames[-1].number + 1), np.nan
+        places = np.array([frame.number - first for frame in frames])
+        rows["time"][places] = [frame.time for frame in frames]
+        rows["decoded"][places] = [frame.picture is not None for frame in frames]
         own = table["frame"][table["frame"] >= first] - first
         rows["detections"] = np.bincount(own, minlength=len(rows))
         return rows
@@ -313,39 +324,25 @@ class Watcher:
             span = judge_rows(rows, self.plan.run.classes, self.plan.rules, number)
             self._layers.append(span)
             self._spans["layer"] = span
-            if self.charter:
-                self.charter.end_layer(number, rows)
-            self._say("layer", span, final=True)
+            if self.charts:
+                self.charts.end_layer(number, rows)
+            self._publish_verdict("layer", span, final=True)
             if self.plan.alarm == "layer":
-                self._step(span, final=True)
-            self.rolling = rolling.forget(self.rolling, number, self._now - self.plan.window)
+                self._observe(span, final=True)
+            self.rolling = forget_rows(self.rolling, number, self._now - self.plan.window)
 
-    def _chart(self, charter: control_charts.Charter) -> None:
-        """Tell of layers that were charted since; the first that differs begins an event."""
-        for layer in charter.take():
-            facts = layer.facts(charter.reference)
-            self.tell("chart", **facts)
-            observation = control_charts.of_layer(layer)
-            if observation.normal is None:
-                continue
-            self._chart_alarm, notices = alarms.step(
-                self._chart_alarm, observation, self._now, self._events + 1, final=True, remind=self.plan.remind
-            )
-            for notice in notices:
-                self._alarm(dataclasses.replace(notice, reason=observation.reason), chart=facts)
-
-    def _judge(self, now: float) -> None:
+    def _draft(self, now: float) -> None:
         """Verdicts as they stand, on the running layer and the last window."""
         if self._unjudged or now >= self._next_verdict:
-            self._unsaid |= self._unjudged
+            self._unpublished |= self._unjudged
             self._spans |= dict(self._drafts())
             self._unjudged = False
             if now >= self._next_verdict:
-                self._say_drafts()
-                self._next_verdict, self._unsaid = now + self.plan.every, False
+                self._publish_drafts()
+                self._next_verdict, self._unpublished = now + self.plan.every, False
         done = self._count_latencies()
         # Where a verdict takes long (many votes), at least as much time is left for the frames.
-        self._next_judgement = done + (done - now)
+        self._next_draft = done + (done - now)
 
     def _count_latencies(self) -> float:
         """Count the frames that are judged by now; when that was, s."""
@@ -354,55 +351,90 @@ class Watcher:
         self._arrivals = []
         return done
 
-    def _say_drafts(self) -> None:
-        """Verdicts into which something new went, or which are others because time passed."""
-        for scope, span in self._spans.items():
-            running = scope != "layer" or self.rolling.layer > self.rolling.done
-            if running and (self._unsaid or self._said.get(scope) != (span.state, span.label)):
-                self._say(scope, span)
-
     def _drafts(self) -> Iterator[tuple[str, Span]]:
         since = self._now - self.plan.window
-        self.rolling = rolling.forget(self.rolling, self.rolling.done, since)
+        self.rolling = forget_rows(self.rolling, self.rolling.done, since)
         rows, classes = self.rolling.rows, self.plan.run.classes
         number = self.rolling.layer
         begin = max(since, self._begin)
         count = int((self._now - self._begin) / self.plan.window) + 1
-        spans = {"window": judge_rows(rows[rows["time"] >= since], classes, self.draft, count, (begin, self._now))}
+        window = judge_rows(rows[rows["time"] >= since], classes, self.draft_rules, count, (begin, self._now))
+        spans = {"window": window}
         if number > self.rolling.done:
-            spans["layer"] = judge_rows(rows[rows["layer"] == number], classes, self.draft, number)
+            spans["layer"] = judge_rows(rows[rows["layer"] == number], classes, self.draft_rules, number)
         for scope, span in spans.items():
             if scope == self.plan.alarm:
-                self._step(span)
+                self._observe(span)
             yield scope, span
 
-    def _say(self, scope: str, span: Span, *, final: bool = False) -> dict[str, Any]:
-        self._said[scope] = (span.state, span.label)
-        newest = self._arrivals[-1] if self._arrivals else math.nan
-        return self.tell("verdict", scope=scope, final=final, latency=time.monotonic() - newest, **span_fields(span))
+    def _publish_drafts(self) -> None:
+        """Verdicts into which something new went, or which are others because time passed."""
+        for scope, span in self._spans.items():
+            running = scope != "layer" or self.rolling.layer > self.rolling.done
+            if running and (self._unpublished or self._published.get(scope) != (span.state, span.label)):
+                self._publish_verdict(scope, span)
 
-    def _step(self, span: Span, *, final: bool = False) -> None:
-        self._verdict_alarm, notices = alarms.step(
+    def _publish_verdict(self, scope: str, span: Span, *, final: bool = False) -> None:
+        self._published[scope] = (span.state, span.label)
+        newest = self._arrivals[-1] if self._arrivals else math.nan
+        latency = time.monotonic() - newest
+        self.publish("verdict", VerdictFields(scope=scope, final=final, latency=latency, **span_fields(span)))
+
+    def _observe(self, span: Span, *, final: bool = False) -> None:
+        """Give a verdict to the state machine, and send what it says."""
+        self._verdict_alarm, notices = step(
             self._verdict_alarm,
-            alarms.of_verdict(span),
+            observe_verdict(span),
             self._now,
-            self._events + 1,
+            self._last_event + 1,
             final=final,
             hold=self.plan.hold,
             remind=self.plan.remind,
         )
         for notice in notices:
-            self._alarm(notice, span)
+            self._send(notice, span)
 
-    def _alarm(self, notice: alarms.Notice, span: Span | None = None, chart: Mapping[str, Any] | None = None) -> None:
-        """Write a message of an event, and send it."""
-        self._events = max(self._events, notice.event)
-        names = ("event", "phase", "state", "label", "since", "reason")
-        values = {name: getattr(notice, name) for name in names}
-        verdict = None if span is None else {"scope": self.plan.alarm, **span_fields(span)}
-        found = self.tell("alarm", id=uuid.uuid4().hex, verdict=verdict, chart=chart, **values)
+    def _take_charts(self, charts: LayerCharts) -> None:
+        """Publish layers that were charted since; the first that differs begins an event."""
+        for layer in charts.take():
+            fields = layer.fields(charts.reference)
+            self.publish("chart", fields)
+            observation = observe_layer(layer)
+            if observation.normal is None:
+                continue
+            self._chart_alarm, notices = step(
+                self._chart_alarm, observation, self._now, self._last_event + 1, final=True, remind=self.plan.remind
+            )
+            for notice in notices:
+                self._send(dataclasses.replace(notice, reason=observation.reason), chart=fields)
+
+    def _end_events(self) -> None:
+        """End the events that still go on, because the watch ends."""
+        notices = [
+            *end_event(self._chart_alarm, self._now, "layer"),
+            *end_event(self._verdict_alarm, self._now, "verdict"),
+        ]
+        self._chart_alarm = self._verdict_alarm = AlarmState()
+        for notice in notices:
+            self._send(notice)
+
+    def _send(self, notice: Notice, span: Span | None = None, chart: ChartFields | None = None) -> None:
+        """Publish a message of an event, and send it."""
+        self._last_event = max(self._last_event, notice.event)
+        alarm = AlarmFields(
+            id=uuid.uuid4().hex,
+            verdict=None if span is None else AlarmVerdict(scope=self.plan.alarm, **span_fields(span)),
+            chart=chart,
+            event=notice.event,
+            phase=notice.phase,
+            state=notice.state,
+            label=notice.label,
+            since=notice.since,
+            reason=notice.reason,
+        )
+        fields = self.publish("alarm", alarm)
         for sender in self.senders:
-            sender.send(found)
+            sender.send(fields)
 
 
 @dataclass(frozen=True)
