@@ -8,6 +8,7 @@ import os
 import pickle
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ from spatterlib.errors import (
     StoreError,
 )
 from spatterlib.stores.opening import check_output, convert, create_store, find_store
-from spatterlib.types import FRAME_LOG
+from spatterlib.types import DETECTION, FRAME_LOG
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
@@ -750,3 +751,50 @@ class TestProcessesAndThreads:
         for thread in threads:
             thread.join()
         assert wrong == []
+
+
+LATER = """
+import sys
+import numpy as np
+import spatterlib.types as types
+types.DETECTION = np.dtype(types.DETECTION.descr + [("roundness", "<f4")])
+import spatterlib as sp
+task, path = sys.argv[1:]
+if task == "write":
+    from spatterlib.stores.opening import create_store
+    with create_store(path) as store:
+        rows = np.zeros(2, types.DETECTION)
+        rows["roundness"] = [0.25, 0.5]
+        store.append(rows, [b"one", b"two"])
+else:
+    with sp.open_store(path, mode="a") as store:
+        assert np.isnan(store.table["roundness"]).all() and len(store.table) == 2
+        assert np.isnan(store.column("roundness")).all()
+        store.append(np.ones(1, types.DETECTION), [b"three"])
+    with sp.open_store(path) as store:
+        assert store.table["frame"].tolist() == [5, 6, 1] and np.isnan(store.table["roundness"]).all()
+"""
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.zarr"])
+class TestAColumnThatIsAddedToTheTable:
+    """`DETECTION` may grow: stores that were written before open, and so do newer ones in an older spatterlib."""
+
+    def version_that_has_it(self, task: str, path: Path) -> None:
+        subprocess.run([sys.executable, "-c", LATER, task, str(path)], check=True)
+
+    def test_a_store_that_was_written_before_opens_and_is_gone_on_with(self, tmp_path: Path, name: str) -> None:
+        table = np.zeros(2, DETECTION)
+        table["frame"] = [5, 6]
+        with create_store(tmp_path / name) as store:
+            store.append(table, [b"one", b"two"])
+        self.version_that_has_it("go on", tmp_path / name)
+        assert sp.open_store(tmp_path / name).table["frame"].tolist() == [5, 6, 1]
+
+    def test_a_newer_store_opens_in_a_version_without_the_column(self, tmp_path: Path, name: str) -> None:
+        self.version_that_has_it("write", tmp_path / name)
+        with sp.open_store(tmp_path / name, mode="a") as store:
+            assert store.table.dtype == DETECTION
+            store.append(np.zeros(1, DETECTION), [b"three"])
+            store.set_column("label", ["a", "b", "c"])
+        assert len(sp.open_store(tmp_path / name)) == 3

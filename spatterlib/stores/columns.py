@@ -135,13 +135,13 @@ class ColumnStore:
     @property
     def table(self) -> Detections:
         """``(n,)`` `DETECTION`: every row that is wholly on disk."""
-        rows = self._state().rows
-        return self._joined("columns", DETECTION, rows)
+        state = self._state()
+        return self._joined("columns", DETECTION, state.rows, state.holds)
 
     @property
     def frame_log(self) -> NDArray[np.void]:
         """``(frames,)`` `FRAME_LOG`: every frame that was looked at."""
-        return self._joined("frame_log", FRAME_LOG, self._state().frames)
+        return self._joined("frame_log", FRAME_LOG, self._state().frames, lambda _: True)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -165,6 +165,8 @@ class ColumnStore:
         while True:
             state = self._state()
             dtype = _dtype_of(name, state, self._path)
+            if name in (DETECTION.names or ()) and not state.holds(name):
+                return unset(dtype, state.rows)
             try:
                 values = self._array(f"columns/{name}", dtype, state.rows)
             except StoreError:
@@ -261,8 +263,8 @@ class ColumnStore:
             **data,
             ENDS: ends,
             **({STARTS: starts} if state.sparse else {}),
-            **split("columns", table),
-            **{f"columns/{name}": unset(dtype, len(table)) for name, dtype in state.columns.items()},
+            **split("columns", table[[name for name in table.dtype.names or () if state.holds(name)]]),
+            **state.unmeasured(len(table)),
             **split("frame_log", frames),
         }
         counts = {"rows": state.rows + len(table), "bytes": count, "frames": state.frames + len(frames)}
@@ -423,10 +425,13 @@ class ColumnStore:
         [data] = self._fetch(array, [(start * dtype.itemsize, count * dtype.itemsize)])
         return np.frombuffer(bytearray(data), dtype)
 
-    def _joined(self, group: str, dtype: np.dtype[Any], count: int) -> NDArray[np.void]:
+    def _joined(self, group: str, dtype: np.dtype[Any], count: int, holds: Callable[[str], bool]) -> NDArray[np.void]:
         names = dtype.names or ()
         # All read before any memory is taken: a damaged count must not ask for it.
-        arrays = [self._array(f"{group}/{name}", dtype[name], count) for name in names]
+        arrays = [
+            self._array(f"{group}/{name}", dtype[name], count) if holds(name) else unset(dtype[name], count)
+            for name in names
+        ]
         table = np.empty(count, dtype)
         for name, array in zip(names, arrays, strict=True):
             table[name] = array

@@ -6,7 +6,7 @@ import json
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,9 @@ COLUMN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 DATA, STARTS, ENDS = "crops/data", "crops/starts", "crops/ends"
 
+_FIRST = frozenset(["frame", "time", "x", "y", "width", "height", "area", "red", "green", "blue", "peak"])
+"""Fields of `DETECTION` that every store has; the header of a store names those of later versions that it has."""
+
 # Crops nearer to each other than _GAP bytes are read in one go, of at most _SPAN bytes.
 _GAP, _SPAN = 16 << 10, 8 << 20
 
@@ -53,15 +56,8 @@ Header = Mapping[str, Any]
 
 def blank(attrs: Mapping[str, Any] | None) -> tuple[Header, dict[str, NDArray[Any]]]:
     """Header and arrays of a store without rows."""
-    header = {
-        "format": DENSE,
-        "id": secrets.token_hex(8),
-        "rows": 0,
-        "bytes": 0,
-        "frames": 0,
-        "columns": {},
-        "attrs": json_copy(attrs or {}),
-    }
+    later = {name: DETECTION[name] for name in DETECTION.names or () if name not in _FIRST}
+    header = State(secrets.token_hex(8), 0, 0, 0, {}, json.dumps(json_copy(attrs or {})), later=later).header()
     arrays = {DATA: np.empty(0, np.uint8), ENDS: np.empty(0, "<i8")}
     return header, arrays | split("columns", np.empty(0, DETECTION)) | split("frame_log", np.empty(0, FRAME_LOG))
 
@@ -77,6 +73,16 @@ class State:
     columns: dict[str, np.dtype[Any]]
     attrs: str
     sparse: bool = False
+    later: dict[str, np.dtype[Any]] = field(default_factory=dict)
+
+    def holds(self, name: str) -> bool:
+        """Whether the store has that field of `DETECTION`: one that is newer than the store was never measured."""
+        return name in _FIRST or name in self.later
+
+    def unmeasured(self, count: int) -> dict[str, NDArray[Any]]:
+        """Values of the columns that a batch of `count` rows does not bring: set by others, or of a newer version."""
+        newer = {name: dtype for name, dtype in self.later.items() if name not in (DETECTION.names or ())}
+        return {f"columns/{name}": unset(dtype, count) for name, dtype in (newer | self.columns).items()}
 
     def header(self, **changed: Any) -> Header:
         """The header of this state; what is changed is given by name."""
@@ -85,6 +91,7 @@ class State:
         return (
             {"format": SPARSE if self.sparse else DENSE}
             | kept
+            | ({"measured": {name: dtype.str for name, dtype in self.later.items()}} if self.later else {})
             | {"columns": columns, "attrs": json.loads(self.attrs)}
             | changed
         )
@@ -185,14 +192,16 @@ def parsed(header: Header, path: str) -> State:
         )
     try:
         columns = {name: np.dtype(text) for name, text in header["columns"].items()}
+        later = {name: np.dtype(text) for name, text in header.get("measured", {}).items()}
         counts = [header["rows"], header["bytes"], header["frames"]]
         sound = all(type(count) is int and count >= 0 for count in counts) and version in FORMATS
-        sound &= all(COLUMN_NAME.fullmatch(name) is not None for name in columns)
-        sound &= all(dtype.kind in "biufS" and dtype.itemsize > 0 for dtype in columns.values())
+        sound &= all(COLUMN_NAME.fullmatch(name) is not None for name in columns | later)
+        sound &= all(dtype.kind in "biufS" and dtype.itemsize > 0 for dtype in (columns | later).values())
         sound &= isinstance(header["attrs"], dict)
         if sound:
             rows, data, frames = counts
-            return State(str(header["id"]), rows, data, frames, columns, json.dumps(header["attrs"]), version == SPARSE)
+            sparse, attrs = version == SPARSE, json.dumps(header["attrs"])
+            return State(str(header["id"]), rows, data, frames, columns, attrs, sparse, later)
     except (KeyError, TypeError, ValueError, AttributeError):
         pass
     raise damaged(path, "its header does not say what it holds")
