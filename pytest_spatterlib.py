@@ -51,6 +51,24 @@ def isolated_catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     forget()
 
 
+@pytest.fixture
+def command_line() -> Iterator[Callable[..., int]]:
+    """The program ``spatterlib`` in this process: arguments in, exit code out.
+
+    Commands that plugins add are gone behind the test::
+
+        def test_my_command(isolated_catalog, command_line):
+            isolated_catalog("spatterlib-mine")
+            assert command_line("mine", "build.h5") == 0
+    """
+    from spatterlib.cli.main import cli, main
+
+    before = dict(cli.commands)
+    yield lambda *arguments: main([str(argument) for argument in arguments])
+    cli.commands.clear()
+    cli.commands.update(before)
+
+
 def _put(site: Path, distribution: str, source: str, version: str) -> str:
     module = distribution.replace("-", "_")
     (site / f"{module}.py").write_text(source, encoding="utf-8")

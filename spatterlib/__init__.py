@@ -38,11 +38,13 @@ if TYPE_CHECKING:
     from spatterlib.plugins.registry import make as make
     from spatterlib.simulation import simulate as simulate
     from spatterlib.stores.opening import convert as convert
+    from spatterlib.stores.opening import create_store as create_store
     from spatterlib.stores.opening import is_simulated as is_simulated
     from spatterlib.stores.opening import open_store as open_store
     from spatterlib.types import DETECTION as DETECTION
     from spatterlib.types import Clip as Clip
     from spatterlib.verdicts.predict import predict as predict
+    from spatterlib.verdicts.rules import Rules as Rules
     from spatterlib.verdicts.verdict import Verdict as Verdict
     from spatterlib.verdicts.verification import verify as verify
     from spatterlib.video.opening import open_video as open_video
@@ -59,12 +61,13 @@ _HOMES = {
     "live.watch": ("watch",),
     "extraction.batch": ("extract_all",),
     "learning.runs": ("load_model",),
+    "verdicts.rules": ("Rules",),
     "verdicts.verdict": ("Verdict",),
     "plugins.registry": ("catalog", "make"),
     "verdicts.predict": ("predict",),
     "detection.score": ("score",),
     "simulation": ("simulate",),
-    "stores.opening": ("convert", "is_simulated", "open_store"),
+    "stores.opening": ("convert", "create_store", "is_simulated", "open_store"),
     "learning.training": ("train",),
     "types": ("DETECTION", "Clip"),
     "verdicts.verification": ("verify",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -180,6 +181,26 @@ def implemented(path: Path) -> set[str]:
 def test_every_hook_is_used_by_an_example(hook: str) -> None:
     examples = [path for path in PLUGINS.rglob("*.py") if not path.name.startswith("test_")]
     assert [path for path in examples if hook in implemented(path)]
+
+
+FACE = {"spatterlib", "spatterlib.plugins", "spatterlib.errors", "spatterlib.testing"}
+"""Where the authors of plugins import from."""
+# The service is more than a plugin: it scores crops one by one, says of a record what the model learned from, and looks
+# at the header of an upload with FFmpeg before anything reads it.
+SERVICE = {"spatterlib.verdicts.scoring", "spatterlib.common.origin", "spatterlib.video.ffmpeg"}
+
+
+def shown_to_authors() -> list[Path]:
+    """What shows how a plugin is written: examples with their tests, templates, pages."""
+    pages = [*(HOUSE.parent / "docs").rglob("*.md"), HOUSE.parent / "README.md"]
+    return [*sorted(PLUGINS.rglob("*.py")), *sorted((HOUSE / "cli" / "templates").iterdir()), *sorted(pages)]
+
+
+@pytest.mark.parametrize("path", shown_to_authors(), ids=lambda path: str(path.relative_to(HOUSE.parent)))
+def test_authors_of_plugins_see_one_face_of_the_house(path: Path) -> None:
+    statement = r"^[ >.]*(?:from|import) (spatterlib(?:\.[\w.]+)?)(?= import|$| as)"
+    taken = set(re.findall(statement, path.read_text(encoding="utf-8"), re.MULTILINE))
+    assert taken - FACE - (SERVICE if "spatterlib-serve" in path.parts else set()) == set()
 
 
 @pytest.mark.parametrize("folder", sorted(PLUGINS.glob("spatterlib-*")), ids=lambda folder: folder.name)

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib import Clip, hookimpl
 from spatterlib.errors import ParameterError
-from spatterlib.plugins.boxes import table_of
-from spatterlib.types import Detections, Detector, Filter
+from spatterlib.plugins import Clip, Detections, Detector, Filter, hookimpl, table_of
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from spatterlib import Clip, hookimpl
 from spatterlib.errors import ParameterError
-from spatterlib.plugins.boxes import table_of
-from spatterlib.types import Detections, Detector
+from spatterlib.plugins import Clip, Detections, Detector, hookimpl, table_of
 
 
 @dataclass(frozen=True)

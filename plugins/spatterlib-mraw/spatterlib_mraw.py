@@ -17,10 +17,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib import hookimpl
-from spatterlib.common.command_output import answer, answers, say
 from spatterlib.errors import MissingFileError, VideoError
-from spatterlib.types import Picture, RgbPicture, Video
+from spatterlib.plugins import Picture, RgbPicture, Video, answer, answers, hookimpl, say
 
 
 @dataclass(frozen=True, eq=False)

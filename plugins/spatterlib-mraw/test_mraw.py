@@ -9,7 +9,6 @@ import pytest
 from spatterlib_mraw import spatter_open_video
 
 import spatterlib as sp
-from spatterlib.cli.main import main
 from spatterlib.errors import MissingFileError, VideoError
 from spatterlib.testing import Check, video_checks
 
@@ -72,11 +71,14 @@ def test_what_it_cannot_read_is_told(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_the_header(
-    isolated_catalog: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    isolated_catalog: Callable[..., None],
+    command_line: Callable[..., int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     isolated_catalog("spatterlib-mraw")
-    assert main(["photron", str(write(tmp_path)), "--json"]) == 0
+    assert command_line("photron", write(tmp_path), "--json") == 0
     assert json.loads(capsys.readouterr().out)["header"]["Record Rate(fps)"] == "10000"
-    assert main(["photron", str(write(tmp_path))]) == 0
+    assert command_line("photron", write(tmp_path)) == 0
     assert "Record Rate(fps): 10000" in capsys.readouterr().out
-    assert main(["photron", "nowhere.cih"]) == 1
+    assert command_line("photron", "nowhere.cih") == 1

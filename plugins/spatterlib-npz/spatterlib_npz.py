@@ -16,11 +16,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib import DETECTION, hookimpl
-from spatterlib.common.files import beside
-from spatterlib.common.image_codec import decode
 from spatterlib.errors import MissingFileError, ParameterError, RowError, StoreError
-from spatterlib.types import FRAME_LOG, Detections, Image, StoreKind
+from spatterlib.plugins import DETECTION, FRAME_LOG, Detections, Image, StoreKind, beside, decode, hookimpl
 
 _LATER: dict[str, Any] = {"b": False, "i": -1, "f": np.nan, "U": ""}
 Arrays = dict[str, NDArray[Any]]

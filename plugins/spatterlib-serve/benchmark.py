@@ -21,7 +21,7 @@ import httpx
 import numpy as np
 
 import spatterlib as sp
-from spatterlib.common.image_codec import encode
+from spatterlib.plugins import encode
 
 REQUESTS, TOGETHER, VIDEOS = 200, 16, 10
 PAGE = Path(__file__).parents[2] / "docs" / "service.md"

@@ -21,7 +21,7 @@ import pytest
 from starlette.testclient import TestClient
 
 import spatterlib as sp
-from spatterlib.common.image_codec import encode
+from spatterlib.plugins import encode
 
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 

@@ -21,6 +21,7 @@ from spatterlib_serve.jobs import Jobs
 from spatterlib_serve.uploads import Parts, cleaned, receive
 from starlette.requests import Request
 
+import spatterlib as sp
 from spatterlib.errors import ParameterError, StoreError
 
 PROBLEM = "application/problem+json"
@@ -110,13 +111,11 @@ class TestVideos:
         refused(service, service.client.post(f"/predict?{query}", content=build.read_bytes()), 422, said)
 
     def test_a_model_for_other_classes(self, serve: Callable[..., Any], build: Path, tmp_path: Path) -> None:
-        from spatterlib.learning.runs import SIMULATED, load_model
-
         other = tmp_path / "models" / "porosity"
         other.mkdir(parents=True)
-        for file in SIMULATED.iterdir():
+        for file in sp.models.SIMULATED.iterdir():
             (other / file.name).write_bytes(file.read_bytes())
-        model = dataclasses.replace(load_model("simulated").model, classes=("dense", "porous"))  # type: ignore[type-var]
+        model = dataclasses.replace(sp.load_model("simulated").model, classes=("dense", "porous"))  # type: ignore[type-var]
         model.save(other)
         facts = json.loads((other / "model.json").read_text())
         (other / "model.json").write_text(json.dumps(facts | {"classes": ["dense", "porous"]}))

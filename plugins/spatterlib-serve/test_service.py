@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import spatterlib as sp
-from spatterlib.common.image_codec import decode
+from spatterlib.plugins import decode
 
 
 def figures(service: Any) -> dict[str, float]:
@@ -144,10 +144,8 @@ class TestModels:
     def test_a_model_of_the_folder_is_taken_when_it_is_the_only_one(
         self, serve: Any, crops: list[bytes], tmp_path: Path
     ) -> None:
-        from spatterlib.learning.runs import SIMULATED
-
         (tmp_path / "models").mkdir()
-        (tmp_path / "models" / "mine").symlink_to(SIMULATED)
+        (tmp_path / "models" / "mine").symlink_to(sp.models.SIMULATED)
         (tmp_path / "models" / "broken").mkdir()
         (tmp_path / "models" / "broken" / "model.json").write_text("{")
         near = serve()

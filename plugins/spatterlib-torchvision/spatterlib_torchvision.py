@@ -17,12 +17,21 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib import hookimpl
-from spatterlib.common.files import beside
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
-from spatterlib.plugins.classifier import Classifier, Notify, Preprocessing, Samples, Scores, probabilities_of
-from spatterlib.plugins.training_loop import device_of, fit, import_torch
-from spatterlib.types import Image
+from spatterlib.plugins import (
+    Classifier,
+    Image,
+    Notify,
+    Preprocessing,
+    Samples,
+    Scores,
+    beside,
+    device_of,
+    fit,
+    hookimpl,
+    import_torch,
+    probabilities_of,
+)
 
 WEIGHTS = "weights.safetensors"
 # Of ImageNet, on which the published weights were trained.

@@ -2,18 +2,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from spatterlib_torchvision import MobileNetV3, ResNet18
 
 import spatterlib as sp
 from spatterlib.errors import MissingFileError, StoreError
+from spatterlib.plugins import Samples
 from spatterlib.testing import Check, classifier_checks
-from spatterlib.testing.classifiers import Subject
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 FEW = {"epochs": 2, "batch": 16, "cut": 32}
+
+
+def learned(classifier: ResNet18) -> Any:
+    """A model that saw noise of two brightnesses."""
+    random = np.random.default_rng(0)
+    crops = [random.integers(0, 100 + number % 2 * 100, (40, 50, 3), np.uint8) for number in range(48)]
+    images, labels = classifier.preprocessing.prepare(crops), np.arange(48) % 2
+    train, validation = (Samples(images, labels, rows) for rows in (np.arange(36), np.arange(36, 48)))
+    return classifier.fit(train, validation, classes=("dark", "bright"), device="cpu")
 
 
 @pytest.mark.parametrize("check", classifier_checks(ResNet18(**FEW)))
@@ -37,17 +48,14 @@ def test_it_begins_with_the_weights_of_a_local_file(class_: type[ResNet18], tmp_
     torch.save(published, tmp_path / "published.pth")
     # So small a step that the weights stay where they were.
     classifier = class_(str(tmp_path / "published.pth"), 1, 16, 1e-9, cut=32)
-    subject = Subject(classifier)
-    model = subject.fit(subject.samples())
+    model = learned(classifier)
     name = next(iter(published))
     assert abs(model.weights[name] - published[name].numpy()).max() < 1e-6
-    other = Subject((MobileNetV3 if class_ is ResNet18 else ResNet18)(str(tmp_path / "published.pth"), 1, 16, cut=32))
-    other = Subject((MobileNetV3 if class_ is ResNet18 else ResNet18)(str(tmp_path / "published.pth"), 1, 16, cut=32))
+    other = MobileNetV3 if class_ is ResNet18 else ResNet18
     with pytest.raises(StoreError, match="another network"):
-        other.fit(other.samples())
+        learned(other(str(tmp_path / "published.pth"), 1, 16, cut=32))
 
 
 def test_missing_weights_are_told() -> None:
-    subject = Subject(ResNet18("nowhere.pth", cut=32))
     with pytest.raises(MissingFileError, match=r"nowhere\.pth"):
-        subject.fit(subject.samples())
+        learned(ResNet18("nowhere.pth", cut=32))

@@ -69,7 +69,7 @@ def answers(*records: type) -> Callable[[Command], Command]:
     --------
     >>> import dataclasses
     >>> import click
-    >>> from spatterlib.common.command_output import answer, answers
+    >>> from spatterlib.plugins import answer, answers
     >>> @dataclasses.dataclass(frozen=True)
     ... class Sum:
     ...     total: int

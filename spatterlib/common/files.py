@@ -81,7 +81,7 @@ def beside(path: str | os.PathLike[str]) -> Iterator[Path]:
     Examples
     --------
     >>> import pathlib, tempfile
-    >>> from spatterlib.common.files import beside
+    >>> from spatterlib.plugins import beside
     >>> target = pathlib.Path(tempfile.mkdtemp()) / "report.txt"
     >>> with beside(target) as part:
     ...     _ = part.write_text("whole")

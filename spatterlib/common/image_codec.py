@@ -47,7 +47,7 @@ def encode(rgb: Image, format: str = "jpeg", quality: int = 95) -> bytes:  # noq
     Examples
     --------
     >>> import numpy as np
-    >>> from spatterlib.common.image_codec import decode, encode
+    >>> from spatterlib.plugins import decode, encode
     >>> decode(encode(np.full((4, 6, 3), 200, np.uint8), "png")).shape
     (4, 6, 3)
     """
@@ -89,7 +89,7 @@ def decode(data: bytes) -> Image:
     Examples
     --------
     >>> import numpy as np
-    >>> from spatterlib.common.image_codec import decode, encode
+    >>> from spatterlib.plugins import decode, encode
     >>> int(decode(encode(np.full((4, 6, 3), 200, np.uint8)))[0, 0, 0])
     200
     """

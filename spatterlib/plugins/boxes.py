@@ -44,7 +44,7 @@ def table_of(clip: Clip, frames: ArrayLike, boxes: ArrayLike, areas: ArrayLike, 
     --------
     >>> import numpy as np
     >>> import spatterlib as sp
-    >>> from spatterlib.plugins.boxes import table_of
+    >>> from spatterlib.plugins import table_of
     >>> clip = sp.Clip.of(np.full((2, 48, 64, 3), 7, np.uint8))
     >>> table_of(clip, [1, 0], [(9, 9, 5, 5), (3, 4, 5, 6)], [20, 25])[["frame", "x", "area", "peak"]].tolist()
     [(0, 3, 25.0, 7), (1, 9, 20.0, 7)]

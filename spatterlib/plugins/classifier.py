@@ -56,7 +56,7 @@ class Preprocessing:
     Examples
     --------
     >>> import numpy as np
-    >>> from spatterlib.plugins.classifier import Preprocessing
+    >>> from spatterlib.plugins import Preprocessing
     >>> how = Preprocessing()
     >>> images = how.prepare([np.full((96, 124, 3), 200, np.uint8)])
     >>> images.shape, how.samples(images, np.array([0])).shape
@@ -218,6 +218,7 @@ class Epoch:
 
 
 Notify: TypeAlias = Callable[[Epoch], None]
+"""Gets how far a training is; see `Epoch`."""
 
 
 @runtime_checkable
@@ -304,7 +305,7 @@ def probabilities_of(scores: Scores, temperature: float = 1.0) -> Scores:
 
     Examples
     --------
-    >>> from spatterlib.plugins.classifier import probabilities_of
+    >>> from spatterlib.plugins import probabilities_of
     >>> probabilities_of([[0.0, 0.0]]).tolist()
     [[0.5, 0.5]]
     """

@@ -70,8 +70,8 @@ def spatter_filters() -> dict[str, type[Filter]]:  # type: ignore[empty-body]
 def spatter_stores() -> dict[str, type[StoreKind]]:  # type: ignore[empty-body]
     """Stores by id.
 
-    A class (`spatterlib.types.StoreKind`) has ``suffixes`` (a tuple such as ``(".h5",)``), ``recognises(path)``,
-    ``create(path, ...)`` and ``open(path)``; the last two return a `spatterlib.types.Store`. A path is opened by
+    A class (`spatterlib.plugins.StoreKind`) has ``suffixes`` (a tuple such as ``(".h5",)``), ``recognises(path)``,
+    ``create(path, ...)`` and ``open(path)``; the last two return a `spatterlib.plugins.Store`. A path is opened by
     the class whose ``recognises(path)`` says yes and created by the class that has its suffix. ``recognises`` says
     no where nothing is, or nothing of its kind; what cannot be read now is an OSError, never a no. ``create``
     replaces what is there, in one step; with ``exclusive=True`` it replaces nothing and raises FileExistsError.
@@ -94,7 +94,7 @@ def spatter_classifiers() -> dict[str, type[Classifier]]:  # type: ignore[empty-
     """Classifiers by id.
 
     A class of hyper-parameters with ``fit(...) -> Model`` and ``load(path) -> Model``; what passes between it and
-    training stands in `spatterlib.plugins.classifier`. ``instance.preprocessing`` says how it wants its crops; ``fit``
+    training stands at `spatterlib.plugins.Classifier`. ``instance.preprocessing`` says how it wants its crops; ``fit``
     gets them prepared, as arrays, in two sets, and returns a model that turns crops into probabilities without it. The
     same seed gives the same model; given a ``checkpoint`` it goes on where that was left. The arrays are not
     modified, and no row outside ``rows`` is looked at. ``notify`` gets every epoch at its end. A class whose models

@@ -365,7 +365,7 @@ def identity(plugin: Any) -> dict[str, Any]:
     Examples
     --------
     >>> import spatterlib as sp
-    >>> from spatterlib.plugins.registry import identity
+    >>> from spatterlib.plugins import identity
     >>> identity(sp.make("filter", "black"))
     {'id': 'black', 'min_peak': 40}
     """

@@ -68,10 +68,9 @@ def open_store(path: AnyPath, mode: str = "r") -> Store:
     >>> import tempfile
     >>> import numpy as np
     >>> import spatterlib as sp
-    >>> from spatterlib.common.image_codec import encode
-    >>> from spatterlib.stores.opening import create_store
+    >>> from spatterlib.plugins import encode
     >>> path = tempfile.mkdtemp() + "/one.h5"
-    >>> with create_store(path) as store:
+    >>> with sp.create_store(path) as store:
     ...     store.append(np.zeros(1, sp.DETECTION), [encode(np.zeros((4, 6, 3), np.uint8))])
     ...     store.set_column("label", ["low"])
     >>> with sp.open_store(path) as store:
@@ -120,6 +119,16 @@ def create_store(
     StoreError
         If the suffix is unknown, the folder is missing or cannot be written, another process writes the store there,
         or it cannot be told whether something is there.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import spatterlib as sp
+    >>> with sp.create_store(tempfile.mkdtemp() + "/one.h5", attrs={"machine": "M 1"}) as store:
+    ...     store.append(np.zeros(2, sp.DETECTION), [b"a JPEG", b"another"])
+    ...     len(store)
+    2
     """
     check_output(path, overwrite=overwrite, to=to)
     kind = _kind(_name(path), to)
@@ -232,9 +241,8 @@ def convert(source: AnyPath, target: AnyPath, *, to: str | None = None, overwrit
     >>> import tempfile
     >>> import numpy as np
     >>> import spatterlib as sp
-    >>> from spatterlib.stores.opening import create_store
     >>> folder = tempfile.mkdtemp()
-    >>> create_store(f"{folder}/a.h5", attrs={"place": "left"}).close()
+    >>> sp.create_store(f"{folder}/a.h5", attrs={"place": "left"}).close()
     >>> sp.convert(f"{folder}/a.h5", f"{folder}/b.zarr")
     >>> sp.open_store(f"{folder}/b.zarr").attrs["place"]
     'left'

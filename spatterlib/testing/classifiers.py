@@ -227,7 +227,7 @@ def other_crops_do_not_matter(subject: Subject) -> None:
 
 
 def scores_give_the_probabilities(subject: Subject) -> None:
-    """One can calibrate by the temperature: "`spatterlib.plugins.classifier.probabilities_of` the ``scores``"."""
+    """One can calibrate by the temperature: "`spatterlib.plugins.probabilities_of` the ``scores``"."""
     crops = _crops_of_any_size()
     for model in (subject.model, subject.model.with_temperature(2.5)):
         scores = model.scores(model.preprocessing.prepare(crops))

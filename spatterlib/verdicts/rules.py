@@ -49,8 +49,8 @@ class Rules:
 
     Examples
     --------
-    >>> from spatterlib.verdicts.rules import Rules
-    >>> Rules(expected="high").min_votes
+    >>> import spatterlib as sp
+    >>> sp.Rules(expected="high").min_votes
     6
     """
 

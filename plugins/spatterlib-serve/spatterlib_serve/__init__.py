@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from spatterlib.plugins.hookspecs import hookimpl
+from spatterlib.plugins import hookimpl
 
 __all__ = ["spatter_commands"]
 

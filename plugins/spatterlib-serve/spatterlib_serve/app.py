@@ -238,7 +238,7 @@ def _add_crops(app: FastAPI, service: Service, guard: list[Any], errors: dict[An
     @app.get("/plugins", dependencies=guard, responses=errors, tags=["what there is"])
     def plugins() -> Plugins:
         """Detectors, filters, stores and classifiers that are installed, and what failed to load."""
-        from spatterlib.plugins.registry import catalog
+        from spatterlib.plugins import catalog
 
         found = catalog()
         kinds = {kind: sorted(getattr(found, kind)) for kind in ("detectors", "filters", "stores", "classifiers")}

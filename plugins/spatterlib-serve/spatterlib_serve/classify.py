@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from spatterlib.common.image_codec import decode, image_size
 from spatterlib.errors import StoreError
+from spatterlib.plugins import decode, image_size
 from spatterlib.verdicts.scoring import Scorer, Seen
 from spatterlib_serve.problems import ProblemError
 

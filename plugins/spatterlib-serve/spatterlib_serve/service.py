@@ -74,7 +74,7 @@ class Service:
         """The first request must not wait until kernels are compiled."""
         import numpy as np
 
-        from spatterlib.common.image_codec import encode
+        from spatterlib.plugins import encode
 
         model = shelf.shipped()
         crop = encode(np.full((48, 48, 3), 200, np.uint8))

@@ -62,17 +62,17 @@ class PredictOptions(BaseModel):
         ProblemError
             422 if the model does not know the class that is expected, or a plugin is not there.
         """
-        from spatterlib.plugins.registry import identity, make
-        from spatterlib.verdicts.rules import Rules
+        import spatterlib as sp
+        from spatterlib.plugins import identity
 
         found: dict[str, Any] = {"expected": self.expected, "window": self.window, "gap": self.gap, "fps": self.fps}
         found |= {"crops": self.crops}
         try:
-            Rules(expected=self.expected).check(classes)
+            sp.Rules(expected=self.expected).check(classes)
             if self.detector is not None:
-                found["detector"] = identity(make("detector", _spec(self.detector)))
+                found["detector"] = identity(sp.make("detector", _spec(self.detector)))
             if self.filters is not None:
-                found["filters"] = [identity(make("filter", _spec(text))) for text in self.filters]
+                found["filters"] = [identity(sp.make("filter", _spec(text))) for text in self.filters]
         except (ParameterError, PluginError, TypeError, ValueError) as error:
             raise ProblemError(422, "parameter", one_line(error)) from error
         limits = {"min_votes": self.min_votes, "max_far": self.max_far}

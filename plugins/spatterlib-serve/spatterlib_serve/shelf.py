@@ -7,8 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import spatterlib as sp
 from spatterlib.errors import SpatterlibError
-from spatterlib.learning.runs import CURRENT, RECORD, SIMULATED, load_model, read_facts
 from spatterlib.verdicts.scoring import Scorer
 from spatterlib_serve.problems import ProblemError
 
@@ -44,7 +44,7 @@ class Shown:
 
 def shipped() -> Shown:
     """The model that comes with the package."""
-    return _run("simulated", SIMULATED)
+    return _run("simulated", sp.models.SIMULATED)
 
 
 def listed(folder: Path) -> dict[str, Shown]:
@@ -52,7 +52,7 @@ def listed(folder: Path) -> dict[str, Shown]:
     found: dict[str, Shown] = {"simulated": shipped()}
     if folder.is_dir():
         for path in sorted(folder.iterdir()):
-            if (path / RECORD).is_file():
+            if (path / sp.models.RECORD).is_file():
                 found[path.name] = _run(path.name, path)
             elif path.suffix.lower() in _FILES and path.is_file():
                 found[path.name] = Shown(path.name, path)
@@ -62,15 +62,15 @@ def listed(folder: Path) -> dict[str, Shown]:
 
 def _run(name: str, path: Path) -> Shown:
     try:
-        facts = read_facts(path)
+        facts = sp.models.read_facts(path)
     except (SpatterlibError, OSError) as error:
         return Shown(name, path, error=f"its record cannot be read ({type(error).__name__})")
     return Shown(name, path, facts=facts, error="" if facts.get("state") == "complete" else "it is not finished")
 
 
 def _current(folder: Path, found: dict[str, Shown]) -> str:
-    usable = [name for name, model in found.items() if not model.error and model.path != SIMULATED]
-    mark = folder / CURRENT
+    usable = [name for name, model in found.items() if not model.error and model.path != sp.models.SIMULATED]
+    mark = folder / sp.models.CURRENT
     name = mark.read_text(encoding="utf-8").strip() if mark.is_file() else ""
     return name if name in usable else usable[0] if len(usable) == 1 else ""
 
@@ -109,7 +109,7 @@ def scorer(model: Shown) -> Scorer:
     ProblemError
         422 if it does not load.
     """
-    record = model.path / RECORD if model.path.is_dir() else model.path
+    record = model.path / sp.models.RECORD if model.path.is_dir() else model.path
     try:
         return _loaded(str(model.path), record.stat().st_mtime_ns)
     except (SpatterlibError, OSError, ImportError) as error:
@@ -119,4 +119,4 @@ def scorer(model: Shown) -> Scorer:
 
 @lru_cache(maxsize=4)
 def _loaded(path: str, _: int) -> Scorer:
-    return Scorer.of(load_model(path))
+    return Scorer.of(sp.load_model(path))

@@ -80,11 +80,10 @@ def _headers(path: str, name: str, pixels: int) -> None:
 def judge(folder: str, name: str, model: str, model_name: str, options: dict[str, Any], tell: Any) -> dict[str, Any]:
     """Predict on the video in a folder and write the results beside it; figures for the metrics."""
     import spatterlib as sp
-    from spatterlib.common.files import write_text
-    from spatterlib.verdicts.rules import Rules
+    from spatterlib.plugins import write_text
 
     began, where = time.perf_counter(), Path(folder)
-    rules = Rules(**options.pop("rules", {}))
+    rules = sp.Rules(**options.pop("rules", {}))
     found = sp.predict(where / "video", model, rules=rules, progress=_reporter(tell), **options)
     judged = time.perf_counter()
     verdict = _named(found, name, model_name)
