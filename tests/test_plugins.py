@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ def spatter_detectors():
 
 
 Install = Callable[..., None]
+Run = Callable[..., int]
 
 
 @pytest.fixture
@@ -214,33 +215,22 @@ def spatter_commands(cli):
 """
 
 
-@pytest.fixture
-def _commands_as_they_were() -> Iterator[None]:
-    from spatterlib.cli.main import cli
-
-    before = dict(cli.commands)
-    yield
-    cli.commands.clear()
-    cli.commands.update(before)
-
-
-@pytest.mark.usefixtures("_commands_as_they_were")
 class TestCommands:
     def test_of_a_plugin_stand_beside_our_own_and_replace_none(
-        self, install: Install, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+        self, install: Install, command_line: Run, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
     ) -> None:
         install("spatterlib-polite", COMMANDS % "")
-        assert main(["hello"]) == 0
+        assert command_line("hello") == 0
         assert "hello from a plugin" in capsys.readouterr().out
         assert "spatterlib-polite 1.2.3 has a command 'convert' of its own" in caplog.text
-        assert main(["convert", "--help"]) == 0
+        assert command_line("convert", "--help") == 0
         assert "Copy store A" in capsys.readouterr().out
 
     def test_of_a_plugin_that_fails_are_named_and_the_rest_goes_on(
-        self, install: Install, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+        self, install: Install, command_line: Run, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
     ) -> None:
         install("spatterlib-rude", COMMANDS % "raise KeyError('nobody')")
-        assert main(["plugins"]) == 0
+        assert command_line("plugins") == 0
         assert "frame-difference" in capsys.readouterr().out
         assert "spatterlib-rude 1.2.3 failed to add its commands: KeyError: 'nobody'" in caplog.text
 
@@ -263,6 +253,118 @@ def test_a_reader_that_fails_is_named_and_the_next_is_asked(
     (tmp_path / "notes.txt").write_text("no recording")
     with pytest.raises(ContractError, match=r"spatterlib-reader 1\.2\.3 failed to open .*notes\.txt"):
         sp.open_video(tmp_path / "notes.txt")
+
+
+READER = """
+import numpy as np
+from spatterlib.plugins import RgbPicture, hookimpl
+
+class Dark:
+    width, height, times = 16, 9, np.arange(12) / 25
+    def __init__(self, name):
+        self.name = name
+    def identity(self):
+        return {"name": self.name}
+    def read(self, start, stop):
+        return (RgbPicture(np.zeros((9, 16), np.uint8)) for _ in range(start, stop))
+    def close(self):
+        pass
+
+"""
+
+
+def reader(name: str, options: str = "") -> str:
+    return READER + f"@hookimpl({options})\ndef spatter_open_video(path):\n    return Dark({name!r})\n"
+
+
+def wrapper(hook: str, *lines: str, options: str = "wrapper=True") -> str:
+    body = "".join(f"    {line}\n" for line in lines)
+    return READER + f"@hookimpl({options})\ndef {hook}({'path' if 'open' in hook else ''}):\n{body}"
+
+
+class TestHooksRunThroughPluggy:
+    """Order and wrappers do what the authors of pluggy plugins know."""
+
+    @pytest.fixture
+    def recording(self, tmp_path: Path) -> Path:
+        np.save(tmp_path / "dark.npy", np.zeros((5, 8, 8), np.uint8))
+        return tmp_path / "dark.npy"
+
+    @pytest.mark.parametrize(
+        ("one", "two", "first"),
+        [
+            ("tryfirst=True", "", "one"),
+            ("", "tryfirst=True", "two"),
+            ("trylast=True", "", "two"),
+            ("", "trylast=True", "one"),
+        ],
+    )
+    def test_who_wants_to_be_first_is(self, install: Install, recording: Path, one: str, two: str, first: str) -> None:
+        install("spatterlib-one", reader("one", one))
+        install("spatterlib-two", reader("two", two))
+        assert sp.open_video(recording).name == first
+
+    def test_readers_of_others_are_asked_before_the_built_in_ones(self, install: Install, recording: Path) -> None:
+        install("spatterlib-late", reader("late", "trylast=True"))
+        assert sp.open_video(recording).name == "late"
+
+    def test_a_wrapper_sees_and_changes_the_result(self, install: Install, recording: Path) -> None:
+        lines = ("video = yield", "return Dark(f'{video.name}, {len(video.times)} frames')")
+        install("spatterlib-wrap", wrapper("spatter_open_video", *lines))
+        assert sp.open_video(recording).name == "dark.npy, 5 frames"
+
+    def test_a_wrapper_sees_and_changes_an_error(self, install: Install, tmp_path: Path) -> None:
+        lines = ("try:", "    return (yield)", "except Exception as error:", "    return Dark(type(error).__name__)")
+        install("spatterlib-wrap", wrapper("spatter_open_video", *lines))
+        (tmp_path / "notes.mp4").write_text("no recording")
+        assert sp.open_video(tmp_path / "notes.mp4").name == "VideoError"
+
+    def test_a_wrapper_takes_and_gives_classes(self, install: Install) -> None:
+        lines = (
+            "own = {'bluish': [found['blue'] for found in (yield) if 'blue' in found][0]}",
+            "return [own]",
+        )
+        install("spatterlib-wrap", wrapper("spatter_filters", *lines), version="3")
+        assert list(sp.catalog().filters) == ["bluish"]
+        assert str(sp.catalog().origins["filter", "bluish"]) == "spatterlib_wrap of spatterlib-wrap 3"
+        assert identity(sp.make("filter", "bluish"))["id"] == "bluish"
+
+    @pytest.mark.parametrize(
+        ("lines", "said"),
+        [
+            (["raise KeyError('early')", "yield"], "it raised KeyError: 'early'"),
+            (["video = yield", "raise KeyError('late')"], "it raised KeyError: 'late'"),
+            (["video = yield", "yield video", "return video"], "a wrapper yields once"),
+            (["if False:", "    yield"], "a wrapper yields once"),
+            (["video = yield", "return 5"], "int is no Video"),
+        ],
+    )
+    def test_a_wrapper_that_fails_is_named_and_changes_nothing(
+        self, install: Install, recording: Path, caplog: pytest.LogCaptureFixture, lines: list[str], said: str
+    ) -> None:
+        install("spatterlib-wrap", wrapper("spatter_open_video", *lines))
+        assert sp.open_video(recording).name == "dark.npy"
+        assert f"spatterlib_wrap of spatterlib-wrap 1.2.3 failed to open {recording}: {said}" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("result", "said"),
+        [
+            ("None", "must return the list of all answers, got None"),
+            ("[{'a': 5}]", "must return a dict of classes by id"),
+        ],
+    )
+    def test_a_wrapper_of_classes_that_gives_something_else_is_named(
+        self, install: Install, result: str, said: str
+    ) -> None:
+        install("spatterlib-wrap", wrapper("spatter_filters", "yield", f"return {result}"))
+        assert "area" in sp.catalog().filters
+        [failed] = sp.catalog().failed
+        assert said in failed.error
+
+    def test_a_wrapper_of_the_old_form_is_an_error(self, install: Install) -> None:
+        install("spatterlib-old", wrapper("spatter_filters", "yield", options="hookwrapper=True"))
+        [failed] = sp.catalog().failed
+        assert failed.error.endswith("spatter_filters is a wrapper of pluggy's old form; mark it with wrapper=True")
 
 
 def test_a_plugin_that_ends_the_process_at_import_does_not(install: Install) -> None:
@@ -291,7 +393,7 @@ LATE = """
 from dataclasses import dataclass
 import numpy as np
 import spatterlib
-from spatterlib.plugins.boxes import table_of
+from spatterlib.plugins import table_of
 
 @dataclass(frozen=True)
 class Late:

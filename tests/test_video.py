@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 import spatterlib as sp
 from spatterlib.errors import ContractError, MissingFileError, ParameterError, SpatterlibError, VideoError
-from spatterlib.plugins.registry import Source
+from spatterlib.plugins.hook_calls import Answer, Plugin
 from spatterlib.types import Clip, Picture, RgbPicture, Video
 from spatterlib.video import opening as module
 from spatterlib.video.opening import clips, expand, open_video, position
@@ -98,8 +98,8 @@ class TestOpening:
     def test_asks_for_a_video_and_checks_that_it_is_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         class Catalog:
             def ask(self, hook: str, path: str) -> Any:
-                answer = {"mine": Memory(), "wrong": 5}.get(Path(path).name)
-                return [(Source("theirs", "spatterlib-theirs", "2"), answer, None)]
+                wrong = Answer(Plugin("theirs", "spatterlib-theirs", "2"), error=ContractError("int is no Video"))
+                return {"mine": (Memory(), []), "wrong": (None, [wrong])}.get(Path(path).name, (None, []))
 
         monkeypatch.setattr(module, "catalog", Catalog)
         for name in ("mine", "wrong", "other"):
@@ -109,22 +109,6 @@ class TestOpening:
             open_video(tmp_path / "wrong")
         with pytest.raises(VideoError, match="neither a video nor an image"):
             open_video(tmp_path / "other")
-
-    def test_readers_of_others_come_before_the_built_in_ones(self, tmp_path: Path) -> None:
-        (tmp_path / "a.mp4").write_text("no mp4")
-
-        class Theirs:
-            @sp.hookimpl
-            def spatter_open_video(self, path: str) -> Any:
-                return Memory(7)
-
-        manager = sp.catalog().hook.spatter_open_video
-        plugins = [item.plugin_name for item in manager.get_hookimpls()]
-        assert plugins.index("spatterlib.video.container of spatterlib") < plugins.index(
-            "spatterlib.video.images of spatterlib"
-        )
-        theirs = manager.call_extra([Theirs().spatter_open_video], {"path": str(tmp_path / "a.mp4")})
-        assert len(theirs.times) == 7
 
 
 class TestClips:

@@ -32,6 +32,7 @@ from spatterlib.common.signals import stop_signals
 from spatterlib.common.standard_streams import lenient, unsaid
 from spatterlib.errors import Exit, OutputExistsError, ParameterError, SpatterlibError, UsageError, one_line
 from spatterlib.extraction.settings import ExtractionSettings
+from spatterlib.plugins.hook_calls import now_called
 from spatterlib.plugins.registry import commands, nearest
 
 __all__ = ["cli", "main"]
@@ -40,7 +41,14 @@ log = logging.getLogger("spatterlib")
 
 
 class _Group(click.Group):
-    """Commands of plugins beside our own; an unknown one names the nearest."""
+    """Commands of plugins beside our own, which stay; an unknown one names the nearest."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        plugin, key = now_called(), name or cmd.name
+        if plugin and plugin.foreign and self.commands.get(key or "", cmd) is not cmd:
+            log.warning("%s has a command %r of its own, which is left out: there is one already", plugin, key)
+        else:
+            super().add_command(cmd, name)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         try:
@@ -365,16 +373,10 @@ for _module in (detect, extract, predict, watch):
 
 
 def _add_commands(group: click.Group) -> None:
-    """Commands of plugins; one that fails is named, one whose name is taken is left out, the rest goes on."""
-    before = dict(group.commands)
-    for source, _, error in commands().ask("spatter_commands", built_in_first=True, cli=group):
-        if error:
-            log.warning("%s failed to add its commands: %s: %s", source, type(error).__name__, one_line(error))
-        for name, command in before.items():
-            if group.commands.get(name) is not command and source.foreign:
-                log.warning("%s has a command %r of its own, which is left out: there is one already", source, name)
-                group.commands[name] = command
-        before = dict(group.commands)
+    """Commands of plugins; one that fails is named, the rest goes on."""
+    for added in commands().ask("spatter_commands", cli=group)[1]:
+        if error := added.error:
+            log.warning("%s failed to add its commands: %s: %s", added.plugin, type(error).__name__, one_line(error))
     for command in group.commands.values():
         _prepared(command)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from spatterlib.errors import ContractError
 
-__all__ = ["classes", "default_of", "known_hooks_only"]
+__all__ = ["checked", "checked_result", "default_of", "known_hooks_only"]
 
 _NEEDED = {
     "detector": ("__call__", "lead"),
@@ -18,6 +18,7 @@ _NEEDED = {
     "store": ("suffixes", "recognises", "create", "open"),
     "classifier": ("fit", "load", "preprocessing"),
 }
+_KINDS = {f"spatter_{kind}s": kind for kind in _NEEDED}
 
 
 def known_hooks_only(names: Sequence[str], known: Sequence[str]) -> None:
@@ -44,27 +45,40 @@ def known_hooks_only(names: Sequence[str], known: Sequence[str]) -> None:
             raise ContractError(f"there is no hook {name!r}; {hint}there are {', '.join(known)}")
 
 
-def classes(kind: str, hook: str, answer: Any) -> dict[str, type]:
-    """What a hook answered, if it is classes by id that keep the form of the contract.
-
-    Parameters
-    ----------
-    kind : str
-        ``"detector"``, ``"filter"``, ``"store"`` or ``"classifier"``.
-    hook : str
-        Its name, for messages.
-    answer : object
-        What it returned.
-
-    Returns
-    -------
-    dict
+def checked(hook: str, answer: Any) -> Any:
+    """What a plugin answered to a hook, if it keeps the form of the contract.
 
     Raises
     ------
     ContractError
         If it is something else.
     """
+    if hook in _KINDS:
+        return _classes(_KINDS[hook], hook, answer)
+    if hook == "spatter_open_video" and answer is not None:
+        from spatterlib.types import Video  # with NumPy, which nothing else needs at the start
+
+        if not isinstance(answer, Video):
+            raise ContractError(f"{type(answer).__name__} is no Video")
+    return answer
+
+
+def checked_result(hook: str, result: Any) -> Any:
+    """What a wrapper made of all answers, if it keeps the form of the contract.
+
+    Raises
+    ------
+    ContractError
+        If it is something else.
+    """
+    if hook not in _KINDS:
+        return checked(hook, result)
+    if not isinstance(result, list):
+        raise ContractError(f"a wrapper of {hook} must return the list of all answers, got {result!r}")
+    return [checked(hook, answer) for answer in result]
+
+
+def _classes(kind: str, hook: str, answer: Any) -> dict[str, type]:
     if not isinstance(answer, Mapping) or not all(isinstance(class_, type) for class_ in answer.values()):
         raise ContractError(f"{hook} must return a dict of classes by id, got {answer!r}")
     for id_, class_ in answer.items():

@@ -14,6 +14,9 @@ store, the command-line options and the documentation. The description of a para
 ``metadata={"help": "..."}``, with the unit. Import what is heavy inside the functions that use it:
 plugin modules are loaded for ``spatterlib --help`` too.
 
+Pluggy runs the hooks: ``@hookimpl(tryfirst=True)``, ``trylast=True`` and ``wrapper=True`` do what its manual says. A
+plugin that fails, or answers what a hook does not allow, is named in a warning, and the others go on.
+
 What the sentences below say is what `spatterlib.testing` checks, sentence by sentence.
 """
 

@@ -20,6 +20,7 @@ import pluggy
 from spatterlib.common.install_hints import example
 from spatterlib.errors import ParameterError, PluginError, one_line
 from spatterlib.plugins import contract, hookspecs
+from spatterlib.plugins.hook_calls import Answer, Plugin, ask, guarded
 
 if TYPE_CHECKING:
     from spatterlib.types import StoreKind
@@ -51,34 +52,6 @@ KINDS = {"detector": "detectors", "filter": "filters", "store": "stores", "class
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a plugin module comes from.
-
-    Parameters
-    ----------
-    module : str
-        Its import name.
-    distribution, version : str
-        The installed package that announces it.
-    error : str
-        Why it did not load; empty if it did.
-    """
-
-    module: str
-    distribution: str = "spatterlib"
-    version: str = ""
-    error: str = ""
-
-    @property
-    def foreign(self) -> bool:
-        """Whether it is somebody else's, not built in."""
-        return not self.module.startswith("spatterlib.")
-
-    def __str__(self) -> str:
-        return f"{self.module} of {self.distribution} {self.version}".rstrip()
-
-
-@dataclass(frozen=True)
 class Catalog:
     """What is installed, and what failed and why.
 
@@ -86,54 +59,37 @@ class Catalog:
     ----------
     detectors, filters, stores, classifiers : dict
         Classes by id.
-    sources : tuple of Source
+    sources : tuple of Plugin
         Every plugin module that was asked for, in the order of loading.
     origins : dict
         ``(kind, id)`` to the source that it came from.
     hook : object
-        Calls the hooks ``spatter_open_video`` and ``spatter_commands`` of all loaded modules.
+        Pluggy's caller of the hooks of all loaded modules; `ask` calls them so that nobody stops the others.
     """
 
     detectors: Mapping[str, type]
     filters: Mapping[str, type]
     stores: Mapping[str, type[StoreKind]]
     classifiers: Mapping[str, type]
-    sources: tuple[Source, ...]
-    origins: Mapping[tuple[str, str], Source]
+    sources: tuple[Plugin, ...]
+    origins: Mapping[tuple[str, str], Plugin]
     hook: Any = field(repr=False)
-    clashes: Mapping[tuple[str, str], tuple[Source, ...]] = field(default_factory=dict)
+    clashes: Mapping[tuple[str, str], tuple[Plugin, ...]] = field(default_factory=dict)
 
-    def ask(
-        self, hook: str, *, built_in_first: bool = False, **arguments: Any
-    ) -> Iterator[tuple[Source, Any, Exception | None]]:
-        """Call a hook of one plugin after the other: whose it is, its answer, its error.
+    def ask(self, hook: str, **arguments: Any) -> tuple[Any, list[Answer]]:
+        """Call a hook of all plugins: pluggy's result, and what each answered or how it failed.
 
         Parameters
         ----------
         hook : str
             ``"spatter_open_video"`` or ``"spatter_commands"``.
-        built_in_first : bool
-            By default the plugins of others are asked first.
         **arguments
             Its arguments.
-
-        Yields
-        ------
-        tuple
-            Source, answer, and the error if it raised one.
         """
-        by_name = {str(source): source for source in self.sources}
-        implementations = getattr(self.hook, hook).get_hookimpls()
-        for implementation in implementations if built_in_first else reversed(implementations):
-            values = [arguments[name] for name in implementation.argnames]
-            try:
-                answer, failure = implementation.function(*values), None
-            except Exception as error:
-                answer, failure = None, error
-            yield by_name[implementation.plugin_name], answer, failure
+        return ask(getattr(self.hook, hook), **arguments)
 
     @property
-    def failed(self) -> tuple[Source, ...]:
+    def failed(self) -> tuple[Plugin, ...]:
         """The plugin modules that did not load."""
         return tuple(source for source in self.sources if source.error)
 
@@ -165,9 +121,9 @@ class Catalog:
         )
 
 
-def _candidates(built_in: Sequence[str]) -> Iterator[tuple[Source, EntryPoint | None]]:
+def _candidates(built_in: Sequence[str]) -> Iterator[tuple[Plugin, EntryPoint | None]]:
     for name in built_in:
-        yield Source(name), None
+        yield Plugin(name), None
     wanted = os.environ.get("SPATTERLIB_PLUGINS")
     names = None if wanted is None else {_normal(name) for name in wanted.split(",") if name.strip()}
     seen: set[tuple[str, str]] = set()
@@ -184,51 +140,54 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
-def _source(distribution: Distribution, entry: EntryPoint) -> Source:
-    return Source(entry.value, distribution.metadata["Name"], distribution.version)
+def _source(distribution: Distribution, entry: EntryPoint) -> Plugin:
+    return Plugin(entry.value, distribution.metadata["Name"], distribution.version)
 
 
-def _load(source: Source, entry: EntryPoint | None) -> ModuleType:
-    return entry.load() if entry else importlib.import_module(source.module)
-
-
-def _register(manager: pluggy.PluginManager, source: Source, entry: EntryPoint | None) -> Source:
+def _loaded(manager: pluggy.PluginManager, plugin: Plugin, entry: EntryPoint | None) -> tuple[Plugin, ModuleType]:
+    """A plugin with the functions that are to be registered, none if it does not load."""
     try:
-        module = _load(source, entry)
-        manager.register(module, name=str(source))
-        names = [hook.name for hook in manager.get_hookcallers(module) or ()]
-        contract.known_hooks_only(names, _HOOKS)
+        module = entry.load() if entry else importlib.import_module(plugin.module)
+        return plugin, guarded(manager, module, plugin)
     except (Exception, SystemExit) as error:
-        if manager.has_plugin(str(source)):
-            manager.unregister(name=str(source))
-        return _failed(source, error)
-    return source
+        return _failed(plugin, error), ModuleType(plugin.module)
 
 
-def _failed(source: Source, error: BaseException) -> Source:
-    reason = one_line(error)
-    return dataclasses.replace(source, error=f"{type(error).__name__}: {reason}")
+def _registered(manager: pluggy.PluginManager, plugin: Plugin, functions: ModuleType) -> Plugin:
+    if plugin.error:
+        return plugin
+    try:
+        manager.register(functions, name=str(plugin))
+        names = [hook.name for hook in manager.get_hookcallers(functions) or ()]
+        contract.known_hooks_only(names, _HOOKS)
+    except Exception as error:
+        if manager.has_plugin(str(plugin)):
+            manager.unregister(name=str(plugin))
+        return _failed(plugin, error)
+    return plugin
+
+
+def _failed(plugin: Plugin, error: BaseException) -> Plugin:
+    return dataclasses.replace(plugin, error=f"{type(error).__name__}: {one_line(error)}")
 
 
 def _merge(
-    manager: pluggy.PluginManager, sources: list[Source], kind: str
-) -> tuple[dict[str, type], dict[str, list[Source]]]:
-    """Classes by id and all sources by id; a source whose hook fails is marked in `sources`."""
-    classes: dict[str, type] = {}
-    origins: dict[str, list[Source]] = {}
-    hook = getattr(manager.hook, f"spatter_{KINDS[kind]}")
-    by_name = {str(source): index for index, source in enumerate(sources)}
-    for implementation in hook.get_hookimpls():
-        index = by_name[implementation.plugin_name]
-        try:
-            found = contract.classes(kind, hook.name, implementation.function())
-        except Exception as error:
-            sources[index] = _failed(sources[index], error)
-            continue
-        for id_, class_ in found.items():
-            classes[id_] = class_
-            origins.setdefault(id_, []).append(sources[index])
-    return classes, origins
+    manager: pluggy.PluginManager, plugins: list[Plugin], kind: str
+) -> tuple[dict[str, type], dict[str, list[Plugin]]]:
+    """Classes by id and all plugins by id; a plugin whose hook fails is marked in `plugins`."""
+    result, answers = ask(getattr(manager.hook, f"spatter_{KINDS[kind]}"))
+    whose: dict[tuple[str, type], Plugin] = {}
+    for answer in answers:
+        if answer.error:
+            plugins[plugins.index(answer.plugin)] = _failed(answer.plugin, answer.error)
+        for found in answer.value if isinstance(answer.value, list) else [answer.value or {}]:
+            for item in found.items():
+                whose.setdefault(item, answer.plugin)
+    items = [item for found in result or () for item in found.items()]
+    origins: dict[str, list[Plugin]] = {}
+    for id_, class_ in items:
+        origins.setdefault(id_, []).append(whose[id_, class_])
+    return dict(items), origins
 
 
 @cache
@@ -270,7 +229,9 @@ def commands() -> Catalog:
 def _gathered(built_in: Sequence[str]) -> Catalog:
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
-    sources = [_register(manager, source, entry) for source, entry in _candidates(built_in)]
+    loaded = [_loaded(manager, plugin, entry) for plugin, entry in _candidates(built_in)]
+    # Pluggy calls first what was registered last: built-in plugins come first, but for readers, which are `trylast`.
+    sources = [_registered(manager, *item) for item in reversed(loaded)][::-1]
     merged = {kind: _merge(manager, sources, kind) for kind in KINDS}
     everything = {(kind, id_): tuple(found) for kind, (_, all_) in merged.items() for id_, found in all_.items()}
     return Catalog(

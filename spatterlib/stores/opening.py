@@ -359,7 +359,7 @@ def is_simulated(attrs: Mapping[str, Any]) -> bool:
     return bool(marked) or str(video.get("comment", "")).startswith("simulated")
 
 
-@hookimpl
+@hookimpl(trylast=True)
 def spatter_open_video(path: str) -> Video | None:
     """No store: one that was given for a recording is refused, with what is wrong with it."""
     if is_for_a_store(path) and is_there(path):

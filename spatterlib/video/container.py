@@ -304,7 +304,7 @@ def _mean_rate(times: NDArray[np.float64]) -> float | None:
     return round((len(known) - 1) / duration, 6) if duration > 0 else None
 
 
-@hookimpl
+@hookimpl(trylast=True)
 def spatter_open_video(path: str) -> Video | None:
     """Any file that FFmpeg can read a video from."""
     import av

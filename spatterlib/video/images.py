@@ -250,7 +250,7 @@ def _still_there(path: str, frames: Iterator[Still | None]) -> Iterator[Still | 
         raise VideoError(f"{path} can no longer be read: {error.strerror}; was it moved meanwhile?") from error
 
 
-@hookimpl
+@hookimpl(trylast=True)
 def spatter_open_video(path: str) -> Video | None:
     """Folders and patterns of images, image files, TIFF and ``.npy`` stacks."""
     file = Path(path)

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from spatterlib.common.files import is_there, special
 from spatterlib.common.install_hints import example
 from spatterlib.errors import ContractError, MissingFileError, ParameterError, SpatterlibError, VideoError
-from spatterlib.plugins.registry import Source, catalog
+from spatterlib.plugins.hook_calls import Answer
+from spatterlib.plugins.registry import catalog
 from spatterlib.types import Box, Clip, Picture, Video
 from spatterlib.video.images import IMAGE_SUFFIXES, in_natural_order, is_stack
 
@@ -169,17 +170,14 @@ def check_fps(fps: object) -> None:
 
 def _opened(path: str) -> Video:
     _check_there(path)
-    failures: list[SpatterlibError] = []
-    for source, video, error in catalog().ask("spatter_open_video", path=path):
-        if isinstance(video, Video):
-            for failure in failures:
-                log.warning("%s", failure)
-            return video
-        if error or video is not None:
-            failures.append(_failure(source, path, video, error))
-        if error and not source.foreign:
-            break
-    raise _refusal(path, failures)
+    video, answers = catalog().ask("spatter_open_video", path=path)
+    failures = [_failure(answer, path) for answer in answers if answer.error]
+    if video is None:
+        raise _refusal(path, failures)
+    for failure in failures:
+        log.warning("%s", failure)
+    opened: Video = video
+    return opened
 
 
 def _refusal(path: str, failures: Sequence[SpatterlibError]) -> SpatterlibError:
@@ -207,12 +205,13 @@ def _check_there(path: str) -> None:
         )
 
 
-def _failure(source: Source, path: str, video: object, error: Exception | None) -> SpatterlibError:
+def _failure(answer: Answer, path: str) -> SpatterlibError:
     """What a reader said, or did wrong."""
-    if isinstance(error, SpatterlibError):
+    error = answer.error
+    if isinstance(error, SpatterlibError) and not isinstance(error, ContractError):
         return error
-    reason = f"it raised {type(error).__name__}: {error}" if error else f"{type(video).__name__} is no Video"
-    wrong = ContractError(f"{source} failed to open {path}: {' '.join(reason.split())}")
+    reason = str(error) if isinstance(error, ContractError) else f"it raised {type(error).__name__}: {error}"
+    wrong = ContractError(f"{answer.plugin} failed to open {path}: {' '.join(reason.split())}")
     wrong.__cause__ = error
     return wrong
 
