@@ -284,9 +284,7 @@ class Video(Protocol):
     """An opened recording: what `spatter_open_video` returns.
 
     ``times`` has one entry per frame that the recording should hold, so ``len(video.times)`` is
-    the expected number of frames; NaN where a frame's time is unknown because it is missing. A video that has
-    ``keyframes``, ``(k,)`` int64 numbers of frames at which reading can begin at no extra cost, lets several threads
-    `read` at the same time.
+    the expected number of frames; NaN where a frame's time is unknown because it is missing.
     """
 
     @property

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import time
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 import spatterlib as sp
+from spatterlib.errors import ParameterError
 from spatterlib.plugins.boxes import table_of
 from spatterlib.plugins.classifier import Epoch, Notify, Preprocessing, Samples, probabilities_of
 from spatterlib.stores.zarr import Zarr
@@ -32,6 +36,9 @@ class Spots:
 
     def __call__(self, clip: Clip) -> Detections:
         return self.table(clip, self.threshold)
+
+    def explain(self, clip: Clip) -> Any:
+        return {"mask": np.asarray(clip.luma[-1] > self.threshold, np.uint8) * 255}
 
     def table(self, clip: Clip, threshold: float, first: int | None = None) -> Detections:
         import cv2
@@ -138,6 +145,11 @@ class MixesUpColours(Spots):
         return found
 
 
+class ExplainsInShares(Spots):
+    def explain(self, clip: Clip) -> Any:
+        return {"mask": clip.luma[-1] / 255}
+
+
 @dataclass
 class CanBeChanged:
     threshold: int = 90
@@ -185,6 +197,7 @@ DETECTORS: dict[str, Any] = {
     "any_size_and_level_will_do": WantsEvenSizes(),
     "times_are_the_clips": ComputesTimes(),
     "colours_are_those_of_the_crop": MixesUpColours(),
+    "explanations_are_pictures": ExplainsInShares(),
     **DATACLASSES,
 }
 
@@ -258,6 +271,16 @@ class Honest:
     @classmethod
     def open(cls, path: str, mode: str = "r") -> Any:
         return cls(Zarr.open(path, mode), path)
+
+    @property
+    def datasets(self) -> dict[str, int]:
+        return {"all": len(self)}
+
+    def part_writer(self, parts: int) -> Any:
+        return self.inner.part_writer(parts)  # type: ignore[attr-defined]
+
+    def adopt(self, table: Any, places: Any, frames: Any = None) -> None:
+        self.inner.adopt(table, places, frames)  # type: ignore[attr-defined]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
@@ -407,6 +430,17 @@ class MissesARow(Honest):
         return self.inner.encoded([row - (row == 29) for row in rows])
 
 
+class AdoptsByPlace(Honest):
+    def adopt(self, table: Any, places: Any, frames: Any = None) -> None:
+        super().adopt(table, sorted(places, key=lambda place: place.start), frames)
+
+
+class CountsTwice(Honest):
+    @property
+    def datasets(self) -> dict[str, int]:
+        return {"one": len(self), "other": len(self)}
+
+
 STORES: dict[str, Any] = {
     "suffixes_are_told": ShoutsItsSuffix,
     "it_recognises_its_own": GoesByTheName,
@@ -423,6 +457,8 @@ STORES: dict[str, Any] = {
     "attrs_are_merged": KeepsFirstAttrs,
     "everything_is_there_again": LosesTheLastBatch,
     "readers_see_what_is_committed": LooksOnce,
+    "parts_become_rows": AdoptsByPlace,
+    "datasets_add_up": CountsTwice,
     "a_kill_costs_what_was_not_flushed": FlushesWhenItCloses,
     "a_kill_leaves_whole_rows": ForgetsToLengthenColumns,
     "it_behaves_as_lists_do": MissesARow,
@@ -444,6 +480,9 @@ class Mean:
         pixels = images.reshape(len(images), 1, self.means.shape[1]) / 255
         return np.asarray(-((pixels - self.means) ** 2).sum(axis=2))
 
+    def with_engine(self, engine: str) -> Self:
+        return self
+
     def probabilities(self, crops: Sequence[Image]) -> NDArray[np.float64]:
         return probabilities_of(self.scores(self.preprocessing.prepare(crops)), self.temperature)
 
@@ -460,6 +499,14 @@ class Nearest:
 
     seed: int = 0
     model: ClassVar[type[Mean]] = Mean
+    suffixes: ClassVar[Any] = (".npz",)
+
+    @classmethod
+    def recognises(cls, path: str) -> bool:
+        return zipfile.is_zipfile(path)
+
+    def ready(self, device: str) -> None:
+        pass
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -560,6 +607,27 @@ class LosesWeightsOnTheWay(Mean):
         return type(self), (self.classes, self.means * 0)
 
 
+class RoundsElsewhere(Mean):
+    def with_engine(self, engine: str) -> Self:
+        return replace(self, means=np.round(self.means, 1))
+
+
+class ShoutsItsFiles(Nearest):
+    suffixes: ClassVar[Any] = (".NPZ",)
+
+
+class TakesAnyFile(Nearest):
+    @classmethod
+    def recognises(cls, path: str) -> bool:
+        return True
+
+
+class WantsAGpu(Nearest):
+    def ready(self, device: str) -> None:
+        if device != "cuda":
+            raise ParameterError("no GPU")
+
+
 def _with(model: type[Mean]) -> Any:
     return type(f"Of{model.__name__}", (Nearest,), {"model": model})()
 
@@ -577,6 +645,10 @@ CLASSIFIERS: dict[str, Any] = {
     "scores_give_the_probabilities": _with(IgnoresTemperature),
     "a_saved_model_is_the_same": _with(SavesNoTemperature),
     "a_pickled_model_is_the_same": _with(LosesWeightsOnTheWay),
+    "engines_agree": _with(RoundsElsewhere),
+    "suffixes_are_in_small_letters": ShoutsItsFiles(),
+    "other_files_are_not_recognised": TakesAnyFile(),
+    "it_is_ready_where_it_learns": WantsAGpu(),
     **DATACLASSES,
 }
 
@@ -604,6 +676,10 @@ class Stack:
     @property
     def times(self) -> NDArray[np.float64]:
         return np.arange(len(self.frames)) / 25
+
+    @property
+    def keyframes(self) -> NDArray[np.int64]:
+        return np.array([0, 6])
 
     def identity(self) -> dict[str, Any]:
         return {"name": self.name}
@@ -685,6 +761,30 @@ class TakesEverything(Stack):
         return cls(path)
 
 
+class KeepsItsPlace(Stack):
+    """It reads one recording at a time."""
+
+    place = 0
+
+    def read(self, start: int, stop: int) -> Iterator[Any]:
+        self.place = start
+        for _ in range(start, stop):
+            yield None if self.place == 4 else self.picture(self.place)
+            self.place += 1
+
+
+suffixes = (".npy",)
+elsewhere = ModuleType("elsewhere")
+vars(elsewhere)["suffixes"] = (".raw",)
+sys.modules["elsewhere"] = elsewhere
+
+
+def named_otherwise(path: str) -> Any:
+    return Stack.opener(path)
+
+
+named_otherwise.__module__ = "elsewhere"
+
 VIDEOS: dict[str, Any] = {
     "it_opens_a_recording": OpensAPath.opener,
     "every_frame_has_a_time": CountsWhatDecodes.opener,
@@ -696,4 +796,6 @@ VIDEOS: dict[str, Any] = {
     "identity_is_json": NamesTheHour.opener,
     "it_closes_twice": ClosesOnce.opener,
     "other_files_are_not_its_own": TakesEverything.opener,
+    "suffixes_name_its_recordings": named_otherwise,
+    "readings_go_on_side_by_side": KeepsItsPlace.opener,
 }

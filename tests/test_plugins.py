@@ -13,6 +13,7 @@ import spatterlib as sp
 from spatterlib.cli.main import main
 from spatterlib.errors import ContractError, PluginError
 from spatterlib.plugins.registry import identity
+from spatterlib.video.opening import expand
 
 GOOD = """
 from dataclasses import dataclass
@@ -365,6 +366,20 @@ class TestHooksRunThroughPluggy:
         install("spatterlib-old", wrapper("spatter_filters", "yield", options="hookwrapper=True"))
         [failed] = sp.catalog().failed
         assert failed.error.endswith("spatter_filters is a wrapper of pluggy's old form; mark it with wrapper=True")
+
+
+def test_files_of_a_reader_are_found_by_its_suffixes(install: Install, tmp_path: Path) -> None:
+    install("spatterlib-dark", "suffixes = ('.dark',)\n" + reader("dark"))
+    for name in ("b.dark", "a.DARK", "notes.txt"):
+        (tmp_path / name).write_text("")
+    assert [Path(name).name for name in expand([tmp_path])] == ["a.DARK", "b.dark"]
+
+
+@pytest.mark.parametrize("suffixes", ["['.dark']", "('dark',)", "('.Dark',)", "'.dark'", "(5,)"])
+def test_suffixes_that_are_none_are_named(install: Install, suffixes: str) -> None:
+    install("spatterlib-dark", f"suffixes = {suffixes}\n" + reader("dark"))
+    [failed] = sp.catalog().failed
+    assert "expected a tuple such as ('.h5', '.hdf5'), in small letters" in failed.error
 
 
 def test_a_plugin_that_ends_the_process_at_import_does_not(install: Install) -> None:

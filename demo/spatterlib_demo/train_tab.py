@@ -19,7 +19,7 @@ __all__ = ["refreshed", "tab"]
 
 def tab() -> dict[str, Any]:
     """Build it; returns what other tabs need."""
-    ids = [id_ for id_, class_ in sp.catalog().classifiers.items() if not getattr(class_, "suffixes", ())]
+    ids = [id_ for id_, class_ in sp.catalog().classifiers.items() if not isinstance(class_, sp.plugins.HasSuffixes)]
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=270, elem_classes="side"):
             stores = gr.CheckboxGroup([], label="Labelled stores", elem_id="train-stores")

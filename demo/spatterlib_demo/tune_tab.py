@@ -150,7 +150,7 @@ def _picture(key: str, clip: sp.Clip, detector: Any) -> tuple[Any, str]:
     frame = clip.frames[-1]
     if key == "frame":
         return frame, ""
-    seen = detector.explain(clip) if hasattr(detector, "explain") else {}
+    seen = detector.explain(clip) if isinstance(detector, sp.plugins.SupportsExplain) else {}
     if key in seen:
         return (_brighter(seen[key]), "shown brighter") if key == "difference" else (seen[key], "")
     if key == "difference" and len(clip.frames) > 1:

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from spatterlib.errors import MissingFileError, VideoError
 from spatterlib.plugins import Picture, RgbPicture, Video, answer, answers, hookimpl, say
 
+suffixes = (".cih",)  # one file of each recording, by which it is found in a folder
+
 
 @dataclass(frozen=True, eq=False)
 class Photron:

@@ -70,6 +70,18 @@ def test_what_it_cannot_read_is_told(tmp_path: Path) -> None:
         spatter_open_video(str(tmp_path / "shot.cih"))
 
 
+def test_recordings_are_found_in_a_folder(isolated_catalog: Callable[..., None], tmp_path: Path) -> None:
+    isolated_catalog("spatterlib-mraw")
+    (tmp_path / "runs").mkdir()
+    for name in ("run9", "run10"):
+        header = write(tmp_path)
+        for file in (header, header.with_suffix(".mraw")):
+            file.rename(tmp_path / "runs" / f"{name}{file.suffix}")
+    outcomes = sp.extract_all(tmp_path / "runs", tmp_path / "stores")
+    assert [Path(outcome.video).name for outcome in outcomes] == ["run9.cih", "run10.cih"]
+    assert {outcome.state for outcome in outcomes} == {"done"}
+
+
 def test_the_command_prints_the_header(
     isolated_catalog: Callable[..., None],
     command_line: Callable[..., int],

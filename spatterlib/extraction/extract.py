@@ -27,6 +27,7 @@ from spatterlib.extraction.pipeline import Batch, Crop, Source, Work, batches, c
 from spatterlib.extraction.resume import begun, is_begun
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.kernels.compile_progress import subscribed
+from spatterlib.plugins.capabilities import SupportsParts
 from spatterlib.plugins.registry import identity, versions_of
 from spatterlib.stores.opening import check_output, create_store
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Store, Video
@@ -319,8 +320,8 @@ class _Crew:
             raise undecodable(self.video.name, len(rest))
         parts = cut(self.video, rest, self.work.detector.lead)
         store = make() if store is None else store
-        writer = getattr(store, "part_writer", lambda parts: None)
-        found = spread(self.origin, parts, self.work, executor, writer(len(parts)))
+        write = store.part_writer(len(parts)) if isinstance(store, SupportsParts) else None
+        found = spread(self.origin, parts, self.work, executor, write)
         return store, self.ended.enter_context(closing(found))
 
 
@@ -400,7 +401,7 @@ class _Pending:
         # Taken out first: a batch whose writing is interrupted must not be written again.
         self.table, self.crops, self.frames = [table[rows:]], self.crops[rows:], [frames[done:]]
         written = bool(crops) and isinstance(crops[0], range)
-        append: Any = store.adopt if written else store.append  # type: ignore[attr-defined]
+        append: Any = store.adopt if written and isinstance(store, SupportsParts) else store.append
         append(table[:rows], crops, frames[:done])
         store.flush()
         self.since = time.monotonic()

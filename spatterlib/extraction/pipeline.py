@@ -26,6 +26,7 @@ from spatterlib.detection.defaults import Region
 from spatterlib.detection.detect import found_in
 from spatterlib.errors import VideoError
 from spatterlib.extraction.settings import ExtractionSettings
+from spatterlib.plugins.capabilities import HasKeyframes
 from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detections, Detector, Filter, Image, Video
 from spatterlib.video.opening import Recording, clips, open_video
 
@@ -255,7 +256,8 @@ def _workers_of(executor: Executor) -> int:
 def cut(video: Video, span: range, lead: int) -> list[range]:
     """Cut a span behind key frames, so far behind that each part finds its lead in the frames that it must decode."""
     cuts = [span.start]
-    for start in (int(key) + lead for key in getattr(video, "keyframes", ())):
+    keyframes = video.keyframes.tolist() if isinstance(video, HasKeyframes) else []
+    for start in (key + lead for key in keyframes):
         length = min(max((span.stop - cuts[-1]) // _SHARES, _FEWEST), _PART)
         if start - cuts[-1] >= length and span.stop - start >= _FEWEST:
             cuts.append(start)

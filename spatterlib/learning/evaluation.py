@@ -19,7 +19,7 @@ from spatterlib.learning.dataset import Data, Dataset, load_dataset
 from spatterlib.learning.metrics import Metrics, Reliability
 from spatterlib.learning.runs import Run, load_model
 from spatterlib.learning.splits import Split, SplitName
-from spatterlib.learning.training import Fitted, check_fit, fit_split, measure_rows, split_of
+from spatterlib.learning.training import Fitted, check_fit, fit_split, measure_rows, seed_of, split_of
 from spatterlib.plugins.classifier import Classifier, Notify
 from spatterlib.plugins.registry import catalog, identity, make
 
@@ -196,7 +196,7 @@ def evaluate(
     group, purge = options.pop("group"), options.pop("purge")
     asked = (group,) if group != "auto" else ()
     how = run.preprocessing if run else chosen.preprocessing
-    seed = int(getattr(chosen, "seed", 1234))
+    seed = seed_of(chosen)
     dataset = load_dataset(given, how, groups=asked, seed=seed, **options)
     if run and set(run.classes) == set(dataset.classes):
         dataset = _in_order(dataset, run.classes)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from spatterlib.common.files import check_source
 from spatterlib.common.wording import counted
 from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError
+from spatterlib.plugins.capabilities import HasDatasets
 from spatterlib.stores.opening import open_store
 from spatterlib.types import Store
 
@@ -146,7 +147,7 @@ def _of_file(index: str | os.PathLike[str], path: str, places: Mapping[tuple[str
 
 def datasets_of(store: Store) -> dict[str, int]:
     """Crops by dataset, of a file of the research system or of a store that was converted from one; else empty."""
-    own: Mapping[str, int] = getattr(store, "datasets", {})
+    own = store.datasets if isinstance(store, HasDatasets) else {}
     attrs = {} if own else store.attrs
     sizes = attrs.get("dataset_sizes") or ()
     converted = dict(zip(attrs.get("datasets") or (), sizes, strict=False))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from spatterlib.common.files import check_target, write_csv
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
 from spatterlib.learning.index_files import INDEX, Labelled, csv_lines, places_of, read_index, shuffled, whole_number
+from spatterlib.plugins.capabilities import SupportsExport
 from spatterlib.stores.opening import find_store, open_store
 from spatterlib.types import Store
 
@@ -196,7 +197,7 @@ def edit_labels(path: str | os.PathLike[str], changes: str | os.PathLike[str], c
 
 def is_read_only(path: str | os.PathLike[str]) -> bool:
     """Whether a store is of a kind that takes no labels: they go into an index then."""
-    return bool(getattr(find_store(path), "read_only", False))
+    return isinstance(find_store(path), SupportsExport)
 
 
 def relabelled(

@@ -15,6 +15,7 @@ from typing import Any, Self
 from spatterlib.common.files import is_there, write_text
 from spatterlib.common.origin import Origin, learned_from
 from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, StoreError
+from spatterlib.plugins.capabilities import HasClassifier, HasSuffixes, SupportsEngines, SupportsRecognise
 from spatterlib.plugins.classifier import Engine, Model, Preprocessing, Scores
 from spatterlib.plugins.registry import catalog, identity
 from spatterlib.stores.file_io import lock
@@ -76,8 +77,7 @@ class Run:
     def classifier(self) -> dict[str, Any] | None:
         """Identity of the classifier, from the record or else from the model; None if neither says it."""
         known: dict[str, Any] | None = self.facts.get("classifier")
-        own = getattr(self.model, "classifier", None)
-        return known or (identity(own) if own is not None else None)
+        return known or (identity(self.model.classifier) if isinstance(self.model, HasClassifier) else None)
 
     @property
     def origin(self) -> Origin:
@@ -183,11 +183,11 @@ def _of_folder(folder: Path, engine: Engine | None) -> Run:
 
 def _claimant(file: Path) -> str:
     """Id of the classifier of a bare file: the one that has its suffix, or that alone recognises what is in it."""
-    kinds: Mapping[str, Any] = catalog().classifiers
-    named = next((id_ for id_, class_ in kinds.items() if file.suffix.lower() in getattr(class_, "suffixes", ())), None)
-    if named:
-        return named
-    able = {id_: class_ for id_, class_ in kinds.items() if hasattr(class_, "recognises")}
+    kinds = catalog().classifiers
+    for id_, class_ in kinds.items():
+        if isinstance(class_, HasSuffixes) and file.suffix.lower() in class_.suffixes:
+            return id_
+    able = {id_: class_ for id_, class_ in kinds.items() if isinstance(class_, SupportsRecognise)}
     claimants, reasons = [], []
     for id_, class_ in able.items():
         try:
@@ -205,12 +205,12 @@ def _claimant(file: Path) -> str:
     )
 
 
-def _computed_by(model: Any, engine: Engine | None) -> Model:
+def _computed_by(model: Model, engine: Engine | None) -> Model:
     if engine is None:
-        return model  # type: ignore[no-any-return]
-    if not hasattr(model, "with_engine"):
+        return model
+    if not isinstance(model, SupportsEngines):
         raise ParameterError(f"a {type(model).__name__} has one way of computing; leave engine={engine!r} out")
-    return model.with_engine(engine)  # type: ignore[no-any-return]
+    return model.with_engine(engine)
 
 
 def _shipped(path: Path) -> Path:

@@ -30,6 +30,7 @@ from spatterlib.learning.model_card import model_card
 from spatterlib.learning.novelty import Familiar
 from spatterlib.learning.runs import Run, run_folder
 from spatterlib.learning.splits import Split, SplitName
+from spatterlib.plugins.capabilities import HasSeed, SupportsReady
 from spatterlib.plugins.classifier import Classifier, Epoch, Model, Notify, Samples
 from spatterlib.plugins.registry import identity, make
 
@@ -124,7 +125,7 @@ def train(
             check_logger(callback)
     check_room(out)
     check_fit(chosen, device, purge)
-    seed = int(getattr(chosen, "seed", 1234))
+    seed = seed_of(chosen)
     asked = (group,) if group != "auto" else ()
     dataset = load_dataset(
         data, chosen.preprocessing, label=label, groups=asked, ratio=ratio, black=black, budget=budget, seed=seed
@@ -158,8 +159,13 @@ def check_fit(classifier: Classifier, device: str, purge: float | None) -> None:
     """
     if purge is not None and not 0 <= purge < math.inf:
         raise ParameterError(f"purge must be 0 s or more, got {purge!r}")
-    if ready := getattr(classifier, "ready", None):
-        ready(device)
+    if isinstance(classifier, SupportsReady):
+        classifier.ready(device)
+
+
+def seed_of(classifier: Classifier) -> int:
+    """What divides the data: the classifier's own seed, if it has one."""
+    return classifier.seed if isinstance(classifier, HasSeed) else 1234
 
 
 def split_of(

@@ -7,6 +7,7 @@
 - classifiers: `Classifier`, `Preprocessing`, `Samples`, `Scores`, `Epoch`, `Notify`, `Model`, `Exportable`,
   `probabilities_of`, `fit`, `device_of`, `import_torch`
 - commands: `answer`, `answers`, `say`
+- what each may have besides: `HasSuffixes`, `SupportsExplain` and the others of `spatterlib.plugins.capabilities`
 
 Errors are those of `spatterlib.errors`; the checks of a plugin are in `spatterlib.testing`. The names load when they
 are first used, so that a plugin module stays light.
@@ -27,6 +28,17 @@ if TYPE_CHECKING:
     from spatterlib.common.image_codec import encode as encode
     from spatterlib.common.image_codec import image_size as image_size
     from spatterlib.plugins.boxes import table_of as table_of
+    from spatterlib.plugins.capabilities import HasClassifier as HasClassifier
+    from spatterlib.plugins.capabilities import HasDatasets as HasDatasets
+    from spatterlib.plugins.capabilities import HasKeyframes as HasKeyframes
+    from spatterlib.plugins.capabilities import HasSeed as HasSeed
+    from spatterlib.plugins.capabilities import HasSuffixes as HasSuffixes
+    from spatterlib.plugins.capabilities import SupportsEngines as SupportsEngines
+    from spatterlib.plugins.capabilities import SupportsExplain as SupportsExplain
+    from spatterlib.plugins.capabilities import SupportsExport as SupportsExport
+    from spatterlib.plugins.capabilities import SupportsParts as SupportsParts
+    from spatterlib.plugins.capabilities import SupportsReady as SupportsReady
+    from spatterlib.plugins.capabilities import SupportsRecognise as SupportsRecognise
     from spatterlib.plugins.classifier import Classifier as Classifier
     from spatterlib.plugins.classifier import Epoch as Epoch
     from spatterlib.plugins.classifier import Exportable as Exportable
@@ -64,6 +76,19 @@ _HOMES = {
     "common.image_codec": ("decode", "encode", "image_size"),
     "plugins.boxes": ("table_of",),
     "plugins.registry": ("catalog", "identity", "make"),
+    "plugins.capabilities": (
+        "HasClassifier",
+        "HasDatasets",
+        "HasKeyframes",
+        "HasSeed",
+        "HasSuffixes",
+        "SupportsEngines",
+        "SupportsExplain",
+        "SupportsExport",
+        "SupportsParts",
+        "SupportsReady",
+        "SupportsRecognise",
+    ),
     "plugins.classifier": (
         "Classifier",
         "Epoch",

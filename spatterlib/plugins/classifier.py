@@ -267,13 +267,7 @@ class Exportable(Model, Protocol):
 
 @runtime_checkable
 class Classifier(Protocol):
-    """A frozen dataclass of hyper-parameters; see `spatter_classifiers`.
-
-    A class may have `suffixes`, a tuple such as ``(".onnx",)``: `spatterlib.load_model` gives it files of these names.
-    It may have a class method ``recognises(path) -> bool``, which looks into a bare file: a file of no such name goes
-    to the class that alone recognises it. It may have a method ``ready(device)``, which raises before the data are read
-    what `fit` would raise at once: a package or a device that is missing.
-    """
+    """A frozen dataclass of hyper-parameters; see `spatter_classifiers`, also for what it may have besides."""
 
     @property
     def preprocessing(self) -> Preprocessing:

@@ -10,7 +10,7 @@ from typing import Any
 
 from spatterlib.errors import ContractError
 
-__all__ = ["checked", "checked_result", "default_of", "known_hooks_only"]
+__all__ = ["check_suffixes", "checked", "checked_result", "default_of", "known_hooks_only"]
 
 _NEEDED = {
     "detector": ("__call__", "lead"),
@@ -76,6 +76,20 @@ def checked_result(hook: str, result: Any) -> Any:
     if not isinstance(result, list):
         raise ContractError(f"a wrapper of {hook} must return the list of all answers, got {result!r}")
     return [checked(hook, answer) for answer in result]
+
+
+def check_suffixes(suffixes: Any) -> None:
+    """Refuse what are no suffixes of files.
+
+    Raises
+    ------
+    ContractError
+        If they are no tuple of texts in small letters that begin with a dot.
+    """
+    if not isinstance(suffixes, tuple) or not all(
+        isinstance(suffix, str) and suffix[:1] == "." and suffix[1:] and suffix == suffix.lower() for suffix in suffixes
+    ):
+        raise ContractError(f"suffixes is {suffixes!r}; expected a tuple such as ('.h5', '.hdf5'), in small letters")
 
 
 def _classes(kind: str, hook: str, answer: Any) -> dict[str, type]:

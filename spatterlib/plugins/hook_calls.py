@@ -18,6 +18,7 @@ import pluggy
 
 from spatterlib.errors import ContractError
 from spatterlib.plugins import contract
+from spatterlib.plugins.capabilities import HasSuffixes
 
 __all__ = ["Answer", "Plugin", "ask", "guarded", "now_called"]
 
@@ -105,7 +106,7 @@ def guarded(manager: pluggy.PluginManager, module: Any, plugin: Plugin) -> Modul
     Raises
     ------
     ContractError
-        If one is a wrapper of pluggy's old form.
+        If one is a wrapper of pluggy's old form, or the module's suffixes are none.
     """
     functions = ModuleType(plugin.module)
     for name in dir(module):
@@ -116,6 +117,9 @@ def guarded(manager: pluggy.PluginManager, module: Any, plugin: Plugin) -> Modul
             function, hook = getattr(module, name), options["specname"] or name
             guard = _wrapper if options["wrapper"] and inspect.isgeneratorfunction(function) else _function
             setattr(functions, name, guard(function, hook, plugin))
+    if hasattr(functions, "spatter_open_video") and isinstance(module, HasSuffixes):
+        contract.check_suffixes(module.suffixes)
+        vars(functions)["suffixes"] = module.suffixes
     return functions
 
 

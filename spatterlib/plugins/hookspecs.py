@@ -51,9 +51,9 @@ def spatter_detectors() -> dict[str, type[Detector]]:  # type: ignore[empty-body
     any size, odd ones too, and hold any grey level from 0 to 255. ``time`` is the clip's time of the frame;
     ``red``, ``green``, ``blue`` and ``peak`` are measured in the crop (`spatterlib.plugins.table_of` does this).
     In the clips on which it is tested a detector finds something: laws about no rows say nothing.
-    It may have ``explain(clip) -> dict``, which the demo shows: pictures by name of how it sees the last frame, each
-    ``(h, w)`` or ``(h, w, 3)`` uint8, such as "difference" and "mask". A field's ``metadata`` may have ``"range"``,
-    (least, most), and ``"step"``, for a slider.
+    It may have ``explain(clip)`` (`spatterlib.plugins.SupportsExplain`): pictures by name of how it sees the last
+    frame, each ``(h, w)`` or ``(h, w, 3)`` uint8, such as "difference" and "mask". A field's ``metadata`` may have
+    ``"range"``, (least, most), and ``"step"``, for a slider.
     """
 
 
@@ -81,7 +81,7 @@ def spatter_stores() -> dict[str, type[StoreKind]]:  # type: ignore[empty-body]
     Appends are whole batches: a row exists only once its crop and all its columns are on disk, so a killed
     process leaves a store that opens and holds everything up to the last flush. A store opened for reading
     pickles as its path, and reads in another process. A class whose stores cannot be appended to may have
-    ``export(store, path)`` instead, which `spatterlib.convert` uses.
+    ``export(store, path)`` instead (`spatterlib.plugins.SupportsExport`).
 
     A store behaves as plain lists do: it gives back every table row, crop and frame as it was appended, rows in
     any order and more than once; ``read`` gives the crops decoded. A batch that is not whole is refused with
@@ -89,6 +89,11 @@ def spatter_stores() -> dict[str, type[StoreKind]]:  # type: ignore[empty-body]
     bool, int, float or text, a value for each row; rows appended later get False, -1, NaN or no text. ``attrs``
     are JSON and merged. Any number of readers may have a store open beside its writer, and see what is committed.
     After ``close`` everything is there when it is opened again.
+
+    A store may have ``part_writer(parts)`` and ``adopt(table, places, frame_log)``
+    (`spatterlib.plugins.SupportsParts`): crops that other processes have written, in any order, become those of the
+    rows that are adopted. It may have ``datasets`` (`spatterlib.plugins.HasDatasets`), numbers of rows by name that add
+    up to all rows.
     """
 
 
@@ -107,6 +112,12 @@ def spatter_classifiers() -> dict[str, type[Classifier]]:  # type: ignore[empty-
     for a crop does not depend on the other crops. They are `spatterlib.plugins.probabilities_of` the ``scores`` of
     prepared crops. A model that was saved and loaded gives the same probabilities, and so does one that was pickled.
     The instance pickles and survives a JSON round trip.
+
+    A class may have ``suffixes``, a tuple such as ``(".onnx",)`` (`spatterlib.plugins.HasSuffixes`), and
+    ``recognises(path)`` (`spatterlib.plugins.SupportsRecognise`), by which a file finds its class; a file that holds no
+    model is not recognised. An instance may have ``ready(device)`` (`spatterlib.plugins.SupportsReady`), which raises
+    what ``fit`` would raise at once, and nothing where ``fit`` learns. A model may have ``with_engine(engine)``
+    (`spatterlib.plugins.SupportsEngines`): the scores of all engines are the same to 1e-4.
     """
 
 
@@ -121,6 +132,11 @@ def spatter_open_video(path: str) -> Video | None:
     the same each time. ``video.close()`` may be called twice. A file of another kind gives None, not an error;
     only the built-in reader of video files, which is asked last, says why a file is none. A plugin of yours is asked
     before the built-in readers.
+
+    A module with this hook may have ``suffixes``, a tuple such as ``(".cih",)`` (`spatterlib.plugins.HasSuffixes`): by
+    these its recordings are found in folders and patterns. A video may have ``keyframes``
+    (`spatterlib.plugins.HasKeyframes`), numbers of frames in order at which reading can begin at no extra cost; then
+    several readings go on at the same time.
     """
 
 

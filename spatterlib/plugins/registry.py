@@ -20,6 +20,7 @@ import pluggy
 from spatterlib.common.install_hints import example
 from spatterlib.errors import ParameterError, PluginError, one_line
 from spatterlib.plugins import contract, hookspecs
+from spatterlib.plugins.capabilities import HasSuffixes
 from spatterlib.plugins.hook_calls import Answer, Plugin, ask, guarded
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class Catalog:
         Every plugin module that was asked for, in the order of loading.
     origins : dict
         ``(kind, id)`` to the source that it came from.
+    video_suffixes : frozenset
+        Of the recordings that the readers know, in small letters: by these they are found in a folder.
     hook : object
         Pluggy's caller of the hooks of all loaded modules; `ask` calls them so that nobody stops the others.
     """
@@ -73,6 +76,7 @@ class Catalog:
     classifiers: Mapping[str, type]
     sources: tuple[Plugin, ...]
     origins: Mapping[tuple[str, str], Plugin]
+    video_suffixes: frozenset[str]
     hook: Any = field(repr=False)
     clashes: Mapping[tuple[str, str], tuple[Plugin, ...]] = field(default_factory=dict)
 
@@ -234,10 +238,13 @@ def _gathered(built_in: Sequence[str]) -> Catalog:
     sources = [_registered(manager, *item) for item in reversed(loaded)][::-1]
     merged = {kind: _merge(manager, sources, kind) for kind in KINDS}
     everything = {(kind, id_): tuple(found) for kind, (_, all_) in merged.items() for id_, found in all_.items()}
+    modules = (reader.plugin for reader in manager.hook.spatter_open_video.get_hookimpls())
+    readers = (module for module in modules if isinstance(module, HasSuffixes))
     return Catalog(
         **{plural: merged[kind][0] for kind, plural in KINDS.items()},
         sources=tuple(sources),
         origins={key: found[0] for key, found in everything.items()},
+        video_suffixes=frozenset(suffix for reader in readers for suffix in reader.suffixes),
         hook=manager.hook,
         clashes={key: found for key, found in everything.items() if len(found) > 1},
     )

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,14 @@ class Medium(Protocol):
 
     def close(self) -> None:
         """Let go of everything; may be called twice."""
+
+
+@runtime_checkable
+class Reserving(Protocol):
+    """A `Medium` that keeps places for crops which other processes write."""
+
+    def reserve(self, count: int, parts: int) -> tuple[Callable[[int, list[bytes]], list[range]], int]:
+        """What writes crops of parts behind the first `count` bytes, and how many bytes there are with all parts."""
 
 
 @dataclass
@@ -285,16 +293,15 @@ class ColumnStore:
             A part that is written twice lies where it lay before. None if this kind of store cannot do it.
         """
         self._check_writable()
-        reserve = getattr(self._ready(), "reserve", None)
-        if reserve is None:
+        medium = self._ready()
+        if not isinstance(medium, Reserving):
             return None
         state = self._state()
-        write, count = reserve(state.bytes, parts)
+        write, count = medium.reserve(state.bytes, parts)
         places = {} if state.sparse else {STARTS: self._places(state)[0]}
         # What a run keeps is never given to another: a worker of a run that was killed may still be writing.
         self._commit(replace(state, sparse=True).header(bytes=count), {}, places)
-        made: Callable[[int, list[bytes]], list[range]] = write
-        return made
+        return write
 
     def adopt(self, table: Detections, places: Sequence[range], frame_log: NDArray[np.void] | None = None) -> None:
         """Add rows whose crops a `part_writer` has written, at once, and the log of the frames they came from."""

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from inspect import signature
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +26,7 @@ from spatterlib.errors import (
     VideoError,
     one_line,
 )
+from spatterlib.plugins.capabilities import SupportsExport
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.plugins.registry import catalog
 from spatterlib.types import DETECTION, Detections, Store, StoreKind, Video
@@ -131,11 +131,8 @@ def create_store(
     2
     """
     check_output(path, overwrite=overwrite, to=to)
-    kind = _kind(_name(path), to)
-    # A kind that was written before `exclusive` was asked for has the check above only.
-    exclusive = {"exclusive": True} if not overwrite and "exclusive" in signature(kind.create).parameters else {}
     try:
-        return kind.create(_name(path), attrs=attrs, **exclusive)
+        return _kind(_name(path), to).create(_name(path), attrs=attrs, exclusive=not overwrite)
     except OutputExistsError:
         raise
     except FileExistsError as error:
@@ -252,9 +249,9 @@ def convert(source: AnyPath, target: AnyPath, *, to: str | None = None, overwrit
         raise ParameterError(f"{first} cannot be converted onto itself; name another target")
     with open_store(first) as old:
         check_output(second, overwrite=overwrite, to=to)
-        export = getattr(_kind(second, to), "export", None)
-        if export is not None:
-            export(old, second)
+        kind = _kind(second, to)
+        if isinstance(kind, SupportsExport):
+            kind.export(old, second)
             return
         attrs = old.attrs
         unfinished = attrs | {"state": "converting", "complete": False}

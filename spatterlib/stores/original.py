@@ -51,7 +51,6 @@ class Original:
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
-    read_only: ClassVar[bool] = True
 
     def __init__(self, path: str) -> None:
         self._path = path

@@ -6,22 +6,27 @@ import dataclasses
 import pickle
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.plugins.classifier import Classifier, Epoch, Model, Samples, probabilities_of
+from spatterlib.errors import SpatterlibError
+from spatterlib.plugins.capabilities import HasSuffixes, SupportsEngines, SupportsReady, SupportsRecognise
+from spatterlib.plugins.classifier import Classifier, Engine, Epoch, Model, Samples, probabilities_of
+from spatterlib.plugins.contract import check_suffixes
 from spatterlib.testing.laws import DATACLASS, Check, checks, must, one_line, steady
 from spatterlib.types import Image
 
 __all__ = ["Subject", "classifier_checks"]
 
 CLASSES = ("low", "high")
-_NEAR = 1e-5
+_NEAR, _ENGINES = 1e-5, 1e-4
+NOISE = np.random.default_rng(0).bytes(3000)
 
 
 def classifier_checks(classifier: Classifier, model: Callable[[], Model] | None = None) -> tuple[Check, ...]:
@@ -254,6 +259,44 @@ def a_pickled_model_is_the_same(subject: Subject) -> None:
     _must_agree(copy.probabilities(crops), subject.model.probabilities(crops), "pickled and back")
 
 
+def suffixes_are_in_small_letters(subject: Subject) -> None:
+    """Names are compared so: "``suffixes``, a tuple such as ``(".onnx",)``"."""
+    if isinstance(subject.classifier, HasSuffixes):
+        check_suffixes(subject.classifier.suffixes)
+
+
+def other_files_are_not_recognised(subject: Subject) -> None:
+    """A file belongs to one classifier: "a file that holds no model is not recognised"."""
+    if not isinstance(subject.classifier, SupportsRecognise):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in (("notes.txt", b"Notes on the build of 3 May."), ("empty", b""), ("noise.bin", NOISE)):
+            (file := Path(folder) / name).write_bytes(data)
+            own = False
+            with suppress(SpatterlibError):
+                own = subject.classifier.recognises(str(file))
+            must(not own, f"it recognises {name} as its own")
+
+
+def it_is_ready_where_it_learns(subject: Subject) -> None:
+    """Nobody is refused in vain: "nothing where ``fit`` learns"."""
+    if isinstance(subject.classifier, SupportsReady):
+        subject.classifier.ready("cpu")
+
+
+def engines_agree(subject: Subject) -> None:
+    """Who computes does not matter: "the scores of all engines are the same to 1e-4"."""
+    if not isinstance(subject.model, SupportsEngines):
+        return
+    scores = {}
+    for engine in get_args(Engine):
+        with suppress(SpatterlibError):  # it is not installed, or this model has no such way
+            scores[engine] = subject.model.with_engine(engine).scores(subject.prepared)
+    for engine, other in scores.items():
+        off = float(np.abs(other - subject.model.scores(subject.prepared)).max())
+        must(off <= _ENGINES, f"{engine}: off by {off:.2g}")
+
+
 LEARNING = (
     it_learns_a_model,
     the_same_seed_gives_the_same_model,
@@ -261,6 +304,7 @@ LEARNING = (
     its_arrays_stay_as_they_are,
     other_rows_are_not_looked_at,
     epochs_are_told,
+    it_is_ready_where_it_learns,
 )
 MODEL = (
     probabilities_sum_to_one,
@@ -269,4 +313,7 @@ MODEL = (
     scores_give_the_probabilities,
     a_saved_model_is_the_same,
     a_pickled_model_is_the_same,
+    engines_agree,
+    suffixes_are_in_small_letters,
+    other_files_are_not_recognised,
 )

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.detection.detect import contract_problem
+from spatterlib.plugins.capabilities import SupportsExplain
 from spatterlib.testing.laws import DATACLASS, Check, checks, must, one_line, steady
 from spatterlib.testing.scenes import cut_up, plumes
 from spatterlib.types import DETECTION, Clip, Detections, Detector, Image, RgbPicture
@@ -222,6 +223,17 @@ def _measured(clip: Clip, row: np.void) -> NDArray[np.float64]:
     return np.array([*pixels.mean(axis=0), (pixels @ [0.299, 0.587, 0.114]).max()])
 
 
+def explanations_are_pictures(detector: Detector, scenes: Scenes) -> None:
+    """Whoever tunes it sees them: "pictures by name of how it sees the last frame"."""
+    if not isinstance(detector, SupportsExplain):
+        return
+    for clip in cut_up(scenes[0], 7, detector.lead):
+        height, width = clip.frames.shape[1:3]
+        for name, picture in detector.explain(clip).items():
+            right = picture.dtype == np.uint8 and picture.shape in ((height, width), (height, width, 3))
+            must(isinstance(name, str) and right, f"{name!r} is an array of {picture.dtype} {picture.shape}")
+
+
 LAWS = (
     lead_is_a_number_of_frames,
     it_returns_detections,
@@ -238,5 +250,6 @@ LAWS = (
     any_size_and_level_will_do,
     times_are_the_clips,
     colours_are_those_of_the_crop,
+    explanations_are_pictures,
     *DATACLASS,
 )

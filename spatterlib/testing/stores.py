@@ -16,6 +16,8 @@ import numpy as np
 
 from spatterlib.common.image_codec import decode, encode
 from spatterlib.errors import ParameterError, RowError, SpatterlibError
+from spatterlib.plugins.capabilities import HasDatasets, SupportsExport, SupportsParts
+from spatterlib.plugins.contract import check_suffixes
 from spatterlib.testing.laws import Check, checks, must, one_line, steady
 from spatterlib.testing.scenes import crops_of, frames_of, rows_of
 from spatterlib.types import DETECTION, Store, StoreKind
@@ -45,7 +47,7 @@ def store_checks(kind: type[StoreKind]) -> tuple[Check, ...]:
     >>> checks = {check.__name__: check for check in store_checks(sp.catalog().stores["zarr"])}
     >>> checks["attrs_are_merged"]()
     """
-    return checks(EXPORTED if hasattr(kind, "export") else LAWS, kind)
+    return checks(EXPORTED if isinstance(kind, SupportsExport) else LAWS, kind)
 
 
 def _fill(store: Store, start: int, count: int) -> None:
@@ -84,10 +86,8 @@ def _in_a_folder(law: Callable[[type[StoreKind], str], None]) -> Callable[[type[
 
 def suffixes_are_told(kind: type[StoreKind]) -> None:
     """How a store of this kind is asked for: "has ``suffixes`` (a tuple such as ``(".h5",)``)"."""
-    suffixes = kind.suffixes
-    must(isinstance(suffixes, tuple) and suffixes, f"suffixes is {suffixes!r}")
-    right = all(suffix.startswith(".") and suffix == suffix.lower() and len(suffix) > 1 for suffix in suffixes)
-    must(right, f"suffixes is {suffixes!r}; they begin with a dot and are lower case")
+    check_suffixes(kind.suffixes)
+    must(kind.suffixes, "it has none")
 
 
 @_in_a_folder
@@ -115,7 +115,7 @@ def an_error_is_no_answer(kind: type[StoreKind], path: str) -> None:
 
 def _make(kind: type[StoreKind], path: str, rows: int) -> Store:
     """A store opened for reading, of a class whatever it can do."""
-    if not hasattr(kind, "export"):
+    if not isinstance(kind, SupportsExport):
         with kind.create(path) as store:
             _fill(store, 0, rows)
         return kind.open(path)
@@ -135,7 +135,7 @@ def _picture(row: int) -> bytes:
 
 def _crops(kind: type[StoreKind], rows: Sequence[int]) -> list[bytes]:
     """What a store that `_make` made holds in those rows."""
-    if hasattr(kind, "export"):
+    if isinstance(kind, SupportsExport):
         return [_picture(row) for row in rows]
     return [crops_of(row, 1)[0] for row in rows]
 
@@ -159,7 +159,7 @@ def rows_are_read_in_any_order(kind: type[StoreKind], path: str) -> None:
 @_in_a_folder
 def crops_are_decoded(kind: type[StoreKind], path: str) -> None:
     """Pictures come back as pictures: "``read`` gives the crops decoded"."""
-    if hasattr(kind, "export"):
+    if isinstance(kind, SupportsExport):
         with _make(kind, path, 3) as store:
             _must_be_decoded(store, [_picture(row) for row in range(3)])
         return
@@ -368,6 +368,30 @@ def it_behaves_as_lists_do(kind: type[StoreKind]) -> None:
     run_state_machine_as_test(machine_of(kind), settings=options)
 
 
+@_in_a_folder
+def parts_become_rows(kind: type[StoreKind], path: str) -> None:
+    """Whoever writes them: "crops that other processes have written, in any order, become those of the rows"."""
+    with kind.create(path) as store:
+        write = store.part_writer(2) if isinstance(store, SupportsParts) else None
+        if write is None or not isinstance(store, SupportsParts):
+            return
+        write = pickle.loads(pickle.dumps(write))  # noqa: S301 - made here
+        late, early = write(1, crops_of(0, 3)), write(0, crops_of(3, 4))
+        store.adopt(rows_of(0, 7), [*late, *early], frames_of(0, 7))
+        store.flush()
+        must_hold(store, 7)
+    with kind.open(path) as store:
+        must_hold(store, 7)
+
+
+@_in_a_folder
+def datasets_add_up(kind: type[StoreKind], path: str) -> None:
+    """A label that is given within one finds its row: "numbers of rows by name that add up to all rows"."""
+    with _make(kind, path, 5) as store:
+        if isinstance(store, HasDatasets):
+            must(sum(store.datasets.values()) == len(store), f"of {len(store)} rows they are {dict(store.datasets)}")
+
+
 READING = (
     it_recognises_its_own,
     an_error_is_no_answer,
@@ -375,6 +399,7 @@ READING = (
     crops_are_decoded,
     missing_rows_are_refused,
     a_reader_goes_to_other_processes,
+    datasets_add_up,
 )
 EXPORTED = READING
 LAWS = (
@@ -388,6 +413,7 @@ LAWS = (
     attrs_are_merged,
     everything_is_there_again,
     readers_see_what_is_committed,
+    parts_become_rows,
     a_kill_costs_what_was_not_flushed,
     a_kill_leaves_whole_rows,
     it_behaves_as_lists_do,

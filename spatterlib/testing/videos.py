@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
@@ -13,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.errors import VideoError
+from spatterlib.plugins.capabilities import HasKeyframes, HasSuffixes
+from spatterlib.plugins.contract import check_suffixes
 from spatterlib.testing.laws import Check, checks, must, one_line
 from spatterlib.types import Image, Video
 
@@ -192,6 +196,34 @@ def other_files_are_not_its_own(open_video: Opener, _: Writer, last: bool) -> No
             must(video is None, f"it opened {path.name} as {one_line(video)}")
 
 
+def suffixes_name_its_recordings(open_video: Opener, write: Writer, *_: bool) -> None:
+    """Folders are looked through by them: "``suffixes``, a tuple such as ``(".cih",)``"."""
+    module = sys.modules.get(open_video.__module__)
+    if not isinstance(module, HasSuffixes):
+        return
+    check_suffixes(module.suffixes)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(write(Path(folder)))
+        own = path.is_dir() or path.suffix.lower() in module.suffixes
+        must(own, f"{path.name} is none of {', '.join(module.suffixes)}")
+
+
+@_opened
+def readings_go_on_side_by_side(video: Video) -> None:
+    """One that has key frames is cut there: "several readings go on at the same time"."""
+    if not isinstance(video, HasKeyframes):
+        return
+    keyframes, count = video.keyframes, len(video.times)
+    ordered = keyframes.dtype == np.int64 and bool((np.diff(keyframes) > 0).all())
+    right = ordered and set(keyframes.tolist()) <= {*range(count)}
+    must(right, f"keyframes is {one_line(keyframes.tolist())} {keyframes.dtype} of {count} frames")
+    frames, whole = _frames(video, 0, count), (0, 0, video.width, video.height)
+    readings = [enumerate(video.read(begin, count), begin) for begin in (0, *keyframes[-1:].tolist())]
+    for number, picture in itertools.chain.from_iterable(zip(*readings, strict=False)):
+        same = _same(None if picture is None else picture.rgb(whole), frames[number])
+        must(same, f"frame {number} is another one while somebody else reads")
+
+
 LAWS = (
     it_opens_a_recording,
     every_frame_has_a_time,
@@ -203,4 +235,6 @@ LAWS = (
     identity_is_json,
     it_closes_twice,
     other_files_are_not_its_own,
+    suffixes_name_its_recordings,
+    readings_go_on_side_by_side,
 )

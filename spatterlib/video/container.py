@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("spatterlib")
 
+_SUFFIXES = (
+    ".mp4 .m4v .mov .3gp .avi .mkv .webm .ts .mts .m2ts .mpg .mpeg .m2v .vob .wmv .asf .flv .ogv .mxf .y4m "
+    ".h264 .264 .hevc .265 .mjpeg .mjpg .gif"
+)
+suffixes = tuple(_SUFFIXES.split())
 # Packets that a decoder may swallow before the first frame: what it reorders, and what its threads hold.
 _SILENT = 4 * REORDERED
 # Packets that are decoded with as little as can be in between, and px of their frames, which are kept meanwhile.

@@ -33,6 +33,7 @@ log = logging.getLogger("spatterlib")
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 IMAGE_SUFFIXES = TIFF_SUFFIXES | {".png", ".jpg", ".jpeg", ".bmp"}
+suffixes = (".npy", *sorted(IMAGE_SUFFIXES))
 FPS = 25.0
 # NumPy reads the head of a file as a Python literal.
 _NO_HEADER = (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from spatterlib.common.files import is_there, special
 from spatterlib.common.install_hints import example
 from spatterlib.errors import ContractError, MissingFileError, ParameterError, SpatterlibError, VideoError
+from spatterlib.plugins.capabilities import HasKeyframes
 from spatterlib.plugins.hook_calls import Answer
 from spatterlib.plugins.registry import catalog
 from spatterlib.types import Box, Clip, Picture, Video
@@ -28,13 +29,6 @@ from spatterlib.video.images import IMAGE_SUFFIXES, in_natural_order, is_stack
 __all__ = ["Recording", "clips", "expand", "open_video", "position", "region"]
 
 log = logging.getLogger("spatterlib")
-
-_VIDEO_SUFFIXES = (
-    ".mp4 .m4v .mov .3gp .avi .mkv .webm .ts .mts .m2ts .mpg .mpeg .m2v .vob .wmv .asf .flv .ogv .mxf .y4m "
-    ".h264 .264 .hevc .265 .mjpeg .mjpg .gif .npy"
-)
-VIDEO_SUFFIXES = frozenset(_VIDEO_SUFFIXES.split())
-"""Files that `expand` takes for recordings when it lists a folder; a file that is named is always tried."""
 
 # How much RGB the frames of one clip would take at most: it bounds memory for frames of any size.
 _CLIP_BYTES = 64 << 20
@@ -87,7 +81,7 @@ class Recording:
     @property
     def keyframes(self) -> NDArray[np.int64]:
         """``(k,)`` int64, from 0: frames at which reading can begin at no extra cost, as far as is known."""
-        return np.asarray(getattr(self.video, "keyframes", [0]), np.int64)
+        return self.video.keyframes if isinstance(self.video, HasKeyframes) else np.zeros(1, np.int64)
 
     def identity(self) -> dict[str, Any]:
         """JSON-able: what a result was made from."""
@@ -453,9 +447,8 @@ def _expanded(pattern: str) -> list[str]:
 def _chosen(source: str, files: list[str], *, named: bool = False) -> list[str]:
     """`source` itself where its files are the images of one recording, else the videos among them."""
     images = {name for name in files if Path(name).suffix.lower() in IMAGE_SUFFIXES and not is_stack(name)}
-    videos = [
-        n for n in files if n not in images and (named or is_stack(n) or Path(n).suffix.lower() in VIDEO_SUFFIXES)
-    ]
+    known = catalog().video_suffixes
+    videos = [name for name in files if name not in images and (named or Path(name).suffix.lower() in known)]
     if videos and images:
         raise ParameterError(
             f"{source} holds {len(videos)} videos and {len(images)} images; name which, such as *.mp4 or *.png"
