@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
@@ -40,6 +41,7 @@ from spatterlib.live.messages import COMMON, FIELDS, json_line, text_line
 from spatterlib.live.metrics import address_of
 from spatterlib.live.rolling import Rolling
 from spatterlib.live.senders import Mqtt, Webhook, headers_of
+from spatterlib.live.settings import AlarmSettings, ChartSettings, OutputSettings, WatchSettings
 from spatterlib.live.source import GrowingFile, OpenedSource, SourceFrame, camera_frames, kind_of, open_source, redacted
 from spatterlib.types import DETECTION, RgbPicture
 from spatterlib.verdicts.rules import Rules, Span, State, judge, judge_rows
@@ -857,9 +859,9 @@ def test_what_is_no_video_is_refused() -> None:
         ("{short}", {"expected": "hihg"}, ParameterError, "did you mean 'high'"),
         ("{short}", {"gap": "auto"}, ParameterError, "'auto' needs the whole build"),
         ("{short}", {"gap": 0}, ParameterError, "gap must be a number of seconds above 0"),
-        ("{short}", {"window": -1}, ParameterError, "window must be a number of seconds above 0"),
-        ("{short}", {"hold": -1}, ParameterError, "hold must be 0 s or more"),
-        ("{short}", {"alarm": "build"}, ParameterError, "alarm must be 'layer' or 'window'"),
+        ("{short}", {"window": -1}, ParameterError, "window must be a number from 0.001 to "),
+        ("{short}", {"hold": -1}, ParameterError, "hold must be a number of 0 or more"),
+        ("{short}", {"alarm": "build"}, ParameterError, "alarm must be one of 'layer', 'window', got 'build'"),
         ("{short}", {"webhook": "ftp://x"}, ParameterError, "a webhook is an http:// or https:// address"),
         ("{short}", {"mqtt": "http://x"}, ParameterError, "an MQTT broker is given as mqtt://"),
         ("{short}", {"metrics_at": "http"}, ParameterError, "metrics are served at PORT or HOST:PORT"),
@@ -870,6 +872,13 @@ def test_bad_input_is_refused_in_one_line(source: str, options: dict[str, Any], 
     with pytest.raises(error, match=text) as caught:
         sp.watch(source.format(short=short()), **{"model": "simulated", **options})
     assert "\n" not in str(caught.value)
+
+
+def test_the_defaults_of_the_function_are_those_of_the_records() -> None:
+    parameters = inspect.signature(sp.watch).parameters
+    for record in (WatchSettings, AlarmSettings, ChartSettings, OutputSettings):
+        usual = {name: value for name, value in vars(record()).items() if name in parameters}
+        assert usual == {name: parameters[name].default for name in usual}
 
 
 def test_the_command_says_what_is_wrong_in_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from spatterlib.live import alarms, control_charts
 from spatterlib.live.alarms import AlarmState, Notice
 from spatterlib.live.control_charts import AS_USUAL, DIFFERS, ChartedLayer, LayerCharts, observe_layer, open_charts
 from spatterlib.live.messages import COMMON, FIELDS
+from spatterlib.live.settings import ChartSettings
 from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.camera import Camera, save_camera
 from spatterlib.measuring.descriptors import DESCRIPTOR, describe, turned
@@ -179,18 +180,18 @@ def test_charts_that_cannot_be_had_live_are_refused(base: Any, camera: Any, cali
         known = base()
         object.__setattr__(known, "about", {**known.about, "calibrated": True})
         with pytest.raises(ParameterError, match="takes a calibration"):
-            open_charts(known, camera, None, None, wait=True)
+            open_charts(ChartSettings(known, camera), wait=True)
         return
     with pytest.raises(ParameterError, match=said):
-        open_charts(base(), camera, calibration, None, wait=True)
+        open_charts(ChartSettings(base(), camera, calibration), wait=True)
 
 
 def test_a_reference_of_unknown_camera_or_turn_is_refused() -> None:
     base = learn_reference(rows_like(rate=5.0), ["rate"], builds=50)
     with pytest.raises(ParameterError, match="does not say which camera"):
-        open_charts(base, None, None, None, wait=True)
+        open_charts(ChartSettings(base), wait=True)
     with pytest.raises(ParameterError, match="--scan-turn"):
-        open_charts(base, CAMERA, None, None, wait=True)
+        open_charts(ChartSettings(base, CAMERA), wait=True)
 
 
 # -- a machine that does not keep up, and what goes wrong
@@ -278,7 +279,7 @@ KINDS = [(), ("ewma of drift low (-4.0, limit 3.0)",), ("ewma of drift low (-5.0
 
 
 def after(alarm: AlarmState, one: ChartedLayer, time: float, number: int) -> tuple[AlarmState, list[Notice]]:
-    alarm, notices = alarms.step(alarm, observe_layer(one), time, number, final=True, remind=60.0)
+    alarm, notices = alarms.step(alarm, observe_layer(one), time, number, final=True)
     return alarm, list(notices)
 
 

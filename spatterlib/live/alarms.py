@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from spatterlib.live.settings import AlarmSettings
 from spatterlib.verdicts.rules import Span
 
 __all__ = ["AlarmState", "Notice", "Observation", "Phase", "end_event", "observe_verdict", "step"]
@@ -93,10 +94,9 @@ def step(
     observation: Observation,
     time: float,
     number: int,
+    settings: AlarmSettings | None = None,
     *,
     final: bool = False,
-    hold: float = 2.0,
-    remind: float = 60.0,
 ) -> tuple[AlarmState, tuple[Notice, ...]]:
     """Take one observation; give the next state, and the messages to send, if any.
 
@@ -112,12 +112,11 @@ def step(
         S, now.
     number : int
         Number that a new event gets.
+    settings : AlarmSettings, optional
+        How long an observation must last before it counts, and after how long an event that goes on gets another
+        message.
     final : bool
         The observation will not change any more, so it need not last.
-    hold : float
-        S that an observation must last before it counts.
-    remind : float
-        S, after which an event that goes on gets another message.
 
     Examples
     --------
@@ -130,15 +129,16 @@ def step(
     >>> notices[0].phase, notices[0].state, step(alarm, bad, 9.0, 2)[1]
     ('new', 'critical', ())
     """
+    settings = settings or AlarmSettings()
     if observation.normal is None:
-        return _reminded(alarm, time, remind)
+        return _reminded(alarm, time, settings.remind)
     if observation.normal if alarm.open is None else _same(alarm.open, observation):
-        return _reminded(replace(alarm, candidate=None), time, remind)
+        return _reminded(replace(alarm, candidate=None), time, settings.remind)
     if alarm.candidate is None or not _equal(alarm.candidate[0], observation):
         alarm = replace(alarm, candidate=(observation, time))
     since = alarm.candidate[1] if alarm.candidate else time
-    if not final and time - since < hold:
-        return _reminded(alarm, time, remind)
+    if not final and time - since < settings.hold:
+        return _reminded(alarm, time, settings.remind)
     return _changed(alarm.open, observation, since if observation.since is None else observation.since, time, number)
 
 

@@ -18,6 +18,7 @@ from spatterlib.control.statistics import ChartState
 from spatterlib.errors import ParameterError, one_line
 from spatterlib.live.alarms import Observation
 from spatterlib.live.messages import ChartFields
+from spatterlib.live.settings import ChartSettings
 from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.camera import Camera, check_camera, load_camera
 from spatterlib.measuring.descriptors import DESCRIPTOR, describe, turned
@@ -222,14 +223,7 @@ def _empty_row() -> NDArray[np.void]:
     return row
 
 
-def open_charts(
-    reference: str | Reference | None,
-    camera: str | Camera | None,
-    calibration: str | Calibration | None,
-    scan_start: float | None,
-    *,
-    wait: bool,
-) -> LayerCharts | None:
+def open_charts(settings: ChartSettings, *, wait: bool) -> LayerCharts | None:
     """Charts of files or objects, None without a reference; the camera is the reference's where none is given.
 
     Raises
@@ -239,23 +233,21 @@ def open_charts(
     ParameterError
         If reference, camera and calibration do not belong together, or a descriptor that is charted cannot be had live.
     """
-    if reference is None:
-        if camera is not None or calibration is not None or scan_start is not None:
+    if settings.reference is None:
+        if settings != ChartSettings():
             raise ParameterError("camera, calibration and scan_start are for charts; give a reference too")
         return None
-    base = reference if isinstance(reference, Reference) else Reference.load(reference)
+    reference, camera, calibration = settings.reference, settings.camera, settings.calibration
+    reference = Reference.load(reference) if isinstance(reference, str) else reference
+    camera = load_camera(camera) if isinstance(camera, str) else camera or reference.camera
     if camera is None:
-        camera = base.camera
-        if camera is None:
-            raise ParameterError("the reference does not say which camera it is of; give its profile (--camera)")
-    camera = camera if isinstance(camera, Camera) else load_camera(camera)
-    if isinstance(calibration, str):
-        calibration = Calibration.load(calibration)
-    base.check(camera)
+        raise ParameterError("the reference does not say which camera it is of; give its profile (--camera)")
+    calibration = Calibration.load(calibration) if isinstance(calibration, str) else calibration
+    reference.check(camera)
     if calibration:
         calibration.check(camera)
-    _check(base, camera, calibration)
-    return LayerCharts(base, camera, calibration, scan_start=scan_start, wait=wait)
+    _check(reference, camera, calibration)
+    return LayerCharts(reference, camera, calibration, scan_start=settings.scan_start, wait=wait)
 
 
 def _check(reference: Reference, camera: Camera, calibration: Calibration | None) -> None:

@@ -11,16 +11,17 @@ import time
 import urllib.error
 import urllib.request
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import unquote, urljoin, urlsplit
 
 from spatterlib.common.install_hints import missing
 from spatterlib.common.standard_streams import shown
 from spatterlib.errors import ParameterError, PluginError
+from spatterlib.live.settings import OutputSettings
 from spatterlib.live.source import redacted
 
-__all__ = ["Mqtt", "Sender", "Webhook", "headers_of"]
+__all__ = ["Mqtt", "Sender", "Webhook", "headers_of", "senders_of"]
 
 log = logging.getLogger("spatterlib")
 
@@ -301,3 +302,11 @@ class Mqtt:
         if problem != self._problem:
             log.warning("MQTT %s: %s", redacted(self.url), problem)
         self._problem = problem
+
+
+def senders_of(outputs: OutputSettings) -> Iterator[Sender]:
+    """The senders that are asked for, each as it starts."""
+    if outputs.webhook:
+        yield Webhook(outputs.webhook, outputs.headers)
+    if outputs.mqtt:
+        yield Mqtt(outputs.mqtt)

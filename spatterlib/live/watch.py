@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spatterlib.common.threads import one_opencv_thread
-from spatterlib.control.reference import Reference
-from spatterlib.detection.defaults import DETECTOR, FILTERS, Region
-from spatterlib.detection.detect import plugins_of
-from spatterlib.errors import ParameterError
+from spatterlib.detection.defaults import DETECTOR, FILTERS, DetectorSpec, FilterSpec, Region
+from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.learning.provenance import model_facts, versions
 from spatterlib.learning.runs import Run, load_model
 from spatterlib.live.clock import JUMP, Clock
@@ -25,24 +23,25 @@ from spatterlib.live.feed import Feed
 from spatterlib.live.messages import StartFields
 from spatterlib.live.metrics import serve_metrics
 from spatterlib.live.recorder import Recorder
-from spatterlib.live.senders import Mqtt, Sender, Webhook
-from spatterlib.live.source import StreamFacts, kind_of, open_source, redacted
+from spatterlib.live.senders import Sender, senders_of
+from spatterlib.live.settings import (
+    AlarmSettings,
+    CalibrationSpec,
+    CameraSpec,
+    ChartSettings,
+    OutputSettings,
+    ReferenceSpec,
+    WatchSettings,
+)
+from spatterlib.live.source import Kind, StreamFacts, kind_of, open_source, redacted
 from spatterlib.live.watcher import Plan, Summary, Watcher
-from spatterlib.measuring.calibration import Calibration
-from spatterlib.measuring.camera import Camera
-from spatterlib.plugins.registry import identity
 from spatterlib.stores.opening import check_output, is_simulated
-from spatterlib.types import Detector, Filter
 from spatterlib.verdicts.rules import Rules
-from spatterlib.verdicts.scoring import Look
 from spatterlib.verdicts.training_mismatch import unlike, warning
 
 log = logging.getLogger("spatterlib")
 
-__all__ = ["GAP", "Summary", "watch"]
-
-GAP = 2.0
-"""S; pauses within a layer are shorter, recoating takes longer, on machines as they are."""
+__all__ = ["Summary", "watch", "watch_with"]
 
 # S that messages under way may take when the watch ends.
 _GRACE = 5.0
@@ -52,21 +51,21 @@ def watch(
     source: str,
     model: str | Run,
     *,
-    detector: str | Mapping[str, Any] | Detector = DETECTOR,
-    filters: Sequence[str | Mapping[str, Any] | Filter] = FILTERS,
+    detector: DetectorSpec = DETECTOR,
+    filters: Sequence[FilterSpec] = FILTERS,
     roi: Region = None,
     crop_format: Literal["jpeg", "png"] = "jpeg",
     quality: int = 95,
-    gap: float = GAP,
+    gap: float = 2.0,
     window: float = 60.0,
     expected: str | None = None,
     rules: Rules | None = None,
     alarm: Literal["layer", "window"] = "layer",
     hold: float = 2.0,
     remind: float = 60.0,
-    reference: str | Reference | None = None,
-    camera: str | Camera | None = None,
-    calibration: str | Calibration | None = None,
+    reference: ReferenceSpec | None = None,
+    camera: CameraSpec | None = None,
+    calibration: CalibrationSpec | None = None,
     scan_start: float | None = None,
     every: float = 1.0,
     status: float = 10.0,
@@ -91,7 +90,8 @@ def watch(
     model, detector, filters, roi, crop_format, quality
         As in `predict`.
     gap : float
-        S, pause that separates layers; "auto" needs the whole build and is not possible here.
+        S, pause that separates layers: pauses within a layer are shorter, recoating takes longer. "auto" needs the
+        whole build and is not possible here.
     window : float
         S; beside the layer, a verdict on the last so many seconds.
     expected, rules
@@ -154,79 +154,74 @@ def watch(
     >>> len(summary.layers), summary.facts["dropped"], summary.facts["simulated"]
     (1, 0, True)
     """
-    run = model if isinstance(model, Run) else load_model(model)
+    settings = WatchSettings(
+        gap=gap,
+        window=window,
+        every=every,
+        status=status,
+        idle=idle,
+        timeout=timeout,
+        give_up=give_up,
+        alarms=AlarmSettings(alarm, hold, remind),
+        charts=ChartSettings(reference, camera, calibration, scan_start),
+        outputs=OutputSettings(metrics_at, webhook, headers, mqtt, store, overwrite),
+    )
+    extraction = ExtractionSettings(detector, filters, roi=roi, crop_format=crop_format, quality=quality)
     rules = rules or Rules()
     rules = rules if expected is None else dataclasses.replace(rules, expected=expected)
+    return watch_with(settings, extraction, rules, source, model, notify=notify, stopped=stopped)
+
+
+def watch_with(
+    settings: WatchSettings,
+    extraction: ExtractionSettings,
+    rules: Rules,
+    source: str,
+    model: str | Run,
+    *,
+    notify: Callable[[dict[str, Any]], None] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Summary:
+    """`watch` with its settings as records; of the extraction's, those that need a recording are left out."""
+    run = model if isinstance(model, Run) else load_model(model)
     rules.check(run.classes)
-    kind = kind_of(source)
-    _check(gap, alarm, {"window": window, "every": every, "status": status, "timeout": timeout, "remind": remind})
-    _check_waits({"hold": hold, "idle": idle, "give_up": give_up})
-    if store is not None:
-        check_output(store, overwrite=overwrite)
-    chosen, kept = plugins_of(detector, filters)
-    look = Look(run.preprocessing, crop_format, quality)
-    plan = Plan(run, rules, chosen, kept, look, roi, gap, window, alarm, hold, remind, every, status)
-    settings = _settings(plan, {"idle": idle, "timeout": timeout})
-    made_with = versions(detector=[chosen], filter=kept)
+    kind, outputs = kind_of(source), settings.outputs
+    if outputs.store is not None:
+        check_output(outputs.store, overwrite=outputs.overwrite)
+    plan = Plan.of(run, rules, extraction, settings)
     with ExitStack() as stack, one_opencv_thread():
-        charts = open_charts(reference, camera, calibration, scan_start, wait=kind == "file")
+        charts = open_charts(settings.charts, wait=kind == "file")
         if charts:
             stack.callback(charts.close)
-            settings["charts"] = charts.identity()
-        senders: list[Sender] = [Webhook(webhook, headers)] if webhook else []
-        senders += [Mqtt(mqtt)] if mqtt else []
-        for sender in senders:
+        senders: list[Sender] = []
+        for sender in senders_of(outputs):
             stack.callback(sender.close, _GRACE)
+            senders.append(sender)
         watcher = Watcher(plan, redacted(source), notify or (lambda _: None), senders, charts=charts)
-        if metrics_at:
-            stack.callback(serve_metrics(metrics_at, watcher.snapshot))
+        if outputs.metrics_at:
+            stack.callback(serve_metrics(outputs.metrics_at, watcher.snapshot))
         watcher.warm_up()
-        connect = partial(open_source, source, timeout=timeout, idle=idle, stopped=stopped)
+        connect = partial(open_source, source, timeout=settings.timeout, idle=settings.idle, stopped=stopped)
         opened = connect()
-        watcher.simulated = is_simulated({"video": opened.facts}) or None
-        facts: StreamFacts = {"name": watcher.source, **opened.facts}
-        if differing := unlike(run.facts, settings | {"video": facts}):
-            log.warning(warning(watcher.source, Path(run.path).name, differing))
-        if store is not None:
-            attrs: dict[str, Any] = {"video": facts, "simulated": watcher.simulated, **settings, "versions": made_with}
-            attrs["created"] = datetime.now(UTC).isoformat(timespec="seconds")
-            watcher.recorder = Recorder(store, attrs, overwrite=overwrite)
-        model_ = model_facts(run, familiarity=watcher.scorer.familiar is not None)
-        start = StartFields(kind=kind, stream=facts, model=model_, settings=settings, versions=made_with)
-        watcher.publish("start", start)
+        _start(watcher, kind, {"name": watcher.source, **opened.facts})
         clock = Clock(0.0, jump=math.inf) if kind == "file" else Clock(jump=JUMP)
         again = None if kind == "file" else connect
-        watcher.feed = Feed(opened, again, live=kind != "file", clock=clock, give_up=give_up)
+        watcher.feed = Feed(opened, again, live=kind != "file", clock=clock, give_up=settings.give_up)
         return watcher.run(stopped)
 
 
-def _settings(plan: Plan, apart: Mapping[str, float]) -> dict[str, Any]:
-    """What a watch was started with, as it is told and kept."""
-    return {
-        "detector": identity(plan.detector),
-        "filters": [identity(item) for item in plan.filters],
-        "roi": plan.roi,
-        "crops": {"format": plan.look.format, "quality": plan.look.quality},
-        "rules": dataclasses.asdict(plan.rules),
-        **{name: getattr(plan, name) for name in ("gap", "window", "alarm", "hold", "remind")},
-        **apart,
-    }
-
-
-def _check(gap: Any, alarm: str, seconds: Mapping[str, float]) -> None:
-    if isinstance(gap, str) or not 0 < gap < math.inf:
-        raise ParameterError(
-            f"gap must be a number of seconds above 0, got {gap!r}; 'auto' needs the whole build, "
-            "so take what `spatterlib predict` found for an earlier one"
-        )
-    if alarm not in ("layer", "window"):
-        raise ParameterError(f"alarm must be 'layer' or 'window', got {alarm!r}")
-    for name, value in seconds.items():
-        if not 0 < value < math.inf:
-            raise ParameterError(f"{name} must be a number of seconds above 0, got {value!r}")
-
-
-def _check_waits(seconds: Mapping[str, float]) -> None:
-    for name, value in seconds.items():
-        if not value >= 0:
-            raise ParameterError(f"{name} must be 0 s or more, got {value!r}")
+def _start(watcher: Watcher, kind: Kind, stream: StreamFacts) -> None:
+    """Say what is watched and how; begin the store."""
+    plan, outputs = watcher.plan, watcher.plan.settings.outputs
+    watcher.simulated = is_simulated({"video": stream}) or None
+    identity = plan.identity() | ({"charts": watcher.charts.identity()} if watcher.charts else {})
+    if differing := unlike(plan.run.facts, identity | {"video": stream}):
+        log.warning(warning(watcher.source, Path(plan.run.path).name, differing))
+    made_with = versions(detector=[plan.detector], filter=plan.filters)
+    if outputs.store is not None:
+        attrs: dict[str, Any] = {"video": stream, "simulated": watcher.simulated, **identity, "versions": made_with}
+        attrs["created"] = datetime.now(UTC).isoformat(timespec="seconds")
+        watcher.recorder = Recorder(outputs.store, attrs, overwrite=outputs.overwrite)
+    model = model_facts(plan.run, familiarity=watcher.scorer.familiar is not None)
+    start = StartFields(kind=kind, stream=stream, model=model, settings=identity, versions=made_with)
+    watcher.publish("start", start)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from spatterlib.detection.defaults import Region
 from spatterlib.detection.detect import found_in
 from spatterlib.errors import VideoError
+from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.learning.runs import Run
 from spatterlib.live.alarms import AlarmState, Notice, end_event, observe_verdict, step
 from spatterlib.live.control_charts import LayerCharts, observe_layer
@@ -38,6 +39,8 @@ from spatterlib.live.metrics import Snapshot
 from spatterlib.live.recorder import Recorder
 from spatterlib.live.rolling import Rolling, add_rows, finished_layers, forget_rows
 from spatterlib.live.senders import Sender
+from spatterlib.live.settings import WatchSettings
+from spatterlib.plugins.registry import identity
 from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detections, Detector, Filter, Picture
 from spatterlib.verdicts.rules import Rules, Span, judge_rows
 from spatterlib.verdicts.scoring import Look, Scorer, Seen
@@ -67,21 +70,37 @@ class Summary:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a watch is to do."""
+    """What a watch is to do: the model, what is looked at and how, when to abstain, and the settings."""
 
     run: Run
     rules: Rules
     detector: Detector
     filters: Sequence[Filter]
-    look: Look
     roi: Region
-    gap: float
-    window: float
-    alarm: str
-    hold: float
-    remind: float
-    every: float
-    status: float
+    look: Look
+    settings: WatchSettings
+
+    @classmethod
+    def of(cls, run: Run, rules: Rules, extraction: ExtractionSettings, settings: WatchSettings) -> Plan:
+        """The plan of settings."""
+        look = Look(run.preprocessing, extraction.crop_format, extraction.quality)
+        return cls(run, rules, *extraction.plugins(), extraction.roi, look, settings)
+
+    def identity(self) -> dict[str, Any]:
+        """JSON-able: what the watch was started with, for its first message and its store."""
+        settings, alarms = self.settings, self.settings.alarms
+        return {
+            "detector": identity(self.detector),
+            "filters": [identity(item) for item in self.filters],
+            "roi": self.roi,
+            "crops": {"format": self.look.format, "quality": self.look.quality},
+            "rules": dataclasses.asdict(self.rules),
+            "gap": settings.gap,
+            "window": settings.window,
+            **dataclasses.asdict(alarms),
+            "idle": settings.idle,
+            "timeout": settings.timeout,
+        }
 
 
 @dataclass
@@ -187,7 +206,7 @@ class Watcher:
         table = found_in(clip, self.plan.detector, ())
         images = [flash[20:70, 30:90], *clip.crops(table)]
         probabilities, distances = self.scorer([self.plan.look(image) for image in images])
-        rolling = add_rows(self.rolling, table, probabilities[1:], distances[1:], self.plan.gap)
+        rolling = add_rows(self.rolling, table, probabilities[1:], distances[1:], self.plan.settings.gap)
         judge_rows(rolling.rows, self.plan.run.classes, self.draft_rules, 1)
 
     def run(self, stopped: Callable[[], bool]) -> Summary:
@@ -208,7 +227,7 @@ class Watcher:
     def _watch(self, stopped: Callable[[], bool]) -> Summary:
         """Watch until the source ends, or the caller says so."""
         began = time.monotonic()
-        self._next_status = began + self.plan.status
+        self._next_status = began + self.plan.settings.status
         reason = ""
         while not self.feed.ended:
             if stopped() and not self.feed.stopped():
@@ -243,7 +262,7 @@ class Watcher:
                 if part[0].picture is not None:
                     self._resume_stream(part[0])
                 self._take_frames(part)
-        self._judge_finished(finished_layers(self.rolling, self._now, self.plan.gap))
+        self._judge_finished(finished_layers(self.rolling, self._now, self.plan.settings.gap))
         if self.charts:
             self._take_charts(self.charts)
         now = time.monotonic()
@@ -251,7 +270,7 @@ class Watcher:
             self._draft(now)
         if now >= self._next_status:
             self.publish("status", self.status())
-            self._next_status = now + self.plan.status
+            self._next_status = now + self.plan.settings.status
 
     def _lose_stream(self, lost: StreamLost) -> None:
         """One event, however often it is connected in vain."""
@@ -286,7 +305,7 @@ class Watcher:
             self.charts.add(table, encoded)
         self._last_frame = frames[-1].number
         probabilities, distances = self.scorer(crops)
-        self.rolling = add_rows(self.rolling, table, probabilities, distances, self.plan.gap)
+        self.rolling = add_rows(self.rolling, table, probabilities, distances, self.plan.settings.gap)
         self._decoded += len(decoded)
         self._crops += len(table)
         self._unjudged |= len(table) > 0
@@ -327,9 +346,9 @@ class Watcher:
             if self.charts:
                 self.charts.end_layer(number, rows)
             self._publish_verdict("layer", span, final=True)
-            if self.plan.alarm == "layer":
+            if self.plan.settings.alarms.alarm == "layer":
                 self._observe(span, final=True)
-            self.rolling = forget_rows(self.rolling, number, self._now - self.plan.window)
+            self.rolling = forget_rows(self.rolling, number, self._now - self.plan.settings.window)
 
     def _draft(self, now: float) -> None:
         """Verdicts as they stand, on the running layer and the last window."""
@@ -339,7 +358,7 @@ class Watcher:
             self._unjudged = False
             if now >= self._next_verdict:
                 self._publish_drafts()
-                self._next_verdict, self._unpublished = now + self.plan.every, False
+                self._next_verdict, self._unpublished = now + self.plan.settings.every, False
         done = self._count_latencies()
         # Where a verdict takes long (many votes), at least as much time is left for the frames.
         self._next_draft = done + (done - now)
@@ -352,18 +371,18 @@ class Watcher:
         return done
 
     def _drafts(self) -> Iterator[tuple[str, Span]]:
-        since = self._now - self.plan.window
+        since = self._now - self.plan.settings.window
         self.rolling = forget_rows(self.rolling, self.rolling.done, since)
         rows, classes = self.rolling.rows, self.plan.run.classes
         number = self.rolling.layer
         begin = max(since, self._begin)
-        count = int((self._now - self._begin) / self.plan.window) + 1
+        count = int((self._now - self._begin) / self.plan.settings.window) + 1
         window = judge_rows(rows[rows["time"] >= since], classes, self.draft_rules, count, (begin, self._now))
         spans = {"window": window}
         if number > self.rolling.done:
             spans["layer"] = judge_rows(rows[rows["layer"] == number], classes, self.draft_rules, number)
         for scope, span in spans.items():
-            if scope == self.plan.alarm:
+            if scope == self.plan.settings.alarms.alarm:
                 self._observe(span)
             yield scope, span
 
@@ -382,15 +401,9 @@ class Watcher:
 
     def _observe(self, span: Span, *, final: bool = False) -> None:
         """Give a verdict to the state machine, and send what it says."""
-        self._verdict_alarm, notices = step(
-            self._verdict_alarm,
-            observe_verdict(span),
-            self._now,
-            self._last_event + 1,
-            final=final,
-            hold=self.plan.hold,
-            remind=self.plan.remind,
-        )
+        seen, settings = observe_verdict(span), self.plan.settings.alarms
+        number = self._last_event + 1
+        self._verdict_alarm, notices = step(self._verdict_alarm, seen, self._now, number, settings, final=final)
         for notice in notices:
             self._send(notice, span)
 
@@ -399,14 +412,13 @@ class Watcher:
         for layer in charts.take():
             fields = layer.fields(charts.reference)
             self.publish("chart", fields)
-            observation = observe_layer(layer)
-            if observation.normal is None:
+            seen = observe_layer(layer)
+            if seen.normal is None:
                 continue
-            self._chart_alarm, notices = step(
-                self._chart_alarm, observation, self._now, self._last_event + 1, final=True, remind=self.plan.remind
-            )
+            number, settings = self._last_event + 1, self.plan.settings.alarms
+            self._chart_alarm, notices = step(self._chart_alarm, seen, self._now, number, settings, final=True)
             for notice in notices:
-                self._send(dataclasses.replace(notice, reason=observation.reason), chart=fields)
+                self._send(dataclasses.replace(notice, reason=seen.reason), chart=fields)
 
     def _end_events(self) -> None:
         """End the events that still go on, because the watch ends."""
@@ -423,7 +435,7 @@ class Watcher:
         self._last_event = max(self._last_event, notice.event)
         alarm = AlarmFields(
             id=uuid.uuid4().hex,
-            verdict=None if span is None else AlarmVerdict(scope=self.plan.alarm, **span_fields(span)),
+            verdict=None if span is None else AlarmVerdict(scope=self.plan.settings.alarms.alarm, **span_fields(span)),
             chart=chart,
             event=notice.event,
             phase=notice.phase,
