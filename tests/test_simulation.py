@@ -25,6 +25,7 @@ from spatterlib.cli.main import cli
 from spatterlib.common.image_codec import encode
 from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, StoreError
 from spatterlib.kernels.simulation.flights import POINTS, STEP, _fly
+from spatterlib.plugins.registry import commands
 from spatterlib.simulation import EVENT_TRUTH, STREAK_TRUTH, Settings, Truth, simulate_frames
 from spatterlib.simulation.physics import planck, plume_left, schedule
 from spatterlib.simulation.scene import Scene
@@ -154,7 +155,7 @@ class TestFiles:
 
 class TestCommand:
     def test_makes_a_video_and_its_truth(self, tmp_path: Path) -> None:
-        sp.catalog().hook.spatter_commands(cli=cli)
+        commands().hook.spatter_commands(cli=cli)
         out = str(tmp_path / "a.mp4")
         options = ["--seconds", "1", "--seed", "7", "--gas-flow", "high", "--width", "160", "--height", "96"]
         done = CliRunner().invoke(cli, ["simulate", out, *options])
@@ -163,7 +164,7 @@ class TestCommand:
         assert Truth.load(out).settings == Settings(seconds=1, seed=7, gas_flow="high", width=160, height=96)
 
     def test_has_an_option_for_every_setting(self) -> None:
-        sp.catalog().hook.spatter_commands(cli=cli)
+        commands().hook.spatter_commands(cli=cli)
         text = CliRunner().invoke(cli, ["simulate", "--help"]).output
         for name in Settings.__dataclass_fields__:
             assert f"--{name.replace('_', '-')}" in text

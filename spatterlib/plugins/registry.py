@@ -196,7 +196,7 @@ def _merge(
 
 @cache
 def catalog() -> Catalog:
-    """What is installed, what failed and why; loaded once per process.
+    """What is installed, what failed and why; loaded once per process. Built-in commands are in `commands` alone.
 
     Returns
     -------
@@ -208,7 +208,7 @@ def catalog() -> Catalog:
     >>> sorted(sp.catalog().filters)
     ['area', 'black', 'blue', 'region']
     """
-    return _gathered((*BUILTINS, *COMMANDS))
+    return _gathered(BUILTINS)
 
 
 @cache
