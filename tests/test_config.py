@@ -186,7 +186,7 @@ def test_the_command_line_wins_over_the_file_and_this_over_the_defaults(
     first, second, third = taken
     assert (first["model"], first["window"], first["expected"], first["start"]) == ("simulated", 30, "low", 7)
     assert first["detector"] == {"id": "frame-difference", "threshold": 30}
-    assert (second["window"], second["start"]) == (20, "9")
+    assert (second["window"], second["start"]) == (20, 9)
     assert (third["model"], third["window"], third["expected"], third["start"]) == ("m", 60, None, None)
 
 

@@ -8,9 +8,9 @@ import click
 
 from spatterlib.cli.schema import Converted, Parameter, Plugin, PluginFault, Plugins
 from spatterlib.common.command_output import answer, answers, say
+from spatterlib.common.records import default_of
 from spatterlib.common.signals import keeping
 from spatterlib.common.standard_streams import shown
-from spatterlib.plugins.contract import default_of
 from spatterlib.plugins.hookspecs import hookimpl
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from spatterlib.cli.options import PluginCommand
-from spatterlib.cli.run_options import detection_options, run_options, run_settings
+from spatterlib.cli.run_options import extraction_options, run_settings
 from spatterlib.common.files import beside, is_there, plain
 from spatterlib.common.signals import keeping
 from spatterlib.common.wording import counted
@@ -33,8 +33,7 @@ _FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 @click.option("-o", "--out", metavar="FILE", help="File of rows to write: .csv or .jsonl.  [default: stdout]")
 @click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), help="On stdout.  [default: csv]")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
-@detection_options
-@run_options(without=("crop_format", "quality", "gap"))
+@extraction_options(without=("crop_format", "quality", "gap"))
 @click.pass_context
 def detect(
     ctx: click.Context, /, video: str, out: str | None, form: str | None, overwrite: bool, **values: Any

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spatterlib.cli.options import PluginCommand
-from spatterlib.cli.run_options import detection_options, kept_in, run_options, run_settings
+from spatterlib.cli.run_options import extraction_options, kept_in, run_settings
 from spatterlib.cli.schema import Extracted, Forecasts, RecordingDone
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.files import check_target
@@ -50,8 +50,7 @@ def _dry_run(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.command(cls=PluginCommand)
 @click.argument("videos", metavar="VIDEO...", nargs=-1, required=True)
 @click.option("-o", "--out", required=True, metavar="OUT", help="Store to make (.h5, .zarr), or a folder for several.")
-@detection_options
-@run_options()
+@extraction_options()
 @click.option("--dry-run", is_flag=True, hidden=True, is_eager=True, expose_value=False, callback=_dry_run)
 @click.option("--plot", metavar="FILE", help="Also plot the timeline (PNG, PDF or SVG).")
 @click.option("--live", is_flag=True, help="Show a running graph of detections in the terminal.")
@@ -206,8 +205,7 @@ def _cell(value: Any) -> str:
 @click.option(
     "--sample", type=float, default=60.0, show_default=True, metavar="SECONDS", help="How much of each is looked at."
 )
-@detection_options
-@run_options(without=("limit", "gap", "workers"))
+@extraction_options(without=("limit", "gap", "workers"))
 @answers(Forecasts)
 @click.pass_context
 def forecast(ctx: click.Context, /, videos: tuple[str, ...], sample: float, **values: Any) -> None:

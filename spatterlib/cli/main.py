@@ -20,7 +20,7 @@ from spatterlib.cli import config as configuration
 from spatterlib.cli import config_sections, detect, extract, predict, watch
 from spatterlib.cli.config import SECTIONS
 from spatterlib.cli.options import PluginCommand
-from spatterlib.cli.run_options import TERMINAL, detection_options, run_log_options, run_options, run_settings
+from spatterlib.cli.run_options import TERMINAL, detection_options, extraction_options, run_log_options, run_settings
 from spatterlib.cli.schema import Configuration, ModelInfo, Shown, StoreInfo, VideoInfo
 from spatterlib.common import run_log
 from spatterlib.common.command_output import Failed, Failure, Run, answer, answers, counts, document, say
@@ -231,8 +231,7 @@ def _slice(text: str) -> slice:
 
 
 @cli.command(cls=PluginCommand)
-@detection_options
-@run_options()
+@extraction_options()
 @answers(Configuration)
 @click.pass_context
 def config(ctx: click.Context, /, **values: Any) -> None:

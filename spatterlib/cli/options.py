@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 import click
 
 from spatterlib.cli import config
+from spatterlib.common.record_options import flag_of, option_of
+from spatterlib.common.records import hints_of
 from spatterlib.detection.defaults import DETECTOR, FILTERS, ORIGINAL
 from spatterlib.errors import UsageError
-from spatterlib.plugins.contract import default_of
 from spatterlib.plugins.registry import KINDS, catalog, make
 
 __all__ = ["PluginCommand", "chosen", "named", "settings", "with_parameters"]
 
 _META = "spatterlib.plugin_options"
-
-
-def _json(value: Any) -> Any:
-    """A value written as JSON, such as a polygon."""
-    try:
-        return json.loads(value) if isinstance(value, str) else value
-    except json.JSONDecodeError as error:
-        raise click.BadParameter(f"{value!r} is no JSON: {error}") from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,53 +137,28 @@ def with_parameters(ctx: click.Context, settings: Mapping[str, Any], values: Map
 
 def _parameters(plugins: list[tuple[str, int, Any]], own: list[click.Parameter]) -> list[_Parameter]:
     fields = [
-        (kind, index, class_, id_, parameter)
+        (kind, index, id_, class_, item)
         for kind, index, spec in plugins
         for id_, class_ in [_class(kind, spec)]
-        for parameter in dataclasses.fields(class_)
-        if parameter.init
+        for item in dataclasses.fields(class_)
+        if item.init
     ]
-    names = [_dashed(parameter.name) for *_, parameter in fields]
-    names += [flag.lstrip("-") for param in own for flag in {*param.opts, *param.secondary_opts}]
-    return [
-        _Parameter(
-            kind,
-            index,
-            id_,
-            item.name,
-            _option(class_, item, id_ if names.count(_dashed(item.name)) > 1 else "", index),
-        )
-        for kind, index, class_, id_, item in fields
-    ]
-
-
-def _dashed(name: str) -> str:
-    return name.strip("_").replace("_", "-")
+    flags = Counter(flag_of(item) for *_, item in fields)
+    flags.update(flag for param in own for flag in {*param.opts, *param.secondary_opts})
+    found = []
+    for kind, index, id_, class_, item in fields:
+        flag = flag_of(item)
+        prefix = f"{id_}-" if flags[flag] > 1 else ""
+        name = f"{prefix}{item.name}_{index}_of_plugin".replace("-", "_")
+        option = option_of(item, hints_of(class_)[item.name], flag=f"--{prefix}{flag[2:]}", name=name)
+        found.append(_Parameter(kind, index, id_, item.name, option))
+    return found
 
 
 def _class(kind: str, spec: Any) -> tuple[str, type]:
     id_ = spec if isinstance(spec, str) else spec.get("id", "") if isinstance(spec, Mapping) else ""
     named = isinstance(spec, str | Mapping)
     return (id_, catalog().find(kind, id_)) if named else (type(spec).__name__, type(spec))
-
-
-def _option(class_: type, parameter: dataclasses.Field[Any], prefix: str, index: int) -> click.Option:
-    flag = f"{prefix}-{parameter.name}".strip("-").replace("_", "-")
-    kind, flags = _click_type(get_type_hints(class_)[parameter.name]), f"--{flag}"
-    if kind is bool:
-        flags = f"--{flag}/--no-{flag}"
-    shown = default_of(parameter)
-    default = "" if shown in (None, "", ()) else f"  [default: {list(shown) if isinstance(shown, tuple) else shown}]"
-    text = f"{parameter.metadata.get('help', '')}{default}"
-    dest = f"{prefix}_{parameter.name}_{index}".strip("_").replace("-", "_") + "_of_plugin"
-    return click.Option([flags, dest], type=kind, metavar="JSON" if kind is _json else None, default=None, help=text)
-
-
-def _click_type(annotation: Any) -> Any:
-    """A type of click's; a function makes one of whatever else there is, whose name is no word for users."""
-    if get_origin(annotation) is Literal:
-        return click.Choice(get_args(annotation))
-    return annotation if annotation in (int, float, bool, str) else _json
 
 
 def _explained(error: click.NoSuchOption, there: Sequence[_Parameter]) -> click.UsageError:

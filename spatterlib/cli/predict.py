@@ -11,7 +11,7 @@ import click
 
 from spatterlib.cli.model_options import load_named, model_options
 from spatterlib.cli.options import PluginCommand
-from spatterlib.cli.run_options import detection_options, kept_in, run_options, run_settings
+from spatterlib.cli.run_options import extraction_options, kept_in, run_settings
 from spatterlib.cli.schema import Judged, Predicted, Turn, Verified
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.progress import columns
@@ -52,9 +52,8 @@ _COLOURS = {"OK": "green", "attention": "yellow", "critical": "red", "decided": 
 @click.option("--calibration", metavar="FILE", help="Of the camera, from `calibrate-camera`.")
 @click.option("--reference", metavar="FILE", help="Control charts of layers too; from `monitor --save-reference`.")
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
-@detection_options
 # A verdict is on all that was seen.
-@run_options(without=("limit",))
+@extraction_options(without=("limit",))
 @answers(Predicted)
 @click.pass_context
 def predict(

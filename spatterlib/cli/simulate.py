@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Callable
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 import click
 
 from spatterlib.cli.schema import Simulated
 from spatterlib.common.command_output import answer, answers
+from spatterlib.common.record_options import options_of
 from spatterlib.common.run_log import told_now_and_then
 from spatterlib.common.signals import keeping
 from spatterlib.common.wording import counted
@@ -22,32 +22,11 @@ class _Simulate(click.Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Its own parameters, then one per field."""
+        from spatterlib.simulation import Settings
+
         if not any(param.name == "seed" for param in self.params):
-            self.params += _options()
+            self.params += options_of(Settings)
         return super().get_params(ctx)
-
-
-def _options() -> list[click.Parameter]:
-    from spatterlib.simulation import Settings
-
-    settings = Settings
-    hints = get_type_hints(settings)
-    return [_option(item, hints[item.name]) for item in dataclasses.fields(settings)]
-
-
-def _option(item: dataclasses.Field[Any], hint: Any) -> click.Option:
-    flag = f"--{item.name.replace('_', '-')}"
-    default = "" if item.default in (None, False) else f"  [default: {item.default}]"
-    text = f"{item.metadata['help']}{default}"
-    if hint is bool:
-        return click.Option([flag, item.name], is_flag=True, default=None, help=text)
-    kinds = [kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)]
-    kind = (
-        click.Choice(get_args(hint))
-        if get_origin(hint) is Literal
-        else {int: click.INT, float: click.FLOAT}.get(kinds[0])
-    )
-    return click.Option([flag, item.name], type=kind, default=None, help=text)
 
 
 @click.command(cls=_Simulate)

@@ -14,7 +14,8 @@ import click
 
 from spatterlib.cli.model_options import load_named, model_options
 from spatterlib.cli.options import PluginCommand
-from spatterlib.cli.run_options import Command, detection_options, run_settings
+from spatterlib.cli.run_options import detection_options, run_settings
+from spatterlib.common.record_options import Command
 from spatterlib.common.signals import signals
 from spatterlib.errors import OutputExistsError, SpatterlibError, UsageError
 

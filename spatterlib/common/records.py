@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from spatterlib.errors import ParameterError
 
-__all__ = ["check", "checked", "hints_of", "kinds_of", "parameter"]
+__all__ = ["check", "checked", "default_of", "hints_of", "kinds_of", "parameter"]
 
 
 def parameter(default: Any, text: str, low: float | None = None, high: float = math.inf, **facts: Any) -> Any:
@@ -49,6 +49,23 @@ def hints_of(record: Any) -> dict[str, Any]:
 
 
 _hints = cache(get_type_hints)
+
+
+def default_of(parameter: dataclasses.Field[Any]) -> Any:
+    """Default of a dataclass's field, from its factory if it has one; `dataclasses.MISSING` without.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass, fields
+    >>> from spatterlib.common.records import default_of
+    >>> @dataclass(frozen=True)
+    ... class Coffee:
+    ...     sugar: int = 1
+    >>> default_of(fields(Coffee)[0])
+    1
+    """
+    factory = parameter.default_factory
+    return parameter.default if factory is dataclasses.MISSING else factory()
 
 
 def kinds_of(hint: Any) -> tuple[Any, ...]:

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from spatterlib.common.records import default_of
 from spatterlib.errors import ContractError
 
-__all__ = ["check_suffixes", "checked", "checked_result", "default_of", "known_hooks_only"]
+__all__ = ["check_suffixes", "checked", "checked_result", "known_hooks_only"]
 
 _NEEDED = {
     "detector": ("__call__", "lead"),
@@ -127,18 +128,3 @@ def _check_default(whose: str, parameter: dataclasses.Field[Any]) -> None:
             f"{whose}: the default of its parameter {parameter.name!r} is {type(default).__name__}, "
             "which is not JSON; use numbers, text, bool, None or tuples of them"
         ) from None
-
-
-def default_of(parameter: dataclasses.Field[Any]) -> Any:
-    """Default of a dataclass's field, from its factory if it has one; `dataclasses.MISSING` without.
-
-    Examples
-    --------
-    >>> import dataclasses
-    >>> import spatterlib as sp
-    >>> from spatterlib.plugins.contract import default_of
-    >>> default_of(dataclasses.fields(sp.catalog().detectors["frame-difference"])[0])
-    20
-    """
-    factory = parameter.default_factory
-    return parameter.default if factory is dataclasses.MISSING else factory()
