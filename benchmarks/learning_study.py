@@ -131,9 +131,9 @@ def _row(data: dict[str, Dataset], design: str, network: str, colour: str, name:
     seconds = time.perf_counter() - began
     row = {"design": design, "network": network, "colour": colour, "split": name, "by": split.by, "seconds": seconds}
     row |= {"crops": len(own), "dropped": own.dropped, "test": fitted.test.facts(), "best": fitted.best}
-    row |= {"validation": fitted.validation.facts(), "temperature": fitted.model.temperature}
+    row |= {"validation": fitted.validation.facts(), "temperature": fitted.run.temperature}
     if design == "published":
-        row["elsewhere"] = measure_rows(fitted.model, other, np.arange(len(other))).facts()
+        row["elsewhere"] = measure_rows(fitted.run, other, np.arange(len(other))).facts()
     if network == "lenet5" and colour == "rgb":
         row["probes"] = [{"name": item.name, "accuracy": item.accuracy} for item in probe(own, split)]
     return row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 import time
 import zipfile
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 import spatterlib as sp
 from spatterlib.errors import ParameterError
 from spatterlib.plugins.boxes import table_of
-from spatterlib.plugins.classifier import Epoch, Notify, Preprocessing, Samples, probabilities_of
+from spatterlib.plugins.classifier import Epoch, Notify, Preprocessing, Samples
 from spatterlib.stores.zarr import Zarr
 from spatterlib.types import Box, Clip, Detections, Image, RgbPicture, Store
 
@@ -473,7 +474,7 @@ class Mean:
 
     classes: tuple[str, ...]
     means: NDArray[np.float64] = field(repr=False)
-    temperature: float = 1.0
+    facts: Mapping[str, Any] = field(default_factory=dict)
     preprocessing: ClassVar[Preprocessing] = Preprocessing(size=12, cut=12, rotation=0)
 
     def scores(self, images: Image) -> NDArray[np.float64]:
@@ -483,14 +484,8 @@ class Mean:
     def with_engine(self, engine: str) -> Self:
         return self
 
-    def probabilities(self, crops: Sequence[Image]) -> NDArray[np.float64]:
-        return probabilities_of(self.scores(self.preprocessing.prepare(crops)), self.temperature)
-
-    def with_temperature(self, temperature: float) -> Self:
-        return replace(self, temperature=temperature)
-
-    def save(self, folder: Any) -> None:
-        np.savez(Path(folder) / "means.npz", means=self.means, classes=self.classes, temperature=self.temperature)
+    def save(self, folder: Any, facts: Mapping[str, Any]) -> None:
+        np.savez(Path(folder) / "means.npz", means=self.means, classes=self.classes, facts=json.dumps(dict(facts)))
 
 
 @dataclass(frozen=True)
@@ -541,7 +536,7 @@ class Nearest:
     @classmethod
     def load(cls, path: str, *, classes: Sequence[str] = ()) -> Any:
         with np.load(Path(path) / "means.npz") as file:
-            return cls.model(tuple(file["classes"].tolist()), file["means"], float(file["temperature"]))
+            return cls.model(tuple(file["classes"].tolist()), file["means"], json.loads(str(file["facts"])))
 
 
 class ReturnsWeights(Nearest):
@@ -575,14 +570,14 @@ class SaysNothing(Nearest):
         pass
 
 
-class Sigmoids(Mean):
-    def probabilities(self, crops: Sequence[Image]) -> NDArray[np.float64]:
-        return 1 / (1 + np.exp(-self.scores(self.preprocessing.prepare(crops))))
+class HasOneColumn(Mean):
+    def scores(self, images: Image) -> NDArray[np.float64]:
+        return super().scores(images)[:, 1:]
 
 
-class WantsLargeCrops(Mean):
-    def probabilities(self, crops: Sequence[Image]) -> NDArray[np.float64]:
-        return super().probabilities([crop for crop in crops if min(crop.shape[:2]) > 12])
+class WantsCrops(Mean):
+    def scores(self, images: Image) -> NDArray[np.float64]:
+        return super().scores(images) if len(images) else np.empty(0)
 
 
 class ComparesCrops(Mean):
@@ -591,15 +586,9 @@ class ComparesCrops(Mean):
         return np.asarray(found - found.mean(axis=0))
 
 
-class IgnoresTemperature(Mean):
-    def probabilities(self, crops: Sequence[Image]) -> NDArray[np.float64]:
-        return probabilities_of(self.scores(self.preprocessing.prepare(crops)))
-
-
-class SavesNoTemperature(Mean):
-    def save(self, folder: Any) -> None:
-        replace(self, temperature=1.0)  # and what comes of it is forgotten
-        np.savez(Path(folder) / "means.npz", means=self.means, classes=self.classes, temperature=1.0)
+class SavesNoFacts(Mean):
+    def save(self, folder: Any, facts: Mapping[str, Any]) -> None:
+        super().save(folder, {})
 
 
 class LosesWeightsOnTheWay(Mean):
@@ -639,11 +628,10 @@ CLASSIFIERS: dict[str, Any] = {
     "its_arrays_stay_as_they_are": ScalesInPlace(),
     "other_rows_are_not_looked_at": LearnsFromAll(),
     "epochs_are_told": SaysNothing(),
-    "probabilities_sum_to_one": _with(Sigmoids),
-    "crops_may_have_any_size": _with(WantsLargeCrops),
+    "scores_have_a_column_for_each_class": _with(HasOneColumn),
+    "no_crops_have_no_scores": _with(WantsCrops),
     "other_crops_do_not_matter": _with(ComparesCrops),
-    "scores_give_the_probabilities": _with(IgnoresTemperature),
-    "a_saved_model_is_the_same": _with(SavesNoTemperature),
+    "a_saved_model_is_the_same": _with(SavesNoFacts),
     "a_pickled_model_is_the_same": _with(LosesWeightsOnTheWay),
     "engines_agree": _with(RoundsElsewhere),
     "suffixes_are_in_small_letters": ShoutsItsFiles(),

@@ -6,7 +6,7 @@ import json
 import pickle
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -43,13 +43,13 @@ KINDS = [
 FEW = comparison.made_up(4)
 
 
-def model_of(id_: str = "lenet5", parameters: Any = None, outputs: int = 1, temperature: float = 1.7) -> LenetModel:
+def model_of(id_: str = "lenet5", parameters: Any = None, outputs: int = 1, temperature: float = 1.7) -> Run:
     classifier = sp.make("classifier", id_, **(parameters or {}))
     weights = state_dict(classifier.tanh, outputs)
-    return LenetModel(classifier, tuple("abcd"[: max(outputs, 2)]), weights, temperature)
+    return Run(LenetModel(classifier, tuple("abcd"[: max(outputs, 2)]), weights)).with_temperature(temperature)
 
 
-def run_folder(path: Path, model: LenetModel | None = None, **facts: Any) -> Path:
+def run_folder(path: Path, model: Run | None = None, **facts: Any) -> Path:
     """A finished run without a training."""
     model = model or model_of()
     path.mkdir()
@@ -74,7 +74,7 @@ def opened(path: Any) -> Any:
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=lambda kind: f"{kind[0]}-{'-'.join(map(str, kind[1].values()))}")
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[LenetModel, Any]:
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Any]:
     model = model_of(*request.param)
     done = sp.export(model, tmp_path_factory.mktemp("exported") / "model.onnx", crops=comparison.made_up(40))
     return model, done
@@ -86,7 +86,7 @@ class TestOnnx:
     @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(n=st.integers(0, 5), height=st.integers(1, 300), width=st.integers(1, 300), seed=st.integers(0, 2**32 - 1))
     def test_any_number_of_crops_of_any_size(
-        self, exported: tuple[LenetModel, Any], n: int, height: int, width: int, seed: int
+        self, exported: tuple[Run, Any], n: int, height: int, width: int, seed: int
     ) -> None:
         model, done = exported
         crops = np.random.default_rng(seed).integers(0, 256, (n, height, width, 3), dtype=np.uint8)
@@ -97,7 +97,7 @@ class TestOnnx:
         np.testing.assert_allclose(found, expected, atol=2e-6)
         np.testing.assert_allclose(scores, model.scores(model.preprocessing.prepare(list(crops))), atol=1e-5)
 
-    def test_the_samples_inside_are_ours_bit_by_bit(self, exported: tuple[LenetModel, Any]) -> None:
+    def test_the_samples_inside_are_ours_bit_by_bit(self, exported: tuple[Run, Any]) -> None:
         model, done = exported
         graph = onnx.load(done.path)
         graph.graph.output.append(onnx.helper.make_tensor_value_info("samples", onnx.TensorProto.FLOAT, [None] * 4))
@@ -107,14 +107,14 @@ class TestOnnx:
             images = model.preprocessing.samples(model.preprocessing.prepare([crop]), np.array([0]))
             np.testing.assert_array_equal(inside, images.transpose(0, 3, 1, 2) / np.float32(255))
 
-    def test_it_passes_the_checker_and_needs_no_unusual_operators(self, exported: tuple[LenetModel, Any]) -> None:
+    def test_it_passes_the_checker_and_needs_no_unusual_operators(self, exported: tuple[Run, Any]) -> None:
         graph = onnx.load(exported[1].path)
         onnx.checker.check_model(graph, full_check=True)
         assert [(entry.domain, entry.version) for entry in graph.opset_import] == [("", 18)]
         asked = {name for node in graph.graph.node for name in node.input}
         assert {value.name for value in graph.graph.initializer} <= asked
 
-    def test_other_runtimes_agree(self, exported: tuple[LenetModel, Any]) -> None:
+    def test_other_runtimes_agree(self, exported: tuple[Run, Any]) -> None:
         from onnx.reference import ReferenceEvaluator
 
         crops = np.stack(comparison.made_up(4, seed=3))
@@ -195,7 +195,7 @@ class TestComparison:
     def test_a_network_that_differs_is_refused_and_leaves_nothing(self, tmp_path: Path, format_: Any) -> None:
         if format_ == "torch":
             pytest.importorskip("torch")
-        other = model_of(parameters={"colour": "rgb"}).weights
+        other = state_dict()
         other = dict(other) | {list(other)[-1]: other[list(other)[-1]] + np.float32(0.01)}
 
         class Wrong(LenetModel):
@@ -205,8 +205,7 @@ class TestComparison:
             def torch_network(self) -> Any:
                 return LenetModel(self.classifier, self.classes, other).torch_network()
 
-        right = model_of()
-        wrong = Wrong(right.classifier, right.classes, right.weights, right.temperature)
+        wrong = Wrong(sp.make("classifier", "lenet5"), ("a", "b"), state_dict())
         with pytest.raises(ContractError, match=r"differs from the model itself by up to 0\.00\d+ in probability"):
             sp.export(
                 wrong,
@@ -264,7 +263,7 @@ class TestTorchProgram:
 class TestLoadedBack:
     """An exported model is a model."""
 
-    def test_it_predicts_as_it_did(self, exported: tuple[LenetModel, Any]) -> None:
+    def test_it_predicts_as_it_did(self, exported: tuple[Run, Any]) -> None:
         model, done = exported
         back = sp.load_model(done.path)
         crops = comparison.made_up(50, seed=9)
@@ -407,13 +406,14 @@ class TestRefused:
 
     def test_a_bare_model_needs_a_path(self) -> None:
         with pytest.raises(ParameterError, match="needs a path"):
-            sp.export(Run(model_of()))
+            sp.export(model_of())
 
     def test_a_classifier_without_networks(self, tmp_path: Path) -> None:
         class Plain:
-            classes, preprocessing, temperature = ("a", "b"), Preprocessing(), 1.0
+            classes, preprocessing = ("a", "b"), Preprocessing()
+            facts: ClassVar[Any] = {}
 
-            def probabilities(self, crops: Any) -> Any: ...
+            def scores(self, images: Any) -> Any: ...
 
         plain: Any = Plain()
         assert not isinstance(plain, Exportable)
@@ -434,7 +434,7 @@ class TestEngines:
         crops = comparison.made_up(40)
         run = sp.load_model(folder, engine=engine)
         np.testing.assert_allclose(run.probabilities(crops), model.probabilities(crops), atol=1e-5)
-        again = pickle.loads(pickle.dumps(run.model))
+        again = pickle.loads(pickle.dumps(run))
         np.testing.assert_array_equal(again.probabilities(crops), run.probabilities(crops))
 
     def test_unknown(self, tmp_path: Path) -> None:

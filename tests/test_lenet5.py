@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 
 import spatterlib as sp
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
+from spatterlib.learning.runs import Run
 
 NETWORKS = ["lenet5", "lenet5-classic"]
 
@@ -279,10 +280,10 @@ class TestWeights:
         from spatterlib.learning.lenet5.classifier import LenetModel
 
         classifier = sp.make("classifier", id_, colour="rgb", letterbox=True, epochs=7)
-        model = LenetModel(classifier, ("low", "high"), state_dict(classifier.tanh), temperature=1.7)
-        model.save(tmp_path)
+        model = LenetModel(classifier, ("low", "high"), state_dict(classifier.tanh))
+        model.save(tmp_path, {"temperature": 1.7})
         back = type(classifier).load(str(tmp_path))
-        assert (back.classifier, back.classes, back.temperature) == (classifier, ("low", "high"), 1.7)
+        assert (back.classifier, back.classes, back.facts) == (classifier, ("low", "high"), {"temperature": 1.7})
         crop = np.random.default_rng(2).integers(0, 256, (60, 90, 3), dtype=np.uint8)
         np.save(tmp_path / "crop.npy", crop)
         code = (
@@ -292,7 +293,8 @@ class TestWeights:
             f"print(model.probabilities([np.load({str(tmp_path / 'crop.npy')!r})])[0].tolist())"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        run = Run(model).with_temperature(1.7)
         np.testing.assert_array_equal(
-            np.array([float(v) for v in done.stdout.strip(" []\n").split(",")]), model.probabilities([crop])[0]
+            np.array([float(v) for v in done.stdout.strip(" []\n").split(",")]), run.probabilities([crop])[0]
         )
-        assert model.probabilities([]).shape == (0, 2)
+        assert run.probabilities([]).shape == (0, 2)

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ import spatterlib as sp
 from spatterlib.cli.main import main
 from spatterlib.errors import MissingFileError, StoreError
 from spatterlib.learning.runs import FORMAT, SIMULATED
+from spatterlib.plugins import probabilities_of
 
 
 def changed(**facts: Any) -> Callable[[Path], None]:
@@ -170,4 +171,51 @@ def test_facts_of_weights_that_make_no_sense_are_refused(tmp_path: Path) -> None
         with pytest.raises(StoreError, match=r"weights\.safetensors is (damaged|no safetensors)") as caught:
             sp.load_model(tmp_path / "weights.safetensors")
         assert "\n" not in str(caught.value)
-    assert np.isfinite(sp.load_model("simulated").temperature)
+
+
+class TestTemperature:
+    """A model gives logits; what they are divided by is a fact of the run."""
+
+    CROPS: ClassVar = [np.random.default_rng(seed).integers(0, 256, (50, 60, 3), np.uint8) for seed in range(3)]
+
+    def test_probabilities_are_the_softmax_of_the_logits_divided_by_it(self) -> None:
+        run = sp.load_model("simulated")
+        logits = run.model.scores(run.preprocessing.prepare(self.CROPS))
+        assert run.temperature == run.facts["temperature"] == pytest.approx(1.0741, abs=1e-4)
+        np.testing.assert_array_equal(run.probabilities(self.CROPS), probabilities_of(logits, run.temperature))
+
+    def test_weights_alone_are_calibrated_as_their_run(self) -> None:
+        alone, run = sp.load_model(SIMULATED / "weights.safetensors"), sp.load_model("simulated")
+        np.testing.assert_array_equal(alone.probabilities(self.CROPS), run.probabilities(self.CROPS))
+
+    def test_a_run_is_saved_byte_for_byte_as_it_was(self, tmp_path: Path) -> None:
+        sp.load_model("simulated").save(tmp_path)
+        [saved] = tmp_path.iterdir()
+        assert saved.read_bytes() == (SIMULATED / saved.name).read_bytes()
+
+    def test_calibrated_anew_and_saved_in_its_folder_a_run_stays_so(self, run: Path) -> None:
+        warmer = sp.load_model(run).with_temperature(3)
+        warmer.save(run)
+        again = sp.load_model(run)
+        assert again.temperature == 3
+        np.testing.assert_array_equal(again.probabilities(self.CROPS), warmer.probabilities(self.CROPS))
+
+    def test_the_record_says_it_where_the_weights_do_not(self, run: Path) -> None:
+        save_file(
+            load_file(run / "weights.safetensors"),
+            run / "weights.safetensors",
+            metadata={"spatterlib": '{"classes": ["high", "low"]}'},
+        )
+        changed(temperature=2.5)(run)
+        assert sp.load_model(run).temperature == 2.5
+        changed(temperature=None)(run)
+        assert sp.load_model(run).temperature == 1
+
+    @pytest.mark.parametrize("temperature", [0, -1, float("nan"), float("inf"), "warm", [1]])
+    def test_one_that_makes_no_sense_is_refused(self, run: Path, temperature: Any) -> None:
+        weights = load_file(run / "weights.safetensors")
+        about = json.dumps({"classes": ["high", "low"], "temperature": temperature})
+        save_file(weights, run / "weights.safetensors", metadata={"spatterlib": about})
+        for path in (run, run / "weights.safetensors"):
+            with pytest.raises(StoreError, match="is damaged: expected a temperature above 0, got"):
+                sp.load_model(path)

@@ -116,7 +116,7 @@ class TestVideos:
         for file in sp.models.SIMULATED.iterdir():
             (other / file.name).write_bytes(file.read_bytes())
         model = dataclasses.replace(sp.load_model("simulated").model, classes=("dense", "porous"))  # type: ignore[type-var]
-        model.save(other)
+        model.save(other, {})
         facts = json.loads((other / "model.json").read_text())
         (other / "model.json").write_text(json.dumps(facts | {"classes": ["dense", "porous"]}))
         near = serve()

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,6 @@ from spatterlib.plugins import (
     fit,
     hookimpl,
     import_torch,
-    probabilities_of,
 )
 
 WEIGHTS = "weights.safetensors"
@@ -50,14 +49,14 @@ class TorchvisionModel:
         In the order of the columns.
     weights : dict
         The network's state dict as arrays.
-    temperature : float
-        What scores are divided by.
+    facts : dict
+        What was saved with it.
     """
 
     classifier: ResNet18
     classes: tuple[str, ...]
     weights: Mapping[str, NDArray[Any]] = field(repr=False)
-    temperature: float = 1.0
+    facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -84,25 +83,13 @@ class TorchvisionModel:
             ]
         return np.concatenate([np.empty((0, len(self.classes))), *(part.double().numpy() for part in parts)])
 
-    def probabilities(self, crops: Sequence[Image]) -> Scores:
-        """``(n, classes)`` float64 of ``(h, w, 3)`` uint8 RGB crops of any size."""
-        return probabilities_of(self.scores(self.preprocessing.prepare(crops)), self.temperature)
-
-    def with_temperature(self, temperature: float) -> Self:
-        """The same model, calibrated otherwise."""
-        return replace(self, temperature=float(temperature))
-
-    def save(self, folder: str | os.PathLike[str]) -> None:
+    def save(self, folder: str | os.PathLike[str], facts: Mapping[str, Any]) -> None:
         """Write ``weights.safetensors``: the state dict, everything else in its header."""
         from safetensors.numpy import save_file
 
-        facts = {
-            "parameters": asdict(self.classifier),
-            "classes": list(self.classes),
-            "temperature": self.temperature,
-        }
+        header = {"parameters": asdict(self.classifier), "classes": list(self.classes), **facts}
         with beside(Path(folder) / WEIGHTS) as part:
-            save_file(dict(self.weights), part, metadata={"spatterlib": json.dumps(facts)})
+            save_file(dict(self.weights), part, metadata={"spatterlib": json.dumps(header)})
 
 
 class _Network:
@@ -216,7 +203,8 @@ class ResNet18:
             facts = json.loads((opened.metadata() or {}).get("spatterlib", "{}"))
         if "parameters" not in facts:
             raise StoreError(f"{file} was not written by {cls.__name__}; it has no parameters in its header")
-        return TorchvisionModel(cls(**facts["parameters"]), tuple(facts["classes"]), weights, facts["temperature"])
+        parameters, names = facts.pop("parameters"), facts.pop("classes")
+        return TorchvisionModel(cls(**parameters), tuple(names), weights, facts)
 
 
 @dataclass(frozen=True)

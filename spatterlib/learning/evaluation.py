@@ -264,7 +264,7 @@ def _outcome(
         metrics, temperature = measure_rows(run, data, split.test), run.temperature
     else:
         fitted: Fitted = fit_split(classifier, data, split, device=device, notify=notify)
-        metrics, temperature = fitted.test, fitted.model.temperature
+        metrics, temperature = fitted.test, fitted.run.temperature
     return Outcome(name, split.by, metrics, "", len(split.train), len(split.test), temperature)
 
 

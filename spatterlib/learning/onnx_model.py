@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
 from spatterlib.common.files import beside
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
 from spatterlib.learning.engines import import_onnx, session_of
-from spatterlib.plugins.classifier import Classifier, Notify, Preprocessing, Samples, Scores, probabilities_of
+from spatterlib.plugins.classifier import Classifier, Notify, Preprocessing, Samples, Scores
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Image
 
@@ -37,8 +36,6 @@ class OnnxModel:
         In the order of the columns.
     preprocessing : Preprocessing
         How crops are prepared.
-    temperature : float
-        What scores are divided by.
     facts : dict
         What the file says about itself.
     """
@@ -46,7 +43,6 @@ class OnnxModel:
     data: bytes = field(repr=False)
     classes: tuple[str, ...]
     preprocessing: Preprocessing
-    temperature: float
     facts: Mapping[str, Any] = field(repr=False)
 
     @cached_property
@@ -57,7 +53,7 @@ class OnnxModel:
         return {name: value for name, value in self.__dict__.items() if name != "_session"}
 
     def scores(self, images: Image) -> Scores:
-        """``(n, classes)`` float64 of ``(n, size, size, channels)`` uint8 prepared crops, temperature not applied."""
+        """``(n, classes)`` float64 of ``(n, size, size, channels)`` uint8 prepared crops."""
         # A prepared crop passes the preprocessing inside unchanged: grey of grey, and nothing to resize.
         return np.concatenate([np.empty((0, len(self.classes))), *map(self._scores, _chunks(images))])
 
@@ -65,30 +61,21 @@ class OnnxModel:
         crops = np.repeat(images, 3 // images.shape[3], axis=3)
         return np.asarray(self._session.run(["scores"], {"crops": crops})[0], np.float64)
 
-    def probabilities(self, crops: Sequence[Image]) -> Scores:
-        """``(n, classes)`` float64, calibrated, of ``(h, w, 3)`` uint8 RGB crops of any size."""
-        return probabilities_of(self.scores(self.preprocessing.prepare(crops)), self.temperature)
-
-    def with_temperature(self, temperature: float) -> Self:
-        """The same model, calibrated otherwise."""
-        return dataclasses.replace(self, temperature=float(temperature))
-
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``model.onnx`` into a folder."""
+    def save(self, folder: str | os.PathLike[str], facts: Mapping[str, Any]) -> None:
+        """Write ``model.onnx`` into a folder; as it was, if the facts are those that it has."""
+        wanted = {**self.facts, **facts}
         with beside(Path(folder) / FILE) as part:
-            part.write_bytes(self._calibrated())
+            part.write_bytes(self.data if wanted == self.facts else _stating(self.data, wanted))
 
-    def _calibrated(self) -> bytes:
-        """The file, with the temperature that the model has now."""
-        if self.temperature == self.facts["temperature"]:
-            return self.data
-        onnx = import_onnx()
-        model = onnx.load_from_string(self.data)
-        [kept] = [value for value in model.graph.initializer if value.name == "temperature"]
-        kept.CopyFrom(onnx.numpy_helper.from_array(np.float32(self.temperature), "temperature"))
-        facts = {**self.facts, "temperature": self.temperature}
-        onnx.helper.set_model_props(model, {"spatterlib": json.dumps(facts, sort_keys=True)})
-        return bytes(model.SerializeToString(deterministic=True))
+
+def _stating(data: bytes, facts: Mapping[str, Any]) -> bytes:
+    """The file with other facts; the temperature among them is what its graph divides by."""
+    onnx = import_onnx()
+    model = onnx.load_from_string(data)
+    [divisor] = [value for value in model.graph.initializer if value.name == "temperature"]
+    divisor.CopyFrom(onnx.numpy_helper.from_array(np.float32(facts["temperature"]), "temperature"))
+    onnx.helper.set_model_props(model, {"spatterlib": json.dumps(facts, sort_keys=True)})
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def _chunks(images: Image) -> list[Image]:
@@ -160,7 +147,7 @@ class Onnx:
             raise StoreError(
                 f"{file} tells {len(facts['classes'])} classes apart, but {len(names)} were named: {names}"
             )
-        return OnnxModel(data, names, Preprocessing(**facts["preprocessing"]), facts["temperature"], facts)
+        return OnnxModel(data, names, Preprocessing(**facts["preprocessing"]), facts)
 
 
 def _opened(data: bytes, file: Path) -> Any:

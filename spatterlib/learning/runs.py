@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,12 +17,22 @@ from spatterlib.common.files import is_there, write_text
 from spatterlib.common.origin import Origin, learned_from
 from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, StoreError
 from spatterlib.plugins.capabilities import HasClassifier, HasSuffixes, SupportsEngines, SupportsRecognise
-from spatterlib.plugins.classifier import Engine, Model, Preprocessing, Scores
+from spatterlib.plugins.classifier import Engine, Model, Preprocessing, Scores, probabilities_of
 from spatterlib.plugins.registry import catalog, identity
 from spatterlib.stores.file_io import lock
 from spatterlib.types import Image
 
-__all__ = ["Run", "list_runs", "load_model", "mark_current", "read_facts", "run_folder", "write_facts", "write_text"]
+__all__ = [
+    "Run",
+    "list_runs",
+    "load_model",
+    "mark_current",
+    "read_facts",
+    "run_folder",
+    "run_of",
+    "write_facts",
+    "write_text",
+]
 
 log = logging.getLogger("spatterlib")
 
@@ -70,8 +81,8 @@ class Run:
 
     @property
     def temperature(self) -> float:
-        """What scores are divided by, so that probabilities are calibrated."""
-        return self.model.temperature
+        """What scores are divided by, so that probabilities are calibrated; 1 where nothing is known of it."""
+        return float({**self.model.facts, **self.facts}.get("temperature", 1.0))
 
     @property
     def classifier(self) -> dict[str, Any] | None:
@@ -90,20 +101,31 @@ class Run:
         return True if self.origin == "simulated" else None
 
     def scores(self, images: Image) -> Scores:
-        """``(n, classes)`` float64 of ``(n, size, size, channels)`` uint8 prepared crops, temperature not applied."""
+        """``(n, classes)`` float64 of ``(n, size, size, channels)`` uint8 prepared crops."""
         return self.model.scores(images)
+
+    def calibrated(self, scores: Scores) -> Scores:
+        """Probabilities of scores: the softmax of scores divided by the temperature."""
+        return probabilities_of(scores, self.temperature)
 
     def probabilities(self, crops: Sequence[Image]) -> Scores:
         """``(n, classes)`` float64, calibrated, of ``(h, w, 3)`` uint8 RGB crops of any size."""
-        return self.model.probabilities(crops)
+        return self.calibrated(self.scores(self.preprocessing.prepare(crops)))
 
     def with_temperature(self, temperature: float) -> Self:
         """The same model, calibrated otherwise."""
-        return replace(self, model=self.model.with_temperature(temperature))
+        return replace(self, facts={**self.facts, "temperature": float(temperature)})
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write its weights into an existing folder."""
-        self.model.save(folder)
+        """Write its weights, and the temperature with them, into an existing folder."""
+        self.model.save(folder, {"temperature": self.temperature})
+
+
+def run_of(model: Run | Model | str | os.PathLike[str]) -> Run:
+    """What is given as a model, as a run: a path as for `load_model`, a model as one that nothing else is known of."""
+    if isinstance(model, str | os.PathLike):
+        return load_model(model)
+    return model if isinstance(model, Run) else Run(model)
 
 
 def load_model(
@@ -158,7 +180,7 @@ def load_model(
     if where.is_file():
         class_: Any = catalog().find("classifier", classifier or _claimant(where))
         model = class_.load(str(where), classes=classes)
-        return Run(_computed_by(model, engine), str(where), getattr(model, "facts", {}))
+        return _checked(Run(_computed_by(model, engine), str(where), model.facts))
     folder = where if (where / RECORD).exists() else _current(where)
     if classifier or classes:
         raise ParameterError(f"{folder} is a run folder and names its classifier and classes; leave yours out")
@@ -178,7 +200,19 @@ def _of_folder(folder: Path, engine: Engine | None) -> Run:
             f"{folder} holds the weights of another training: they tell {', '.join(model.classes)} apart, "
             f"{RECORD} {', '.join(map(str, facts['classes']))}"
         )
-    return Run(_computed_by(model, engine), str(folder), facts)
+    # A run that was calibrated anew and saved here says so beside its weights, not in its record.
+    return _checked(Run(_computed_by(model, engine), str(folder), {**facts, **model.facts}))
+
+
+def _checked(run: Run) -> Run:
+    """The run, if its temperature is one."""
+    try:
+        sound = 0 < run.temperature < math.inf
+    except (TypeError, ValueError):
+        sound = False
+    if not sound:
+        raise StoreError(f"{run.path} is damaged: expected a temperature above 0, got {run.facts['temperature']!r:.60}")
+    return run
 
 
 def _claimant(file: Path) -> str:

@@ -138,13 +138,13 @@ def train(
         tell = _listeners(callbacks, folder, facts, progress)
         checkpoint = str(folder / runs.CHECKPOINT)
         fitted = fit_split(chosen, dataset, parts, checkpoint=checkpoint, device=device, notify=tell)
-        fitted.model.save(folder)
+        fitted.run.save(folder)
         Familiar.of(dataset.images, parts.train, np.concatenate([parts.validation, parts.test]), seed).save(folder)
         facts |= fitted.facts() | {"state": "complete", "seconds": time.perf_counter() - began}
         write_text(folder / "MODEL_CARD.md", model_card(folder.name, facts))
         runs.write_facts(folder, facts)
         (folder / runs.CHECKPOINT).unlink(missing_ok=True)
-    return Run(fitted.model, str(folder), facts)
+    return Run(fitted.run.model, str(folder), facts)
 
 
 def check_fit(classifier: Classifier, device: str, purge: float | None) -> None:
@@ -225,15 +225,15 @@ class Fitted:
 
     Parameters
     ----------
-    model : Model
-        Calibrated on the validation crops.
+    run : Run
+        The model with the temperature that calibrates it on the validation crops.
     validation, test : Metrics
         On these parts.
     epochs : tuple of Epoch
         Every epoch at its end.
     """
 
-    model: Model
+    run: Run
     validation: Metrics
     test: Metrics
     epochs: tuple[Epoch, ...]
@@ -247,7 +247,7 @@ class Fitted:
     def facts(self) -> dict[str, Any]:
         """JSON-able."""
         return {
-            "temperature": self.model.temperature,
+            "temperature": self.run.temperature,
             "best_epoch": self.best,
             "epochs": [asdict(epoch) for epoch in self.epochs],
             "metrics": {"validation": self.validation.facts(), "test": self.test.facts()},
@@ -282,7 +282,7 @@ def fit_split(
         notify=tell,
     )
     scores = scores_of(model, data, split.validation)
-    calibrated = model.with_temperature(temperature_of(scores, data.labels[split.validation]))
+    calibrated = Run(model).with_temperature(temperature_of(scores, data.labels[split.validation]))
     validation, test = (measure_rows(calibrated, data, rows) for rows in (split.validation, split.test))
     return Fitted(calibrated, validation, test, tuple(epochs))
 
@@ -303,13 +303,13 @@ def scores_of(model: Model, data: Dataset, rows: NDArray[np.int64]) -> NDArray[n
     return np.concatenate([np.empty((0, len(data.classes))), *parts])
 
 
-def measure_rows(model: Model, data: Dataset, rows: NDArray[np.int64]) -> Metrics:
-    """How good a model is on some rows of a dataset, with intervals by bootstrap over recordings."""
+def measure_rows(run: Run, data: Dataset, rows: NDArray[np.int64]) -> Metrics:
+    """How good a run is on some rows of a dataset, with intervals by bootstrap over recordings."""
     return measure(
-        scores_of(model, data, rows),
+        scores_of(run.model, data, rows),
         data.labels[rows],
         data.group("recording")[rows],
-        temperature=model.temperature,
+        temperature=run.temperature,
     )
 
 

@@ -7,9 +7,9 @@ from arrays of them (`fit`) and gives a `Model`, which turns crops into probabil
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, Self, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -223,7 +223,7 @@ Notify: TypeAlias = Callable[[Epoch], None]
 
 @runtime_checkable
 class Model(Protocol):
-    """What has learned: crops in, probabilities out."""
+    """What has learned: prepared crops in, scores out; `spatterlib.learning.runs.Run` makes probabilities of them."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -234,20 +234,14 @@ class Model(Protocol):
         """How crops are prepared."""
 
     @property
-    def temperature(self) -> float:
-        """What scores are divided by, so that probabilities are calibrated."""
+    def facts(self) -> Mapping[str, Any]:
+        """What was saved with it; empty for a model that has just learned."""
 
     def scores(self, images: Image) -> Scores:
-        """``(n, classes)`` float64 of ``(n, size, size, channels)`` uint8 prepared crops, temperature not applied."""
+        """``(n, classes)`` float64 of ``(n, size, size, channels)`` uint8 prepared crops."""
 
-    def probabilities(self, crops: Sequence[Image]) -> Scores:
-        """``(n, classes)`` float64, calibrated, of ``(h, w, 3)`` uint8 RGB crops of any size."""
-
-    def with_temperature(self, temperature: float) -> Self:
-        """The same model, calibrated otherwise."""
-
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write its weights into an existing folder, beside first, then renamed."""
+    def save(self, folder: str | os.PathLike[str], facts: Mapping[str, Any]) -> None:
+        """Write its weights, and facts of its run as JSON, into an existing folder, beside first, then renamed."""
 
 
 @runtime_checkable
@@ -257,8 +251,7 @@ class Exportable(Model, Protocol):
     def onnx_network(self) -> Any:
         """``onnx.GraphProto``, opset 18.
 
-        Input ``samples``, ``(n, channels, cut, cut)`` float32 in [0, 1]; output ``scores``, ``(n, classes)`` float32,
-        temperature not applied.
+        Input ``samples``, ``(n, channels, cut, cut)`` float32 in [0, 1]; output ``scores``, ``(n, classes)`` float32.
         """
 
     def torch_network(self) -> Any:

@@ -103,15 +103,16 @@ def spatter_classifiers() -> dict[str, type[Classifier]]:  # type: ignore[empty-
 
     A class of hyper-parameters with ``fit(...) -> Model`` and ``load(path) -> Model``; what passes between it and
     training stands at `spatterlib.plugins.Classifier`. ``instance.preprocessing`` says how it wants its crops; ``fit``
-    gets them prepared, as arrays, in two sets, and returns a model that turns crops into probabilities without it. The
+    gets them prepared, as arrays, in two sets, and returns a model that turns crops into scores without it. The
     same seed gives the same model; given a ``checkpoint`` it goes on where that was left. The arrays are not
     modified, and no row outside ``rows`` is looked at. ``notify`` gets every epoch at its end. A class whose models
     are made elsewhere may refuse to ``fit``.
 
-    A model's probabilities sum to one over ``classes``, for crops of any size, and for none at all; the answer
-    for a crop does not depend on the other crops. They are `spatterlib.plugins.probabilities_of` the ``scores`` of
-    prepared crops. A model that was saved and loaded gives the same probabilities, and so does one that was pickled.
-    The instance pickles and survives a JSON round trip.
+    A model's ``scores`` are finite, a column for each of ``classes``, for any prepared crop, and for none at all; the
+    answer for a crop does not depend on the other crops. They are logits: a run divides them by its temperature, and
+    their softmax are the probabilities. A model that was saved and loaded gives the same scores, and has as ``facts``
+    what was saved with it; one that was pickled gives the same scores, too. The instance pickles and survives a JSON
+    round trip.
 
     A class may have ``suffixes``, a tuple such as ``(".onnx",)`` (`spatterlib.plugins.HasSuffixes`), and
     ``recognises(path)`` (`spatterlib.plugins.SupportsRecognise`), by which a file finds its class; a file that holds no

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from spatterlib.errors import SpatterlibError
 from spatterlib.plugins.capabilities import HasSuffixes, SupportsEngines, SupportsReady, SupportsRecognise
-from spatterlib.plugins.classifier import Classifier, Engine, Epoch, Model, Samples, probabilities_of
+from spatterlib.plugins.classifier import Classifier, Engine, Epoch, Model, Samples
 from spatterlib.plugins.contract import check_suffixes
 from spatterlib.testing.laws import DATACLASS, Check, checks, must, one_line, steady
 from spatterlib.types import Image
@@ -122,7 +122,7 @@ def _must_agree(one: NDArray[Any], other: NDArray[Any], whose: str) -> None:
 
 
 def it_learns_a_model(subject: Subject) -> None:
-    """Learning ends: "returns a model that turns crops into probabilities without it"."""
+    """Learning ends: "returns a model that turns crops into scores without it"."""
     must(isinstance(subject.model, Model), f"fit returned {one_line(subject.model)}, which is no Model")
     classes = subject.model.classes
     must(tuple(classes) == CLASSES, f"its classes are {classes} instead of {CLASSES}")
@@ -186,77 +186,53 @@ def epochs_are_told(subject: Subject) -> None:
     must(ended and numbers == list(range(1, ended[-1].of + 1)), f"the epochs that ended are {numbers}")
 
 
-def _crops_of_any_size() -> list[Image]:
-    sizes = [(1, 1), (3, 200), (200, 3), (31, 47), (40, 40)]
-    return [np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8) for height, width in sizes]
-
-
-def probabilities_sum_to_one(subject: Subject) -> None:
-    """Every crop is of one class: "A model's probabilities sum to one over ``classes``"."""
-    probabilities = subject.model.probabilities(_crops_of_any_size())
-    must(
-        probabilities.shape == (5, len(subject.model.classes)),
-        f"of five crops they have the shape {probabilities.shape}",
-    )
-    must(bool((probabilities >= 0).all()), "one is negative")
-    _must_agree(probabilities.sum(axis=1), np.ones(5), "the sums")
-
-
-def crops_may_have_any_size(subject: Subject) -> None:
-    """Preparing is the model's work: "for crops of any size, and for none at all"."""
+def scores_have_a_column_for_each_class(subject: Subject) -> None:
+    """Every crop is judged: "A model's ``scores`` are finite, a column for each of ``classes``"."""
     from hypothesis import given
 
     from spatterlib.testing.strategies import crops
 
+    columns = len(subject.model.classes)
+
     @steady(25)  # type: ignore[untyped-decorator]
     @given(crops())
     def look(crop: Image) -> None:
-        probabilities = subject.model.probabilities([crop])
-        right = probabilities.shape == (1, len(subject.model.classes)) and bool(np.isfinite(probabilities).all())
-        must(right, f"a crop of {crop.shape[1]}x{crop.shape[0]} px gives {one_line(probabilities)}")
+        found = subject.model.scores(subject.model.preprocessing.prepare([crop]))
+        right = found.shape == (1, columns) and bool(np.isfinite(found).all())
+        must(right, f"a crop of {crop.shape[1]}x{crop.shape[0]} px gives {one_line(found)}")
 
     look()
-    probabilities = subject.model.probabilities([])
-    must(
-        probabilities.shape == (0, len(subject.model.classes)),
-        f"no crops give an array of the shape {probabilities.shape}",
-    )
+
+
+def no_crops_have_no_scores(subject: Subject) -> None:
+    """Nothing is a batch too: "for any prepared crop, and for none at all"."""
+    found = subject.model.scores(subject.prepared[:0])
+    must(found.shape == (0, len(subject.model.classes)), f"no crops give an array of the shape {found.shape}")
 
 
 def other_crops_do_not_matter(subject: Subject) -> None:
     """Batches are for speed: "the answer for a crop does not depend on the other crops"."""
-    crops = _crops_of_any_size()
-    together = subject.model.probabilities(crops)
-    for number, crop in enumerate(crops):
-        _must_agree(subject.model.probabilities([crop])[0], together[number], f"crop {number} alone")
-
-
-def scores_give_the_probabilities(subject: Subject) -> None:
-    """One can calibrate by the temperature: "`spatterlib.plugins.probabilities_of` the ``scores``"."""
-    crops = _crops_of_any_size()
-    for model in (subject.model, subject.model.with_temperature(2.5)):
-        scores = model.scores(model.preprocessing.prepare(crops))
-        expected = probabilities_of(scores, model.temperature)
-        _must_agree(model.probabilities(crops), expected, f"probabilities at temperature {model.temperature}")
-    must(subject.model.with_temperature(2.5).temperature == 2.5, "with_temperature(2.5) has another temperature")
+    together = subject.model.scores(subject.prepared)
+    for number in range(len(together)):
+        alone = subject.model.scores(subject.prepared[number : number + 1])
+        _must_agree(alone[0], together[number], f"crop {number} alone")
 
 
 def a_saved_model_is_the_same(subject: Subject) -> None:
-    """A run folder keeps it: "A model that was saved and loaded gives the same probabilities"."""
-    crops = _crops_of_any_size()
-    for model in (subject.model, subject.model.with_temperature(1.75)):
-        with tempfile.TemporaryDirectory() as folder:
-            model.save(folder)
-            loaded = type(subject.classifier).load(folder)
-        must(tuple(loaded.classes) == tuple(model.classes), f"its classes are now {loaded.classes}")
-        _must_agree(loaded.probabilities(crops), model.probabilities(crops), "saved and loaded")
+    """A run folder keeps it: "A model that was saved and loaded gives the same scores"."""
+    facts = {"temperature": 1.75}
+    with tempfile.TemporaryDirectory() as folder:
+        subject.model.save(folder, facts)
+        loaded = type(subject.classifier).load(folder)
+    must(tuple(loaded.classes) == tuple(subject.model.classes), f"its classes are now {loaded.classes}")
+    must(facts.items() <= dict(loaded.facts).items(), f"its facts are now {one_line(loaded.facts)}, not {facts}")
+    _must_agree(loaded.scores(subject.prepared), subject.model.scores(subject.prepared), "saved and loaded")
 
 
 def a_pickled_model_is_the_same(subject: Subject) -> None:
-    """It is sent to workers: "and so does one that was pickled"."""
+    """It is sent to workers: "one that was pickled gives the same scores, too"."""
     copy = pickle.loads(pickle.dumps(subject.model))  # noqa: S301 - made here
-    crops = _crops_of_any_size()
-    _must_agree(copy.probabilities(crops), subject.model.probabilities(crops), "pickled and back")
+    _must_agree(copy.scores(subject.prepared), subject.model.scores(subject.prepared), "pickled and back")
 
 
 def suffixes_are_in_small_letters(subject: Subject) -> None:
@@ -307,10 +283,9 @@ LEARNING = (
     it_is_ready_where_it_learns,
 )
 MODEL = (
-    probabilities_sum_to_one,
-    crops_may_have_any_size,
+    scores_have_a_column_for_each_class,
+    no_crops_have_no_scores,
     other_crops_do_not_matter,
-    scores_give_the_probabilities,
     a_saved_model_is_the_same,
     a_pickled_model_is_the_same,
     engines_agree,

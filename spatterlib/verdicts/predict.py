@@ -21,7 +21,7 @@ from spatterlib.detection.layers import Layers, gap_of, layers
 from spatterlib.errors import ParameterError
 from spatterlib.extraction.extract import extract_with
 from spatterlib.extraction.settings import ExtractionSettings
-from spatterlib.learning.runs import Run, load_model
+from spatterlib.learning.runs import Run, run_of
 from spatterlib.plugins.classifier import Model
 from spatterlib.stores.opening import find_store
 from spatterlib.types import Video
@@ -165,7 +165,7 @@ def predict_with(
     """`predict` with the settings of the extraction as one record; its limit is not for a verdict."""
     began = time.perf_counter()
     settings = dataclasses.replace(settings, limit=None)
-    run = _run(model)
+    run = run_of(model)
     rules.check(run.classes)
     _check(window, crops)
     outs = [out] if isinstance(out, str | os.PathLike) else list(out or ())
@@ -192,12 +192,6 @@ def predict_with(
 
 def _of_kernels(notify: Callable[[Progress], None]) -> Callable[[Progress], None]:
     return lambda state: notify(state) if state.preparing else None
-
-
-def _run(model: Any) -> Run:
-    if isinstance(model, str | os.PathLike):
-        return load_model(model)
-    return model if isinstance(model, Run) else Run(model)
 
 
 def _check(window: float, crops: int) -> None:

@@ -29,7 +29,7 @@ from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.learning.novelty import Familiar
 from spatterlib.learning.provenance import code_digest, model_facts, versions
 from spatterlib.learning.runs import Run
-from spatterlib.plugins.classifier import Preprocessing, probabilities_of
+from spatterlib.plugins.classifier import Preprocessing
 from spatterlib.plugins.registry import foreign_versions, identity
 from spatterlib.stores.opening import find_store, is_simulated, open_store
 from spatterlib.types import DETECTION, Detections, Image, Store, Video
@@ -115,7 +115,7 @@ class Scorer:
         if not seen:
             return np.empty((0, len(self.run.classes))), np.empty(0, np.float32)
         images = np.stack([item.image for item in seen])
-        found = probabilities_of(self.run.scores(images), self.run.temperature)
+        found = self.run.calibrated(self.run.scores(images))
         dark = np.array([item.peak < self.black for item in seen])
         found[dark] = np.nan
         far = self.familiar.distances(images) if self.familiar else np.full(len(seen), np.nan, np.float32)

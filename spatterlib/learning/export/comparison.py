@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.errors import ContractError, SpatterlibError
-from spatterlib.plugins.classifier import Exportable, Scores, probabilities_of
+from spatterlib.learning.runs import Run
+from spatterlib.plugins.classifier import Scores
 from spatterlib.stores.opening import open_store
 from spatterlib.types import Image
 
@@ -73,19 +74,17 @@ def in_batches(ask: Ask, crops: Sequence[Image]) -> Scores:
     return np.array([answers[row] for row in range(len(crops))], np.float64)
 
 
-def references(model: Exportable, crops: Sequence[Image]) -> dict[str, Scores]:
-    """Probabilities by the model itself, and by PyTorch where it is installed."""
+def references(run: Run, network: Callable[[], Any], crops: Sequence[Image]) -> dict[str, Scores]:
+    """Probabilities by the model itself, and by its network in PyTorch where that is installed."""
     from spatterlib.learning.engines import scorer
 
-    images = model.preprocessing.prepare(crops)
-    found = {"the model itself": probabilities_of(model.scores(images), model.temperature)}
+    images = run.preprocessing.prepare(crops)
+    found = {"the model itself": run.calibrated(run.scores(images))}
     with suppress(ImportError):
         import torch  # noqa: F401
 
-        samples = model.preprocessing.samples(images, np.arange(len(images)))
-        found["PyTorch"] = probabilities_of(
-            np.asarray(scorer("torch", model.torch_network())(samples), np.float64), model.temperature
-        )
+        samples = run.preprocessing.samples(images, np.arange(len(images)))
+        found["PyTorch"] = run.calibrated(np.asarray(scorer("torch", network())(samples), np.float64))
     return found
 
 

@@ -13,20 +13,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from spatterlib.common.origin import learned
-from spatterlib.plugins.classifier import Exportable, Preprocessing
+from spatterlib.learning.runs import Run
+from spatterlib.plugins.classifier import Preprocessing
 
 __all__ = ["IR_VERSION", "OPSET", "build"]
 
 OPSET, IR_VERSION = 18, 8
 
 
-def build(model: Exportable, facts: Mapping[str, Any]) -> Any:
+def build(run: Run, facts: Mapping[str, Any]) -> Any:
     """The model with everything around it.
 
     Parameters
     ----------
-    model : Exportable
-        What is exported.
+    run : Run
+        Of an `Exportable` model.
     facts : dict
         JSON-able; goes into the metadata under the key ``spatterlib``.
 
@@ -37,7 +38,8 @@ def build(model: Exportable, facts: Mapping[str, Any]) -> Any:
     """
     from onnx import compose, helper, parser
 
-    graph = parser.parse_graph(_around(model.preprocessing, len(model.classes), model.temperature))
+    model: Any = run.model
+    graph = parser.parse_graph(_around(run.preprocessing, len(run.classes), run.temperature))
     network = compose.add_prefix_graph(model.onnx_network(), "network_", rename_inputs=False, rename_outputs=False)
     behind = [graph.node.pop(), graph.node.pop()][::-1]
     graph.node.extend([*network.node, *behind])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from spatterlib.plugins.classifier import Exportable, Preprocessing
+from spatterlib.learning.runs import Run
+from spatterlib.plugins.classifier import Preprocessing
 
 __all__ = ["build"]
 
@@ -56,19 +59,20 @@ def _weights(length: int, side: Tensor, scale: Tensor, how: Preprocessing) -> Te
     return torch.where(inside, (taps / total * _PARTS + 0.5).floor(), 0.0)
 
 
-def build(model: Exportable) -> torch.export.ExportedProgram:
+def build(run: Run) -> torch.export.ExportedProgram:
     """The model with everything around it.
 
     Parameters
     ----------
-    model : Exportable
-        What is exported.
+    run : Run
+        Of an `Exportable` model.
 
     Returns
     -------
     torch.export.ExportedProgram
         ``(n, h, w, 3)`` uint8 to ``(n, classes)`` float32 probabilities and scores, any n, h and w.
     """
-    whole = _Whole(model.torch_network(), model.preprocessing, model.temperature).eval()
+    model: Any = run.model
+    whole = _Whole(model.torch_network(), run.preprocessing, run.temperature).eval()
     sizes = {0: torch.export.Dim("n"), 1: torch.export.Dim("h"), 2: torch.export.Dim("w")}
     return torch.export.export(whole, (torch.zeros((3, 51, 67, 3), dtype=torch.uint8),), dynamic_shapes=(sizes,))

@@ -15,12 +15,11 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from spatterlib.common.files import beside, check_target
-from spatterlib.common.origin import learned_from
 from spatterlib.common.wording import counted
 from spatterlib.errors import ParameterError
 from spatterlib.learning.export.comparison import Ask, check, in_batches, references, sample_crops
 from spatterlib.learning.novelty import Familiar
-from spatterlib.learning.runs import SIMULATED, Run, load_model
+from spatterlib.learning.runs import SIMULATED, Run, run_of
 from spatterlib.plugins.classifier import Exportable, Model
 from spatterlib.plugins.registry import identity
 from spatterlib.types import Image
@@ -114,24 +113,23 @@ def export(
     (1000, True)
     """
     kind = _format(path, format)
-    run = run if hasattr(run, "probabilities") else load_model(run)
-    facts: Mapping[str, Any] = getattr(run, "facts", {})
-    model: Any = getattr(run, "model", run)
+    run = run_of(run)
+    model = run.model
     if not isinstance(model, Exportable):
         raise ParameterError(
             f"a {type(model).__name__} cannot be exported: it has no onnx_network and torch_network; "
             "export the run that it was made of"
         )
-    target = _target(path, getattr(run, "path", ""), kind, overwrite=overwrite)
-    tried = list(crops) if crops is not None else sample_crops(facts)
+    target = _target(path, run.path, kind, overwrite=overwrite)
+    tried = list(crops) if crops is not None else sample_crops(run.facts)
     if not tried:
         raise ParameterError("an exported model is compared on at least one crop, got none; leave crops out for 1,000")
-    familiar = Familiar.load(home) if (home := getattr(run, "path", "")) else None
-    described = _facts(model, facts) | {"familiar": asdict(familiar) if familiar else None}
+    familiar = Familiar.load(run.path) if run.path else None
+    described = _facts(run) | {"familiar": asdict(familiar) if familiar else None}
     write = _write_onnx if kind == "onnx" else _write_torch
     with beside(target) as part:
-        answers = in_batches(write(model, described, part), tried)
-        differences = check(answers, references(model, tried), f"the {kind} model")
+        answers = in_batches(write(run, described, part), tried)
+        differences = check(answers, references(run, model.torch_network, tried), f"the {kind} model")
     return Exported(str(target), kind, len(tried), differences)
 
 
@@ -162,18 +160,19 @@ def _default(home: Path, suffix: str) -> Path:
     return home.with_suffix(suffix) if home.is_file() else home / f"model{suffix}"
 
 
-def _facts(model: Model, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(run: Run) -> dict[str, Any]:
     """What goes into the file beside the network; the same for the same model."""
-    test, origin = facts.get("metrics", {}).get("test", {}), learned_from(facts)
+    facts = run.facts
+    test = facts.get("metrics", {}).get("test", {})
     return {
         "format": 1,
-        "classifier": facts.get("classifier") or identity(getattr(model, "classifier", model)),
-        "classes": list(model.classes),
-        "preprocessing": asdict(model.preprocessing),
-        "temperature": model.temperature,
-        "weights": _digest(model),
-        "simulated": True if origin == "simulated" else None,
-        "origin": origin,
+        "classifier": run.classifier or identity(run.model),
+        "classes": list(run.classes),
+        "preprocessing": asdict(run.preprocessing),
+        "temperature": run.temperature,
+        "weights": _digest(run),
+        "simulated": run.simulated,
+        "origin": run.origin,
         "created": facts.get("created"),
         "options": {"black": (facts.get("options") or {}).get("black", 40)},
         "split": facts.get("split"),
@@ -182,10 +181,10 @@ def _facts(model: Model, facts: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _digest(model: Model) -> str:
+def _digest(run: Run) -> str:
     """SHA-256 of what the model saves; of one file, its own."""
     with tempfile.TemporaryDirectory() as folder:
-        model.save(folder)
+        run.save(folder)
         saved = b"".join(file.read_bytes() for file in sorted(Path(folder).iterdir()))
     return hashlib.sha256(saved).hexdigest()
 
@@ -197,24 +196,24 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def _write_onnx(model: Exportable, facts: Mapping[str, Any], part: Path) -> Ask:
+def _write_onnx(run: Run, facts: Mapping[str, Any], part: Path) -> Ask:
     from spatterlib.learning.engines import import_onnx, session_of
     from spatterlib.learning.export.onnx_graph import build
 
     onnx = import_onnx()
-    built = build(model, facts)
+    built = build(run, facts)
     onnx.checker.check_model(built, full_check=True)
     part.write_bytes(built.SerializeToString(deterministic=True))
     session = session_of(part.read_bytes())
     return lambda crops: np.asarray(session.run(["probability"], {"crops": crops})[0])
 
 
-def _write_torch(model: Exportable, facts: Mapping[str, Any], part: Path) -> Ask:
+def _write_torch(run: Run, facts: Mapping[str, Any], part: Path) -> Ask:
     from spatterlib.plugins.training_loop import import_torch
 
     torch = import_torch("exporting to torch")
     from spatterlib.learning.export.torch_program import build
 
-    torch.export.save(build(model), part, extra_files={"spatterlib.json": json.dumps(facts, sort_keys=True)})
+    torch.export.save(build(run), part, extra_files={"spatterlib.json": json.dumps(facts, sort_keys=True)})
     program = torch.export.load(part).module()
     return lambda crops: program(torch.from_numpy(crops))[0].numpy()

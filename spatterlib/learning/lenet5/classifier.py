@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from spatterlib.common.files import beside
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
 from spatterlib.learning.lenet5.weights import in_order, network_of, numbered, read
-from spatterlib.plugins.classifier import Classifier, Engine, Notify, Preprocessing, Samples, Scores, probabilities_of
+from spatterlib.plugins.classifier import Classifier, Engine, Notify, Preprocessing, Samples, Scores
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Image
 
@@ -40,8 +40,8 @@ class LenetModel:
         In the order of the columns.
     weights : dict
         float32 arrays by the names of a plain state dict (``model.N.weight``), layer after layer.
-    temperature : float
-        What scores are divided by.
+    facts : dict
+        What was saved with it.
     engine : {"numba", "torch", "onnx"}
         Who computes: our kernels, PyTorch or ONNX Runtime.
     """
@@ -49,7 +49,7 @@ class LenetModel:
     classifier: Lenet5
     classes: tuple[str, ...]
     weights: Mapping[str, Array] = field(repr=False)
-    temperature: float = 1.0
+    facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
     engine: Engine = "numba"
 
     @property
@@ -58,7 +58,7 @@ class LenetModel:
         return self.classifier.preprocessing
 
     def scores(self, images: Image) -> Scores:
-        """``(n, classes)`` float64 of ``(n, 40, 40, channels)`` uint8 prepared crops, temperature not applied."""
+        """``(n, classes)`` float64 of ``(n, 40, 40, channels)`` uint8 prepared crops."""
         parts = [
             self._scores(self.preprocessing.samples(images, np.arange(start, min(start + _CHUNK, len(images)))))
             for start in range(0, len(images), _CHUNK)
@@ -83,14 +83,6 @@ class LenetModel:
         if scores.shape[1] > 1:
             return scores
         return np.concatenate([np.zeros_like(scores), scores], axis=1)
-
-    def probabilities(self, crops: Sequence[Image]) -> Scores:
-        """``(n, classes)`` float64, calibrated, of ``(h, w, 3)`` uint8 RGB crops of any size."""
-        return probabilities_of(self.scores(self.preprocessing.prepare(crops)), self.temperature)
-
-    def with_temperature(self, temperature: float) -> Self:
-        """The same model, calibrated otherwise."""
-        return dataclasses.replace(self, temperature=float(temperature))
 
     def with_engine(self, engine: Engine) -> Self:
         """The same model, computed by "numba", "torch" or "onnx".
@@ -128,19 +120,15 @@ class LenetModel:
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_ask"}
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
+    def save(self, folder: str | os.PathLike[str], facts: Mapping[str, Any]) -> None:
         """Write ``weights.safetensors`` into a folder: a plain state dict, everything else in its header."""
         from safetensors.numpy import save_file
 
-        facts = {
-            "parameters": dataclasses.asdict(self.classifier),
-            "classes": list(self.classes),
-            "temperature": self.temperature,
-        }
+        header = {"parameters": dataclasses.asdict(self.classifier), "classes": list(self.classes), **facts}
         weights = numbered(self.weights, self.classifier.id)
         arrays = {name: np.ascontiguousarray(array) for name, array in weights.items()}
         with beside(Path(folder) / WEIGHTS) as part:
-            save_file(arrays, part, metadata={"spatterlib": json.dumps(facts)})
+            save_file(arrays, part, metadata={"spatterlib": json.dumps(header)})
 
 
 def _product(x: Array, weight: Array, bias: Array) -> Array:
@@ -294,12 +282,11 @@ class Lenet5:
         if len(names) != max(outputs, 2):
             raise StoreError(f"{file} tells {max(outputs, 2)} classes apart, but {len(names)} were named: {names}")
         try:
-            temperature = float(facts.get("temperature", 1.0))
-            if not 0 < temperature < np.inf:
-                raise ValueError(f"a temperature of {temperature}")
-            return LenetModel(cls(**facts.get("parameters", {})), names, weights, temperature)
+            classifier = cls(**facts.get("parameters", {}))
         except (TypeError, ValueError) as error:
             raise StoreError(f"{file} is damaged: what it says of its weights makes no sense: {error}") from error
+        said = {name: value for name, value in facts.items() if name not in ("parameters", "classes")}
+        return LenetModel(classifier, names, weights, said)
 
 
 @dataclass(frozen=True)
