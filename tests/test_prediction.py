@@ -139,6 +139,7 @@ def test_a_foreign_recording_gets_no_verdict() -> None:
     found = sp.predict(existing("grinder_640x360.mp4"), "simulated", gap=2.0)
     assert found.layers
     assert {span.state for span in found.layers} == {"no verdict"}
+    assert (len(found.layers), found.summary["text"]) == (1, "no verdict on the one layer")
     assert found.summary["far"] > 0.25
 
 

@@ -325,7 +325,7 @@ def _text(spans: Sequence[Span], labels: Mapping[str, int], moved: Sequence[Chan
     if not spans:
         return "no verdict: no spatter was seen at a known time"
     if not labels:
-        return f"no verdict on any of {counted(len(spans), 'layer')}"
+        return f"no verdict on {'the one layer' if len(spans) == 1 else f'any of {len(spans)} layers'}"
     parts = [f"{name} in {count}" for name, count in sorted(labels.items(), key=lambda item: -item[1])]
     open_ = len(spans) - sum(labels.values())
     text = f"{', '.join(parts)} of {counted(len(spans), 'layer')}" + (f"; {open_} undecided" if open_ else "")
