@@ -23,7 +23,7 @@ from spatterlib.common.files import write_text
 from spatterlib.learning.model_card import model_card
 from spatterlib.learning.runs import SIMULATED, write_facts
 from spatterlib.simulation import Truth
-from spatterlib.verdicts.rules import Span
+from spatterlib.verdicts.judgement import Span
 
 FLOWS = ("low", "high")
 CAMERAS = ("left", "mid", "right")

@@ -28,7 +28,7 @@ from spatterlib.measuring.streaks import STREAK
 from spatterlib.stores.opening import create_store
 from spatterlib.types import FRAME_LOG
 from spatterlib.verdicts import agreement
-from spatterlib.verdicts.rules import Span
+from spatterlib.verdicts.judgement import Span
 
 CAMERA = Camera(frame_rate=25, exposure=0.036, mm_per_px=0.4, gas_direction=180.0)
 LAYERS, EACH = 70, 12

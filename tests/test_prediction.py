@@ -277,7 +277,7 @@ def test_an_unfinished_store_is_told(tmp_path: Path, caplog: pytest.LogCaptureFi
         ({"model": "nowhere"}, MissingFileError, "no model at nowhere"),
         ({"window": 0}, ParameterError, "window must be 1 s or longer, got 0"),
         ({"gap": -1}, ParameterError, "gap must be"),
-        ({"workers": 0}, ParameterError, "workers must be 1 or more, got 0"),
+        ({"workers": 0}, ParameterError, "workers must be a whole number of 1 or more, got 0"),
         ({"crops": -1}, ParameterError, "crops must be 0 or more, got -1"),
         (
             {"out": "verdict.pdf"},

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from spatterlib.errors import ParameterError
 from spatterlib.verdicts.change import Change, changes
-from spatterlib.verdicts.rules import STATES, Rules, Span, judge, votes
+from spatterlib.verdicts.judgement import STATES, Span, judge, votes
+from spatterlib.verdicts.rules import Rules
 
 CLASSES = ("low", "high")
 
@@ -184,10 +185,10 @@ def test_there_and_back_are_two_changes() -> None:
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({"min_votes": 2}, "min_votes must be 3 or more, got 2"),
-        ({"max_far": 1.5}, "max_far is a share from 0 to 1, got 1.5"),
+        ({"min_votes": 2}, "min_votes must be a whole number of 3 or more, got 2"),
+        ({"max_far": 1.5}, "max_far must be a number from 0 to 1, got 1.5"),
         ({"vote_seconds": 0}, "vote_seconds must be above 0 s, got 0"),
-        ({"resamples": 5}, "resamples must be 100 or more, got 5"),
+        ({"resamples": 5}, "resamples must be a whole number of 100 or more, got 5"),
     ],
 )
 def test_rules_that_make_no_sense_are_refused(parameters: dict[str, Any], said: str) -> None:

@@ -44,7 +44,8 @@ from spatterlib.live.senders import Mqtt, Webhook, headers_of
 from spatterlib.live.settings import AlarmSettings, ChartSettings, OutputSettings, WatchSettings
 from spatterlib.live.source import GrowingFile, OpenedSource, SourceFrame, camera_frames, kind_of, open_source, redacted
 from spatterlib.types import DETECTION, RgbPicture
-from spatterlib.verdicts.rules import Rules, Span, State, judge, judge_rows
+from spatterlib.verdicts.judgement import Span, State, judge, judge_rows
+from spatterlib.verdicts.rules import Rules
 
 GAP = 2.0
 

@@ -15,9 +15,11 @@ from spatterlib.cli.run_options import extraction_options, kept_in, run_settings
 from spatterlib.cli.schema import Judged, Predicted, Turn, Verified
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.progress import columns
+from spatterlib.common.record_options import given_values, options_of, with_options
 from spatterlib.common.signals import keeping
 from spatterlib.common.wording import counted
 from spatterlib.errors import Exit, OutputExistsError, ParameterError, UsageError
+from spatterlib.verdicts.rules import Rules
 
 __all__ = ["add_to"]
 
@@ -36,12 +38,8 @@ _COLOURS = {"OK": "green", "attention": "yellow", "critical": "red", "decided": 
 @click.option(
     "-o", "--out", multiple=True, metavar="FILE", help="Report to write: .html .json .csv .parquet; repeat for several."
 )
-@click.option("--expected", metavar="CLASS", help="The class that a good build has: others are critical then.")
+@with_options(options_of(Rules))
 @click.option("--window", type=float, default=60.0, show_default=True, metavar="S", help="Length of the windows.")
-@click.option("--min-votes", type=int, metavar="N", help="Fewer give no verdict.  [default: 6]")
-@click.option(
-    "--max-far", type=float, metavar="SHARE", help="Crops unlike the training's that are put up with.  [default: 0.25]"
-)
 @click.option(
     "--crops", type=int, default=6, show_default=True, metavar="N", help="Crops of each kind shown as evidence."
 )
@@ -64,8 +62,6 @@ def predict(
     classifier: str | None,
     classes: str | None,
     out: tuple[str, ...],
-    min_votes: int | None,
-    max_far: float | None,
     profile: str | None,
     calibration: str | None,
     reference: str | None,
@@ -78,11 +74,9 @@ def predict(
     from spatterlib.common.progress import notifier
     from spatterlib.extraction.extract import is_whole
     from spatterlib.verdicts.predict import predict_with
-    from spatterlib.verdicts.rules import Rules
 
     settings = run_settings(ctx, values)
-    given = {"expected": values["expected"], "min_votes": min_votes, "max_far": max_far}
-    rules = Rules(**{name: value for name, value in given.items() if value is not None})
+    rules = Rules(**given_values(Rules, values))
     further = {key: values[key] for key in ("window", "crops", "store", "overwrite")}
     measured = _measuring(source, values["store"], profile, calibration, reference)
     with _hint(), keeping(lambda: _kept(values["store"])):

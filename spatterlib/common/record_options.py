@@ -37,7 +37,9 @@ def with_options(options: Iterable[click.Option]) -> Callable[[Command], Command
 
 
 def options_of(record: Any, *, variables: str = "") -> list[click.Option]:
-    """An option for each field of a record that says what it is for; None where it is not given.
+    """An option for each field of a record that says what it is for, unless it says ``option=False``.
+
+    Its value is None where it is not given; see `given_values`.
 
     Parameters
     ----------
@@ -61,7 +63,7 @@ def options_of(record: Any, *, variables: str = "") -> list[click.Option]:
     return [
         option_of(item, hints[item.name], variable=f"{variables}{item.name.upper()}" if variables else None)
         for item in dataclasses.fields(record)
-        if "help" in item.metadata
+        if "help" in item.metadata and item.metadata.get("option", True)
     ]
 
 

@@ -26,7 +26,7 @@ def parameter(default: Any, text: str, low: float | None = None, high: float = m
         The range of a number, both included.
     **facts
         What else the generators of options and the readers of files ask for: ``metavar``, ``flag``, ``shown`` (the
-        default in words), ``wanted`` (what it takes in words).
+        default in words), ``multiple``, ``option=False``, ``wanted`` (what it takes in words).
 
     Examples
     --------

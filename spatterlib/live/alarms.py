@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from spatterlib.live.settings import AlarmSettings
-from spatterlib.verdicts.rules import Span
+from spatterlib.verdicts.judgement import Span
 
 __all__ = ["AlarmState", "Notice", "Observation", "Phase", "end_event", "observe_verdict", "step"]
 
@@ -20,7 +20,7 @@ class Observation:
     Parameters
     ----------
     state : str
-        One of `spatterlib.verdicts.rules.STATES`, or of the charts: "layer differs", "layer as usual".
+        One of `spatterlib.verdicts.judgement.STATES`, or of the charts: "layer differs", "layer as usual".
     normal : bool or None
         True: nothing is wrong; an event ends. False: an event begins or goes on. None: it cannot be told.
     reason : str
@@ -122,7 +122,8 @@ def step(
     --------
     >>> import numpy as np
     >>> from spatterlib.live.alarms import AlarmState, observe_verdict, step
-    >>> from spatterlib.verdicts.rules import Rules, judge
+    >>> from spatterlib.verdicts.judgement import judge
+    >>> from spatterlib.verdicts.rules import Rules
     >>> low = np.tile([0.9, 0.1], (8, 1))
     >>> bad = observe_verdict(judge(np.arange(8.0), np.arange(8), low, ("low", "high"), Rules(expected="high")))
     >>> alarm, notices = step(AlarmState(), bad, 8.0, 1, final=True)

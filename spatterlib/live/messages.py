@@ -12,7 +12,7 @@ from spatterlib.common.origin import Origin, marks
 from spatterlib.common.wording import counted
 from spatterlib.live.alarms import Phase
 from spatterlib.live.source import Kind, StreamFacts
-from spatterlib.verdicts.rules import Span, State
+from spatterlib.verdicts.judgement import Span, State
 
 __all__ = [
     "COMMON",
@@ -58,7 +58,7 @@ class StartFields(TypedDict):
 
 
 class SpanFields(TypedDict):
-    """A verdict: the fields of `spatterlib.verdicts.rules.Span`."""
+    """A verdict: the fields of `spatterlib.verdicts.judgement.Span`."""
 
     number: Annotated[int, "of the layer, from 1; of a window: how many there were"]
     start: Annotated[float | None, "s, time of its first crop; of a window: where it begins"]

@@ -11,7 +11,7 @@ from spatterlib.common.origin import Origin
 from spatterlib.errors import ParameterError, PluginError, SpatterlibError
 from spatterlib.live.latency import Latencies
 from spatterlib.live.messages import ChartFields, StatusFields
-from spatterlib.verdicts.rules import STATES, Span
+from spatterlib.verdicts.judgement import STATES, Span
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric

@@ -42,7 +42,8 @@ from spatterlib.live.senders import Sender
 from spatterlib.live.settings import WatchSettings
 from spatterlib.plugins.registry import identity
 from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detections, Detector, Filter, Picture
-from spatterlib.verdicts.rules import Rules, Span, judge_rows
+from spatterlib.verdicts.judgement import Span, judge_rows
+from spatterlib.verdicts.rules import Rules
 from spatterlib.verdicts.scoring import Look, Scorer, Seen
 from spatterlib.video.opening import region
 

@@ -20,8 +20,8 @@ from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.descriptors import describe, turned
 from spatterlib.measuring.gasflow import GasModel
 from spatterlib.measuring.measurement import Measured
+from spatterlib.verdicts.judgement import Span
 from spatterlib.verdicts.report import Section
-from spatterlib.verdicts.rules import Span
 from spatterlib.verdicts.verdict import Verdict
 
 __all__ = ["BORDER", "Witness", "compare", "warnings", "with_charts", "with_index"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.verdicts.rules import Span
+from spatterlib.verdicts.judgement import Span
 
 __all__ = ["Change", "changes"]
 

@@ -26,7 +26,8 @@ from spatterlib.plugins.classifier import Model
 from spatterlib.stores.opening import find_store
 from spatterlib.types import Video
 from spatterlib.verdicts.change import Change, changes
-from spatterlib.verdicts.rules import Rules, Span, State, judge_rows
+from spatterlib.verdicts.judgement import Span, State, judge_rows
+from spatterlib.verdicts.rules import Rules
 from spatterlib.verdicts.scoring import Sightings, evidence_rows, sightings
 from spatterlib.verdicts.shares import said, shares
 from spatterlib.verdicts.training_mismatch import unlike, warning

@@ -1,33 +1,15 @@
-"""From probabilities of crops to verdicts on spans of time: pure functions of times, events and probabilities.
-
-Crops are no independent witnesses: an event is seen in many frames. So crops vote together, an event once in each
-second that it lasts, and the interval of a span comes from drawing its votes again. It says how far chance within the
-span could move the answer, not whether this recording differs from those that the model learned from.
-"""
+"""When a span of time gets a verdict, and what it means: one record, from which options and REST are made."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from statistics import NormalDist
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from spatterlib.common.records import check, parameter
 from spatterlib.errors import ParameterError
 from spatterlib.plugins.registry import nearest
 
-__all__ = ["STATES", "Rules", "Span", "State", "judge", "judge_rows", "student", "votes"]
-
-State: TypeAlias = Literal["OK", "attention", "critical", "no verdict", "decided"]
-
-STATES: tuple[State, ...] = ("OK", "attention", "critical", "no verdict", "decided")
-"""OK: surely the expected class. Attention: enough was seen, but it is not clear which class. Critical: surely another
-class than the expected. No verdict: too little was seen, or crops unlike those of the training. Decided: surely one
-class, and nobody said which is expected."""
-
-_Z = NormalDist().inv_cdf(0.975)
+__all__ = ["Rules"]
 
 
 @dataclass(frozen=True)
@@ -54,19 +36,17 @@ class Rules:
     6
     """
 
-    expected: str | None = None
-    min_votes: int = 6
-    max_far: float = 0.25
+    expected: str | None = parameter(
+        None, "The class that a good build has: others are critical then.", metavar="CLASS"
+    )
+    min_votes: int = parameter(6, "Fewer give no verdict.", 3, metavar="N")
+    max_far: float = parameter(0.25, "Crops unlike the training's that are put up with.", 0, 1, metavar="SHARE")
     vote_seconds: float = 1.0
-    resamples: int = 4000
-    seed: int = 1234
+    resamples: int = parameter(4000, "Draws of the bootstrap.", 100, option=False)
+    seed: int = parameter(1234, "Of the bootstrap.", 0, option=False)
 
     def __post_init__(self) -> None:
-        _at_least("min_votes", self.min_votes, 3)
-        _at_least("resamples", self.resamples, 100)
-        _at_least("seed", self.seed, 0)
-        if not 0 <= self.max_far <= 1:
-            raise ParameterError(f"max_far is a share from 0 to 1, got {self.max_far!r}")
+        check(self)
         if not self.vote_seconds > 0:
             raise ParameterError(f"vote_seconds must be above 0 s, got {self.vote_seconds!r}")
 
@@ -83,255 +63,3 @@ class Rules:
                 f"the model tells {', '.join(classes)} apart, so {self.expected!r} cannot be expected"
                 f"{nearest(self.expected, list(classes))}"
             )
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if not value >= least:
-        raise ParameterError(f"{name} must be {least} or more, got {value!r}")
-
-
-@dataclass(frozen=True)
-class Span:
-    """A span of time and the verdict on it.
-
-    Parameters
-    ----------
-    number : int
-        Of the layer or window, from 1.
-    start, stop : float
-        S.
-    label : str or None
-        The class, None where the verdict abstains.
-    leading : str or None
-        The most probable class, decided or not; None without votes.
-    probability : float
-        Of `leading`: mean over the votes of their calibrated probability; NaN without votes.
-    low, high : float
-        95 % interval of it; NaN with less than three votes.
-    votes, events, crops : int
-        Events by seconds, events, crops with a vote.
-    far : float
-        Share of crops far from the training's; NaN if not checked.
-    state : str
-        One of `STATES`.
-    reason : str
-        Why, in words.
-    first_frame, last_frame : int
-        Of its crops; -1 without.
-    """
-
-    number: int
-    start: float
-    stop: float
-    label: str | None
-    leading: str | None
-    probability: float
-    low: float
-    high: float
-    votes: int
-    events: int
-    crops: int
-    far: float
-    state: State
-    reason: str
-    first_frame: int = -1
-    last_frame: int = -1
-
-    def facts(self) -> dict[str, Any]:
-        """JSON-able: what is not a number is None."""
-        return {name: None if value != value else value for name, value in asdict(self).items()}
-
-
-def judge(
-    times: NDArray[np.float64],
-    events: NDArray[np.int64],
-    probabilities: NDArray[np.float64],
-    classes: Sequence[str],
-    rules: Rules | None = None,
-    *,
-    distances: NDArray[np.float32] | None = None,
-    frames: NDArray[np.int64] | None = None,
-    number: int = 1,
-    span: tuple[float, float] | None = None,
-) -> Span:
-    """Verdict on one span, from the crops in it.
-
-    Parameters
-    ----------
-    times : ndarray
-        ``(n,)`` float64, s.
-    events : ndarray
-        ``(n,)`` int64, event of each crop, as from `spatterlib.events`.
-    probabilities : ndarray
-        ``(n, classes)``, calibrated; rows of NaN have no vote.
-    classes : sequence of str
-        In the order of the columns.
-    rules : Rules, optional
-        When to abstain, and which class is expected.
-    distances : ndarray, optional
-        ``(n,)``, from `Familiar.distances`: above 1 is far. None or NaN: not checked.
-    frames : ndarray, optional
-        ``(n,)`` int64, frame numbers.
-    number : int
-        What the span is called.
-    span : tuple of float, optional
-        S, start and stop; by default the first and the last time.
-
-    Returns
-    -------
-    Span
-
-    Notes
-    -----
-    The interval is the expanded percentile interval of the bootstrap (T. C. Hesterberg, "What teachers should know
-    about the bootstrap", Am. Stat. 69, 2015), which stays honest with few votes. For more than two classes a class
-    is decided if its lead over the next is surely above 0.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from spatterlib.verdicts.rules import Rules, judge
-    >>> high = np.linspace(0.8, 0.9, 12)
-    >>> found = judge(np.arange(12.0), np.arange(12), np.stack([1 - high, high], 1), ("low", "high"))
-    >>> found.label, found.votes, round(found.probability, 2)
-    ('high', 12, 0.85)
-    """
-    rules = rules or Rules()
-    use = np.isfinite(probabilities).all(axis=1)
-    times, events, known = times[use], events[use], probabilities[use]
-    far = _share_far(None if distances is None else distances[use])
-    means = votes(times, events, known, rules.vote_seconds)
-    leading, probability, low, high, clear = _interval(means, rules)
-    state, reason = _state(None if leading is None else classes[leading], len(means), far, clear, rules)
-    decided = leading is not None and state in ("OK", "critical", "decided")
-    begin, end = span or ((float(times.min()), float(times.max())) if len(times) else (np.nan, np.nan))
-    seen = frames[use] if frames is not None and use.any() else np.array([-1])
-    return Span(
-        number=number,
-        start=begin,
-        stop=end,
-        label=classes[leading] if decided and leading is not None else None,
-        leading=None if leading is None else classes[leading],
-        probability=probability,
-        low=low,
-        high=high,
-        votes=len(means),
-        events=len(np.unique(events)),
-        crops=len(times),
-        far=far,
-        state=state,
-        reason=reason,
-        first_frame=int(seen.min()),
-        last_frame=int(seen.max()),
-    )
-
-
-def judge_rows(
-    rows: NDArray[np.void],
-    classes: Sequence[str],
-    rules: Rules,
-    number: int,
-    span: tuple[float, float] | None = None,
-) -> Span:
-    """`judge` on rows of `spatterlib.verdicts.verdict.row_dtype`; by default from first to last of them."""
-    times = rows["time"]
-    if span is None and len(rows):
-        span = float(times.min()), float(times.max())
-    return judge(
-        times,
-        rows["event"],
-        rows["probabilities"],
-        classes,
-        rules,
-        distances=rows["distance"],
-        frames=rows["frame"],
-        number=number,
-        span=span,
-    )
-
-
-def votes(
-    times: NDArray[np.float64], events: NDArray[np.int64], probabilities: NDArray[np.float64], seconds: float
-) -> NDArray[np.float64]:
-    """``(votes, classes)``: mean probabilities of each event in each `seconds` that it lasts, in order of time."""
-    if not len(times):
-        return np.empty((0, probabilities.shape[1]))
-    _, event = np.unique(events, return_inverse=True)
-    began = np.full(int(event.max()) + 1, np.inf)
-    np.minimum.at(began, event, times)
-    block = ((times - began[event]) / seconds).astype(np.int64)
-    _, first, vote = np.unique(np.stack([event, block], 1), axis=0, return_index=True, return_inverse=True)
-    sums = np.zeros((len(first), probabilities.shape[1]))
-    np.add.at(sums, vote.ravel(), probabilities)
-    means = sums / np.bincount(vote.ravel())[:, None]
-    order: NDArray[np.float64] = means[np.argsort(times[first], kind="stable")]
-    return order
-
-
-def _share_far(distances: NDArray[np.float32] | None) -> float:
-    if distances is None or not len(distances) or np.isnan(distances).any():
-        return float("nan")
-    return float((distances > 1).mean())
-
-
-def _interval(means: NDArray[np.float64], rules: Rules) -> tuple[int | None, float, float, float, bool]:
-    """Leading class, its probability, the 95 % interval of that, and whether it surely leads."""
-    if not len(means):
-        return None, np.nan, np.nan, np.nan, False
-    mean = means.mean(0)
-    order = np.argsort(-mean, kind="stable")
-    leading, next_ = int(order[0]), int(order[1])
-    if len(means) < 3:
-        return leading, float(mean[leading]), np.nan, np.nan, False
-    # In an order of their own: which crop came first must not decide which votes are drawn together.
-    drawn = _drawn(means[np.lexsort(means.T)], rules)
-    share = _expanded(len(means))
-    low, high = np.quantile(drawn[:, leading], [share, 1 - share])
-    lead = np.quantile(drawn[:, leading] - drawn[:, next_], share)
-    return leading, float(mean[leading]), float(low), float(high), bool(lead > 0)
-
-
-def _drawn(means: NDArray[np.float64], rules: Rules) -> NDArray[np.float64]:
-    """``(resamples, classes)`` means of votes drawn with replacement, a hundred thousand at a time."""
-    random, n = np.random.default_rng(rules.seed), len(means)
-    step = max(1, 100_000 // n)
-    columns, drawn = np.ascontiguousarray(means.T), np.empty((rules.resamples, means.shape[1]))
-    for start in range(0, rules.resamples, step):
-        part = drawn[start : start + step]
-        chosen = random.integers(0, n, (len(part), n))
-        for number, column in enumerate(columns):
-            part[:, number] = column.take(chosen).mean(axis=1)
-    return drawn
-
-
-def _expanded(n: int) -> float:
-    """Share to leave out at either end so that an interval of n votes is as wide as Student's t demands."""
-    return NormalDist().cdf(-student(n - 1) * np.sqrt(n / (n - 1)))
-
-
-def student(v: float) -> float:
-    """97.5 % quantile of Student's t with v degrees of freedom, expanded in 1 / v (Abramowitz and Stegun 1964, 26.7.5).
-
-    Examples
-    --------
-    >>> from spatterlib.verdicts.rules import student
-    >>> round(student(10), 3), round(student(float("inf")), 3)
-    (2.228, 1.96)
-    """
-    z = _Z
-    found = z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
-    return found + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
-
-
-def _state(leading: str | None, count: int, far: float, clear: bool, rules: Rules) -> tuple[State, str]:
-    if leading is None:
-        return "no verdict", "no spatter was seen"
-    if count < rules.min_votes:
-        return "no verdict", f"{count} of the {rules.min_votes} votes that are needed"
-    if far > rules.max_far:
-        return "no verdict", f"{far:.0%} of the crops look unlike those that the model learned from"
-    if not clear:
-        return "attention", f"{leading} leads, but not clearly"
-    if rules.expected is None:
-        return "decided", f"{leading}"
-    return ("OK", f"{leading}, as expected") if leading == rules.expected else ("critical", f"{leading}, not expected")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.verdicts.rules import student
+from spatterlib.verdicts.judgement import student
 
 __all__ = ["LEAST", "Share", "said", "shares"]
 

@@ -19,8 +19,8 @@ from spatterlib.common.origin import marks
 from spatterlib.errors import ParameterError, PluginError
 from spatterlib.types import DETECTION
 from spatterlib.verdicts.change import Change
+from spatterlib.verdicts.judgement import Span
 from spatterlib.verdicts.report import Section, page
-from spatterlib.verdicts.rules import Span
 
 __all__ = ["SUFFIXES", "Evidence", "Verdict", "check_outputs", "row_dtype"]
 

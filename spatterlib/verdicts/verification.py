@@ -21,8 +21,9 @@ from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.learning.provenance import code_digest, model_digest
 from spatterlib.learning.runs import Run, load_model
 from spatterlib.stores.opening import find_store, is_simulated, open_store
+from spatterlib.verdicts.judgement import Span, judge
 from spatterlib.verdicts.report import differs, parse, read_page
-from spatterlib.verdicts.rules import Rules, Span, judge
+from spatterlib.verdicts.rules import Rules
 from spatterlib.verdicts.scoring import sightings
 from spatterlib.verdicts.shares import shares
 from spatterlib.video.opening import open_video
