@@ -18,9 +18,9 @@ from pages import put
 
 import spatterlib as sp
 from spatterlib.control.monitoring import monitor
-from spatterlib.control.reference import USUAL, learn_reference, values_of
+from spatterlib.control.reference import USUAL_DESCRIPTORS, learn_reference, values_of
 from spatterlib.control.run_length import cusum_run_length, ewma_run_length, limits, shewhart_run_length
-from spatterlib.control.statistics import CHARTS, Baseline, advance, angle_terms, begin, learn
+from spatterlib.control.statistics import CHARTS, Baseline, advance, angle_terms, initial_state, learn_baseline
 from spatterlib.measuring.calibration import Calibration, calibrate
 from spatterlib.measuring.camera import Camera
 from spatterlib.measuring.descriptors import turned
@@ -63,8 +63,8 @@ def layers_of(folder: Path, name: str, **settings: Any) -> Any:
 def fitted(folder: Path) -> Model:
     """The model, fitted to layers without a fault: enough of them that some are as rare as a false alarm."""
     rows = layers_of(folder, "long", gas_speed=1.5, seconds=FITTED * PERIOD, seed=79)
-    values, terms = values_of(rows, USUAL), angle_terms(rows["scan_angle"])
-    base = learn(values, terms)
+    values, terms = values_of(rows, USUAL_DESCRIPTORS), angle_terms(rows["scan_angle"])
+    base = learn_baseline(values, terms)
     away = (values - terms @ base.mean)[base.kept]
     new = (away[1:] - base.phi * away[:-1]) / base.scale
     return Model(base.mean, base.phi, base.scale, np.linalg.inv(base.inverse), new)
@@ -106,10 +106,10 @@ def first_alarms(
     for index in range(reference):
         away = model.phi * away + novelty()
         made[:, index] = terms[index % 360] @ model.mean + away * model.scale
-    base = learn(made, terms[np.arange(reference) % 360])
+    base = learn_baseline(made, terms[np.arange(reference) % 360])
     base = Baseline(*(np.repeat(getattr(base, field.name), runs, 0) for field in fields(base)))
     away = np.repeat(away, runs, 0)
-    state, limit = begin(base), np.broadcast_to(bounds(base.phi), (len(away), len(CHARTS)))
+    state, limit = initial_state(base), np.broadcast_to(bounds(base.phi), (len(away), len(CHARTS)))
     first = np.zeros((len(away), len(CHARTS)), int)
     for index in range(int(60 * ARL)):
         away = model.phi * away + novelty()
@@ -202,7 +202,7 @@ def model_table(model: Model) -> str:
         "| descriptor | angle effect, standard deviations | autocorrelation | kurtosis (normal: 3) |",
         "|---|---|---|---|",
     ]
-    for number, name in enumerate(USUAL):
+    for number, name in enumerate(USUAL_DESCRIPTORS):
         size = np.hypot(*model.mean[1:, number]) / model.scale[number]
         new = model.residuals[:, number]
         lines.append(
@@ -230,7 +230,7 @@ def shift_table(model: Model) -> str:
     terms = angle_terms(TURN * np.arange(200))
     found = limits(terms, model.phi, model.correlation, arl=ARL, alarms=("ewma",))
     bounds = np.array([found[name] for name in CHARTS])
-    one = np.eye(len(USUAL))[USUAL.index("drift")]
+    one = np.eye(len(USUAL_DESCRIPTORS))[USUAL_DESCRIPTORS.index("drift")]
     first = first_alarms(model, lambda _: bounds, 200, BUILDS, 521, shift=one, at=30)
     cells = " | ".join(delay(first[:, number], 30) for number in range(4))
     lines.append(f"| six, one of which shifts | 200 | as fitted | {cells} |")

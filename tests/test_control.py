@@ -16,7 +16,7 @@ from spatterlib.control.charts import draw_charts
 from spatterlib.control.monitoring import monitor, take_layer
 from spatterlib.control.reference import Reference, learn_reference
 from spatterlib.control.run_length import cusum_run_length, ewma_run_length, limits, shewhart_run_length, simulate_runs
-from spatterlib.control.statistics import CHARTS, advance, angle_terms, begin, conformal_p, learn
+from spatterlib.control.statistics import CHARTS, advance, angle_terms, conformal_p, initial_state, learn_baseline
 from spatterlib.measuring.descriptors import DESCRIPTOR, turned
 
 ANGLES = 67.0 * np.arange(400)
@@ -71,7 +71,7 @@ def test_simulated_runs_with_a_very_long_reference_agree_with_the_markov_chains(
 
 def test_a_mean_by_scan_angle_is_learned() -> None:
     terms = angle_terms(ANGLES)
-    found = learn((5 + 3 * terms[:, 1] - 2 * terms[:, 2] + autoregressive(400, 0.0))[:, None], terms)
+    found = learn_baseline((5 + 3 * terms[:, 1] - 2 * terms[:, 2] + autoregressive(400, 0.0))[:, None], terms)
     assert found.mean[:, 0] == pytest.approx([5, 3, -2], abs=0.2)
     assert found.scale[0] == pytest.approx(1, abs=0.1)
 
@@ -79,13 +79,13 @@ def test_a_mean_by_scan_angle_is_learned() -> None:
 def test_two_angles_in_turn_are_two_subgroups() -> None:
     angle = np.tile([0.0, 90.0], 100)
     values = np.where(angle == 0, 1.0, 7.0) + autoregressive(200, 0.0, 4)
-    found = angle_terms([0.0, 90.0]) @ learn(values[:, None], angle_terms(angle)).mean
+    found = angle_terms([0.0, 90.0]) @ learn_baseline(values[:, None], angle_terms(angle)).mean
     assert found[:, 0] == pytest.approx([1, 7], abs=0.3)
 
 
 @pytest.mark.parametrize("phi", [0.0, 0.5, -0.4])
 def test_autocorrelation_is_found_where_there_is_some(phi: float) -> None:
-    found = learn(autoregressive(400, phi, 5)[:, None], np.ones((400, 1)))
+    found = learn_baseline(autoregressive(400, phi, 5)[:, None], np.ones((400, 1)))
     assert found.phi[0] == pytest.approx(phi, abs=0.12)
     assert (found.phi[0] == 0) == (phi == 0)
 
@@ -94,7 +94,7 @@ def test_outlying_layers_are_left_out_and_change_nothing_much() -> None:
     values = np.stack([autoregressive(100, 0.0, 6), autoregressive(100, 0.0, 7)], -1)
     spoilt = values.copy()
     spoilt[[10, 40, 41]] += [[30, 0], [0, -9], [50, 50]]
-    clean, robust = (learn(item, np.ones((100, 1))) for item in (values, spoilt))
+    clean, robust = (learn_baseline(item, np.ones((100, 1))) for item in (values, spoilt))
     assert np.flatnonzero(~robust.kept).tolist() == [10, 40, 41]
     assert robust.mean == pytest.approx(clean.mean, abs=0.1)
     assert robust.scale == pytest.approx(clean.scale, rel=0.1)
@@ -103,7 +103,7 @@ def test_outlying_layers_are_left_out_and_change_nothing_much() -> None:
 def test_layers_that_were_not_measured_are_left_out() -> None:
     values = autoregressive(100, 0.0)[:, None]
     values[3] = np.nan
-    assert learn(values, np.ones((100, 1))).kept.sum() == 99
+    assert learn_baseline(values, np.ones((100, 1))).kept.sum() == 99
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_layers_that_were_not_measured_are_left_out() -> None:
 )
 def test_what_cannot_be_learned_from_is_refused(values: Any, match: str) -> None:
     with pytest.raises(errors.ParameterError, match=match):
-        learn(values[:, None], np.ones((len(values), 1)))
+        learn_baseline(values[:, None], np.ones((len(values), 1)))
 
 
 # The charts.
@@ -120,9 +120,9 @@ def test_what_cannot_be_learned_from_is_refused(values: Any, match: str) -> None
 
 def test_charts_are_what_their_recurrences_say() -> None:
     new = np.random.default_rng(8).normal(size=50) + 0.4
-    base = learn(autoregressive(300, 0.0)[:, None], np.ones((300, 1)))
+    base = learn_baseline(autoregressive(300, 0.0)[:, None], np.ones((300, 1)))
     base = type(base)(np.zeros((1, 1)), np.zeros(1), np.ones(1), np.eye(1), base.kept)
-    state, ewma, upper, lower = begin(base), 0.0, 0.0, 0.0
+    state, ewma, upper, lower = initial_state(base), 0.0, 0.0, 0.0
     for value in new:
         state, found, squared = advance(base, state, np.array([value]), np.ones(1), weight=0.2, slack=0.4)
         ewma = 0.2 * value + 0.8 * ewma
@@ -135,18 +135,18 @@ def test_charts_are_what_their_recurrences_say() -> None:
 def test_many_builds_at_once_are_charted_as_each_alone() -> None:
     values = np.random.default_rng(9).normal(size=(3, 80, 2))
     terms = angle_terms(ANGLES[:80])
-    together = learn(values, terms)
-    _, found, squared = advance(together, begin(together), values[:, 5], terms[5])
+    together = learn_baseline(values, terms)
+    _, found, squared = advance(together, initial_state(together), values[:, 5], terms[5])
     for index in range(3):
-        alone = learn(values[index], terms)
-        _, one, own = advance(alone, begin(alone), values[index, 5], terms[5])
+        alone = learn_baseline(values[index], terms)
+        _, one, own = advance(alone, initial_state(alone), values[index, 5], terms[5])
         assert found[:, index] == pytest.approx(one)
         assert squared[index] == pytest.approx(float(own))
 
 
 def test_a_chart_stands_still_while_nothing_is_measured() -> None:
-    base = learn(autoregressive(300, 0.0)[:, None], np.ones((300, 1)))
-    state, before, _ = advance(base, begin(base), np.array([2.0]), np.ones(1))
+    base = learn_baseline(autoregressive(300, 0.0)[:, None], np.ones((300, 1)))
+    state, before, _ = advance(base, initial_state(base), np.array([2.0]), np.ones(1))
     _, found, squared = advance(base, state, np.array([np.nan]), np.ones(1))
     assert found[1:, 0] == pytest.approx(before[1:, 0])
     assert np.isnan(squared)
@@ -179,8 +179,8 @@ def test_builds_without_a_fault_run_as_long_as_stated(phi: float) -> None:
     for index in range(150):
         away = phi * away + draw.normal(size=builds)
         made[:, index, 0] = 9 + 4 * terms[index, 1] + 7 * away
-    base = learn(made, terms)
-    state, first = begin(base), np.zeros((builds, 3), int)
+    base = learn_baseline(made, terms)
+    state, first = initial_state(base), np.zeros((builds, 3), int)
     for index in range(3000):
         away = phi * away + draw.normal(size=builds)
         row = terms[index % 150]

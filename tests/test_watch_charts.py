@@ -19,7 +19,7 @@ import spatterlib as sp
 from spatterlib.cli.main import main
 from spatterlib.common.image_codec import encode
 from spatterlib.control.monitoring import POINT, Point, monitor
-from spatterlib.control.reference import Reference, learn_reference
+from spatterlib.control.reference import Reference, ReferenceFacts, learn_reference
 from spatterlib.detection.events import events
 from spatterlib.detection.layers import layers
 from spatterlib.errors import ParameterError
@@ -36,7 +36,13 @@ from spatterlib.measuring.streaks import STREAK
 from spatterlib.verdicts.verdict import row_dtype
 
 CAMERA = Camera(frame_rate=25, exposure=0.036, mm_per_px=0.4, gas_direction=180.0)
-ABOUT = {"simulated": True, "camera": CAMERA.identity(), "calibrated": False, "scan_turn": 67.0, "scan_start": 10.0}
+ABOUT: ReferenceFacts = {
+    "simulated": True,
+    "camera": CAMERA.identity(),
+    "calibrated": False,
+    "scan_turn": 67.0,
+    "scan_start": 10.0,
+}
 GAP = 2.0
 
 

@@ -117,7 +117,7 @@ def _learn(parts: Sequence[tuple[Any, Any]], names: Sequence[str], options: dict
         parts,
         names,
         options["descriptor"] or None,
-        _turn(options),
+        **_turn(options),
         arl=options["arl"],
         alarms=options["chart"],
         seed=options["seed"],

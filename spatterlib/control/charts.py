@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from spatterlib.common.wording import counted
 from spatterlib.control.drawing import draw_charts
 from spatterlib.control.monitoring import Charted, monitor
-from spatterlib.control.reference import Reference, learn_reference
+from spatterlib.control.reference import Reference, ReferenceFacts, learn_reference
 from spatterlib.measuring.camera import Camera, check_same, load_camera
 from spatterlib.measuring.measurement import Measured, layer_rows
 
@@ -74,29 +75,29 @@ def chart_layers(
     >>> rows = np.zeros(60, DESCRIPTOR)
     >>> rows["plume_area"] = np.random.default_rng(1).normal(40000, 2000, 60)
     >>> base = learn_reference(rows, ["plume_area"], harmonics=0, builds=300)
-    >>> found = sp.chart_layers(folder / "tonight.h5", base, camera={"frame_rate": 25, "exposure": 0.036})
-    >>> len(found.points), [(first, last) for first, last, _ in found.spells]
+    >>> charted = sp.chart_layers(folder / "tonight.h5", base, camera={"frame_rate": 25, "exposure": 0.036})
+    >>> len(charted.points), [(first, last) for first, last, _ in charted.spells]
     (1, [(1, 1)])
     """
     if isinstance(reference, str | os.PathLike):
         reference = Reference.load(reference) if str(reference).endswith(".json") else [reference]
-    base = reference if isinstance(reference, Reference) else None
-    seen_by = _camera_of(camera) or (base.camera if base else None)
-    if base and scan_turn is None:
-        scan_turn, scan_start = base.about.get("scan_turn"), base.about.get("scan_start") or 0.0
-    turn: dict[str, Any] = {"scan_turn": scan_turn, "scan_start": scan_start}
-    rows, seen = layer_rows(store, seen_by, **turn)
-    if base is None:
-        first = reference if isinstance(reference, int) else 0
-        parts = [(rows[:first], seen)] if first else [layer_rows(path, seen_by, **turn) for path in _paths(reference)]
-        told = [f"first {counted(first, 'layer')} of {Path(store).name}"] if first else _paths(reference)
-        base, rows = learn_from(parts, told, names, turn, arl=arl, builds=builds), rows[first:]
-    base.check(seen.camera)
+    known = reference if isinstance(reference, Reference) else None
+    profile = _camera_of(camera) or (known.camera if known else None)
+    if known and scan_turn is None:
+        scan_turn, scan_start = known.about.get("scan_turn"), known.about.get("scan_start") or 0.0
+    rows_of = partial(layer_rows, camera=profile, scan_turn=scan_turn, scan_start=scan_start)
+    rows, measured = rows_of(store)
+    if isinstance(reference, Reference):
+        base = reference
+    elif isinstance(reference, int):
+        good, rows = rows[:reference], rows[reference:]
+        label = f"first {counted(reference, 'layer')} of {Path(store).name}"
+        base = learn_from([(good, measured)], [label], names, scan_turn, scan_start, arl=arl, builds=builds)
+    else:
+        parts = [rows_of(path) for path in reference]
+        base = learn_from(parts, list(reference), names, scan_turn, scan_start, arl=arl, builds=builds)
+    base.check(measured.camera)
     return monitor(base, rows)
-
-
-def _paths(reference: Any) -> list[str | os.PathLike[str]]:
-    return [] if isinstance(reference, int | Reference) else list(reference)
 
 
 def _camera_of(camera: str | os.PathLike[str] | Camera | Mapping[str, Any] | None) -> Camera | None:
@@ -105,12 +106,22 @@ def _camera_of(camera: str | os.PathLike[str] | Camera | Mapping[str, Any] | Non
     return load_camera(camera) if isinstance(camera, str | os.PathLike) else camera
 
 
+class LearningOptions(TypedDict, total=False):
+    """Options of `spatterlib.control.reference.learn_reference`."""
+
+    arl: float
+    alarms: Sequence[str]
+    builds: int
+    seed: int
+
+
 def learn_from(
     parts: Sequence[tuple[NDArray[np.void], Measured]],
     paths: Sequence[str | os.PathLike[str]],
-    names: Sequence[str] | None,
-    turn: Mapping[str, Any],
-    **options: Any,
+    names: Sequence[str] | None = None,
+    scan_turn: float | None = None,
+    scan_start: float = 0.0,
+    **options: Unpack[LearningOptions],
 ) -> Reference:
     """Learn a reference that knows which stores and which camera it is of.
 
@@ -122,21 +133,24 @@ def learn_from(
         What the stores are called.
     names, **options
         As `spatterlib.control.reference.learn_reference` takes them.
-    turn : mapping
-        ``scan_turn`` and ``scan_start``; kept if the first is no None.
+    scan_turn, scan_start : float, optional
+        Kept if the first is no None.
 
     Raises
     ------
     ParameterError
         If the stores are of several cameras, or their layers are too few.
     """
-    camera, seen = parts[0][1].camera, [own for _, own in parts]
-    for other in seen[1:]:
+    stores = [measured for _, measured in parts]
+    camera = stores[0].camera
+    for other in stores[1:]:
         check_same(camera.identity(), other.camera, "the first reference", "learn from one camera at a time")
-    about = {
+    about: ReferenceFacts = {
         "recordings": [Path(path).name for path in paths],
-        "simulated": any(bool(item.about["simulated"]) for item in seen),
+        "simulated": any(bool(measured.about["simulated"]) for measured in stores),
         "camera": camera.identity(),
-        "calibrated": all(bool(item.about.get("calibrated")) for item in seen),
-    } | dict(turn if turn["scan_turn"] is not None else {})
+        "calibrated": all(bool(measured.about.get("calibrated")) for measured in stores),
+    }
+    if scan_turn is not None:
+        about |= {"scan_turn": scan_turn, "scan_start": scan_start}
     return learn_reference(np.concatenate([rows for rows, _ in parts]), names, about=about, **options)

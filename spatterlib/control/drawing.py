@@ -82,8 +82,8 @@ def draw_charts(charted: Drawable, path: str | os.PathLike[str], title: str = ""
 def _panel(axes: Axes, charted: Drawable, name: str) -> None:
     base, layers = charted.reference, charted.points["group"]
     limit, raises = base.limits[name], name in base.alarms
-    shown = _curves(charted, name)
-    for number, curve in enumerate(shown.T):
+    curves = _curves(charted, name)
+    for number, curve in enumerate(curves.T):
         colour = _LINES[number % len(_LINES)] if name != "t2" else "#222222"
         label = base.names[number] if name == "ewma" else None
         lines = [curve] if name != "cusum" else [charted.values[2, :, number], charted.values[3, :, number]]
@@ -94,7 +94,7 @@ def _panel(axes: Axes, charted: Drawable, name: str) -> None:
             axes.plot(layers[over], line[over], "o", markersize=4, color=ink, markerfacecolor=fill)
     for bound in (limit,) if name == "t2" else (limit, -limit):
         axes.axhline(bound, color=_RED if raises else _GREY, linewidth=1.0, linestyle="--")
-    top = float(np.nanmax(np.abs(shown), initial=0.0))
+    top = float(np.nanmax(np.abs(curves), initial=0.0))
     if top > 8 * limit:
         axes.set_yscale("log" if name == "t2" else "symlog")
     role = "raises alarms" if raises else "shown only"
@@ -114,7 +114,7 @@ def _curves(charted: Drawable, name: str) -> NDArray[np.float64]:
 
 
 def _p_values(axes: Axes, charted: Drawable) -> None:
-    least = 1 / (len(charted.reference.conformal["scores"]) + 1)
+    least = 1 / (len(charted.reference.conformal.scores) + 1)
     axes.semilogy(charted.points["group"], charted.points["p"], ".", color="#222222", markersize=4)
     axes.axhline(least, color=_GREY, linewidth=0.8, linestyle=":")
     axes.set_ylim(least / 1.6, 1.4)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.control.reference import Reference, terms_of, values_of
-from spatterlib.control.statistics import ChartState, advance, begin, conformal_p, distance
+from spatterlib.control.statistics import ChartState, advance, initial_state
 
 __all__ = ["POINT", "Charted", "Point", "monitor", "spells", "take_layer"]
 
@@ -63,7 +63,7 @@ class Charted:
 
     @property
     def spells(self) -> list[tuple[int, int, str]]:
-        """Layers with alarms that follow each other, as one: first, last, and what the first said."""
+        """Layers with alarms that follow each other, as one: first, last, and alarms of the first."""
         return spells(self.points["group"].tolist(), self.alarms)
 
     def draw(self, path: str | os.PathLike[str], title: str = "") -> None:
@@ -77,8 +77,8 @@ class Charted:
         base = self.reference
         layers = []
         for row, alarms in zip(self.points, self.alarms, strict=True):
-            facts = {name: row[name].item() for name in POINT.names or ()}
-            plain = {key: None if value != value else value for key, value in facts.items()}
+            values = {name: row[name].item() for name in POINT.names or ()}
+            plain = {name: None if value != value else value for name, value in values.items()}
             layers.append(plain | {"alarms": list(alarms)})
         return {
             "kind": "spatterlib monitor",
@@ -94,16 +94,17 @@ class Charted:
 
 
 def spells(layers: Sequence[int], alarms: Sequence[Sequence[str]]) -> list[tuple[int, int, str]]:
-    """Layers with alarms that follow each other, as one: first, last, and what the first said."""
-    found: list[tuple[int, int, str]] = []
+    """Layers with alarms that follow each other, as one: first, last, and alarms of the first."""
+    result: list[tuple[int, int, str]] = []
     before = False
-    for layer, said in zip(layers, alarms, strict=True):
-        if said and before:
-            found[-1] = (found[-1][0], int(layer), found[-1][2])
-        elif said:
-            found.append((int(layer), int(layer), "; ".join(said)))
-        before = bool(said)
-    return found
+    for layer, texts in zip(layers, alarms, strict=True):
+        if texts and before:
+            first, _, text = result[-1]
+            result[-1] = (first, int(layer), text)
+        elif texts:
+            result.append((int(layer), int(layer), "; ".join(texts)))
+        before = bool(texts)
+    return result
 
 
 def take_layer(reference: Reference, state: ChartState | None, row: NDArray[np.void]) -> tuple[ChartState, Point]:
@@ -126,30 +127,30 @@ def take_layer(reference: Reference, state: ChartState | None, row: NDArray[np.v
         Where this one is, and its alarms.
     """
     row = np.atleast_1d(row)
-    base, bounds = reference.baseline, reference.limits
+    base, limits = reference.baseline, reference.limits
     terms, values = terms_of(row, reference.harmonics, reference.period)[0], values_of(row, reference.names)[0]
-    state, found, squared = advance(
-        base, begin(base) if state is None else state, values, terms, weight=reference.weight, slack=reference.slack
-    )
-    at = {"shewhart": found[0], "ewma": found[1], "cusum": np.where(found[2] > -found[3], found[2], found[3])}
+    before = initial_state(base) if state is None else state
+    state, charts, t2 = advance(base, before, values, terms, weight=reference.weight, slack=reference.slack)
+    shewhart, ewma, upper, lower = charts
+    by_chart = {"shewhart": shewhart, "ewma": ewma, "cusum": np.where(upper > -lower, upper, lower)}
     # A chart that stands still for want of a measurement raises no alarm again.
-    at = {name: np.where(np.isfinite(found[0]), values, np.nan) for name, values in at.items()}
-    said = [
-        f"{chart} of {name} {'high' if value > 0 else 'low'} ({value:+.1f}, limit {bounds[chart]:.1f})"
+    by_chart = {chart: np.where(np.isfinite(shewhart), each, np.nan) for chart, each in by_chart.items()}
+    alarms = [
+        f"{chart} of {name} {'high' if value > 0 else 'low'} ({value:+.1f}, limit {limits[chart]:.1f})"
         for chart in reference.alarms
         if chart != "t2"
-        for name, value in zip(reference.names, at[chart], strict=True)
-        if abs(value) > bounds[chart]
+        for name, value in zip(reference.names, by_chart[chart], strict=True)
+        if abs(value) > limits[chart]
     ]
-    if "t2" in reference.alarms and squared > bounds["t2"]:
-        said.append(f"t2 of all descriptors together ({squared:.1f}, limit {bounds['t2']:.1f})")
+    if "t2" in reference.alarms and t2 > limits["t2"]:
+        alarms.append(f"t2 of all descriptors together ({t2:.1f}, limit {limits['t2']:.1f})")
     point = np.zeros(1, POINT)
     point["group"], point["start"], point["stop"] = row["group"], row["start"], row["stop"]
-    for name, each in at.items():
-        point[name] = _farthest(each)
-    point["t2"], point["alarm"] = squared, bool(said)
-    point["p"] = conformal_p(reference.conformal["scores"], distance(reference.conformal, values, terms))
-    return state, Point(point[0], found, tuple(said))
+    for chart, each in by_chart.items():
+        point[chart] = _farthest(each)
+    point["t2"], point["alarm"] = t2, bool(alarms)
+    point["p"] = reference.conformal.p_value(values, terms)
+    return state, Point(point[0], charts, tuple(alarms))
 
 
 def _farthest(values: NDArray[np.float64]) -> float:
@@ -180,8 +181,8 @@ def monitor(reference: Reference, rows: NDArray[np.void]) -> Charted:
     >>> rows["group"], rows["scan_angle"] = np.arange(260), np.nan
     >>> rows["drift"] = draw.normal(0.5, 0.05, 260)
     >>> rows["drift"][220:] -= 0.15
-    >>> found = monitor(learn_reference(rows[:200], ["drift"], builds=300), rows[200:])
-    >>> bool(found.points["alarm"][20:28].any()), bool(found.points["alarm"][:20].any())
+    >>> charted = monitor(learn_reference(rows[:200], ["drift"], builds=300), rows[200:])
+    >>> bool(charted.points["alarm"][20:28].any()), bool(charted.points["alarm"][:20].any())
     (True, False)
     """
     state, points = None, []

@@ -8,26 +8,56 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.common.files import write_text
 from spatterlib.control.run_length import limits
-from spatterlib.control.statistics import FEWEST_LAYERS, Baseline, angle_terms, learn, split_scores
+from spatterlib.control.statistics import (
+    FEWEST_LAYERS,
+    Baseline,
+    Conformal,
+    angle_terms,
+    learn_baseline,
+    learn_conformal,
+)
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
 from spatterlib.measuring.camera import Camera, check_same
 
-__all__ = ["USUAL", "Reference", "learn_reference", "terms_of", "values_of"]
+__all__ = [
+    "USUAL_DESCRIPTORS",
+    "Reference",
+    "ReferenceFacts",
+    "check_learning",
+    "learn_reference",
+    "terms_of",
+    "values_of",
+]
 
 _KIND = "spatterlib reference"
-USUAL = ("rate", "length", "drift", "angle_spread", "plume_area", "intensity")
+USUAL_DESCRIPTORS = ("rate", "length", "drift", "angle_spread", "plume_area", "intensity")
 """Descriptors that are charted unless others are named, where the camera measures them."""
 # Positive quantities whose spread grows with their size.
 _LOGARITHMIC = {"rate", "per_mm2", "speed_10", "speed_50", "speed_90", "length", "plume_area", "gas_speed"}
-_CHARTABLE = (*USUAL, "per_mm2", "speed_10", "speed_50", "speed_90", "turn", "clear_time", "gas_speed")
+_CHARTABLE = (*USUAL_DESCRIPTORS, "per_mm2", "speed_10", "speed_50", "speed_90", "turn", "clear_time", "gas_speed")
 _WHOLE = 0.9
+
+
+class ReferenceFacts(TypedDict, total=False):
+    """Where a reference comes from: how it was learned, from which layers of which recordings, seen by which camera."""
+
+    layers: int
+    removed: list[int]
+    builds: int
+    seed: int
+    recordings: list[str]
+    simulated: bool
+    camera: dict[str, Any]
+    calibrated: bool
+    scan_turn: float
+    scan_start: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +69,7 @@ class Reference:
     names : tuple of str
         Descriptors, fields of `DESCRIPTOR`.
     baseline : Baseline
-        From `spatterlib.control.statistics.learn`.
+        From `spatterlib.control.statistics.learn_baseline`.
     limits : dict
         By chart of `CHARTS`.
     alarms : tuple of str
@@ -50,11 +80,10 @@ class Reference:
         Of the mean by scan angle.
     weight, slack : float
         Of EWMA and CUSUM.
-    conformal : dict
-        ``mean``, ``inverse`` and ``scores`` for the p-values.
-    about : dict
-        JSON-able: recordings, seed, layers removed, whether simulated; the camera, the turn of the scan angle, and
-        whether speeds were calibrated, as far as known.
+    conformal : Conformal
+        For the p-values.
+    about : ReferenceFacts
+        JSON-able, as far as known.
     """
 
     names: tuple[str, ...]
@@ -66,14 +95,14 @@ class Reference:
     period: float
     weight: float
     slack: float
-    conformal: dict[str, Any]
-    about: dict[str, Any] = field(default_factory=dict)
+    conformal: Conformal
+    about: ReferenceFacts = field(default_factory=ReferenceFacts)
 
     @property
     def camera(self) -> Camera | None:
         """The camera that saw the reference layers, as far as known."""
-        known = self.about.get("camera")
-        return Camera(**known) if known else None
+        camera = self.about.get("camera")
+        return Camera(**camera) if camera else None
 
     def check(self, camera: Camera) -> None:
         """Refuse a camera whose layers cannot be compared with these.
@@ -83,13 +112,12 @@ class Reference:
         ParameterError
             If a quantity that measurements rest on is another.
         """
-        known = self.about.get("camera") or {}
-        check_same(known, camera, "the reference", "learn one from this camera with `spatterlib monitor`")
+        own = self.about.get("camera") or {}
+        check_same(own, camera, "the reference", "learn one from this camera with `spatterlib monitor`")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a JSON file, beside first, then renamed."""
-        plain = vars(self) | {"baseline": {key: value.tolist() for key, value in vars(self.baseline).items()}}
-        plain["conformal"] = {key: np.asarray(value).tolist() for key, value in self.conformal.items()}
+        plain = vars(self) | {"baseline": _lists(self.baseline), "conformal": _lists(self.conformal)}
         write_text(path, json.dumps({"kind": _KIND, "format": 1} | plain, allow_nan=False) + "\n")
 
     @classmethod
@@ -110,11 +138,15 @@ class Reference:
             if facts.pop("kind") != _KIND or facts.pop("format") != 1:
                 raise ValueError("another kind or format")
             facts["baseline"] = Baseline(**{key: np.array(value) for key, value in facts["baseline"].items()})
-            facts["conformal"] = {key: np.array(value) for key, value in facts["conformal"].items()}
+            facts["conformal"] = Conformal(**{key: np.array(value) for key, value in facts["conformal"].items()})
             facts["names"], facts["alarms"] = tuple(facts["names"]), tuple(facts["alarms"])
             return cls(**facts)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"{path} is no reference of monitored layers: {error}") from error
+
+
+def _lists(arrays: Baseline | Conformal) -> dict[str, list[Any]]:
+    return {name: array.tolist() for name, array in vars(arrays).items()}
 
 
 def values_of(rows: NDArray[np.void], names: Sequence[str]) -> NDArray[np.float64]:
@@ -150,7 +182,7 @@ def learn_reference(
     slack: float = 0.5,
     builds: int = 8000,
     seed: int = 1,
-    about: dict[str, Any] | None = None,
+    about: ReferenceFacts | None = None,
 ) -> Reference:
     """Learn from reference layers what is usual, and set the limits.
 
@@ -159,7 +191,7 @@ def learn_reference(
     rows : ndarray
         ``(m,)`` `DESCRIPTOR` of layers known to be good, in the order they were built.
     names : sequence of str, optional
-        Descriptors; those of `USUAL` that the camera measures and that vary, by default.
+        Descriptors; those of `USUAL_DESCRIPTORS` that the camera measures and that vary, by default.
     arl : float
         Layers from one false alarm to the next, in the mean over builds, of all charts that raise alarms together.
     alarms : sequence of str
@@ -170,8 +202,8 @@ def learn_reference(
         As in `spatterlib.control.statistics`.
     builds, seed : int
         Simulated builds that the limits are found with; of the random numbers.
-    about : dict, optional
-        JSON-able, kept with it.
+    about : ReferenceFacts, optional
+        Kept with it.
 
     Returns
     -------
@@ -188,7 +220,7 @@ def learn_reference(
     if harmonics is None:
         harmonics = int(np.isfinite(rows["scan_angle"]).all())
     terms, values = terms_of(rows, harmonics, period), values_of(rows, names)
-    baseline = learn(values, terms)
+    baseline = learn_baseline(values, terms)
     correlation = np.linalg.inv(baseline.inverse)
     bounds = limits(
         terms,
@@ -201,21 +233,20 @@ def learn_reference(
         weight=weight,
         slack=slack,
     )
-    model, scores = split_scores(values, terms, baseline.kept)
     removed = [int(number) for number in rows["group"][~baseline.kept]]
-    told = {"layers": len(rows), "removed": removed, "builds": builds, "seed": seed} | (about or {})
+    learned: ReferenceFacts = {"layers": len(rows), "removed": removed, "builds": builds, "seed": seed}
     return Reference(
-        tuple(names),
-        baseline,
-        bounds,
-        tuple(alarms),
-        float(arl),
-        harmonics,
-        float(period),
-        weight,
-        slack,
-        model | {"scores": scores},
-        told,
+        names=tuple(names),
+        baseline=baseline,
+        limits=bounds,
+        alarms=tuple(alarms),
+        arl=float(arl),
+        harmonics=harmonics,
+        period=float(period),
+        weight=weight,
+        slack=slack,
+        conformal=learn_conformal(values, terms, baseline.kept),
+        about={**learned, **(about or {})},
     )
 
 
@@ -245,7 +276,7 @@ def check_learning(names: Sequence[str] = (), arl: float = 370.0, *angles: float
 
 
 def _chosen(rows: NDArray[np.void], names: Sequence[str] | None) -> list[str]:
-    values = {name: values_of(rows, [name])[:, 0] for name in names or USUAL if name in _CHARTABLE}
+    values = {name: values_of(rows, [name])[:, 0] for name in names or USUAL_DESCRIPTORS if name in _CHARTABLE}
     good = [name for name, column in values.items() if np.isfinite(column).mean() >= _WHOLE and np.nanstd(column) > 0]
     bad = [name for name in names or () if name not in good]
     if bad or not good:

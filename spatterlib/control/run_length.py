@@ -11,12 +11,10 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.control.statistics import CHARTS, Baseline, advance, begin, learn
+from spatterlib.control.statistics import CHARTS, Baseline, Floats, advance, initial_state, learn_baseline
 from spatterlib.errors import ParameterError
 
 __all__ = ["Runs", "cusum_run_length", "ewma_run_length", "limits", "shewhart_run_length", "simulate_runs"]
-
-Floats = NDArray[np.float64]
 
 _STATES = 141
 _BLOCK = 64
@@ -94,8 +92,8 @@ def cusum_run_length(limit: float, slack: float = 0.5, shift: float = 0.0) -> fl
 
 def _chain(move: Floats) -> list[float]:
     """Expected steps until the chain leaves, from each state."""
-    found = np.linalg.solve(np.eye(len(move)) - move, np.ones(len(move)))
-    return [float(value) for value in found]
+    steps = np.linalg.solve(np.eye(len(move)) - move, np.ones(len(move)))
+    return [float(value) for value in steps]
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,8 +189,8 @@ def simulate_runs(
     layers = np.empty((builds, reference, count))
     for index in range(reference):
         last = layers[:, index] = phi * last + draw.standard_normal((builds, count)) @ root.T
-    baseline = learn(layers, terms)
-    state, horizon = begin(baseline), horizon or int(_HORIZON * arl)
+    baseline = learn_baseline(layers, terms)
+    state, horizon = initial_state(baseline), horizon or int(_HORIZON * arl)
     state = state._replace(last=last - terms[-1] @ baseline.mean)
     alive, highest = np.arange(builds), np.zeros((builds, len(CHARTS)))
     tops = np.array([(ceilings or {}).get(name, np.inf) for name in CHARTS])
@@ -200,8 +198,8 @@ def simulate_runs(
     for index in range(horizon):
         last = phi * last + draw.standard_normal(last.shape) @ root.T
         moved = last if shift is None or index < shift_at else last + shift * wide
-        state, found, squared = advance(baseline, state, moved, terms[index % reference], weight=weight, slack=slack)
-        now = np.stack([*np.abs(found[:2]).max(-1), np.abs(found[2:]).max((0, -1)), squared], -1)
+        state, charts, t2 = advance(baseline, state, moved, terms[index % reference], weight=weight, slack=slack)
+        now = np.stack([*np.abs(charts[:2]).max(-1), np.abs(charts[2:]).max((0, -1)), t2], -1)
         row, chart = np.nonzero(now > highest)
         records.append((alive[row], chart, np.full(len(row), index + 1), now[row, chart]))
         highest[row, chart] = now[row, chart]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,13 +20,15 @@ __all__ = [
     "FEWEST_LAYERS",
     "Baseline",
     "ChartState",
+    "Conformal",
+    "Floats",
     "advance",
     "angle_terms",
-    "begin",
     "conformal_p",
-    "distance",
-    "learn",
-    "split_scores",
+    "initial_state",
+    "learn_baseline",
+    "learn_conformal",
+    "squared_distance",
 ]
 
 Floats = NDArray[np.float64]
@@ -77,6 +79,27 @@ class ChartState(NamedTuple):
     lower: Floats
 
 
+@dataclass(frozen=True, eq=False)
+class Conformal:
+    """What conformal p-values are computed with.
+
+    Parameters
+    ----------
+    mean, inverse : ndarray
+        ``(k, p)`` weights of the mean by scan angle and ``(p, p)`` inverse covariance, of every second reference layer.
+    scores : ndarray
+        ``(m,)`` squared distance of the others from that mean.
+    """
+
+    mean: Floats
+    inverse: Floats
+    scores: Floats
+
+    def p_value(self, values: Floats, terms: Floats) -> Floats:
+        """``(n,)`` p-values of layers with these descriptors and terms of the scan angle."""
+        return conformal_p(self.scores, squared_distance(self.mean, self.inverse, values, terms))
+
+
 def angle_terms(angle: ArrayLike, harmonics: int = 1, period: float = 180.0) -> Floats:
     """Terms that a mean by scan angle is made of: 1, then cosine and sine of each harmonic.
 
@@ -109,7 +132,7 @@ def angle_terms(angle: ArrayLike, harmonics: int = 1, period: float = 180.0) -> 
     return np.stack([np.ones(turn.shape), *waves], -1)
 
 
-def learn(values: ArrayLike, terms: ArrayLike) -> Baseline:
+def learn_baseline(values: ArrayLike, terms: ArrayLike) -> Baseline:
     """Learn a baseline from reference layers, in the order they were built; outlying ones are left out.
 
     Phase I after Montgomery (2019), *Introduction to Statistical Quality Control*, 8th ed., ch. 6 and 10.4: mean by
@@ -136,11 +159,11 @@ def learn(values: ArrayLike, terms: ArrayLike) -> Baseline:
     Examples
     --------
     >>> import numpy as np
-    >>> from spatterlib.control.statistics import angle_terms, learn
+    >>> from spatterlib.control.statistics import angle_terms, learn_baseline
     >>> values = np.random.default_rng(1).normal(5, 2, (200, 1))
     >>> values[7] = 50
-    >>> found = learn(values, angle_terms(67.0 * np.arange(200)))
-    >>> bool(found.kept[7]), int(found.kept.sum()), bool(1.8 < found.scale[0] < 2.2)
+    >>> baseline = learn_baseline(values, angle_terms(67.0 * np.arange(200)))
+    >>> bool(baseline.kept[7]), int(baseline.kept.sum()), bool(1.8 < baseline.scale[0] < 2.2)
     (False, 199, True)
     """
     values, terms = np.asarray(values, np.float64), np.asarray(terms, np.float64)
@@ -160,7 +183,7 @@ def learn(values: ArrayLike, terms: ArrayLike) -> Baseline:
         if (before == kept).all():
             break
     mean = _mean(values, terms, kept)
-    phi, scale, inverse = _novelty(values - terms @ mean, kept, terms.shape[-1])
+    phi, scale, inverse = _innovation(values - terms @ mean, kept, terms.shape[-1])
     return Baseline(mean, phi, scale, inverse, kept)
 
 
@@ -184,7 +207,7 @@ def _T(array: Floats) -> Floats:  # noqa: N802
     return np.swapaxes(array, -1, -2)
 
 
-def _novelty(deviation: Floats, kept: NDArray[np.bool_], fitted: int) -> tuple[Floats, Floats, Floats]:
+def _innovation(deviation: Floats, kept: NDArray[np.bool_], fitted: int) -> tuple[Floats, Floats, Floats]:
     """Autocorrelation, scale and inverse covariance of what is new in each layer."""
     pair = (kept[..., 1:] & kept[..., :-1])[..., None]
     now, before = np.where(pair, deviation[..., 1:, :], 0.0), np.where(pair, deviation[..., :-1, :], 0.0)
@@ -199,7 +222,7 @@ def _novelty(deviation: Floats, kept: NDArray[np.bool_], fitted: int) -> tuple[F
     return phi, scale, np.linalg.inv(cross / (scale[..., None] * scale[..., None, :]))
 
 
-def begin(baseline: Baseline) -> ChartState:
+def initial_state(baseline: Baseline) -> ChartState:
     """Charts before the first layer: all at their centre."""
     zero = np.zeros(baseline.scale.shape)
     return ChartState(np.full(zero.shape, np.nan), zero, zero, zero)
@@ -220,9 +243,9 @@ def advance(
     Parameters
     ----------
     baseline : Baseline
-        From `learn`.
+        From `learn_baseline`.
     state : ChartState
-        From `begin` or the layer before.
+        From `initial_state` or the layer before.
     values : ndarray
         ``(..., p)``, the layer's descriptors; where one is NaN its charts stand still and T² is NaN.
     terms : ndarray
@@ -243,11 +266,11 @@ def advance(
     fresh = np.isnan(state.last)
     new = np.where(fresh, deviation * np.sqrt(1 - baseline.phi**2), deviation - baseline.phi * state.last)
     new = new / baseline.scale
-    seen = np.isfinite(new)
-    known = np.where(seen, new, 0.0)
-    ewma = np.where(seen, state.ewma + weight * (known - state.ewma), state.ewma)
-    upper = np.where(seen, np.maximum(0.0, state.upper + known - slack), state.upper)
-    lower = np.where(seen, np.minimum(0.0, state.lower + known + slack), state.lower)
+    measured = np.isfinite(new)
+    step = np.where(measured, new, 0.0)
+    ewma = np.where(measured, state.ewma + weight * (step - state.ewma), state.ewma)
+    upper = np.where(measured, np.maximum(0.0, state.upper + step - slack), state.upper)
+    lower = np.where(measured, np.minimum(0.0, state.lower + step + slack), state.lower)
     spread = float(np.sqrt(weight / (2 - weight)))
     squared = np.einsum("...i,...ij,...j->...", new, baseline.inverse, new)
     return ChartState(deviation, ewma, upper, lower), np.stack([new, ewma / spread, upper, lower]), squared
@@ -273,13 +296,13 @@ def conformal_p(reference: ArrayLike, scores: ArrayLike) -> Floats:
     >>> conformal_p([0.1, 0.5, 0.9, 2.0], [0.0, 0.7, 3.0]).tolist()
     [1.0, 0.6, 0.2]
     """
-    known, asked = np.sort(np.asarray(reference, np.float64)), np.asarray(scores, np.float64)
-    above = len(known) - np.searchsorted(known, asked, "left")
-    return np.where(np.isfinite(asked), (1 + above) / (len(known) + 1), np.nan)
+    ordered, values = np.sort(np.asarray(reference, np.float64)), np.asarray(scores, np.float64)
+    above = len(ordered) - np.searchsorted(ordered, values, "left")
+    return np.where(np.isfinite(values), (1 + above) / (len(ordered) + 1), np.nan)
 
 
-def split_scores(values: Floats, terms: Floats, kept: NDArray[np.bool_]) -> tuple[dict[str, Any], Floats]:
-    """For conformal p-values: mean and inverse covariance of every second layer, and the scores of the others.
+def learn_conformal(values: Floats, terms: Floats, kept: NDArray[np.bool_]) -> Conformal:
+    """For conformal p-values: learn from every second layer, and score the others.
 
     Outliers stay among the scores, since a new layer would not have been left out either, but not in what is learned.
     """
@@ -289,11 +312,11 @@ def split_scores(values: Floats, terms: Floats, kept: NDArray[np.bool_]) -> tupl
     mean = _mean(np.where(whole[:, None], values, 0.0), terms, used)
     rest = (values - terms @ mean)[used]
     inverse = np.linalg.inv(rest.T @ rest / max(len(rest) - terms.shape[-1], 1))
-    model = {"mean": mean, "inverse": inverse}
-    return model, distance(model, values[~first & whole], terms[~first & whole])
+    scored = ~first & whole
+    return Conformal(mean, inverse, squared_distance(mean, inverse, values[scored], terms[scored]))
 
 
-def distance(model: dict[str, Any], values: Floats, terms: Floats) -> Floats:
-    """``(n,)`` squared distance of layers from the mean by scan angle."""
-    away = values - terms @ model["mean"]
-    return np.asarray(np.einsum("...i,ij,...j->...", away, model["inverse"], away))
+def squared_distance(mean: Floats, inverse: Floats, values: Floats, terms: Floats) -> Floats:
+    """``(n,)`` squared distance of layers from a mean by scan angle."""
+    away = values - terms @ mean
+    return np.asarray(np.einsum("...i,ij,...j->...", away, inverse, away))
