@@ -86,7 +86,7 @@ def test_what_is_never_run_has_a_reason() -> None:
 
 
 HOUSE = ROOT / "spatterlib"
-LONG = {"exporting/writing.py", "charting/monitoring.py"}
+LONG = {"learning/export/writing.py", "control/monitoring.py"}
 
 
 @pytest.mark.parametrize(
