@@ -6,7 +6,7 @@ Each class is also the built-in exception that a caller would catch anyway, so t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
 
@@ -96,12 +96,30 @@ class MissingFolderError(MissingFileError, StoreError):
 
 
 class OutputExistsError(SpatterlibError, FileExistsError):
-    """The output is there already and overwriting was not asked for."""
+    """The output is there already and overwriting was not asked for.
 
-    def __init__(self, *said: object) -> None:
-        super().__init__(*said)
-        if str(self).endswith("exists already"):
-            self.add_note("overwrite=True replaces it")
+    Parameters
+    ----------
+    *args : object
+        What is there.
+    mends : sequence of {"overwrite", "resume"}
+        Parameters of the call that lead on if they are true. Python says so in a note, the command line as options.
+
+    Examples
+    --------
+    >>> from spatterlib.errors import OutputExistsError
+    >>> OutputExistsError("build.h5 exists already", mends=["overwrite"]).__notes__
+    ['overwrite=True replaces it']
+    """
+
+    def __init__(self, *args: object, mends: Sequence[str] = ()) -> None:
+        super().__init__(*args)
+        self.mends = tuple(mends)
+        for name in mends:
+            self.add_note(f"{name}=True {_MENDS[name]}")
+
+
+_MENDS = {"overwrite": "replaces it", "resume": "goes on with it"}
 
 
 class ParameterError(SpatterlibError, ValueError):

@@ -115,6 +115,7 @@ hold = 1.5
 [serve]
 port = 9000
 queue = 5
+workers = 2
 [train]
 classifier = "lenet5"
 split = "grouped"
@@ -132,7 +133,7 @@ def test_sections_of_commands_have_the_names_of_their_options(
     assert found["watch"] == {"model": "simulated", "headers": ["X-Key: a"], "metrics_at": "9000", "hold": 1.5}
     assert found["train"] == {"classifier": "lenet5", "split": "grouped", "parameters": ["epochs=3", "colour=rgb"]}
     if "serve" in commands:
-        assert found["serve"] == {"port": 9000, "queue": 5}
+        assert found["serve"] == {"port": 9000, "queue": 5, "workers": 2}
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,7 @@ def test_what_a_section_cannot_have_is_refused_when_the_file_is_read(
 
 
 def test_a_section_of_a_command_that_is_not_installed_is_left_as_it_is(tmp_path: Path) -> None:
-    assert config_sections.read(str(written(tmp_path, WHOLE)), {})["serve"] == {"port": 9000, "queue": 5}
+    assert config_sections.read(str(written(tmp_path, WHOLE)), {})["serve"] == {"port": 9000, "queue": 5, "workers": 2}
 
 
 def test_the_command_line_wins_over_the_file_and_this_over_the_defaults(

@@ -76,7 +76,7 @@ def test_a_reader_that_leaves_ends_it_quietly(tmp_path: Path) -> None:
 def test_a_file_is_whole_or_not_there(video: Path, tmp_path: Path) -> None:
     out = tmp_path / "rows.csv"
     assert main(["detect", str(video), "-o", str(out)]) == 0
-    assert "is there already" in refused(spatterlib("detect", video, "-o", out))
+    assert "exists already; add --overwrite to replace it" in refused(spatterlib("detect", video, "-o", out))
     assert main(["detect", str(video), "-o", str(out), "--overwrite"]) == 0
     (tmp_path / "broken.npy").write_text("no stack")
     assert main(["detect", str(tmp_path / "broken.npy"), "-o", str(tmp_path / "b.csv")]) == 1

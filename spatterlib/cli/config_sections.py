@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from spatterlib.cli import config
+from spatterlib.cli.options import PluginCommand
 from spatterlib.errors import ParameterError
 from spatterlib.plugins.registry import nearest
 
@@ -101,13 +102,15 @@ def _options(command: click.Command) -> dict[str, click.Option]:
         long = [flag for flag in item.opts if flag.startswith("--")]
         name = long[0][2:].replace("-", "_") if long else ""
         known = isinstance(item, click.Option) and not item.hidden and name not in _APART | _DETECTION
-        if known and isinstance(item, click.Option) and item.name not in config.KEYS:
+        if known and isinstance(item, click.Option) and item.name not in _shared(command):
             found[name] = item
     return found
 
 
 def _shared(command: click.Command) -> list[str]:
-    """Keys of `[extract]` that a command has options for."""
+    """Keys of `[extract]` that a command has options for, if it takes the settings of an extraction."""
+    if not isinstance(command, PluginCommand):
+        return []
     there = {item.name for item in command.params if not getattr(item, "hidden", False)}
     return [key for key in config.KEYS if key in there or (key == "roi" and "left" in there)]
 

@@ -6,7 +6,6 @@ import contextlib
 import csv
 import io
 import json
-import logging
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,15 +14,12 @@ from typing import Any
 import click
 
 from spatterlib.cli.options import PluginCommand
-from spatterlib.cli.run_options import extraction_options, run_settings
-from spatterlib.common.files import beside, is_there, plain
+from spatterlib.cli.run_options import completeness, extraction_options, run_settings
+from spatterlib.common.files import beside, check_target, plain
 from spatterlib.common.signals import keeping
 from spatterlib.common.wording import counted
-from spatterlib.errors import Exit, OutputExistsError
 
 __all__ = ["add_to"]
-
-log = logging.getLogger("spatterlib")
 
 _FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
@@ -44,7 +40,6 @@ def detect(
     red, green, blue, peak (grey levels). What was found in all is said on stderr.
     """
     from spatterlib.extraction.dry_run import look
-    from spatterlib.extraction.extract import is_whole
 
     frames = decoded = rows = lit = 0
     found = look(video, run_settings(ctx, values))
@@ -57,9 +52,7 @@ def detect(
                 return
     said = f"{counted(rows, 'detection')} in {counted(lit, 'frame')}; nothing was stored"
     click.echo(f"{video}: {decoded} of {counted(frames, 'frame')}; {said}", err=True)
-    if not is_whole(decoded, frames):
-        log.warning("only %s of %s were decoded", decoded, counted(frames, "frame"))
-        ctx.exit(Exit.INCOMPLETE)
+    ctx.exit(completeness(decoded, frames))
 
 
 @contextlib.contextmanager
@@ -71,8 +64,7 @@ def _written(out: str | None, form: str | None, overwrite: bool) -> Iterator[Cal
     kind = _FORMATS.get(Path(out).suffix.lower())
     if kind is None or form not in (None, kind):
         raise click.UsageError(f"rows are written as {', '.join(_FORMATS)}, got {out}" + f" as {form}" * bool(form))
-    if not overwrite and is_there(out):
-        raise OutputExistsError(f"{out} is there already; give another name or --overwrite")
+    check_target(out, overwrite=overwrite)
     with beside(out) as part, part.open("w", newline="", encoding="utf-8") as file:
         yield _writer(file, kind)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spatterlib.cli.options import PluginCommand
-from spatterlib.cli.run_options import extraction_options, kept_in, run_settings
+from spatterlib.cli.run_options import completeness, extraction_options, kept_in, run_settings
 from spatterlib.cli.schema import Extracted, Forecasts, RecordingDone
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.files import check_target
@@ -22,14 +22,12 @@ from spatterlib.common.progress import columns
 from spatterlib.common.run_log import told_now_and_then
 from spatterlib.common.signals import keeping
 from spatterlib.common.standard_streams import shown
-from spatterlib.common.wording import counted
-from spatterlib.errors import Exit, OutputExistsError, ParameterError, PluginError, SpatterlibError, one_line
+from spatterlib.errors import Exit, ParameterError, PluginError, SpatterlibError, one_line
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.plugins.registry import catalog
 
 if TYPE_CHECKING:
     from spatterlib.extraction.batch import Outcome
-    from spatterlib.extraction.extract import Report
     from spatterlib.extraction.forecast import Forecast, Range
 
 __all__ = ["add_to"]
@@ -143,12 +141,8 @@ def _one(settings: ExtractionSettings, video: str, out: str, run: Mapping[str, A
     from spatterlib.extraction.extract import extract_with
 
     further = "the same command with --resume" + " in place of --overwrite" * bool(run["overwrite"])
-    try:
-        with keeping(lambda: kept_in(out, f"{further} goes on")):
-            report = extract_with(settings, video, out, **run)
-    except OutputExistsError as error:
-        hint = "add --overwrite to replace it" + ("" if run["resume"] else " or --resume to go on with it")
-        raise OutputExistsError(f"{error}; {hint}") from error
+    with keeping(lambda: kept_in(out, f"{further} goes on")):
+        report = extract_with(settings, video, out, **run)
     say(str(report))
     if report.resumed == report.expected:
         say("nothing to do: it is complete")
@@ -156,13 +150,8 @@ def _one(settings: ExtractionSettings, video: str, out: str, run: Mapping[str, A
     if plot:
         _plot(out, plot, Path(video).name)
         say(f"timeline: {plot}")
-    _warn(video, report)
+    completeness(report.decoded, report.expected, video)
     return outcome_of(video, out, report)
-
-
-def _warn(video: str, report: Report) -> None:
-    if not report.whole:
-        log.warning("only %s of %s of %s were decoded", report.decoded, counted(report.expected, "frame"), video)
 
 
 def _all(
@@ -178,7 +167,7 @@ def _all(
             log.error("%s", outcome.error)
             return
         say(str(outcome.report))
-        _warn(outcome.video, outcome.report)
+        completeness(outcome.report.decoded, outcome.report.expected, outcome.video)
 
     again = "the same command" + " without --overwrite" * bool(run["overwrite"])
     with keeping(lambda: f"what was committed to {shown(out)} is kept; {again} goes on (--resume is not needed)"):

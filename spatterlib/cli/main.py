@@ -30,7 +30,7 @@ from spatterlib.common.install_hints import example
 from spatterlib.common.progress import say_kernels
 from spatterlib.common.signals import stop_signals
 from spatterlib.common.standard_streams import lenient, unsaid
-from spatterlib.errors import Exit, OutputExistsError, ParameterError, SpatterlibError, UsageError, one_line
+from spatterlib.errors import Exit, ParameterError, SpatterlibError, UsageError, one_line
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.plugins.hook_calls import now_called
 from spatterlib.plugins.registry import commands, nearest
@@ -362,8 +362,11 @@ def _failure(error: BaseException) -> Failure:
     known = isinstance(error, SpatterlibError | OSError)
     unforeseen = f"internal error, please report it with -vv: {type(error).__name__}: "
     said = one_line(error) if known else unforeseen + one_line(error)
-    said += "; add --overwrite to replace it" * (said.endswith("exists already") and type(error) is OutputExistsError)
-    return Failure(type(error).__name__, said, int(getattr(error, "exit_code", Exit.FAILED)))
+    mends = " or ".join(_MENDS[name] for name in getattr(error, "mends", ()))
+    return Failure(type(error).__name__, said + f"; add {mends}" * bool(mends), Exit.caused_by(error))
+
+
+_MENDS = {"overwrite": "--overwrite to replace it", "resume": "--resume to go on with it"}
 
 
 cli.params += run_log_options()

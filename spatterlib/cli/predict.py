@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -11,14 +10,14 @@ import click
 
 from spatterlib.cli.model_options import load_named, model_options
 from spatterlib.cli.options import PluginCommand
-from spatterlib.cli.run_options import extraction_options, kept_in, run_settings
+from spatterlib.cli.run_options import completeness, extraction_options, kept_in, run_settings
 from spatterlib.cli.schema import Judged, Predicted, Turn, Verified
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.progress import columns
 from spatterlib.common.record_options import given_values, options_of, with_options
 from spatterlib.common.signals import keeping
 from spatterlib.common.wording import counted
-from spatterlib.errors import Exit, OutputExistsError, ParameterError, UsageError
+from spatterlib.errors import Exit, ParameterError, UsageError
 from spatterlib.verdicts.rules import Rules
 
 __all__ = ["add_to"]
@@ -72,14 +71,13 @@ def predict(
     VIDEO is a recording as for `extract`, or a store that was extracted already.
     """
     from spatterlib.common.progress import notifier
-    from spatterlib.extraction.extract import is_whole
     from spatterlib.verdicts.predict import predict_with
 
     settings = run_settings(ctx, values)
     rules = Rules(**given_values(Rules, values))
     further = {key: values[key] for key in ("window", "crops", "store", "overwrite")}
     measured = _measuring(source, values["store"], profile, calibration, reference)
-    with _hint(), keeping(lambda: _kept(values["store"])):
+    with keeping(lambda: _kept(values["store"])):
         chosen = load_named(model, classifier, classes)
         verdict = predict_with(settings, rules, source, chosen, () if measured else out, progress=notifier(), **further)
         if measured:
@@ -91,10 +89,7 @@ def predict(
     for path in out:
         say(f"report: {path}")
     summary = verdict.summary
-    whole = is_whole(summary["decoded"], summary["frames"])
-    if not whole:
-        log.warning("only %s of %s were decoded", summary["decoded"], counted(summary["frames"], "frame"))
-    answer(_predicted(source, verdict, out), code=Exit.DONE if whole else Exit.INCOMPLETE)
+    answer(_predicted(source, verdict, out), code=completeness(summary["decoded"], summary["frames"]))
 
 
 def _predicted(source: str, verdict: Any, out: Sequence[str]) -> Predicted:
@@ -167,14 +162,6 @@ def _measured(verdict: Any, path: str, camera: Any, learned: Any, base: Any) -> 
     if base:
         verdict = agreement.with_charts(verdict, found, base)
     return verdict
-
-
-@contextlib.contextmanager
-def _hint() -> Iterator[None]:
-    try:
-        yield
-    except OutputExistsError as error:
-        raise OutputExistsError(f"{error}; add --overwrite to replace it") from error
 
 
 def table(verdict: Any) -> Iterator[str]:

@@ -14,10 +14,13 @@ from spatterlib.cli.options import named, settings, with_parameters
 from spatterlib.common.record_options import Command, given_values, options_of, with_options
 from spatterlib.common.run_log import event
 from spatterlib.common.standard_streams import shown
+from spatterlib.common.wording import counted
+from spatterlib.errors import Exit
 from spatterlib.extraction.settings import ExtractionSettings
 
 __all__ = [
     "TERMINAL",
+    "completeness",
     "detection_options",
     "extraction_options",
     "kept_in",
@@ -99,6 +102,17 @@ def run_settings(ctx: click.Context, values: Mapping[str, Any]) -> ExtractionSet
     if log.isEnabledFor(logging.INFO):
         log.info("looked at", extra=event("detection", settings=configuration.effective(found)))
     return found
+
+
+def completeness(decoded: int, expected: int, video: str = "") -> Exit:
+    """Exit code of a run on so many frames; warns if too many of them are missing."""
+    from spatterlib.extraction.extract import is_whole
+
+    if is_whole(decoded, expected):
+        return Exit.DONE
+    frames = counted(expected, "frame") + f" of {video}" * bool(video)
+    log.warning("only %s of %s were decoded", decoded, frames)
+    return Exit.INCOMPLETE
 
 
 def kept_in(store: str, how: str) -> str:

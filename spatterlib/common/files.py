@@ -194,7 +194,7 @@ def check_target(path: str | os.PathLike[str], suffixes: Sequence[str] = (), *, 
     if target.is_dir() or special(target):
         raise OutputExistsError(f"{path} exists already and is {special(target) or 'a folder'}; name a file")
     if not overwrite and is_there(target):
-        raise OutputExistsError(f"{path} exists already")
+        raise OutputExistsError(f"{path} exists already", mends=["overwrite"])
     check_folder(target)
 
 

@@ -241,7 +241,7 @@ def extract_with(
     _check_exclusive(resume, overwrite)
     earlier = resume and is_begun(out)
     if not resume:
-        check_output(os.fspath(out), overwrite=overwrite)
+        check_output(os.fspath(out), overwrite=overwrite, mends=("overwrite", "resume"))
     with open_video(video, fps=settings.fps) as source, ExitStack() as ended:
         span = frame_span(source, settings.start, settings.stop)
         attrs = _attrs(source, settings, span)

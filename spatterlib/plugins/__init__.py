@@ -6,7 +6,7 @@
 - stores: `Store`, `StoreKind`, `FRAME_LOG`, `encode`, `decode`, `image_size`, `beside`, `write_text`
 - classifiers: `Classifier`, `Preprocessing`, `Samples`, `Scores`, `Epoch`, `Notify`, `Model`, `Exportable`,
   `probabilities_of`, `fit`, `device_of`, `import_torch`
-- commands: `answer`, `answers`, `say`
+- commands: `answer`, `answers`, `say`, `parameter`, `options_of`, `with_options`, `given_values`
 - what each may have besides: `HasSuffixes`, `SupportsExplain` and the others of `spatterlib.plugins.capabilities`
 
 Errors are those of `spatterlib.errors`; the checks of a plugin are in `spatterlib.testing`. The names load when they
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from spatterlib.common.image_codec import decode as decode
     from spatterlib.common.image_codec import encode as encode
     from spatterlib.common.image_codec import image_size as image_size
+    from spatterlib.common.record_options import given_values as given_values
+    from spatterlib.common.record_options import options_of as options_of
+    from spatterlib.common.record_options import with_options as with_options
+    from spatterlib.common.records import parameter as parameter
     from spatterlib.plugins.boxes import table_of as table_of
     from spatterlib.plugins.capabilities import HasClassifier as HasClassifier
     from spatterlib.plugins.capabilities import HasDatasets as HasDatasets
@@ -74,6 +78,8 @@ _HOMES = {
     "common.command_output": ("answer", "answers", "say"),
     "common.files": ("beside", "write_text"),
     "common.image_codec": ("decode", "encode", "image_size"),
+    "common.record_options": ("given_values", "options_of", "with_options"),
+    "common.records": ("parameter",),
     "plugins.boxes": ("table_of",),
     "plugins.registry": ("catalog", "identity", "make"),
     "plugins.capabilities": (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -136,11 +136,20 @@ def create_store(
     except OutputExistsError:
         raise
     except FileExistsError as error:
-        raise OutputExistsError(f"{_name(path)} exists already") from error
+        raise OutputExistsError(f"{_name(path)} exists already", mends=["overwrite"]) from error
 
 
-def check_output(path: AnyPath, *, overwrite: bool = False, to: str | None = None) -> None:
+def check_output(
+    path: AnyPath, *, overwrite: bool = False, to: str | None = None, mends: Sequence[str] = ("overwrite",)
+) -> None:
     """Refuse early what `create_store` would refuse: before hours of work, not behind them.
+
+    Parameters
+    ----------
+    path, overwrite, to
+        As of `create_store`.
+    mends : sequence of str
+        Of the caller's parameters, those that lead on where something is there; see `OutputExistsError`.
 
     Raises
     ------
@@ -151,12 +160,12 @@ def check_output(path: AnyPath, *, overwrite: bool = False, to: str | None = Non
     _kind(name, to)
     if _is_url(name):
         if not overwrite and find_store(name):
-            raise OutputExistsError(f"{name} exists already")
+            raise OutputExistsError(f"{name} exists already", mends=mends)
         return
     target = Path(name)
     if is_there(target, follow=False) and not is_leftover(target):
         if not overwrite:
-            raise OutputExistsError(f"{name} exists already")
+            raise OutputExistsError(f"{name} exists already", mends=mends)
         if what := special(name):
             raise OutputExistsError(f"{name} is {what}, and is not replaced")
         if target.is_dir() and not find_store(name):

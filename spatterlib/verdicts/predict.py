@@ -23,7 +23,7 @@ from spatterlib.extraction.extract import extract_with
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.learning.runs import Run, run_of
 from spatterlib.plugins.classifier import Model
-from spatterlib.stores.opening import find_store
+from spatterlib.stores.opening import check_output, find_store
 from spatterlib.types import Video
 from spatterlib.verdicts.change import Change, changes
 from spatterlib.verdicts.judgement import Span, State, judge_rows
@@ -174,6 +174,7 @@ def predict_with(
     if store is not None:
         if isinstance(source, str | os.PathLike) and find_store(source):
             raise ParameterError(f"{os.fspath(source)} is a store already; leave out store={os.fspath(store)!r}")
+        check_output(store, overwrite=overwrite)
         extract_with(settings, source, store, overwrite=overwrite, progress=progress)
         # The frames have been counted; what is compiled now has not.
         source, progress = store, _of_kernels(progress) if callable(progress) else False

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 import logging
 import signal
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
 from spatterlib.errors import SpatterlibError
+from spatterlib.plugins import given_values, options_of, with_options
 from spatterlib_serve.settings import PREFIX, Settings, read_keys
 
 __all__ = ["serve"]
@@ -20,22 +18,6 @@ __all__ = ["serve"]
 log = logging.getLogger("spatterlib")
 
 _GRACE = 10  # S that running requests have when the service ends.
-
-
-def _options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """An option and a variable for each setting."""
-    for item in reversed([item for item in dataclasses.fields(Settings) if item.name != "keys"]):
-        kind: Any = click.Path(path_type=Path) if isinstance(item.default, Path) else type(item.default)
-        command = click.option(
-            f"--{item.name.replace('_', '-')}",
-            envvar=PREFIX + item.name.upper(),
-            type=kind,
-            default=item.default,
-            show_default=True,
-            show_envvar=True,
-            help=item.metadata["help"],
-        )(command)
-    return command
 
 
 @click.command()
@@ -47,7 +29,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     metavar="FILE",
     help=f"API keys, one a line; or one in {PREFIX}KEY. Without: anybody may ask.",
 )
-@_options
+@with_options(options_of(Settings, variables=PREFIX))
 def serve(host: str, port: int, key_file: str | None, **values: Any) -> None:
     """Answer over HTTP: verdicts on videos, probabilities of crops.
 
@@ -57,7 +39,7 @@ def serve(host: str, port: int, key_file: str | None, **values: Any) -> None:
 
     from spatterlib_serve.app import create_app
 
-    settings = Settings(**values, keys=read_keys(key_file))
+    settings = Settings(**given_values(Settings, values), keys=read_keys(key_file))
     if not settings.keys and not _only_here(host):
         log.warning("%s is open to other machines and no API key is set: anybody who reaches it may use it", host)
     app = create_app(settings)

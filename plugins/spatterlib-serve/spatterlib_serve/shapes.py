@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from typing import Annotated, Any, Literal
+import math
+from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
+import spatterlib as sp
 from spatterlib.errors import ParameterError, PluginError, one_line
 from spatterlib_serve.problems import ProblemError
 
@@ -34,20 +37,33 @@ class ClassifyOptions(BaseModel):
     name: Name = Field(None, description="What a crop is called that comes without a form")
 
 
-class PredictOptions(BaseModel):
+def _rules() -> dict[str, Any]:
+    """A parameter for each rule of a verdict that is an option of the command line too, with its text and limits."""
+    hints, found = get_type_hints(sp.Rules), {}
+    for item in dataclasses.fields(sp.Rules):
+        if "help" in item.metadata and item.metadata.get("option", True):
+            low, high = item.metadata.get("range", (None, None))
+            text = item.metadata["help"].rstrip(".") + (f"; by default {item.default}" if item.default else "")
+            limits: dict[str, Any] = {"ge": low, "le": None if high == math.inf else high}
+            limits = {"max_length": 200} if low is None else limits
+            found[item.name] = (hints[item.name] | None, Field(None, description=text, **limits))
+    return found
+
+
+_Rules: Any = create_model("_Rules", **_rules())
+
+
+class PredictOptions(_Rules):
     """Query of `POST /predict`: what `spatterlib.predict` knows too."""
 
     model_config = ConfigDict(extra="forbid")
     model: Name = Field(None, description="Name of a model, from /models; by default the one marked as current")
     name: Name = Field(None, description="What the video is called; by default the name that the form gives")
-    expected: Name = Field(None, description="The class that a good build has: other layers are critical then")
     window: float = Field(60.0, ge=1, le=86400, description="S, length of the windows")
     gap: Annotated[float, Field(gt=0, le=86400)] | Literal["auto"] = Field(
         "auto", description="S, pause that separates layers"
     )
     fps: float | None = Field(None, gt=0, le=1e6, description="The camera's frames per second, if the file's are not")
-    min_votes: int | None = Field(None, ge=3, le=10**6, description="Fewer give no verdict; by default 6")
-    max_far: float | None = Field(None, ge=0, le=1, description="Crops unlike the training's that are put up with")
     crops: int = Field(6, ge=0, le=24, description="Crops of each kind shown as evidence")
     detector: str | None = Field(None, max_length=2000, description=f"Instead of the usual detector: {_IDENTITY}")
     filters: list[Annotated[str, Field(max_length=2000)]] | None = Field(
@@ -62,21 +78,19 @@ class PredictOptions(BaseModel):
         ProblemError
             422 if the model does not know the class that is expected, or a plugin is not there.
         """
-        import spatterlib as sp
         from spatterlib.plugins import identity
 
-        found: dict[str, Any] = {"expected": self.expected, "window": self.window, "gap": self.gap, "fps": self.fps}
-        found |= {"crops": self.crops}
+        found: dict[str, Any] = {"window": self.window, "gap": self.gap, "fps": self.fps, "crops": self.crops}
+        found["rules"] = self.model_dump(include=set(_Rules.model_fields), exclude_none=True)
         try:
-            sp.Rules(expected=self.expected).check(classes)
+            sp.Rules(**found["rules"]).check(classes)
             if self.detector is not None:
                 found["detector"] = identity(sp.make("detector", _spec(self.detector)))
             if self.filters is not None:
                 found["filters"] = [identity(sp.make("filter", _spec(text))) for text in self.filters]
         except (ParameterError, PluginError, TypeError, ValueError) as error:
             raise ProblemError(422, "parameter", one_line(error)) from error
-        limits = {"min_votes": self.min_votes, "max_far": self.max_far}
-        return found | {"rules": {name: value for name, value in limits.items() if value is not None}}
+        return found
 
 
 def _spec(text: str) -> Any:
