@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import logging
 import sys
@@ -29,6 +30,7 @@ from spatterlib.errors import (
     VideoError,
 )
 from spatterlib.kernels import compile_progress
+from spatterlib.learning.provenance import code_digest
 from spatterlib.learning.runs import Run
 from spatterlib.stores.opening import create_store
 from spatterlib.verdicts.rules import Rules
@@ -417,3 +419,10 @@ def test_kernels_of_the_second_pass_are_told_of_and_its_frames_are_not_counted_a
     counted = [state.done for state in heard if not state.preparing]
     assert counted == sorted(set(counted))
     assert heard[-1].preparing
+
+
+def test_the_digest_of_the_code_is_that_of_all_python_files_of_the_package() -> None:
+    house, digest = Path(sp.__file__).parent, hashlib.sha256()
+    for file in sorted(house.rglob("*.py")):
+        digest.update(file.relative_to(house).as_posix().encode() + b"\0" + file.read_bytes())
+    assert code_digest() == digest.hexdigest()

@@ -796,5 +796,5 @@ class TestAColumnThatIsAddedToTheTable:
         with sp.open_store(tmp_path / name, mode="a") as store:
             assert store.table.dtype == DETECTION
             store.append(np.zeros(1, DETECTION), [b"three"])
-            store.set_column("label", ["a", "b", "c"])
+            store.set_column("label", np.array(["a", "b", "c"]))
         assert len(sp.open_store(tmp_path / name)) == 3
