@@ -173,8 +173,7 @@ def test_each_rule_with_an_option_is_one_of_predict() -> None:
     made = options_of(Rules)
     assert [option.name for option in made] == ["expected", "min_votes", "max_far"]
     assert [(option.opts, option.help) for option in made] == [
-        (there[option.name].opts, there[option.name].help)
-        for option in made  # type: ignore[index, attr-defined]
+        (there[option.name].opts, there[option.name].help) for option in made
     ]
 
 
