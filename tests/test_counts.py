@@ -16,6 +16,7 @@ from test_extraction import flashes
 
 import spatterlib as sp
 from spatterlib.cli.main import main
+from spatterlib.common.image_codec import encode
 from spatterlib.common.progress import Progress, lines
 from spatterlib.common.wording import counted
 from spatterlib.live.messages import FIELDS, message, text_line
@@ -70,7 +71,7 @@ def data() -> Path:
         log = np.zeros(count, sp.types.FRAME_LOG)
         log["number"], log["time"], log["decoded"], log["detections"] = table["frame"], table["time"], True, 1
         with create_store(str(folder / f"{count}.h5"), attrs={"complete": True}) as store:
-            store.append(table, [sp.crops.encode(np.full((40, 40, 3), 200, np.uint8))] * count, log)
+            store.append(table, [encode(np.full((40, 40, 3), 200, np.uint8))] * count, log)
     save_camera(Camera(frame_rate=25, exposure=0.02, mm_per_px=0.4, gas_direction=180.0), folder / "camera.toml")
     return folder
 

@@ -24,6 +24,7 @@ from test_resume import content, run_until
 import spatterlib as sp
 from spatterlib.errors import ParameterError, StoreError, VideoError
 from spatterlib.extraction.batch import Outcome
+from spatterlib.extraction.extract import extract_with
 from spatterlib.stores.opening import create_store
 
 
@@ -78,12 +79,12 @@ class TestMany:
         assert (outcome.state, outcome.code) == ("incomplete", 3)
 
     def test_a_fault_of_a_plugin_fails_its_recording_only(self, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def extract(video: str, *arguments: Any, **options: Any) -> Any:
+        def extract(settings: Any, video: str, *arguments: Any, **options: Any) -> Any:
             if "build1.mp4" in str(video):
                 raise ZeroDivisionError("a fault\nin two lines")
-            return sp.extract(video, *arguments, **options)
+            return extract_with(settings, video, *arguments, **options)
 
-        monkeypatch.setattr("spatterlib.extraction.batch.extract", extract)
+        monkeypatch.setattr("spatterlib.extraction.batch.extract_with", extract)
         outcomes = sp.extract_all(videos, videos.parent / "out")
         assert [outcome.state for outcome in outcomes] == ["failed", "done", "failed"]
         assert outcomes[0].error == "ZeroDivisionError: a fault in two lines"
