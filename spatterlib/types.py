@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.errors import ContractError
+from spatterlib.kernels.constants import Box, Image
 
 __all__ = [
     "DETECTION",
@@ -30,14 +31,8 @@ __all__ = [
     "Video",
 ]
 
-Image: TypeAlias = NDArray[np.uint8]
-"""``(h, w, 3)`` uint8 RGB, or ``(h, w)`` uint8 grey where a docstring says so."""
-
 Detections: TypeAlias = NDArray[np.void]
 """``(n,)`` array of dtype `DETECTION`."""
-
-Box: TypeAlias = tuple[int, int, int, int]
-"""``(x, y, width, height)`` in px, half-open: covers ``[x, x + width) x [y, y + height)``."""
 
 DETECTION = np.dtype(
     [

@@ -17,7 +17,7 @@ from spatterlib.cli.options import PluginCommand
 from spatterlib.cli.run_options import detection_options, run_settings
 from spatterlib.common.record_options import Command
 from spatterlib.common.signals import signals
-from spatterlib.errors import OutputExistsError, SpatterlibError, UsageError
+from spatterlib.errors import SpatterlibError, UsageError
 
 __all__ = ["add_to"]
 
@@ -124,7 +124,7 @@ def watch(
         if text := text_line(message):
             click.echo(text, err=True)
 
-    with _until_told() as told, _hint():
+    with _until_told() as told:
         found = watch(
             source,
             load_named(model, classifier, classes),
@@ -161,14 +161,6 @@ def _until_told() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _hint() -> Iterator[None]:
-    try:
-        yield
-    except OutputExistsError as error:
-        raise OutputExistsError(f"{error}; add --overwrite to replace it") from error
 
 
 def add_to(cli: click.Group) -> None:

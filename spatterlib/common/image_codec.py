@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import struct
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from spatterlib.errors import ContractError, ParameterError, StoreError
+from spatterlib.kernels.constants import Image
 
 __all__ = ["MAX_PIXELS", "decode", "encode", "resize"]
 
 MAX_PIXELS = 64 << 20
 """Largest image that `decode` unpacks, in px: its header is asked before any memory is taken."""
-
-Image: TypeAlias = NDArray[np.uint8]
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 

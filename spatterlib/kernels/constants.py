@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Image: TypeAlias = NDArray[np.uint8]
-"""``(h, w, 3)`` uint8 RGB, or ``(h, w)`` uint8 grey where a docstring says so; as `spatterlib.types.Image`."""
+"""``(h, w, 3)`` uint8 RGB, or ``(h, w)`` uint8 grey where a docstring says so."""
 
 Box: TypeAlias = tuple[int, int, int, int]
-"""``(x, y, width, height)`` in px, half-open."""
+"""``(x, y, width, height)`` in px, half-open: covers ``[x, x + width) x [y, y + height)``."""
 
 RED, GREEN, BLUE = np.int32(9798), np.int32(19235), np.int32(3735)
 """Weights of the grey level, times 2**15 (ITU-R BT.601); that of a colour is ``(sum + 16384) >> 15``, as in OpenCV."""

@@ -108,13 +108,6 @@ def widen(builder: Any, values: Any, kind: Any) -> Any:
     return builder.zext(values, vector(kind, values.type.count))
 
 
-def sum_of(builder: Any, a: Any, b: Any) -> Any:
-    """Sum of 16 bits, the highest number where it would be more."""
-    kind = ir.FunctionType(a.type, (a.type, a.type))
-    name = f"llvm.uadd.sat.v{a.type.count}i{a.type.element.width}"
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), (a, b))  # type: ignore[no-untyped-call]
-
-
 def bits(builder: Any, held: Any) -> Any:
     """Where a condition holds, as the bits of one number; the first place is the lowest."""
     return builder.bitcast(held, ir.IntType(held.type.count))
