@@ -135,9 +135,9 @@ def house(monkeypatch: pytest.MonkeyPatch) -> Path:
         raise AssertionError("the work began")
 
     for place in (
-        *("pipeline._batch", "training.fit_split", "measuring.calibration.calibrate"),
-        *("measuring.measurement.measure_store", "simulation.writer._frames", "live.feed.Feed", "stores._copy"),
-        *("detection.found_in", "evaluation._outcome", "exporting.writing.check"),
+        *("extraction.pipeline._batch", "learning.training.fit_split", "measuring.calibration.calibrate"),
+        *("measuring.measurement.measure_store", "simulation.writer._frames", "live.feed.Feed", "stores.opening._copy"),
+        *("detection.detect.found_in", "learning.evaluation._outcome", "learning.export.writing.check"),
     ):
         monkeypatch.setattr(f"spatterlib.{place}", work)
     as_if_torch(monkeypatch)

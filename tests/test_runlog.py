@@ -201,9 +201,9 @@ WRITER = """
 import sys
 from spatterlib.cli import main
 from spatterlib.common import run_log
-with runlog.recording(sys.argv[1], "x", ["y" * 20_000]) as ended:
+with run_log.recording(sys.argv[1], "x", ["y" * 20_000]) as ended:
     for number in range(100):
-        runlog.log.info("%d %s", number, "z" * (number * 100), extra=runlog.event("message", error=None))
+        run_log.log.info("%d %s", number, "z" * (number * 100), extra=run_log.event("message", error=None))
     ended(0, {}, None)
 """
 
