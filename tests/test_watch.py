@@ -896,7 +896,7 @@ def test_the_command_says_what_is_wrong_in_one_line(capsys: pytest.CaptureFixtur
         assert lines[-1].startswith("error: ")
         assert text in lines[-1]
     assert main(["watch", str(short()), "--model", "simulated", "--gap", "auto"]) == 2
-    assert "take what `spatterlib predict` found" in capsys.readouterr().err
+    assert "'auto' is not a valid float" in capsys.readouterr().err
     assert main(["watch", str(short()), "--model", "simulated", "--start", "3"]) == 2
     assert "--start belongs to recordings" in capsys.readouterr().err
 

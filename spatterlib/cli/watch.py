@@ -14,72 +14,45 @@ import click
 
 from spatterlib.cli.model_options import load_named, model_options
 from spatterlib.cli.options import PluginCommand
-from spatterlib.cli.run_options import detection_options, run_settings
-from spatterlib.common.record_options import Command
+from spatterlib.cli.run_options import extraction_options, run_settings
+from spatterlib.common.record_options import given_values, options_of, with_options
 from spatterlib.common.signals import signals
 from spatterlib.errors import SpatterlibError, UsageError
+from spatterlib.extraction.settings import ExtractionSettings
+from spatterlib.live.settings import AlarmSettings, ChartSettings, OutputSettings, WatchSettings
+from spatterlib.verdicts.rules import Rules
 
 __all__ = ["add_to"]
 
 log = logging.getLogger("spatterlib")
 
-_KEYS = ("detector", "filters", "roi", "crop_format", "quality", "gap")
-_SECONDS = ("window", "hold", "remind", "every", "status", "idle", "timeout")
-_CHARTS = ("reference", "camera", "calibration", "scan_start")
-_OWN = ("expected", "alarm", "metrics_at", "webhook", "mqtt", "store", "overwrite", *_SECONDS, *_CHARTS)
 # Of `extract`, without meaning for a stream.
 _APART = ("start", "stop", "fps", "limit", "workers")
 
 
-def _looking(command: Command) -> Command:
-    """Options of the detector and the filters, those aside that need a recording."""
-    command = detection_options(command)
-    kept: Any = command
-    hidden: list[click.Parameter] = kept.__click_params__
-    for option in hidden:
-        if option.name in _APART and isinstance(option, click.Option):
-            option.hidden = True
-    return command
+def _of_recordings(_: click.Context, option: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        raise UsageError(f"{option.opts[0]} belongs to recordings; a stream has no such")
+
+
+def _refused() -> list[click.Option]:
+    """Options that people bring along from `extract`: hidden, and refused in words."""
+    return [click.Option([f"--{name}"], hidden=True, expose_value=False, callback=_of_recordings) for name in _APART]
 
 
 @click.command(cls=PluginCommand)
 @click.argument("source", metavar="SOURCE")
 @click.option("--model", required=True, metavar="RUN", help='Run folder, folder of runs, or "simulated".')
 @model_options
-@click.option("--expected", metavar="CLASS", help="The class that a good build has: others are critical then.")
-@click.option("--gap", metavar="S", help="Pause that separates layers.  [default: 2]")
-@click.option(
-    "--window", type=float, default=60.0, show_default=True, metavar="S", help="Also judge the last S seconds."
-)
-@click.option("--min-votes", type=int, metavar="N", help="Fewer give no verdict.  [default: 6]")
-@click.option(
-    "--max-far", type=float, metavar="SHARE", help="Crops unlike the training's, put up with.  [default: 0.25]"
-)
-@click.option(
-    "--alarm", type=click.Choice(["layer", "window"]), default="layer", show_default=True, help="Which verdict alarms."
-)
-@click.option("--hold", type=float, default=2.0, show_default=True, metavar="S", help="So long before it alarms.")
-@click.option("--remind", type=float, default=60.0, show_default=True, metavar="S", help="Tell again what goes on.")
-@click.option("--reference", metavar="FILE", help="Control charts of layers too; from `monitor --save-reference`.")
-@click.option("--camera", metavar="PROFILE", help="Camera profile for them.  [default: that of the reference]")
-@click.option("--calibration", metavar="FILE", help="For charts of speeds, from `calibrate-camera`.")
-@click.option("--scan-start", type=float, metavar="DEG", help="Scan angle of layer 0.  [default: the reference's]")
-@click.option(
-    "--every", type=float, default=1.0, show_default=True, metavar="S", help="Between two verdicts on stdout."
-)
-@click.option("--status", type=float, default=10.0, show_default=True, metavar="S", help="Between two status lines.")
-@click.option("--idle", type=float, default=10.0, show_default=True, metavar="S", help="A file that rests has ended.")
-@click.option("--timeout", type=float, default=10.0, show_default=True, metavar="S", help="A stream that rests is cut.")
-@click.option("--give-up", type=float, metavar="S", help="End without a picture for so long.  [default: never]")
-@click.option("--metrics", "metrics_at", metavar="[HOST:]PORT", help="Serve metrics for Prometheus.")
-@click.option("--webhook", metavar="URL", help="POST every alarm as JSON.")
+@with_options(options_of(Rules))
+@with_options(options_of(WatchSettings))
+@with_options(options_of(AlarmSettings))
+@with_options(options_of(ChartSettings))
+@with_options(options_of(OutputSettings))
 @click.option("--webhook-header", "headers", multiple=True, metavar="'NAME: VALUE'", help="For the webhook.")
-@click.option("--mqtt", metavar="URL", help="Publish every alarm: mqtt://[user:password@]host[:port]/topic.")
-@click.option("--store", metavar="STORE", help="Keep what is found (.h5, .zarr).")
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
-@click.option("--crop-format", type=click.Choice(["jpeg", "png"]), help="How crops are encoded.  [default: jpeg]")
-@click.option("--quality", type=int, help="JPEG quality, 1-100.  [default: 95]")
-@_looking
+@with_options(_refused())
+@extraction_options(without=("gap", *_APART))
 @click.pass_context
 def watch(
     ctx: click.Context,
@@ -88,9 +61,6 @@ def watch(
     model: str,
     classifier: str | None,
     classes: str | None,
-    min_votes: int | None,
-    max_far: float | None,
-    give_up: float | None,
     headers: tuple[str, ...],
     **values: Any,
 ) -> None:
@@ -101,23 +71,17 @@ def watch(
     """
     from spatterlib.live.messages import json_line, text_line
     from spatterlib.live.senders import headers_of
-    from spatterlib.live.watch import watch
-    from spatterlib.verdicts.rules import Rules
+    from spatterlib.live.watch import watch_with
 
-    for name in _APART:
-        if values.get(name) is not None:
-            raise UsageError(f"--{name.replace('_', '-')} belongs to recordings; a stream has no such")
-    if values["gap"] == "auto":
-        raise UsageError("--gap needs seconds: 'auto' needs the whole build; take what `spatterlib predict` found")
-    merged = dict(vars(run_settings(ctx, values)))
-    if values["gap"] is None and isinstance(merged.get("gap"), str) and merged.pop("gap") != "auto":
-        # A stream may drop frames, and its rate may change: what is counted is seconds.
-        log.warning("layers of a stream are told apart by seconds: the pause in frames is left out, see --gap")
-    options = {key: merged[key] for key in _KEYS if merged.get(key) not in (None, "auto")}
-    given = {"min_votes": min_votes, "max_far": max_far}
-    rules = Rules(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-    apart = {"gap", "crop_format", "quality"}
-    own = {key: values[key] for key in _OWN if key not in apart}
+    extraction = run_settings(ctx, values)
+    given = given_values(WatchSettings, values)
+    settings = WatchSettings(
+        **({} if "gap" in given else _gap(extraction)) | given,
+        alarms=AlarmSettings(**given_values(AlarmSettings, values)),
+        charts=ChartSettings(**given_values(ChartSettings, values)),
+        outputs=OutputSettings(**given_values(OutputSettings, values) | {"headers": headers_of(headers)}),
+    )
+    rules = Rules(**given_values(Rules, values))
 
     def notify(message: dict[str, Any]) -> None:
         click.echo(json_line(message))
@@ -125,23 +89,24 @@ def watch(
             click.echo(text, err=True)
 
     with _until_told() as told:
-        found = watch(
-            source,
-            load_named(model, classifier, classes),
-            rules=rules,
-            give_up=math.inf if give_up is None else give_up,
-            headers=headers_of(headers),
-            notify=notify,
-            stopped=told.is_set,
-            **own,
-            **options,
-        )
-    facts = found.facts
+        run = load_named(model, classifier, classes)
+        summary = watch_with(settings, extraction, rules, source, run, notify=notify, stopped=told.is_set)
+    facts = summary.facts
     if facts["store"] not in (None, "ok"):
-        raise SpatterlibError(f"{values['store']} does not hold everything: {facts['store']}")
+        raise SpatterlibError(f"{settings.outputs.store} does not hold everything: {facts['store']}")
     if not told.is_set() and not facts["connected"]:
-        what = f"{facts['source']} broke off" if give_up is None else f"gave up after {give_up:g} s without a picture"
+        limit = settings.give_up
+        broken = f"{facts['source']} broke off"
+        what = broken if limit == math.inf else f"gave up after {limit:g} s without a picture"
         raise SpatterlibError(f"{what}: {facts['reason']}")
+
+
+def _gap(extraction: ExtractionSettings) -> dict[str, float]:
+    """The pause between layers that a file for recordings names, if it is one in seconds."""
+    if isinstance(extraction.gap, str) and extraction.gap != "auto":
+        # A stream may drop frames, and its rate may change: what is counted is seconds.
+        log.warning("layers of a stream are told apart by seconds: the pause in frames is left out, see --gap")
+    return {} if extraction.gap is None or isinstance(extraction.gap, str) else {"gap": extraction.gap}
 
 
 @contextmanager

@@ -96,7 +96,7 @@ class WatchSettings:
     spatterlib.errors.ParameterError: window must be a number from 0.001 to 1e+09, got -1
     """
 
-    gap: float = parameter(2.0, "Pause that separates layers.", metavar="S")
+    gap: float = parameter(2.0, "Pause that separates layers; `predict` finds that of a build.", metavar="S")
     window: float = _seconds(60.0, "Also judge the last S seconds.")
     every: float = _seconds(1.0, "Between two verdicts on stdout.")
     status: float = _seconds(10.0, "Between two status lines.")
