@@ -24,7 +24,7 @@ from spatterlib.measuring.gasflow import gas_index
 from spatterlib.measuring.measurement import measure_store
 from spatterlib.measuring.speeds import measure_speeds
 from spatterlib.measuring.streaks import find_streaks, saturated_zone
-from spatterlib.simulation import Settings
+from spatterlib.simulation import SimulationSettings
 from spatterlib.simulation.scene import Scene
 from spatterlib.simulation.tables import streak_rows
 
@@ -44,7 +44,7 @@ class Seen(NamedTuple):
     unlisted: list[Any]
 
 
-def crops(settings: Settings, every: int, most: int, margin: int) -> Iterator[Seen]:
+def crops(settings: SimulationSettings, every: int, most: int, margin: int) -> Iterator[Seen]:
     """Crops around the largest event of each lit frame, with the exact paths that were drawn."""
     scene = Scene(settings)
     canvas, spare = scene.canvas(), scene.canvas()
@@ -165,7 +165,9 @@ def on_excluded(points: Any, seen: Seen, visible: dict[int, Any], wanted: dict[i
     return bool(excluded) and bool((distance(points, np.concatenate(excluded)) <= NEAR).mean() >= 0.8)
 
 
-def finding(name: str, settings: list[Settings], every: int, most: int, margin: int) -> tuple[list[str], list[Any]]:
+def finding(
+    name: str, settings: list[SimulationSettings], every: int, most: int, margin: int
+) -> tuple[list[str], list[Any]]:
     """Lines of the table of recall and precision."""
     count = dict.fromkeys(("snr", "outside the crop", "saturated zone", "short", "beside another"), 0)
     wrong = good = excused = total = 0

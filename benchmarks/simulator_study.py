@@ -154,10 +154,10 @@ STAGES = {
 def speed(flow: str) -> None:
     """Milliseconds of processor time per frame of dense spatter by stage, and frames per second; least of five."""
     from spatterlib.kernels.simulation import exposure, flights, streak_drawing
-    from spatterlib.simulation import Settings, physics, render, writer
+    from spatterlib.simulation import SimulationSettings, physics, render, writer
 
     cv2.setNumThreads(1)
-    settings = Settings(gas_flow=flow, seconds=17.2, seed=4, layer_seconds=60)
+    settings = SimulationSettings(gas_flow=flow, seconds=17.2, seed=4, layer_seconds=60)
     homes = {"physics": physics, "flights": flights, "render": render, "streaks": streak_drawing, "cv2": cv2}
     homes |= {"exposure": exposure, "writer": writer}
     with tempfile.TemporaryDirectory() as folder:

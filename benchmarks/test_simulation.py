@@ -9,7 +9,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import spatterlib as sp
-from spatterlib.simulation import Settings, simulate_frames
+from spatterlib.simulation import SimulationSettings, simulate_frames
 
 pytestmark = pytest.mark.usefixtures("one_opencv_thread")
 
@@ -24,7 +24,7 @@ SPANS = {"dense spatter": (12, 412, 60.0), "whole layer and recoating": (0, 430,
 def test_rendering(benchmark: BenchmarkFixture, flow: str, span: str, measuring: bool) -> None:
     start, stop, layer = SPANS[span]
     start, stop = (start, stop) if measuring else (12, 20)
-    settings = Settings(gas_flow=flow, seconds=60, seed=4, layer_seconds=layer)
+    settings = SimulationSettings(gas_flow=flow, seconds=60, seed=4, layer_seconds=layer)
     benchmark.group = f"simulate: {span}"
     benchmark.extra_info.update(way=f"ours, {flow} flow, frames only", frames=stop - start)
     frames = benchmark(lambda: sum(1 for _ in simulate_frames(settings, start, stop, copy=False)))
@@ -38,7 +38,7 @@ def test_writing(benchmark: BenchmarkFixture, flow: str, span: str, measuring: b
     numbers = itertools.count()
     benchmark.group = f"simulate: {span}"
     benchmark.extra_info.update(way=f"ours, {flow} flow, H.264 and truth", frames=round(25 * seconds))
-    settings = Settings(gas_flow=flow, seconds=seconds, seed=4, layer_seconds=layer)
+    settings = SimulationSettings(gas_flow=flow, seconds=seconds, seed=4, layer_seconds=layer)
     truth = benchmark(lambda: sp.simulate(tmp_path / f"{next(numbers)}.mp4", settings))
     assert len(truth.events) > 0
 

@@ -136,9 +136,9 @@ class TestEvaluate:
 
 
 def _nothing(name: str) -> object:
-    from spatterlib.learning.evaluation import Outcome
+    from spatterlib.learning.evaluation import SplitOutcome
 
-    return Outcome(name, "", None, "not tried")
+    return SplitOutcome(name, "", None, "not tried")
 
 
 def test_a_file_is_no_folder_of_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ import spatterlib as sp
 from spatterlib.common.markdown import code, plain
 from spatterlib.detection.layers import layers
 from spatterlib.extraction.plots import timeline
-from spatterlib.learning.evaluation import Evaluation, Outcome, to_markdown
+from spatterlib.learning.evaluation import Evaluation, SplitOutcome, to_markdown
 from spatterlib.learning.model_card import model_card
 from spatterlib.types import FRAME_LOG
 from spatterlib.verdicts.agreement import Witness, warnings
@@ -133,7 +133,7 @@ def test_a_model_card_has_the_same_elements_whatever_the_names_are() -> None:
 
 def test_an_evaluation_has_the_same_elements_whatever_the_names_are() -> None:
     def found(add: str) -> str:
-        outcome = Outcome("grouped", f"recording{add}", None, f"too few{add}", 0, 3, 1.0)
+        outcome = SplitOutcome("grouped", f"recording{add}", None, f"too few{add}", 0, 3, 1.0)
         values: dict[str, Any] = {
             "classifier": {"id": f"lenet5{add}"},
             "counts": {f"low{add}": 3},

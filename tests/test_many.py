@@ -23,7 +23,7 @@ from test_resume import content, run_until
 
 import spatterlib as sp
 from spatterlib.errors import ParameterError, StoreError, VideoError
-from spatterlib.extraction.batch import Outcome
+from spatterlib.extraction.batch import RecordingOutcome
 from spatterlib.extraction.extract import extract_with
 from spatterlib.stores.opening import create_store
 
@@ -41,7 +41,7 @@ def videos(tmp_path: Path) -> Path:
 
 class TestMany:
     def test_a_broken_file_does_not_stop_the_rest_and_a_second_call_does_what_is_missing(self, videos: Path) -> None:
-        out, told = videos.parent / "out", list[Outcome]()
+        out, told = videos.parent / "out", list[RecordingOutcome]()
         first = sp.extract_all(videos, out, done=told.append)
         assert [outcome.state for outcome in first] == ["done", "done", "failed"]
         assert told == first

@@ -144,7 +144,7 @@ def test_prometheus_has_a_gauge_for_each() -> None:
     pytest.importorskip("prometheus_client")
     from spatterlib.live.latency import Latencies
     from spatterlib.live.messages import StatusFields
-    from spatterlib.live.metrics import Snapshot, metric_families
+    from spatterlib.live.prometheus import Snapshot, metric_families
 
     status: Any = dict.fromkeys(get_type_hints(StatusFields), 0)
     snapshot = Snapshot(status, Latencies(), {}, alarm=False, chart=None, simulated=None, model_origin="simulated")

@@ -26,7 +26,7 @@ from spatterlib.common.image_codec import encode
 from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, StoreError
 from spatterlib.kernels.simulation.flights import POINTS, STEP, _fly
 from spatterlib.plugins.registry import commands
-from spatterlib.simulation import EVENT_TRUTH, STREAK_TRUTH, Settings, Truth, simulate_frames
+from spatterlib.simulation import EVENT_TRUTH, STREAK_TRUTH, SimulationSettings, Truth, simulate_frames
 from spatterlib.simulation.physics import planck, plume_left, schedule
 from spatterlib.simulation.scene import Scene
 from spatterlib.simulation.tables import curvature
@@ -36,7 +36,7 @@ Frames = list[Any]
 SMALL: dict[str, Any] = {"width": 160, "height": 96, "layer_seconds": 1.0, "recoat_seconds": 1.0}
 
 
-def lit_frames(settings: Settings, count: int = 25) -> Frames:
+def lit_frames(settings: SimulationSettings, count: int = 25) -> Frames:
     """The first frames with the laser on."""
     return list(simulate_frames(settings, round(0.5 * settings.fps), round(0.5 * settings.fps) + count))
 
@@ -53,7 +53,7 @@ class TestSameSeedSameFrames:
         assert (tmp_path / "1.truth.npz").read_bytes() == (tmp_path / "3.truth.npz").read_bytes()
 
     def test_wherever_one_begins(self) -> None:
-        settings = Settings(seconds=2, seed=3, **SMALL)
+        settings = SimulationSettings(seconds=2, seed=3, **SMALL)
         whole = list(simulate_frames(settings))
         for frame in simulate_frames(settings, 21, 27):
             np.testing.assert_array_equal(frame.rgb, whole[frame.number].rgb)
@@ -61,18 +61,18 @@ class TestSameSeedSameFrames:
             assert frame.events.tobytes() == whole[frame.number].events.tobytes()
 
     def test_another_seed_gives_other_frames(self) -> None:
-        one, other = (lit_frames(Settings(seconds=2, seed=seed, **SMALL), 2)[1].rgb for seed in (1, 2))
+        one, other = (lit_frames(SimulationSettings(seconds=2, seed=seed, **SMALL), 2)[1].rgb for seed in (1, 2))
         assert not np.array_equal(one, other)
 
     def test_the_recording_changes_the_picture_and_not_the_build(self) -> None:
-        one, other = (Scene(Settings(seconds=2, recording=recording, **SMALL)) for recording in (1, 2))
+        one, other = (Scene(SimulationSettings(seconds=2, recording=recording, **SMALL)) for recording in (1, 2))
         np.testing.assert_array_equal(one.schedule.islands, other.schedule.islands)
         assert one.nuisance != other.nuisance
 
     def test_confounded_recordings_of_one_level_share_their_nuisance(self) -> None:
         found = {
             (flow, recording): Scene(
-                Settings(seconds=1, gas_flow=flow, recording=recording, confounded=True, **SMALL)
+                SimulationSettings(seconds=1, gas_flow=flow, recording=recording, confounded=True, **SMALL)
             ).nuisance
             for flow in ("low", "high")
             for recording in (1, 2)
@@ -83,14 +83,14 @@ class TestSameSeedSameFrames:
 
 class TestFiles:
     def test_a_lossless_video_holds_the_very_frames(self, tmp_path: Path) -> None:
-        settings = Settings(seconds=1, lossless=True, **SMALL)
+        settings = SimulationSettings(seconds=1, lossless=True, **SMALL)
         sp.simulate(tmp_path / "a.mkv", settings)
         with av.open(str(tmp_path / "a.mkv")) as container:
             decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
         np.testing.assert_array_equal(decoded, [frame.rgb for frame in simulate_frames(settings)])
 
     def test_an_npy_file_holds_them_too(self, tmp_path: Path) -> None:
-        settings = Settings(seconds=1, **SMALL)
+        settings = SimulationSettings(seconds=1, **SMALL)
         sp.simulate(tmp_path / "a.npy", settings)
         np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), [frame.rgb for frame in simulate_frames(settings)])
 
@@ -105,7 +105,7 @@ class TestFiles:
     def test_the_truth_loads_without_pickle_and_says_what_it_was_made_with(self, tmp_path: Path) -> None:
         made = sp.simulate(tmp_path / "a.mp4", seconds=1, gas_flow="0.4>1.8", **SMALL)
         loaded = Truth.load(tmp_path / "a.mp4")
-        assert loaded.settings == made.settings == Settings(seconds=1, gas_flow="0.4>1.8", **SMALL)
+        assert loaded.settings == made.settings == SimulationSettings(seconds=1, gas_flow="0.4>1.8", **SMALL)
         with np.load(tmp_path / "a.truth.npz", allow_pickle=False) as tables:
             for name in ("events", "streaks", "layers"):
                 assert tables[name].tobytes() == getattr(loaded, name).tobytes()
@@ -147,7 +147,7 @@ class TestFiles:
         assert peak(40) < 1.1 * peak(12)
 
     def test_the_two_hundred_minute_build_can_be_laid_out(self) -> None:
-        scene = Scene(Settings(seconds=12_048))
+        scene = Scene(SimulationSettings(seconds=12_048))
         assert scene.settings.frames == 301_200
         assert 600 < len(scene.layers()) < 750
         assert len(list(simulate_frames(scene.settings, 301_190, 301_200))) == 10
@@ -161,18 +161,18 @@ class TestCommand:
         done = CliRunner().invoke(cli, ["simulate", out, *options])
         assert done.exit_code == 0, done.output
         assert "simulated, 25 frames" in done.output
-        assert Truth.load(out).settings == Settings(seconds=1, seed=7, gas_flow="high", width=160, height=96)
+        assert Truth.load(out).settings == SimulationSettings(seconds=1, seed=7, gas_flow="high", width=160, height=96)
 
     def test_has_an_option_for_every_setting(self) -> None:
         commands().hook.spatter_commands(cli=cli)
         text = CliRunner().invoke(cli, ["simulate", "--help"]).output
-        for name in Settings.__dataclass_fields__:
+        for name in SimulationSettings.__dataclass_fields__:
             assert f"--{name.replace('_', '-')}" in text
 
 
 class TestTruth:
     def test_streaks_of_the_truth_are_lit_in_the_frame(self) -> None:
-        settings = Settings(seconds=3, seed=2, noise=0.5, preset="easy")
+        settings = SimulationSettings(seconds=3, seed=2, noise=0.5, preset="easy")
         dark = luma(Scene(settings).view(0).dark).astype(int)
         hits = total = 0
         for frame in lit_frames(settings):
@@ -185,7 +185,7 @@ class TestTruth:
         assert hits > 0.97 * total
 
     def test_events_are_what_shines(self) -> None:
-        settings = Settings(seconds=3, seed=2, noise=0, drift=0)
+        settings = SimulationSettings(seconds=3, seed=2, noise=0, drift=0)
         dark = luma(Scene(settings).view(0).dark).astype(int)
         for frame in lit_frames(settings, 15):
             bright = (luma(frame.rgb) - dark) > 23
@@ -198,7 +198,7 @@ class TestTruth:
             assert sum(frame.events["laser"]) == pytest.approx(1, abs=0.02)
 
     def test_speeds_lie_where_they_were_launched(self) -> None:
-        streaks = np.concatenate([frame.streaks for frame in lit_frames(Settings(seconds=3, gas_speed=0))])
+        streaks = np.concatenate([frame.streaks for frame in lit_frames(SimulationSettings(seconds=3, gas_speed=0))])
         assert streaks["launch_speed"].min() >= 0.999
         assert streaks["launch_speed"].max() <= 10.001
         # Without wind, drag only slows; a little is the fall.
@@ -206,7 +206,7 @@ class TestTruth:
         np.testing.assert_array_less(0, streaks["duration"])
 
     def test_short_exposures_cut_streaks_to_length_over_exposure(self) -> None:
-        settings = Settings(seconds=1, fps=1000, exposure=0.0005, seed=4)
+        settings = SimulationSettings(seconds=1, fps=1000, exposure=0.0005, seed=4)
         frames = list(simulate_frames(settings, 600, 630))
         streaks = np.concatenate([frame.streaks for frame in frames])
         bounded = streaks[(streaks["cut"] & 3) == 3]
@@ -217,7 +217,7 @@ class TestTruth:
         assert (bounded["length"] * 0.4 < 1.25 * millimetres + 0.4).all()
 
     def test_long_exposures_hold_whole_flights(self) -> None:
-        streaks = np.concatenate([frame.streaks for frame in lit_frames(Settings(seconds=3))])
+        streaks = np.concatenate([frame.streaks for frame in lit_frames(SimulationSettings(seconds=3))])
         hot = streaks[(streaks["kind"] == 0) & (streaks["length"] > 20)]
         assert np.mean((hot["cut"] & 3) == 0) > 0.5
 
@@ -300,13 +300,13 @@ class TestPhysics:
         drift = []
         for speed in (0.2, 1.0, 2.5):
             streaks = np.concatenate(
-                [frame.streaks for frame in lit_frames(Settings(seconds=3, gas_speed=speed, seed=6))]
+                [frame.streaks for frame in lit_frames(SimulationSettings(seconds=3, gas_speed=speed, seed=6))]
             )
             drift.append(np.mean(streaks["end_x"] - streaks["source_x"]))
         assert 0 > drift[0] > drift[1] > drift[2]
 
     def test_the_gas_can_flow_elsewhere(self) -> None:
-        right = lit_frames(Settings(seconds=3, gas_speed=2, gas_direction=0, seed=6))
+        right = lit_frames(SimulationSettings(seconds=3, gas_speed=2, gas_direction=0, seed=6))
         streaks = np.concatenate([frame.streaks for frame in right])
         assert np.mean(streaks["end_x"] - streaks["source_x"]) > 0
 
@@ -316,13 +316,13 @@ class TestPhysics:
         assert plume_left(0.5, 0.0) == plume_left(2.0, 0.0)
 
     def test_the_hatch_turns_by_67_degrees(self) -> None:
-        course = schedule(Settings(seconds=100))
+        course = schedule(SimulationSettings(seconds=100))
         angle = {int(layer): np.rad2deg(a) for layer, a in zip(course.layer, course.islands[:, 3], strict=True)}
         turns = np.diff([angle[layer] for layer in sorted(angle)]) % 360
         np.testing.assert_allclose(turns, 67)
 
     def test_recoating_is_blue(self) -> None:
-        settings = Settings(seconds=40)
+        settings = SimulationSettings(seconds=40)
         course = schedule(settings)
         pause = course.islands[course.layer == 1, 0].max()
         number = round((pause + 0.5 * settings.recoat_seconds) * 25)
@@ -334,7 +334,7 @@ class TestPhysics:
     @pytest.mark.parametrize("camera", ["left", "right"])
     def test_cameras_see_the_same_build_from_elsewhere(self, camera: str) -> None:
         mid, other = (
-            lit_frames(Settings(seconds=2, seed=3, camera=where, nuisance=0), 3)[2]  # type: ignore[arg-type]
+            lit_frames(SimulationSettings(seconds=2, seed=3, camera=where, nuisance=0), 3)[2]  # type: ignore[arg-type]
             for where in ("mid", camera)
         )
         assert len(mid.streaks) > 5
@@ -343,7 +343,8 @@ class TestPhysics:
 
     def test_a_bump_moves_the_picture(self) -> None:
         still, bumped = (
-            next(simulate_frames(Settings(seconds=2, seed=3, bump_at=bump, bump_px=10), 40, 41)) for bump in (None, 1.0)
+            next(simulate_frames(SimulationSettings(seconds=2, seed=3, bump_at=bump, bump_px=10), 40, 41))
+            for bump in (None, 1.0)
         )
         moved = bumped.events["source_x"] - still.events["source_x"]
         np.testing.assert_allclose(moved[~np.isnan(moved)], 8, atol=0.01)
@@ -377,7 +378,7 @@ def test_wrong_parameters_are_refused_in_one_line(tmp_path: Path, parameters: di
     assert list(tmp_path.iterdir()) == []
 
 
-RANGED = {item.name: item for item in dataclasses.fields(Settings) if "range" in item.metadata}
+RANGED = {item.name: item for item in dataclasses.fields(SimulationSettings) if "range" in item.metadata}
 
 
 @pytest.mark.parametrize("name", RANGED)
@@ -391,7 +392,7 @@ def test_every_number_outside_its_range_is_refused_by_name_and_range(name: str, 
         st.sampled_from([float("nan"), "many", "", True, [1.0], object()]),
     )
     with pytest.raises(ParameterError) as caught:
-        Settings.of(None, **{name: data.draw(outside)})
+        SimulationSettings.of(None, **{name: data.draw(outside)})
     assert re.match(
         rf"{name} must be a (whole )?number from {re.escape(f'{low:g}')} to {re.escape(f'{high:g}')}, got ",
         str(caught.value),

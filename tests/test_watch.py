@@ -38,13 +38,13 @@ from spatterlib.live.clock import Clock, tick
 from spatterlib.live.feed import Feed, StreamFrame, StreamLost
 from spatterlib.live.latency import Latencies
 from spatterlib.live.messages import COMMON, FIELDS, json_line, text_line
-from spatterlib.live.metrics import address_of
+from spatterlib.live.prometheus import address_of
 from spatterlib.live.rolling import Rolling
 from spatterlib.live.senders import Mqtt, Webhook, headers_of
 from spatterlib.live.settings import AlarmSettings, ChartSettings, OutputSettings, WatchSettings
 from spatterlib.live.source import GrowingFile, OpenedSource, SourceFrame, camera_frames, kind_of, open_source, redacted
 from spatterlib.types import DETECTION, RgbPicture
-from spatterlib.verdicts.judgement import Span, State, judge, judge_rows
+from spatterlib.verdicts.judgement import Span, VerdictState, judge, judge_rows
 from spatterlib.verdicts.rules import Rules
 
 GAP = 2.0
@@ -194,7 +194,7 @@ def test_no_event_has_the_number_of_another(monkeypatch: pytest.MonkeyPatch) -> 
         return take(self, most, seconds)
 
     def judged(*arguments: Any) -> Span:
-        state: State = "critical" if len(breaks) == 2 else "attention"
+        state: VerdictState = "critical" if len(breaks) == 2 else "attention"
         return replace(judge_rows(*arguments), state=state, label=None)
 
     monkeypatch.setattr(Feed, "take", breaking)
@@ -300,7 +300,7 @@ def test_a_layer_ends_after_the_pause_and_is_forgotten_when_the_window_is_past()
 # -- few messages
 
 
-def span(state: State, label: str | None = None) -> Span:
+def span(state: VerdictState, label: str | None = None) -> Span:
     """A verdict of that state."""
     one = judge(np.zeros(1), np.zeros(1, np.int64), np.array([[0.9, 0.1]]), ("low", "high"), Rules())
     return replace(one, state=state, label=label, leading=label or "low", reason=state)

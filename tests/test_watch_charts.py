@@ -140,7 +140,7 @@ def test_messages_with_charts_have_all_their_fields() -> None:
 
 def test_prometheus_reads_the_charts() -> None:
     pytest.importorskip("prometheus_client")
-    from spatterlib.live.metrics import _charts
+    from spatterlib.live.prometheus import _charts
 
     facts: Any = of("chart")[-1]
     samples = {

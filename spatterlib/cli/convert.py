@@ -6,7 +6,7 @@ import dataclasses
 
 import click
 
-from spatterlib.cli.schema import Converted, Parameter, Plugin, PluginFault, Plugins
+from spatterlib.cli.schema import Converted, Parameter, PluginEntry, PluginFault, Plugins
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.records import default_of
 from spatterlib.common.signals import keeping
@@ -47,7 +47,7 @@ def plugins() -> None:
             parameters = _parameters(class_)
             for item in parameters:
                 say(f"    {item.name} = {item.default!r}  {item.help}")
-            listed.append(Plugin(kind[:-1], id_, purpose, source.distribution, source.version or None, parameters))
+            listed.append(PluginEntry(kind[:-1], id_, purpose, source.distribution, source.version or None, parameters))
     faults = [PluginFault(str(source), source.error) for source in found.failed]
     for fault in faults:
         click.secho(f"did not load: {fault.plugin}: {fault.reason}", fg="red", err=True)

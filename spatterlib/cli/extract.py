@@ -27,8 +27,8 @@ from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.plugins.registry import catalog
 
 if TYPE_CHECKING:
-    from spatterlib.extraction.batch import Outcome
-    from spatterlib.extraction.forecast import Forecast, Range
+    from spatterlib.extraction.batch import RecordingOutcome
+    from spatterlib.extraction.forecast import Estimate, Forecast
 
 __all__ = ["add_to"]
 
@@ -99,7 +99,7 @@ def extract(
     answer(_extracted(outcomes), code=Exit.of(outcome.code for outcome in outcomes))
 
 
-def _extracted(outcomes: Sequence[Outcome]) -> Extracted:
+def _extracted(outcomes: Sequence[RecordingOutcome]) -> Extracted:
     videos = [RecordingDone(**outcome.row()) for outcome in outcomes]
     frames, decoded, detections = (
         sum(getattr(video, name) or 0 for video in videos) for name in ("frames", "decoded", "detections")
@@ -136,7 +136,9 @@ def _executor(dask: str | None) -> Iterator[Executor | None]:
         yield client.get_executor()
 
 
-def _one(settings: ExtractionSettings, video: str, out: str, run: Mapping[str, Any], plot: str | None) -> Outcome:
+def _one(
+    settings: ExtractionSettings, video: str, out: str, run: Mapping[str, Any], plot: str | None
+) -> RecordingOutcome:
     from spatterlib.extraction.batch import outcome_of
     from spatterlib.extraction.extract import extract_with
 
@@ -156,12 +158,12 @@ def _one(settings: ExtractionSettings, video: str, out: str, run: Mapping[str, A
 
 def _all(
     settings: ExtractionSettings, videos: Sequence[str], out: str, suffix: str, run: Mapping[str, Any]
-) -> list[Outcome]:
+) -> list[RecordingOutcome]:
     from spatterlib.extraction.batch import extract_all
 
     keep, ended = told_now_and_then("recordings", every=0.0), itertools.count(1)
 
-    def tell(outcome: Outcome) -> None:
+    def tell(outcome: RecordingOutcome) -> None:
         keep(next(ended), len(videos), failed=int(outcome.state == "failed"))
         if outcome.report is None:
             log.error("%s", outcome.error)
@@ -177,7 +179,7 @@ def _all(
 _SUMMARY = ("video", "frames", "decoded", "detections", "layers", "seconds", "state")
 
 
-def _table(outcomes: Sequence[Outcome]) -> str:
+def _table(outcomes: Sequence[RecordingOutcome]) -> str:
     return _lines(_SUMMARY, [[_cell(outcome.row()[name]) for name in _SUMMARY] for outcome in outcomes])
 
 
@@ -234,7 +236,7 @@ def _forecasts(told: Sequence[Forecast], together: Forecast) -> str:
     return _lines(("video", "frames", "looked at", "time, one worker", "store"), rows)
 
 
-def _range(range_: Range, text: Any) -> str:
+def _range(range_: Estimate, text: Any) -> str:
     return f"{text(range_.value)} ({text(range_.low)} to {text(range_.high)})"
 
 

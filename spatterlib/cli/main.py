@@ -23,7 +23,7 @@ from spatterlib.cli.options import PluginCommand
 from spatterlib.cli.run_options import TERMINAL, detection_options, extraction_options, run_log_options, run_settings
 from spatterlib.cli.schema import Configuration, ModelInfo, Shown, StoreInfo, VideoInfo
 from spatterlib.common import run_log
-from spatterlib.common.command_output import Failed, Failure, Run, answer, answers, counts, document, say
+from spatterlib.common.command_output import CommandRun, Failed, Failure, answer, answers, counts, document, say
 from spatterlib.common.command_output import facts as answers_facts
 from spatterlib.common.files import check_target
 from spatterlib.common.install_hints import example
@@ -258,7 +258,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     typed = sys.argv[1:] if arguments is None else list(arguments)
     given, command = _ahead(typed)
-    run = Run(as_json="--json" in given)
+    run = CommandRun(as_json="--json" in given)
     say_kernels()
     with _on_terminal():
         try:
@@ -312,7 +312,7 @@ class _Plain(logging.Formatter):
         return f"{record.levelname.lower()}: {super().format(record)}"
 
 
-def _done(typed: list[str], run: Run, file: str | None) -> tuple[int, dict[str, Any] | None]:
+def _done(typed: list[str], run: CommandRun, file: str | None) -> tuple[int, dict[str, Any] | None]:
     """Exit code of the command, and why it failed; whatever happens, it comes back here."""
     try:
         _add_commands(cli)
@@ -325,7 +325,7 @@ def _done(typed: list[str], run: Run, file: str | None) -> tuple[int, dict[str, 
         return _failed(error, run)
 
 
-def _left_with(typed: list[str], run: Run, defaults: dict[str, Any] | None) -> int:
+def _left_with(typed: list[str], run: CommandRun, defaults: dict[str, Any] | None) -> int:
     try:
         further: dict[str, Any] = {"obj": run, "default_map": defaults}
         return int(cli.main(typed, prog_name="spatterlib", standalone_mode=False, **further) or 0)
@@ -335,7 +335,7 @@ def _left_with(typed: list[str], run: Run, defaults: dict[str, Any] | None) -> i
         return error.code if isinstance(error.code, int) else int(bool(error.code))
 
 
-def _failed(error: BaseException, run: Run) -> tuple[int, dict[str, Any]]:
+def _failed(error: BaseException, run: CommandRun) -> tuple[int, dict[str, Any]]:
     """Tell it: a line for the user, with ``--json`` a document too; the traceback with -vv, and for the log file."""
     log.debug("stopped", exc_info=error)
     failure = _failure(error)

@@ -11,7 +11,7 @@ import click
 from spatterlib.cli.model_options import load_named, model_options
 from spatterlib.cli.options import PluginCommand
 from spatterlib.cli.run_options import completeness, extraction_options, kept_in, run_settings
-from spatterlib.cli.schema import Judged, Predicted, Turn, Verified
+from spatterlib.cli.schema import ClassChange, Judged, Predicted, Verified
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.progress import columns
 from spatterlib.common.record_options import given_values, options_of, with_options
@@ -104,7 +104,7 @@ def _predicted(source: str, verdict: Any, out: Sequence[str]) -> Predicted:
         found["classes"],
         [Judged(**item) for item in found["layers"]],
         [Judged(**item) for item in found["windows"]],
-        [Turn(**item) for item in found["changes"]],
+        [ClassChange(**item) for item in found["changes"]],
         summary.get("shares", []),
         found["settings"]["model"],
         list(out),

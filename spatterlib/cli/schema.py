@@ -144,7 +144,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Turn:
+class ClassChange:
     """Where a build goes over from one class to another."""
 
     layer: Annotated[int, "in which it happens"]
@@ -165,7 +165,7 @@ class Predicted:
     classes: Annotated[list[str], "of the model"]
     layers: Annotated[list[Judged], "the verdict on each layer"]
     windows: Annotated[list[Judged], "the verdict on each window"]
-    changes: Annotated[list[Turn], "where the class changes"]
+    changes: Annotated[list[ClassChange], "where the class changes"]
     shares: Annotated[list[dict[str, Any]], "where no crop has a time: label, crops, share and its interval"]
     model: Annotated[dict[str, Any], "name, digest, split, accuracy"]
     reports: Annotated[list[str], "files that were written"]
@@ -201,7 +201,7 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Plugin:
+class PluginEntry:
     """A detector, filter, store or classifier."""
 
     kind: Annotated[str, "which of these"]
@@ -224,7 +224,7 @@ class PluginFault:
 class Plugins:
     """`plugins`."""
 
-    plugins: Annotated[list[Plugin], "what is installed"]
+    plugins: Annotated[list[PluginEntry], "what is installed"]
     faults: Annotated[list[PluginFault], "what cannot be used"]
 
 

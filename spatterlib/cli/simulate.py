@@ -18,14 +18,14 @@ from spatterlib.plugins.hookspecs import hookimpl
 
 
 class _Simulate(click.Command):
-    """A command whose options are the fields of `Settings`, read when it is run or asked for help."""
+    """A command whose options are the fields of `SimulationSettings`, read when it is run or asked for help."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Its own parameters, then one per field."""
-        from spatterlib.simulation import Settings
+        from spatterlib.simulation import SimulationSettings
 
         if not any(param.name == "seed" for param in self.params):
-            self.params += options_of(Settings)
+            self.params += options_of(SimulationSettings)
         return super().get_params(ctx)
 
 

@@ -17,13 +17,13 @@ import click
 from spatterlib.common.files import plain
 from spatterlib.errors import Exit
 
-__all__ = ["Failed", "Failure", "Run", "answer", "answers", "counts", "document", "say"]
+__all__ = ["CommandRun", "Failed", "Failure", "answer", "answers", "counts", "document", "say"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @dataclasses.dataclass
-class Run:
+class CommandRun:
     """What is known of the command that runs: whether it answers in JSON, and what it answered."""
 
     as_json: bool = False
@@ -104,8 +104,8 @@ def _in_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     _run(ctx).as_json |= value
 
 
-def _run(ctx: click.Context | None = None) -> Run:
-    run: Run = (ctx or click.get_current_context()).find_root().ensure_object(Run)
+def _run(ctx: click.Context | None = None) -> CommandRun:
+    run: CommandRun = (ctx or click.get_current_context()).find_root().ensure_object(CommandRun)
     return run
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-__all__ = ["DETECTOR", "FILTERS", "ORIGINAL", "DetectorSpec", "FilterSpec", "Gap", "Position", "Region"]
+__all__ = ["DETECTOR", "FILTERS", "ORIGINAL", "DetectorSpec", "FilterSpec", "Gap", "Position", "Roi"]
 
 if TYPE_CHECKING:
     from spatterlib.types import Detector, Filter
@@ -20,7 +20,7 @@ else:
 Position: TypeAlias = int | float | str | None
 """A frame number, seconds, or either as text; see `spatterlib.video.opening.position`."""
 
-Region: TypeAlias = tuple[int | None, int | None, int | None, int | None] | None
+Roi: TypeAlias = tuple[int | None, int | None, int | None, int | None] | None
 """``(x0, y0, x1, y1)`` px, half-open, None = the edge."""
 
 Gap: TypeAlias = float | str

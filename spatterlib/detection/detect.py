@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from spatterlib.detection.defaults import DETECTOR, FILTERS, ORIGINAL, DetectorSpec, FilterSpec, Position, Region
+from spatterlib.detection.defaults import DETECTOR, FILTERS, ORIGINAL, DetectorSpec, FilterSpec, Position, Roi
 from spatterlib.errors import ContractError, ParameterError, SpatterlibError, one_line
 from spatterlib.plugins.registry import describe, make
 from spatterlib.types import DETECTION, Clip, Detections, Detector, Filter, Video
@@ -25,7 +25,7 @@ def detect(
     *,
     start: Position = None,
     stop: Position = None,
-    roi: Region = None,
+    roi: Roi = None,
     fps: float | None = None,
     gap: float | str | None = None,
 ) -> Iterator[tuple[Clip, Detections]]:

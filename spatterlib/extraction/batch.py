@@ -21,7 +21,7 @@ from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.plugins.registry import catalog
 from spatterlib.video.opening import expand
 
-__all__ = ["Outcome", "extract_all", "outcome_of", "store_of"]
+__all__ = ["RecordingOutcome", "extract_all", "outcome_of", "store_of"]
 
 # Recordings at a time: the caller only lists packets and writes rows, while the workers decode.
 _AHEAD = 4
@@ -30,7 +30,7 @@ _LOST = "its worker processes died, perhaps for want of memory"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RecordingOutcome:
     """What became of one recording.
 
     Parameters
@@ -77,9 +77,9 @@ def extract_all(
     executor: Executor | None = None,
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
-    done: Callable[[Outcome], None] | None = None,
+    done: Callable[[RecordingOutcome], None] | None = None,
     **settings: Any,
-) -> list[Outcome]:
+) -> list[RecordingOutcome]:
     """Turn recordings into stores in one folder; a second call does what is missing, and goes on with what was cut.
 
     Parameters
@@ -100,13 +100,13 @@ def extract_all(
     progress : callable, optional
         As in `extract`, where one recording is worked on at a time.
     done : callable, optional
-        Called with every `Outcome` as it comes.
+        Called with every `RecordingOutcome` as it comes.
     **settings
         As of `extract`.
 
     Returns
     -------
-    list of Outcome
+    list of RecordingOutcome
         In the order of the recordings.
 
     Raises
@@ -179,27 +179,27 @@ def _check_apart(stores: Sequence[str]) -> None:
             raise ParameterError(f"two videos would both be written to {store}; extract them into two folders")
 
 
-def _one(settings: ExtractionSettings, video: str, out: str, *, overwrite: bool, **run: Any) -> Outcome:
+def _one(settings: ExtractionSettings, video: str, out: str, *, overwrite: bool, **run: Any) -> RecordingOutcome:
     try:
         report = extract_with(settings, video, out, overwrite=overwrite, resume=not overwrite, **run)
     except BrokenExecutor:
-        return Outcome(video, out, "failed", error=_LOST, code=Exit.FAILED)
+        return RecordingOutcome(video, out, "failed", error=_LOST, code=Exit.FAILED)
     except Exception as error:
         # Also a fault of a plugin, or ours: the other recordings do not pay for it.
         named = "" if isinstance(error, SpatterlibError | OSError) else f"{type(error).__name__}: "
-        return Outcome(video, out, "failed", error=named + one_line(error), code=Exit.caused_by(error))
+        return RecordingOutcome(video, out, "failed", error=named + one_line(error), code=Exit.caused_by(error))
     return outcome_of(video, out, report)
 
 
-def outcome_of(video: str, out: str, report: Report) -> Outcome:
+def outcome_of(video: str, out: str, report: Report) -> RecordingOutcome:
     """What a report says of its recording."""
     if not report.whole:
-        return Outcome(video, out, "incomplete", report, code=Exit.INCOMPLETE)
+        return RecordingOutcome(video, out, "incomplete", report, code=Exit.INCOMPLETE)
     state = "done" if not report.resumed else "there" if report.resumed == report.expected else "resumed"
-    return Outcome(video, out, state, report)
+    return RecordingOutcome(video, out, state, report)
 
 
-def _told(outcome: Outcome, tell: Callable[[Outcome], None]) -> Outcome:
+def _told(outcome: RecordingOutcome, tell: Callable[[RecordingOutcome], None]) -> RecordingOutcome:
     tell(outcome)
     return outcome
 
@@ -208,10 +208,10 @@ def _side_by_side(
     settings: ExtractionSettings,
     jobs: Sequence[Job],
     executor: Executor,
-    tell: Callable[[Outcome], None],
+    tell: Callable[[RecordingOutcome], None],
     *,
     overwrite: bool,
-) -> dict[Job, Outcome]:
+) -> dict[Job, RecordingOutcome]:
     """Each recording followed by a thread of its own, all their parts in one executor."""
     stopped = threading.Event()
 
@@ -236,10 +236,15 @@ def _side_by_side(
 
 
 def _with_processes(
-    settings: ExtractionSettings, jobs: Sequence[Job], workers: int, tell: Callable[[Outcome], None], *, overwrite: bool
-) -> dict[Job, Outcome]:
+    settings: ExtractionSettings,
+    jobs: Sequence[Job],
+    workers: int,
+    tell: Callable[[RecordingOutcome], None],
+    *,
+    overwrite: bool,
+) -> dict[Job, RecordingOutcome]:
     """Processes; when one of them dies, its pool does too, and another goes on where the stores end."""
-    found: dict[Job, Outcome] = {}
+    found: dict[Job, RecordingOutcome] = {}
     left = list(jobs)
     for attempt in range(_ATTEMPTS):
         with _processes(workers) as pool:

@@ -8,7 +8,7 @@ from contextlib import closing
 
 from spatterlib.detection.detect import frame_span
 from spatterlib.extraction.extract import undecodable
-from spatterlib.extraction.pipeline import Batch, Work, batches
+from spatterlib.extraction.pipeline import DetectionBatch, Work, batches
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.types import Image, Video
 from spatterlib.video.opening import open_video
@@ -18,7 +18,7 @@ __all__ = ["look"]
 
 def look(
     video: str | os.PathLike[str] | Video, settings: ExtractionSettings | None = None
-) -> Generator[Batch, None, range]:
+) -> Generator[DetectionBatch, None, range]:
     """What `extract` would append to a store, batch by batch; crops are empty.
 
     Parameters
@@ -30,7 +30,7 @@ def look(
 
     Yields
     ------
-    Batch
+    DetectionBatch
         Frame log and ``(n,)`` `DETECTION` rows.
 
     Returns

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from spatterlib.common.progress import Progress, told
 from spatterlib.common.wording import counted
-from spatterlib.detection.defaults import DETECTOR, FILTERS, DetectorSpec, FilterSpec, Gap, Position, Region
+from spatterlib.detection.defaults import DETECTOR, FILTERS, DetectorSpec, FilterSpec, Gap, Position, Roi
 from spatterlib.detection.detect import frame_span
 from spatterlib.detection.layers import gap_of, layers
 from spatterlib.errors import ParameterError, VideoError
-from spatterlib.extraction.pipeline import Batch, Crop, Source, Work, batches, cut, spread
+from spatterlib.extraction.pipeline import Crop, DetectionBatch, RemoteRecording, Work, batches, cut, spread
 from spatterlib.extraction.resume import begun, is_begun
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.kernels.compile_progress import subscribed
@@ -126,7 +126,7 @@ def extract(
     filters: Sequence[FilterSpec] = FILTERS,
     start: Position = None,
     stop: Position = None,
-    roi: Region = None,
+    roi: Roi = None,
     fps: float | None = None,
     limit: int | None = None,
     crop_format: Literal["jpeg", "png"] = "jpeg",
@@ -245,7 +245,11 @@ def extract_with(
     with open_video(video, fps=settings.fps) as source, ExitStack() as ended:
         span = frame_span(source, settings.start, settings.stop)
         attrs = _attrs(source, settings, span)
-        origin = Source.of(os.fspath(video), settings.fps, source) if isinstance(video, str | os.PathLike) else source
+        origin = (
+            RemoteRecording.of(os.fspath(video), settings.fps, source)
+            if isinstance(video, str | os.PathLike)
+            else source
+        )
         crew = _Crew(source, origin, Work.of(settings), settings.workers, executor, ended)
         kept = attrs | {"gap": gap_of({}, settings.gap)}
         make = partial(create_store, os.fspath(out), attrs=kept, overwrite=overwrite)
@@ -285,7 +289,7 @@ class _Crew:
     """
 
     video: Recording
-    origin: Source | Video
+    origin: RemoteRecording | Video
     work: Work
     workers: int
     executor: Executor | None
@@ -293,7 +297,7 @@ class _Crew:
 
     def begin(
         self, store: Store | None, make: Callable[[], Store], rest: range, limit: int | None
-    ) -> tuple[Store, Iterator[Batch]]:
+    ) -> tuple[Store, Iterator[DetectionBatch]]:
         """The store, made now if there is none, and what is to be appended: nothing is made where nothing decodes."""
         if store is not None and (not rest or (limit is not None and len(store) >= limit)):
             return store, iter(())
@@ -301,7 +305,7 @@ class _Crew:
         try:
             if self.executor is not None:
                 return self._spread(self.executor, store, make, rest, known=known)
-            found: Iterator[Batch] = self.ended.enter_context(
+            found: Iterator[DetectionBatch] = self.ended.enter_context(
                 closing(batches(self.video, rest, self.work, self.workers))
             )
             found = found if known else _some_decoded(found, self.video.name, len(rest))
@@ -313,7 +317,7 @@ class _Crew:
 
     def _spread(
         self, executor: Executor, store: Store | None, make: Callable[[], Store], rest: range, *, known: bool
-    ) -> tuple[Store, Iterator[Batch]]:
+    ) -> tuple[Store, Iterator[DetectionBatch]]:
         if self.work.roi:
             region(self.video, self.work.roi)
         if not known and all(picture is None for picture in self.video.read(rest.start, rest.stop)):
@@ -325,9 +329,9 @@ class _Crew:
         return store, self.ended.enter_context(closing(found))
 
 
-def _some_decoded(found: Iterator[Batch], name: str, expected: int) -> Iterator[Batch]:
+def _some_decoded(found: Iterator[DetectionBatch], name: str, expected: int) -> Iterator[DetectionBatch]:
     """The same batches; an error, before there is a store, if not one frame of them decodes."""
-    head: list[Batch] = []
+    head: list[DetectionBatch] = []
     for batch in found:
         head.append(batch)
         if batch.frame_log["decoded"].any():
@@ -376,7 +380,7 @@ class _Pending:
     frames: list[NDArray[np.void]] = field(default_factory=list)
     since: float = field(default_factory=time.monotonic)
 
-    def add(self, batch: Batch) -> None:
+    def add(self, batch: DetectionBatch) -> None:
         self.table.append(batch.table)
         self.crops.extend(batch.crops)
         self.frames.append(batch.frame_log)
@@ -408,7 +412,7 @@ class _Pending:
 
 
 def _fill(
-    store: Store, found: Iterable[Batch], span: range, limit: int | None, notify: Callable[[Progress], None]
+    store: Store, found: Iterable[DetectionBatch], span: range, limit: int | None, notify: Callable[[Progress], None]
 ) -> None:
     """Append everything to the store and say that it is whole; an error leaves what was committed."""
     pending, done, rows = _Pending(), len(store.frame_log), len(store)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.detection.defaults import DETECTOR, FILTERS, DetectorSpec, FilterSpec, Position, Region
+from spatterlib.detection.defaults import DETECTOR, FILTERS, DetectorSpec, FilterSpec, Position, Roi
 from spatterlib.detection.detect import frame_span
 from spatterlib.errors import ParameterError, VideoError
 from spatterlib.extraction.pipeline import Work, batches
@@ -21,7 +21,7 @@ from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.types import DETECTION, FRAME_LOG, Video
 from spatterlib.video.opening import open_video
 
-__all__ = ["Forecast", "Range", "clock", "forecast", "forecast_with", "size", "total"]
+__all__ = ["Estimate", "Forecast", "clock", "forecast", "forecast_with", "size", "total"]
 
 # Places of a recording that are looked at.
 _PLACES, _FEWEST = 12, 4
@@ -36,7 +36,7 @@ _ROUNDING = (1 << 20) + 8192 * (_ROW + _FRAME) + (1 << 17)
 
 
 @dataclass(frozen=True)
-class Range:
+class Estimate:
     """An estimate and its uncertainty.
 
     Parameters
@@ -61,20 +61,20 @@ class Forecast:
         The recording.
     frames, sampled : int
         Frames to look at, and how many of them were looked at for this.
-    seconds : Range
+    seconds : Estimate
         S, time with one worker, opening the recording included.
-    bytes : Range
+    bytes : Estimate
         Size of the store.
-    detections : Range
+    detections : Estimate
         Rows of the store.
     """
 
     video: str
     frames: int
     sampled: int
-    seconds: Range
-    bytes: Range
-    detections: Range
+    seconds: Estimate
+    bytes: Estimate
+    detections: Estimate
 
     def row(self) -> dict[str, Any]:
         """JSON-able."""
@@ -89,7 +89,7 @@ def forecast(
     filters: Sequence[FilterSpec] = FILTERS,
     start: Position = None,
     stop: Position = None,
-    roi: Region = None,
+    roi: Roi = None,
     fps: float | None = None,
     crop_format: Literal["jpeg", "png"] = "jpeg",
     quality: int = 95,
@@ -170,8 +170,8 @@ def forecast_with(
         video=source.name,
         frames=len(span),
         sampled=int(frames.sum()),
-        seconds=Range(*(bound + opening for bound in (took.value, took.low, took.high))),
-        bytes=Range(content.value + _ROUNDING / 2, content.low, content.high + _ROUNDING),
+        seconds=Estimate(*(bound + opening for bound in (took.value, took.low, took.high))),
+        bytes=Estimate(content.value + _ROUNDING / 2, content.low, content.high + _ROUNDING),
         detections=_total(found, frames, len(span)),
     )
 
@@ -212,20 +212,20 @@ def _measured(video: Video, place: range, work: Work) -> tuple[int, float, int, 
     return len(place), time.perf_counter() - began, crops, found, decoded
 
 
-def _total(values: NDArray[np.float64], frames: NDArray[np.float64], count: int, *, exact: bool = True) -> Range:
+def _total(values: NDArray[np.float64], frames: NDArray[np.float64], count: int, *, exact: bool = True) -> Estimate:
     """Ratio estimate of a total over `count` frames, with its 90 % interval; never under what was seen."""
     ratio = values.sum() / frames.sum()
     seen = frames.sum() / count
     if exact and seen >= 1:
-        return Range(float(values.sum()), float(values.sum()), float(values.sum()))
+        return Estimate(float(values.sum()), float(values.sum()), float(values.sum()))
     degrees = len(values) - 1
     if degrees < 1:
-        return Range(float(ratio * count), float(values.sum()), math.inf)
+        return Estimate(float(ratio * count), float(values.sum()), math.inf)
     spread = math.sqrt(float(((values - ratio * frames) ** 2).sum()) / degrees)
     left = max(1 - seen, 0.0) if exact else 1.0
     error = _T90[min(degrees, len(_T90)) - 1] * count * spread * math.sqrt(left / len(values)) / frames.mean()
     low = max(ratio * count - error, values.sum() if exact else 0.0)
-    return Range(float(ratio * count), float(low), float(ratio * count + error))
+    return Estimate(float(ratio * count), float(low), float(ratio * count + error))
 
 
 def total(forecasts: Sequence[Forecast]) -> Forecast:
@@ -240,11 +240,11 @@ def total(forecasts: Sequence[Forecast]) -> Forecast:
     )
 
 
-def _sum(ranges: Sequence[Range]) -> Range:
+def _sum(ranges: Sequence[Estimate]) -> Estimate:
     value = sum(item.value for item in ranges)
     below = math.hypot(*(item.value - item.low for item in ranges))
     above = math.hypot(*(item.high - item.value for item in ranges))
-    return Range(value, value - below, value + above)
+    return Estimate(value, value - below, value + above)
 
 
 def size(count: float) -> str:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.common.threads import cores, in_order, one_opencv_thread
-from spatterlib.detection.defaults import Region
+from spatterlib.detection.defaults import Roi
 from spatterlib.detection.detect import found_in
 from spatterlib.errors import VideoError
 from spatterlib.extraction.settings import ExtractionSettings
@@ -30,7 +30,7 @@ from spatterlib.plugins.capabilities import HasKeyframes
 from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detections, Detector, Filter, Image, Video
 from spatterlib.video.opening import Recording, clips, open_video
 
-__all__ = ["Batch", "Crop", "Source", "Work", "batches", "cut", "spread"]
+__all__ = ["Crop", "DetectionBatch", "RemoteRecording", "Work", "batches", "cut", "spread"]
 
 Item = TypeVar("Item")
 
@@ -46,7 +46,7 @@ _CLIP, _HANDED = 32, 64
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class DetectionBatch:
     """What was found in some consecutive frames.
 
     Parameters
@@ -63,16 +63,16 @@ class Batch:
     table: Detections
     crops: list[Crop]
 
-    def since(self, frame: int) -> Batch:
+    def since(self, frame: int) -> DetectionBatch:
         """Without rows of earlier frames: with ``crop_from="first"`` they belong to the last frame before a span."""
         behind = int(np.searchsorted(self.table["frame"], frame))
-        return Batch(self.frame_log, self.table[behind:], self.crops[behind:]) if behind else self
+        return DetectionBatch(self.frame_log, self.table[behind:], self.crops[behind:]) if behind else self
 
-    def first(self, rows: int) -> Batch:
+    def first(self, rows: int) -> DetectionBatch:
         """The first rows, 1 or more, and the frames up to the last of them."""
         table = self.table[:rows]
         frames = self.frame_log[self.frame_log["number"] <= table["frame"][-1]]
-        return Batch(frames, table, self.crops[:rows])
+        return DetectionBatch(frames, table, self.crops[:rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ class Work:
 
     detector: Detector
     filters: Sequence[Filter]
-    roi: Region
+    roi: Roi
     encode: Callable[[Image], bytes]
 
     @classmethod
@@ -100,7 +100,7 @@ class Work:
         return cls(*settings.plugins(), settings.roi, encode or settings.encoder())
 
 
-def batches(video: Video, span: range, work: Work, workers: int = 1) -> Generator[Batch, None, None]:
+def batches(video: Video, span: range, work: Work, workers: int = 1) -> Generator[DetectionBatch, None, None]:
     """Work through the frames of a span, in order.
 
     Parameters
@@ -117,7 +117,7 @@ def batches(video: Video, span: range, work: Work, workers: int = 1) -> Generato
 
     Yields
     ------
-    Batch
+    DetectionBatch
         Every frame of the span is in the log of exactly one.
     """
     parts = cut(video, span, work.detector.lead)
@@ -131,13 +131,13 @@ def batches(video: Video, span: range, work: Work, workers: int = 1) -> Generato
             yield from in_order(pool, (partial(_batch, *item, work) for item in items), 3)
 
 
-def _side_by_side(video: Video, parts: Sequence[range], work: Work, threads: int) -> Iterator[Batch]:
+def _side_by_side(video: Video, parts: Sequence[range], work: Work, threads: int) -> Iterator[DetectionBatch]:
     """Batches of parts in order, as soon as they are there; an error comes behind what was done before it."""
     stopped, following = Event(), iter(parts)
     with ThreadPoolExecutor(threads) as pool:
 
-        def begin(part: range) -> tuple[SimpleQueue[Batch | None], Future[None]]:
-            done: SimpleQueue[Batch | None] = SimpleQueue()
+        def begin(part: range) -> tuple[SimpleQueue[DetectionBatch | None], Future[None]]:
+            done: SimpleQueue[DetectionBatch | None] = SimpleQueue()
             return done, pool.submit(_fill, video, part, work, done, stopped)
 
         waiting = deque(map(begin, islice(following, threads + 1)))
@@ -153,7 +153,7 @@ def _side_by_side(video: Video, parts: Sequence[range], work: Work, threads: int
                 future.cancel()
 
 
-def _fill(video: Video, part: range, work: Work, done: SimpleQueue[Batch | None], stopped: Event) -> None:
+def _fill(video: Video, part: range, work: Work, done: SimpleQueue[DetectionBatch | None], stopped: Event) -> None:
     """Hand over the batches of a part, and None behind them."""
     try:
         for batch in _part(video, part, work):
@@ -165,7 +165,7 @@ def _fill(video: Video, part: range, work: Work, done: SimpleQueue[Batch | None]
 
 
 @dataclass(frozen=True)
-class Source:
+class RemoteRecording:
     """A recording as a worker on another machine opens it: once per process, and found to be the same.
 
     Parameters
@@ -183,7 +183,7 @@ class Source:
     identity: tuple[tuple[str, Any], ...]
 
     @classmethod
-    def of(cls, path: str, fps: float | None, video: Video) -> Source:
+    def of(cls, path: str, fps: float | None, video: Video) -> RemoteRecording:
         """The recording that is opened as `video` here."""
         return cls(os.path.abspath(path), fps, _pairs(video))  # noqa: PTH100 - it may be a pattern
 
@@ -193,7 +193,7 @@ def _pairs(video: Video) -> tuple[tuple[str, Any], ...]:
 
 
 @lru_cache(maxsize=4)
-def _opened(source: Source) -> Recording:
+def _opened(source: RemoteRecording) -> Recording:
     video = open_video(source.path, source.fps)
     if _pairs(video) != source.identity:
         video.close()
@@ -202,17 +202,17 @@ def _opened(source: Source) -> Recording:
 
 
 def spread(
-    source: Source | Video,
+    source: RemoteRecording | Video,
     parts: Sequence[range],
     work: Work,
     executor: Executor,
     write: Callable[[int, list[bytes]], list[range]] | None = None,
-) -> Generator[Batch, None, None]:
+) -> Generator[DetectionBatch, None, None]:
     """As `batches`, each part a task of an executor; a task that is done twice gives the same.
 
     Parameters
     ----------
-    source : Source or Video
+    source : RemoteRecording or Video
         What the workers open, or a video that pickles.
     parts : sequence of range
         As `cut` gives them.
@@ -226,7 +226,7 @@ def spread(
 
     Yields
     ------
-    Batch
+    DetectionBatch
         In order.
     """
     jobs = (partial(_task, source, part, work, write and partial(write, n)) for n, part in enumerate(parts))
@@ -235,14 +235,14 @@ def spread(
 
 
 def _task(
-    source: Source | Video, part: range, work: Work, write: Callable[[list[bytes]], list[range]] | None
-) -> list[Batch]:
+    source: RemoteRecording | Video, part: range, work: Work, write: Callable[[list[bytes]], list[range]] | None
+) -> list[DetectionBatch]:
     with one_opencv_thread():
-        done = list(_part(_opened(source) if isinstance(source, Source) else source, part, work))
+        done = list(_part(_opened(source) if isinstance(source, RemoteRecording) else source, part, work))
     if write is None:
         return done
     places = iter(write([crop for batch in done for crop in batch.crops if isinstance(crop, bytes)]))
-    return [Batch(batch.frame_log, batch.table, [next(places) for _ in batch.crops]) for batch in done]
+    return [DetectionBatch(batch.frame_log, batch.table, [next(places) for _ in batch.crops]) for batch in done]
 
 
 def _workers_of(executor: Executor) -> int:
@@ -264,8 +264,8 @@ def cut(video: Video, span: range, lead: int) -> list[range]:
     return [range(*pair) for pair in pairwise([*cuts, span.stop])]
 
 
-def _part(video: Video, part: range, work: Work) -> Iterator[Batch]:
-    held: list[Batch] = []
+def _part(video: Video, part: range, work: Work) -> Iterator[DetectionBatch]:
+    held: list[DetectionBatch] = []
     try:
         for frame_log, clip in _clips(video, part, work, _CLIP):
             held.append(_batch(frame_log, clip, work))
@@ -283,8 +283,8 @@ def _part(video: Video, part: range, work: Work) -> Iterator[Batch]:
         yield _joined(held)
 
 
-def _joined(several: Sequence[Batch]) -> Batch:
-    return Batch(
+def _joined(several: Sequence[DetectionBatch]) -> DetectionBatch:
+    return DetectionBatch(
         np.concatenate([batch.frame_log for batch in several]),
         np.concatenate([batch.table for batch in several]),
         [crop for batch in several for crop in batch.crops],
@@ -304,11 +304,11 @@ def _clips(video: Video, span: range, work: Work, length: int) -> Iterator[tuple
         yield _frame_log(video.times, following, span.stop, span.stop), Clip([], np.empty(0))
 
 
-def _batch(frame_log: NDArray[np.void], clip: Clip, work: Work) -> Batch:
+def _batch(frame_log: NDArray[np.void], clip: Clip, work: Work) -> DetectionBatch:
     if not clip.pictures:
-        return Batch(frame_log, np.empty(0, DETECTION), [])
+        return DetectionBatch(frame_log, np.empty(0, DETECTION), [])
     table = found_in(clip, work.detector, work.filters)
-    return Batch(frame_log, table, [work.encode(crop) for crop in clip.crops(table)])
+    return DetectionBatch(frame_log, table, [work.encode(crop) for crop in clip.crops(table)])
 
 
 def _frame_log(times: NDArray[np.float64], following: int, start: int, end: int) -> NDArray[np.void]:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from spatterlib.common.records import check, parameter
-from spatterlib.detection.defaults import DETECTOR, FILTERS, DetectorSpec, FilterSpec, Gap, Position, Region
+from spatterlib.detection.defaults import DETECTOR, FILTERS, DetectorSpec, FilterSpec, Gap, Position, Roi
 from spatterlib.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class ExtractionSettings:
         None, "First frame: a number (250) or a time (12.5s, 1:23.5).", metavar="POSITION", wanted=_POSITION
     )
     stop: Position = parameter(None, "Frame behind the last.", metavar="POSITION", wanted=_POSITION)
-    roi: Region = parameter(None, "The part of the frame that is looked at.", wanted="a list of four whole numbers, px")
+    roi: Roi = parameter(None, "The part of the frame that is looked at.", wanted="a list of four whole numbers, px")
     fps: float | None = parameter(
         None,
         "The camera's frames per second, if the file's times are not its own.",

@@ -17,7 +17,7 @@ from spatterlib.errors import StoreError
 from spatterlib.plugins.classifier import Preprocessing
 from spatterlib.types import Image, Store
 
-__all__ = ["BATCH", "FEATURES", "Batch", "allocate", "decoded"]
+__all__ = ["BATCH", "FEATURES", "CropBatch", "allocate", "decoded"]
 
 FEATURES = (
     *("red", "green", "blue", "ring_red", "ring_green", "ring_blue"),
@@ -54,7 +54,7 @@ def allocate(shape: tuple[int, ...], budget: int, folder: str | None) -> Image:
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class CropBatch:
     """Decoded crops; the peak of one that does not decode is -1."""
 
     images: Image
@@ -64,10 +64,10 @@ class Batch:
 
 def decoded(
     store: Store, rows: NDArray[np.int64], preprocessing: Preprocessing, digest: Any
-) -> Iterator[tuple[slice, Batch]]:
+) -> Iterator[tuple[slice, CropBatch]]:
     """Batches of crops in order: one thread reads, as many decode as there are cores."""
 
-    def jobs() -> Iterator[Callable[[], tuple[slice, Batch]]]:
+    def jobs() -> Iterator[Callable[[], tuple[slice, CropBatch]]]:
         for start in range(0, len(rows), BATCH):
             part = slice(start, min(start + BATCH, len(rows)))
             encoded = store.encoded(rows[part])  # type: ignore[arg-type]
@@ -78,7 +78,7 @@ def decoded(
     yield from on_every_core(jobs())
 
 
-def _decode_batch(part: slice, encoded: Sequence[bytes], preprocessing: Preprocessing) -> tuple[slice, Batch]:
+def _decode_batch(part: slice, encoded: Sequence[bytes], preprocessing: Preprocessing) -> tuple[slice, CropBatch]:
     from spatterlib.kernels.learning.augment import measure_ring
 
     images = np.zeros((len(encoded), *preprocessing.shape), np.uint8)
@@ -93,4 +93,4 @@ def _decode_batch(part: slice, encoded: Sequence[bytes], preprocessing: Preproce
         measure_ring(crop, max(1, round(_RING * min(height, width))), features[index, :9])
         features[index, 9:] = height, width
         peaks[index] = preprocessing.prepare_into(crop, images[index])
-    return part, Batch(images, features, peaks)
+    return part, CropBatch(images, features, peaks)

@@ -23,7 +23,7 @@ from spatterlib.plugins.classifier import Preprocessing
 from spatterlib.stores.opening import is_simulated, open_store
 from spatterlib.types import DETECTION, Detections, Image, Store
 
-__all__ = ["GROUPS", "Data", "Dataset", "Source", "load_dataset"]
+__all__ = ["GROUPS", "Data", "DataSource", "Dataset", "load_dataset"]
 
 log = logging.getLogger("spatterlib")
 
@@ -37,7 +37,7 @@ _MANY = 20
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """One store of a dataset.
 
     Parameters
@@ -85,7 +85,7 @@ class Dataset:
         Group of each crop by the group's name: ``(n,)`` text; always "recording" and "video".
     source, row : ndarray
         ``(n,)`` int64: which of `sources`, and the row in that store.
-    sources : tuple of Source
+    sources : tuple of DataSource
         The stores.
     preprocessing : Preprocessing
         How `images` were prepared.
@@ -101,7 +101,7 @@ class Dataset:
     groups: Mapping[str, NDArray[np.str_]]
     source: NDArray[np.int64]
     row: NDArray[np.int64]
-    sources: tuple[Source, ...]
+    sources: tuple[DataSource, ...]
     preprocessing: Preprocessing
     dropped: Mapping[str, Mapping[str, int]]
 
@@ -261,7 +261,7 @@ class _Cache:
         self.images, self.classes, self.filled = images, classes, 0
         self.parts: dict[str, list[Any]] = {name: [] for name in ("labels", "table", "features", "source", "row")}
         self.groups: list[dict[str, NDArray[np.str_]]] = []
-        self.sources: list[Source] = []
+        self.sources: list[DataSource] = []
         self.dropped = {name: {"black": 0, "undecodable": 0} for name in classes}
 
     def add(
@@ -298,7 +298,7 @@ class _Cache:
         video = attrs.get("video") or {}
         marked = is_simulated(attrs) or None
         looked = (attrs.get("detector"), attrs.get("filters"))
-        self.sources.append(Source(item.path, digest.hexdigest(), self.filled - first, video, marked, *looked))
+        self.sources.append(DataSource(item.path, digest.hexdigest(), self.filled - first, video, marked, *looked))
 
     def _count(self, names: NDArray[np.str_], peaks: NDArray[np.int64], black: int) -> None:
         for name, reason, mask in (

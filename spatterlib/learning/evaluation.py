@@ -23,7 +23,7 @@ from spatterlib.learning.training import Fitted, check_fit, fit_split, measure_r
 from spatterlib.plugins.classifier import Classifier, Notify
 from spatterlib.plugins.registry import catalog, identity, make
 
-__all__ = ["Evaluation", "Outcome", "evaluate"]
+__all__ = ["Evaluation", "SplitOutcome", "evaluate"]
 
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#6B6B6B"
 # A trivial model that comes this near to the classifier explains it.
@@ -31,7 +31,7 @@ _NEAR = 0.03
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class SplitOutcome:
     """A classifier on one split.
 
     Parameters
@@ -74,7 +74,7 @@ class Evaluation:
         Identity.
     classes : tuple of str
         In the order of the confusion matrices.
-    outcomes : tuple of Outcome
+    outcomes : tuple of SplitOutcome
         One per split.
     probes : tuple of Probe
         Trivial models on the same splits.
@@ -88,13 +88,13 @@ class Evaluation:
 
     classifier: Mapping[str, Any]
     classes: tuple[str, ...]
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[SplitOutcome, ...]
     probes: tuple[Probe, ...]
     remarks: tuple[str, ...]
     counts: Mapping[str, int] = field(default_factory=dict)
     simulated: bool = False
 
-    def __getitem__(self, split: str) -> Outcome:
+    def __getitem__(self, split: str) -> SplitOutcome:
         for outcome in self.outcomes:
             if outcome.split == split:
                 return outcome
@@ -257,15 +257,15 @@ def _outcome(
     run: Run | None,
     device: str,
     notify: Notify | None,
-) -> Outcome:
+) -> SplitOutcome:
     if split is None:
-        return Outcome(name, "", None, reason)
+        return SplitOutcome(name, "", None, reason)
     if run and _is_its_own(run, split, data):
         metrics, temperature = measure_rows(run, data, split.test), run.temperature
     else:
         fitted: Fitted = fit_split(classifier, data, split, device=device, notify=notify)
         metrics, temperature = fitted.test, fitted.run.temperature
-    return Outcome(name, split.by, metrics, "", len(split.train), len(split.test), temperature)
+    return SplitOutcome(name, split.by, metrics, "", len(split.train), len(split.test), temperature)
 
 
 def _digests(run: Run) -> set[str]:
@@ -286,12 +286,12 @@ def _unseen(run: Run, data: Dataset) -> bool:
     return not _digests(run) & {source.digest for source in data.sources}
 
 
-def _as_it_is(run: Run, data: Dataset) -> Outcome:
+def _as_it_is(run: Run, data: Dataset) -> SplitOutcome:
     metrics = measure_rows(run, data, np.arange(len(data)))
-    return Outcome("new data", "recording", metrics, "", 0, len(data), run.temperature)
+    return SplitOutcome("new data", "recording", metrics, "", 0, len(data), run.temperature)
 
 
-def _remarks(data: Dataset, outcomes: Sequence[Outcome], probes: Sequence[Probe]) -> Iterable[str]:
+def _remarks(data: Dataset, outcomes: Sequence[SplitOutcome], probes: Sequence[Probe]) -> Iterable[str]:
     """What the figures do not show, in plain words."""
     if data.origin != "not stated":
         text = "the figures say how the method behaves, not how good it is on a machine."
@@ -344,7 +344,7 @@ def to_markdown(evaluation: Evaluation) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(outcome: Outcome) -> str:
+def _row(outcome: SplitOutcome) -> str:
     metrics = outcome.metrics
     if metrics is None:
         return f"| {outcome.split} | not possible: {plain(outcome.reason)} | | | | | |"

@@ -12,7 +12,7 @@ from spatterlib.common.origin import Origin, marks
 from spatterlib.common.wording import counted
 from spatterlib.live.alarms import Phase
 from spatterlib.live.source import Kind, StreamFacts
-from spatterlib.verdicts.judgement import Span, State
+from spatterlib.verdicts.judgement import Span, VerdictState
 
 __all__ = [
     "COMMON",
@@ -23,7 +23,7 @@ __all__ = [
     "EndFields",
     "EndMessage",
     "GapFields",
-    "Header",
+    "MessageHeader",
     "StartFields",
     "StatusFields",
     "VerdictFields",
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 
-class Header(TypedDict):
+class MessageHeader(TypedDict):
     """What every message begins with."""
 
     type: Annotated[str, "what the message is about: one of the types below"]
@@ -72,7 +72,7 @@ class SpanFields(TypedDict):
     events: Annotated[int, "boxes that overlap from frame to frame are one event"]
     crops: Annotated[int, "crops with a vote"]
     far: Annotated[float | None, "share of crops unlike those of the training; null if not checked"]
-    state: Annotated[State, "OK, attention, critical, no verdict; decided where no class is expected"]
+    state: Annotated[VerdictState, "OK, attention, critical, no verdict; decided where no class is expected"]
     reason: Annotated[str, "why, in words"]
     first_frame: Annotated[int, "number of the frame of its first crop; -1 without"]
     last_frame: Annotated[int, "of its last"]
@@ -175,11 +175,11 @@ class EndFields(_Ending, StatusFields):
     """The last message: what `StatusFields` says, at the end."""
 
 
-class StartMessage(Header, StartFields):
+class StartMessage(MessageHeader, StartFields):
     """The first message, whole."""
 
 
-class EndMessage(Header, EndFields):
+class EndMessage(MessageHeader, EndFields):
     """The last message, whole."""
 
 
@@ -200,7 +200,7 @@ def _meanings(fields: type) -> dict[str, str]:
     return {name: hint.__metadata__[0] for name, hint in get_type_hints(fields, include_extras=True).items()}
 
 
-COMMON = _meanings(Header)
+COMMON = _meanings(MessageHeader)
 """Fields of every message, and what they mean."""
 FIELDS = {kind: _meanings(fields) for kind, fields in _BODIES.items()}
 """Further fields by type of message, and what they mean."""
@@ -219,7 +219,7 @@ def message(
     7.0
     """
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    header = Header(type=kind, at=at, time=time, source=source, simulated=simulated, model_origin=model_origin)
+    header = MessageHeader(type=kind, at=at, time=time, source=source, simulated=simulated, model_origin=model_origin)
     return {name: plain(value, 6) for name, value in {**header, **body}.items()}
 
 

@@ -356,7 +356,7 @@ def _decoded(
     """Frames that decode, and those that they overtook; `arrivals`: of packets that gave no frame yet."""
     import av
 
-    from spatterlib.video.decoded import Turn, TurnedPicture, picture_of
+    from spatterlib.video.decoded import Orientation, TurnedPicture, picture_of
 
     stream = container.streams.video[0]
     # Threads of the decoder would each hold a frame back.
@@ -375,7 +375,7 @@ def _decoded(
             raise VideoError(f"of what came for {blind:g} s nothing could be decoded")
         for frame in frames:
             yield from _overtaken(arrivals, frame.pts, unit)
-            turn, picture = Turn.of(frame), picture_of(frame)
+            turn, picture = Orientation.of(frame), picture_of(frame)
             upright: Picture = TurnedPicture(picture, turn) if turn else picture
             stamp = None if frame.pts is None else _seconds(frame.pts, unit)
             arrived = now if frame.pts is None else arrivals.pop(frame.pts, now)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spatterlib.common.threads import one_opencv_thread
-from spatterlib.detection.defaults import DETECTOR, FILTERS, DetectorSpec, FilterSpec, Region
+from spatterlib.detection.defaults import DETECTOR, FILTERS, DetectorSpec, FilterSpec, Roi
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.learning.provenance import model_facts, versions
 from spatterlib.learning.runs import Run, load_model
@@ -21,7 +21,7 @@ from spatterlib.live.clock import JUMP, Clock
 from spatterlib.live.control_charts import open_charts
 from spatterlib.live.feed import Feed
 from spatterlib.live.messages import StartFields
-from spatterlib.live.metrics import serve_metrics
+from spatterlib.live.prometheus import serve_metrics
 from spatterlib.live.recorder import Recorder
 from spatterlib.live.senders import Sender, senders_of
 from spatterlib.live.settings import (
@@ -53,7 +53,7 @@ def watch(
     *,
     detector: DetectorSpec = DETECTOR,
     filters: Sequence[FilterSpec] = FILTERS,
-    roi: Region = None,
+    roi: Roi = None,
     crop_format: Literal["jpeg", "png"] = "jpeg",
     quality: int = 95,
     gap: float = 2.0,

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.detection.defaults import Region
+from spatterlib.detection.defaults import Roi
 from spatterlib.detection.detect import found_in
 from spatterlib.errors import VideoError
 from spatterlib.extraction.settings import ExtractionSettings
@@ -35,7 +35,7 @@ from spatterlib.live.messages import (
     message,
     span_fields,
 )
-from spatterlib.live.metrics import Snapshot
+from spatterlib.live.prometheus import Snapshot
 from spatterlib.live.recorder import Recorder
 from spatterlib.live.rolling import Rolling, add_rows, finished_layers, forget_rows
 from spatterlib.live.senders import Sender
@@ -77,7 +77,7 @@ class Plan:
     rules: Rules
     detector: Detector
     filters: Sequence[Filter]
-    roi: Region
+    roi: Roi
     look: Look
     settings: WatchSettings
 

@@ -29,7 +29,7 @@ from spatterlib.measuring.speed_model import (
     whole_flights,
 )
 from spatterlib.measuring.streaks import STREAK, find_streaks
-from spatterlib.simulation import Settings, simulate_frames
+from spatterlib.simulation import SimulationSettings, simulate_frames
 
 __all__ = ["Calibration", "calibrate", "match_streaks", "observe", "simulated_camera", "streak_points"]
 
@@ -119,7 +119,7 @@ def _part(file: Any, prefix: str) -> dict[str, Any]:
     return {name.removeprefix(prefix): file[name] for name in file if name.startswith(prefix)}
 
 
-def simulated_camera(camera: Camera, gas_speed: float, seed: int, seconds: float) -> Settings:
+def simulated_camera(camera: Camera, gas_speed: float, seed: int, seconds: float) -> SimulationSettings:
     """Settings of a recording that this camera would make.
 
     Raises
@@ -133,7 +133,7 @@ def simulated_camera(camera: Camera, gas_speed: float, seed: int, seconds: float
         )
     seen = np.deg2rad(camera.gas_direction)
     above = np.rad2deg(np.arctan2(np.sin(seen) / np.sin(_ELEVATION), np.cos(seen)))
-    return Settings(
+    return SimulationSettings(
         gas_speed=gas_speed,
         gas_direction=float(above),
         seconds=seconds,
@@ -183,7 +183,7 @@ def match_streaks(streaks: NDArray[np.void], truth: NDArray[np.void]) -> NDArray
 
 
 def observe(
-    settings: Settings, most: int, every: int = 2, match: bool = True
+    settings: SimulationSettings, most: int, every: int = 2, match: bool = True
 ) -> Iterator[tuple[NDArray[np.void], NDArray[np.void], NDArray[np.int64]]]:
     """Streaks found in the crops of lit frames, in full-frame px, the frame's truth, and the row that each lies on."""
     done = 0

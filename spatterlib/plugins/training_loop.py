@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Adam
 
-__all__ = ["Network", "Settings", "device_of", "fit", "import_torch"]
+__all__ = ["Network", "TrainingSettings", "device_of", "fit", "import_torch"]
 
 # Validation batches need no gradients; larger ones only cost memory.
 _VALIDATION_BATCH = 2048
@@ -45,7 +45,7 @@ class Network(Protocol):
         """``(m, outputs)`` scores of ``(m, cut, cut, channels)`` uint8; one output = two classes."""
 
 
-class Settings(Protocol):
+class TrainingSettings(Protocol):
     """The hyper-parameters that the loop needs; a classifier's dataclass has them as fields."""
 
     @property
@@ -127,7 +127,7 @@ def fit(
     network: Network,
     train: Samples,
     validation: Samples,
-    settings: Settings,
+    settings: TrainingSettings,
     *,
     checkpoint: str | None = None,
     notify: Notify | None = None,
@@ -205,7 +205,7 @@ def _epoch(
     adam: Adam,
     train: Samples,
     validation: Samples,
-    settings: Settings,
+    settings: TrainingSettings,
     tell: Notify,
 ) -> Epoch:
     began = time.perf_counter()
@@ -259,7 +259,7 @@ def _loss(scores: Tensor, labels: NDArray[np.int64]) -> tuple[Tensor, int]:
     return loss, int(((single > 0) == (wanted > 0)).sum())
 
 
-def _validate(network: Network, validation: Samples, settings: Settings) -> tuple[float, float]:
+def _validate(network: Network, validation: Samples, settings: TrainingSettings) -> tuple[float, float]:
     """Mean loss and accuracy, nothing rotated."""
     torch = import_torch()
     losses, hits = 0.0, 0
@@ -272,7 +272,7 @@ def _validate(network: Network, validation: Samples, settings: Settings) -> tupl
     return losses / len(validation), hits / len(validation)
 
 
-def _save(checkpoint: str, network: Network, adam: Adam, state: _State, settings: Settings) -> None:
+def _save(checkpoint: str, network: Network, adam: Adam, state: _State, settings: TrainingSettings) -> None:
     """Write everything that the next epoch depends on; tensors and JSON, beside first, then renamed."""
     from safetensors.torch import save_file
 
@@ -287,13 +287,13 @@ def _save(checkpoint: str, network: Network, adam: Adam, state: _State, settings
             os.fsync(file.fileno())
 
 
-def _identity(settings: Settings) -> str:
+def _identity(settings: TrainingSettings) -> str:
     """What must be equal for a training to go on; more epochs may be asked for later."""
     values = {key: value for key, value in vars(settings).items() if key != "epochs"}
     return f"{type(settings).__name__} {json.dumps(values, sort_keys=True)}"
 
 
-def _resume(checkpoint: str, network: Network, adam: Adam, settings: Settings) -> _State:
+def _resume(checkpoint: str, network: Network, adam: Adam, settings: TrainingSettings) -> _State:
     """Set network and optimiser to where the checkpoint left them."""
     from safetensors import SafetensorError, safe_open
 

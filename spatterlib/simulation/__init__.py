@@ -1,7 +1,7 @@
 """Videos with known truth: physics, camera, truth tables."""
 
 from spatterlib.simulation.render import Frame, simulate_frames
-from spatterlib.simulation.settings import FLOWS, PRESETS, Settings
+from spatterlib.simulation.settings import FLOWS, PRESETS, SimulationSettings
 from spatterlib.simulation.truth import EVENT_TRUTH, LAYER_TRUTH, STREAK_TRUTH, Truth
 from spatterlib.simulation.writer import simulate
 
@@ -12,7 +12,7 @@ __all__ = [
     "PRESETS",
     "STREAK_TRUTH",
     "Frame",
-    "Settings",
+    "SimulationSettings",
     "Truth",
     "simulate",
     "simulate_frames",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from spatterlib.simulation import physics
 from spatterlib.simulation.imaging import Nuisance
-from spatterlib.simulation.settings import Settings
+from spatterlib.simulation.settings import SimulationSettings
 
 REACH = (95.0, 60.0)
 """Px at 0.4 mm per px: half axes of the ellipse beyond which the glow is under one level."""
@@ -20,7 +20,7 @@ _MELT = 1500.0
 _COLOURS = np.array([[1.0, 0.97, 0.9], [1.0, 0.72, 0.42], [0.85, 1.0, 0.95]])
 
 
-def melt_power(settings: Settings, scale: float, gain: NDArray[np.float64]) -> NDArray[np.float64]:
+def melt_power(settings: SimulationSettings, scale: float, gain: NDArray[np.float64]) -> NDArray[np.float64]:
     """``(3,)`` light of the melt pool over a whole exposure."""
     return np.asarray(_MELT * settings.shutter * scale * scale * np.array([1.0, 0.93, 0.8]) * gain)
 
@@ -35,7 +35,7 @@ def melt_pool(scale: float) -> NDArray[np.float32]:
 
 
 def glow(
-    settings: Settings,
+    settings: SimulationSettings,
     nuisance: Nuisance,
     left: float,
     speed: float,
@@ -50,7 +50,7 @@ def glow(
 
     Parameters
     ----------
-    settings, found : Settings, Nuisance
+    settings, found : SimulationSettings, Nuisance
         The recording.
     left : float
         Share of the plume that the gas leaves there.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.simulation.physics import Stream, random
-from spatterlib.simulation.settings import Settings
+from spatterlib.simulation.settings import SimulationSettings
 from spatterlib.types import Image
 
 DISTANCE_MM = 600.0
@@ -58,7 +58,7 @@ class Nuisance:
     phase: float = 0.0
 
 
-def nuisance(settings: Settings) -> Nuisance:
+def nuisance(settings: SimulationSettings) -> Nuisance:
     """Draw the nuisance of a recording; of the flow level, if the design is confounded."""
     key = settings.seed if settings.recording is None else settings.recording
     bias = 0.0
@@ -88,7 +88,7 @@ def facts(nuisance: Nuisance) -> dict[str, Any]:
     return {name: round(value, 6) for name, value in asdict(nuisance).items()}
 
 
-def projection(settings: Settings, nuisance: Nuisance) -> NDArray[np.float64]:
+def projection(settings: SimulationSettings, nuisance: Nuisance) -> NDArray[np.float64]:
     """``(3, 4)`` float64: homogeneous px of a point in mm (x right, y away, z up in the mid camera).
 
     A pinhole that looks at the middle of the bed, which lies at 60 % of the frame's height.
@@ -121,7 +121,7 @@ def tone() -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     return np.clip(np.rint(levels), 0, 255).astype(np.int32), linear
 
 
-def bed(settings: Settings, matrix: NDArray[np.float64]) -> tuple[NDArray[np.float32], Image, Image]:
+def bed(settings: SimulationSettings, matrix: NDArray[np.float64]) -> tuple[NDArray[np.float32], Image, Image]:
     """What is seen of the powder bed.
 
     Returns
@@ -156,7 +156,7 @@ def bed(settings: Settings, matrix: NDArray[np.float64]) -> tuple[NDArray[np.flo
     return texture, np.rint(dark).astype(np.uint8), np.rint(np.clip(blue, 0, 255)).astype(np.uint8)
 
 
-def grain(settings: Settings, nuisance: Nuisance) -> NDArray[np.int8]:
+def grain(settings: SimulationSettings, nuisance: Nuisance) -> NDArray[np.int8]:
     """``(h + 64, w + 64, 3)`` int8 noise, from which every frame takes a window at a place of its own."""
     draw = random(settings.seed if settings.recording is None else settings.recording, Stream.NOISE)
     shape = (settings.height + 64, settings.width + 64, 3)

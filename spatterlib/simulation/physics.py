@@ -8,7 +8,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.simulation.settings import FLOWS, Settings
+from spatterlib.simulation.settings import FLOWS, SimulationSettings
 
 HATCH_MM, SCAN_MM_S = 0.1, 1000.0
 """Distance of tracks and speed along them: usual values for 316L."""
@@ -81,7 +81,7 @@ class Schedule:
         return float((time - begin) / (end - begin)) if time >= begin else None
 
 
-def schedule(settings: Settings) -> Schedule:
+def schedule(settings: SimulationSettings) -> Schedule:
     """Lay out layers, parts and islands until one layer behind the end of the recording."""
     size = settings.island_mm
     island = size * size / (HATCH_MM * SCAN_MM_S)
@@ -136,7 +136,7 @@ def _vigour(seed: int, count: int) -> NDArray[np.float64]:
     return np.stack([share, np.exp(0.40 * bell[:, 1] - 0.025 * bell[:, 1] ** 2)], 1)
 
 
-def gas_speeds(settings: Settings) -> tuple[float, ...]:
+def gas_speeds(settings: SimulationSettings) -> tuple[float, ...]:
     """M/s before and behind the change; a named flow differs from recording to recording."""
     key = settings.seed if settings.recording is None else settings.recording
     bell = random(key, Stream.GAS).standard_normal(2)
@@ -164,7 +164,7 @@ def planck(size: int = 260) -> NDArray[np.float64]:
     return np.asarray(np.expm1(_C2 / (waves * WHITE_K)) / np.expm1(_C2 / (waves * kelvin[:, None])), np.float64)
 
 
-def particles(settings: Settings, block: int, rate: float) -> NDArray[np.float64]:
+def particles(settings: SimulationSettings, block: int, rate: float) -> NDArray[np.float64]:
     """``(n, DRAWS)`` uniform numbers for the particles of one block of time."""
     from spatterlib.kernels.simulation.flights import DRAWS
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from spatterlib.simulation import glow, physics
 from spatterlib.simulation.scene import Canvas, Flow, Scene, View
-from spatterlib.simulation.settings import Settings
+from spatterlib.simulation.settings import SimulationSettings
 from spatterlib.simulation.tables import lit_regions, owner, streak_rows
 from spatterlib.simulation.truth import EVENT_TRUTH, STREAK_TRUTH
 from spatterlib.types import Image
@@ -42,13 +42,13 @@ class Frame:
 
 
 def simulate_frames(
-    settings: Settings, start: int = 0, stop: int | None = None, *, copy: bool = True
+    settings: SimulationSettings, start: int = 0, stop: int | None = None, *, copy: bool = True
 ) -> Iterator[Frame]:
     """Frames and truth in memory, one after the other.
 
     Parameters
     ----------
-    settings : Settings
+    settings : SimulationSettings
         What is simulated.
     start, stop : int
         First frame and the one behind the last; any span gives the same frames as the whole.
@@ -61,8 +61,8 @@ def simulate_frames(
 
     Examples
     --------
-    >>> from spatterlib.simulation import Settings, simulate_frames
-    >>> [frame.rgb.shape for frame in simulate_frames(Settings(seconds=0.08))]
+    >>> from spatterlib.simulation import SimulationSettings, simulate_frames
+    >>> [frame.rgb.shape for frame in simulate_frames(SimulationSettings(seconds=0.08))]
     [(360, 640, 3), (360, 640, 3)]
     """
     scene = Scene(settings)
@@ -222,7 +222,7 @@ def _light(
     return _inside(settings, (*np.minimum(bounds[:2], low), *np.maximum(bounds[2:], high)))
 
 
-def _inside(settings: Settings, bounds: Any) -> tuple[int, int, int, int]:
+def _inside(settings: SimulationSettings, bounds: Any) -> tuple[int, int, int, int]:
     """Bounds in px, out to whole tiles, cut to the frame."""
     from spatterlib.kernels.simulation.streak_drawing import TILE
 

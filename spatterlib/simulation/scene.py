@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.simulation import glow, imaging, physics
-from spatterlib.simulation.settings import Settings
+from spatterlib.simulation.settings import SimulationSettings
 from spatterlib.simulation.truth import LAYER_TRUTH, SEEN
 from spatterlib.types import Image
 
@@ -65,11 +65,11 @@ class Scene:
 
     Parameters
     ----------
-    settings : Settings
+    settings : SimulationSettings
         What is simulated.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: SimulationSettings) -> None:
         self.settings = settings
         self.schedule = physics.schedule(settings)
         self.speeds = physics.gas_speeds(settings)

@@ -27,7 +27,7 @@ def _number(default: Any, text: str, low: float, high: float) -> Any:
 
 
 @dataclass(frozen=True)
-class Settings:
+class SimulationSettings:
     """A simulated recording: build, gas, camera, difficulty. The same settings give the same frames.
 
     Parameters
@@ -82,8 +82,8 @@ class Settings:
 
     Examples
     --------
-    >>> from spatterlib.simulation import Settings
-    >>> Settings(gas_flow="high").speeds
+    >>> from spatterlib.simulation import SimulationSettings
+    >>> SimulationSettings(gas_flow="high").speeds
     (2.0,)
     """
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from spatterlib.common.files import beside
 from spatterlib.errors import MissingFileError, StoreError
-from spatterlib.simulation.settings import Settings
+from spatterlib.simulation.settings import SimulationSettings
 
 EVENT_TRUTH = np.dtype(
     [
@@ -98,7 +98,7 @@ class Truth:
 
     Parameters
     ----------
-    settings : Settings
+    settings : SimulationSettings
         What it was made with.
     facts : dict
         What the seeds made of them: the gas speeds in m/s and the nuisance of this recording, and versions.
@@ -115,7 +115,7 @@ class Truth:
     (True, 1)
     """
 
-    settings: Settings
+    settings: SimulationSettings
     facts: dict[str, Any]
     path: str = ""
     _tables: dict[str, NDArray[np.void]] = field(default_factory=dict, repr=False)
@@ -138,8 +138,10 @@ class Truth:
         try:
             with zipfile.ZipFile(file) as archive:
                 facts = json.loads(archive.read("about.json"))
-            known = {item.name for item in dataclasses.fields(Settings)}
-            settings = Settings(**{key: value for key, value in facts.pop("settings").items() if key in known})
+            known = {item.name for item in dataclasses.fields(SimulationSettings)}
+            settings = SimulationSettings(
+                **{key: value for key, value in facts.pop("settings").items() if key in known}
+            )
         except (zipfile.BadZipFile, KeyError, ValueError) as error:
             raise StoreError(f"{file} is no truth file of a simulated recording: {error}") from error
         return cls(settings, facts, str(file))
@@ -163,7 +165,7 @@ class Truth:
         return self._tables[name] if name in self._tables else _mapped(self.path, f"{name}.npy")
 
 
-def as_json(settings: Settings) -> dict[str, Any]:
+def as_json(settings: SimulationSettings) -> dict[str, Any]:
     """The settings as JSON-able values."""
     return dataclasses.asdict(settings)
 
@@ -189,7 +191,7 @@ def _mapped(path: str, member: str) -> NDArray[np.void]:
     return np.memmap(path, dtype, "r", offset, shape)
 
 
-class Recorder:
+class TruthWriter:
     """Takes the rows frame by frame and packs them at the end; its memory does not grow with their number.
 
     Parameters

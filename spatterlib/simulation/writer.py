@@ -19,8 +19,8 @@ from spatterlib.errors import OutputExistsError, ParameterError, StoreError
 from spatterlib.simulation import imaging
 from spatterlib.simulation.render import Frame, render
 from spatterlib.simulation.scene import Scene
-from spatterlib.simulation.settings import Settings
-from spatterlib.simulation.truth import Recorder, Truth, as_json, truth_path
+from spatterlib.simulation.settings import SimulationSettings
+from spatterlib.simulation.truth import Truth, TruthWriter, as_json, truth_path
 from spatterlib.types import Image
 
 _CHUNK = 16
@@ -30,7 +30,7 @@ _FORMATS = {".mp4": "mp4", ".mkv": "matroska"}
 
 def simulate(
     path: str | os.PathLike[str],
-    settings: Settings | None = None,
+    settings: SimulationSettings | None = None,
     *,
     workers: int = 1,
     overwrite: bool = False,
@@ -44,7 +44,7 @@ def simulate(
     path : path
         ``.mp4`` or ``.mkv`` (H.264), or ``.npy`` (``(n, h, w, 3)`` uint8 RGB). The truth goes to
         ``<stem>.truth.npz`` beside it.
-    settings : Settings, optional
+    settings : SimulationSettings, optional
         What is simulated.
     workers : int
         Threads that render; the frames do not depend on their number.
@@ -53,7 +53,7 @@ def simulate(
     progress : callable, optional
         Called with the number of frames written and of all frames.
     **parameters
-        Fields of `Settings`; they win over those of `settings`.
+        Fields of `SimulationSettings`; they win over those of `settings`.
 
     Returns
     -------
@@ -79,14 +79,14 @@ def simulate(
     >>> bool(truth.events["frame"].max() < 25)
     True
     """
-    chosen = Settings.of(settings, **parameters)
+    chosen = SimulationSettings.of(settings, **parameters)
     if not Path(path).name:
         raise ParameterError(f"a recording needs a name such as build.mp4, got {os.fspath(path)!r}")
     video, truth = Path(path), truth_path(path)
     _check(video, truth, workers, overwrite=overwrite)
     with ExitStack() as stack:
         stack.enter_context(writing(video))
-        recorder = stack.enter_context(closing(Recorder(truth)))
+        recorder = stack.enter_context(closing(TruthWriter(truth)))
         scene = Scene(chosen)
         part = stack.enter_context(beside(video))
         with closing(_sink(part, video.suffix.lower(), chosen)) as sink:
@@ -174,14 +174,14 @@ class _Sink(Protocol):
     def close(self) -> None: ...
 
 
-def _sink(part: Path, suffix: str, settings: Settings) -> _Sink:
+def _sink(part: Path, suffix: str, settings: SimulationSettings) -> _Sink:
     return _Array(part, settings) if suffix == ".npy" else _Video(part, _FORMATS[suffix], settings)
 
 
 class _Array:
     """Frames in a ``.npy`` file."""
 
-    def __init__(self, part: Path, settings: Settings) -> None:
+    def __init__(self, part: Path, settings: SimulationSettings) -> None:
         self._file = part.open("wb")
         shape = (settings.frames, settings.height, settings.width, 3)
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
@@ -202,7 +202,7 @@ class _Array:
 class _Video:
     """Frames as H.264: 4:2:0 at a bit rate, or RGB without loss. One thread, so that files are equal."""
 
-    def __init__(self, part: Path, format_: str, settings: Settings) -> None:
+    def __init__(self, part: Path, format_: str, settings: SimulationSettings) -> None:
         import av
 
         self._container = av.open(str(part), "w", format=format_)

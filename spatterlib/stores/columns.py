@@ -25,8 +25,8 @@ from spatterlib.stores.rows import (
     DATA,
     ENDS,
     STARTS,
-    Header,
-    State,
+    StoreHeader,
+    StoreState,
     check_batch,
     decoded,
     grouped,
@@ -39,28 +39,28 @@ from spatterlib.stores.rows import (
 )
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Image
 
-__all__ = ["ColumnStore", "Medium", "Range"]
+__all__ = ["ByteRange", "ColumnStore", "Medium"]
 
 _PENDING_BYTES = 32 << 20
 
-Range = tuple[int, int]
+ByteRange = tuple[int, int]
 
 
 class Medium(Protocol):
     """Arrays of bytes by name and one JSON header, which change together or not at all."""
 
-    def header(self, *, fresh: bool = False) -> Header:
+    def header(self, *, fresh: bool = False) -> StoreHeader:
         """The header as of the last commit: the same object as long as nothing was committed.
 
         Where looking is expensive, the answer may be a second old, unless it is to be `fresh`.
         """
 
-    def fetch(self, array: str, ranges: Sequence[Range]) -> list[bytes]:
+    def fetch(self, array: str, ranges: Sequence[ByteRange]) -> list[bytes]:
         """Bytes ``start .. stop - 1`` of an array, for each of the ranges."""
 
     def commit(
         self,
-        header: Header,
+        header: StoreHeader,
         appended: Mapping[str, NDArray[Any]],
         created: Mapping[str, NDArray[Any]],
     ) -> None:
@@ -111,7 +111,7 @@ class ColumnStore:
         self._medium: Medium | None = None
         self._closed = False
         self._pending = _Pending()
-        self._parsed: tuple[Header | None, State | None] = (None, None)
+        self._parsed: tuple[StoreHeader | None, StoreState | None] = (None, None)
         self._known: NDArray[np.int64] = np.empty((2, 0), np.int64)
 
     def opened(self) -> Self:
@@ -395,7 +395,7 @@ class ColumnStore:
             reason = error.strerror or one_line(error)
             raise StoreError(f"{self._path} cannot be read: {reason}") from error
 
-    def _state(self, *, fresh: bool = False) -> State:
+    def _state(self, *, fresh: bool = False) -> StoreState:
         """What is committed, everything appended so far included."""
         medium = self._ready()
         self.flush()
@@ -411,7 +411,7 @@ class ColumnStore:
 
     def _commit(
         self,
-        header: Header,
+        header: StoreHeader,
         appended: Mapping[str, NDArray[Any]],
         created: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
@@ -423,7 +423,7 @@ class ColumnStore:
             reason = getattr(error, "strerror", None) or one_line(error)
             raise StoreError(f"{self._path} cannot be written: {reason}; what was there before is kept") from error
 
-    def _fetch(self, array: str, ranges: Sequence[Range]) -> list[bytes]:
+    def _fetch(self, array: str, ranges: Sequence[ByteRange]) -> list[bytes]:
         with self._reading():
             return self._ready().fetch(array, ranges)
 
@@ -451,7 +451,7 @@ class ColumnStore:
         chosen = row_numbers(rows, state.rows, self._path)
         return places[0, chosen], places[1, chosen]
 
-    def _places(self, state: State) -> NDArray[np.int64]:
+    def _places(self, state: StoreState) -> NDArray[np.int64]:
         """``(2, rows)`` where each crop begins and ends; what is known already is not read again."""
         known = self._known
         if (count := known.shape[1]) < state.rows:
@@ -473,7 +473,7 @@ def _as_text(values: NDArray[Any], name: str, path: str) -> NDArray[np.str_]:
         raise damaged(path, f"column {name!r} holds bytes that are no text") from error
 
 
-def _dtype_of(name: str, state: State, path: str) -> np.dtype[Any]:
+def _dtype_of(name: str, state: StoreState, path: str) -> np.dtype[Any]:
     if name in (DETECTION.names or ()):
         return DETECTION[name]
     if name in state.columns:

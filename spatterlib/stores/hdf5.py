@@ -28,11 +28,11 @@ from spatterlib.common import files
 from spatterlib.common.files import SIGNATURE, is_there, settle
 from spatterlib.errors import MissingFileError, SpatterlibError, StoreError, one_line
 from spatterlib.plugins.hookspecs import hookimpl
-from spatterlib.stores.columns import ColumnStore, Range
+from spatterlib.stores.columns import ByteRange, ColumnStore
 from spatterlib.stores.file_io import beside, claim, damaged, leftovers, lock, read_at, sync_folder
 from spatterlib.stores.hdf5_journal import Shadow, check_free, has_journal, replay
 from spatterlib.stores.hdf5_layout import Layout, change, counter_of, found, make
-from spatterlib.stores.rows import Header, blank
+from spatterlib.stores.rows import StoreHeader, blank
 from spatterlib.types import Store, StoreKind
 
 _PATIENCE = 10.0  # s, how long a reader waits for a writer in the middle of a commit
@@ -122,7 +122,7 @@ class _File:
             self.close()
             raise
 
-    def header(self, *, fresh: bool = False) -> Header:
+    def header(self, *, fresh: bool = False) -> StoreHeader:
         """The header as of the last commit; always fresh."""
         if self._mode == "r":
             layout = self._layout
@@ -131,7 +131,7 @@ class _File:
             self._header = layout.header
         return self._header
 
-    def fetch(self, array: str, ranges: Sequence[Range]) -> list[bytes]:
+    def fetch(self, array: str, ranges: Sequence[ByteRange]) -> list[bytes]:
         """Bytes of an array, straight from the file."""
         layout = self._layout
         if layout is None:
@@ -143,7 +143,9 @@ class _File:
         except (KeyError, ValueError) as error:
             raise damaged(self._path, f"{array} is shorter than the header says") from error
 
-    def commit(self, header: Header, appended: Mapping[str, NDArray[Any]], created: Mapping[str, NDArray[Any]]) -> None:
+    def commit(
+        self, header: StoreHeader, appended: Mapping[str, NDArray[Any]], created: Mapping[str, NDArray[Any]]
+    ) -> None:
         """Change the file as a whole; after an error it is as before, and open again."""
         h5 = self._opened()
         try:
@@ -325,7 +327,7 @@ def _close_quietly(h5: Any) -> None:
         h5.close()
 
 
-def _create(path: str, header: Header, arrays: Mapping[str, NDArray[Any]], *, exclusive: bool) -> _File:
+def _create(path: str, header: StoreHeader, arrays: Mapping[str, NDArray[Any]], *, exclusive: bool) -> _File:
     """A new file: made beside, then renamed to its place, and locked all the while."""
     import h5py
 

@@ -10,25 +10,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.stores.rows import COLUMN_NAME, Header
+from spatterlib.stores.rows import COLUMN_NAME, StoreHeader
 
-__all__ = ["GROUPS", "Array", "Layout", "change", "counter_of", "found", "make"]
+__all__ = ["GROUPS", "ChunkedArray", "Layout", "change", "counter_of", "found", "make"]
 
 GROUPS = ("columns", "crops", "frame_log")
 _ROWS_PER_CHUNK, _BYTES_PER_CHUNK = 8192, 1 << 20
 
-Range = tuple[int, int]
+ByteRange = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Array:
+class ChunkedArray:
     """Where an array's chunks lie: chunk k holds its bytes from ``k * chunk`` on."""
 
     size: int
     chunk: int
     offsets: NDArray[np.int64]
 
-    def pieces(self, start: int, stop: int) -> list[Range]:
+    def pieces(self, start: int, stop: int) -> list[ByteRange]:
         """(offset in the file, number of bytes) of the array's bytes ``start .. stop - 1``."""
         if not 0 <= start <= stop <= self.size:
             raise ValueError
@@ -47,11 +47,13 @@ class Layout:
 
     counter: int
     commits: int
-    header: Header
-    arrays: Mapping[str, Array]
+    header: StoreHeader
+    arrays: Mapping[str, ChunkedArray]
 
 
-def change(h5: Any, header: Header, appended: Mapping[str, NDArray[Any]], created: Mapping[str, NDArray[Any]]) -> None:
+def change(
+    h5: Any, header: StoreHeader, appended: Mapping[str, NDArray[Any]], created: Mapping[str, NDArray[Any]]
+) -> None:
     """Write the header, columns that are new and values that are appended, and count the commit."""
     for name, values in created.items():
         if name in h5:
@@ -119,7 +121,7 @@ def _child(group: Any, name: str) -> Any:
     return group[name]
 
 
-def _place(dataset: Any) -> Array:
+def _place(dataset: Any) -> ChunkedArray:
     """Where a dataset's chunks lie."""
     from h5py import h5d
 
@@ -138,4 +140,4 @@ def _place(dataset: Any) -> Array:
 
     if count:
         dataset.id.chunk_iter(note)
-    return Array(len(dataset) * item, rows * item, offsets)
+    return ChunkedArray(len(dataset) * item, rows * item, offsets)

@@ -24,8 +24,8 @@ __all__ = [
     "ENDS",
     "FORMATS",
     "STARTS",
-    "Header",
-    "State",
+    "StoreHeader",
+    "StoreState",
     "blank",
     "check_batch",
     "decoded",
@@ -51,19 +51,19 @@ _FIRST = frozenset(["frame", "time", "x", "y", "width", "height", "area", "red",
 # Crops nearer to each other than _GAP bytes are read in one go, of at most _SPAN bytes.
 _GAP, _SPAN = 16 << 10, 8 << 20
 
-Header = Mapping[str, Any]
+StoreHeader = Mapping[str, Any]
 
 
-def blank(attrs: Mapping[str, Any] | None) -> tuple[Header, dict[str, NDArray[Any]]]:
+def blank(attrs: Mapping[str, Any] | None) -> tuple[StoreHeader, dict[str, NDArray[Any]]]:
     """Header and arrays of a store without rows."""
     later = {name: DETECTION[name] for name in DETECTION.names or () if name not in _FIRST}
-    header = State(secrets.token_hex(8), 0, 0, 0, {}, json.dumps(json_copy(attrs or {})), later=later).header()
+    header = StoreState(secrets.token_hex(8), 0, 0, 0, {}, json.dumps(json_copy(attrs or {})), later=later).header()
     arrays = {DATA: np.empty(0, np.uint8), ENDS: np.empty(0, "<i8")}
     return header, arrays | split("columns", np.empty(0, DETECTION)) | split("frame_log", np.empty(0, FRAME_LOG))
 
 
 @dataclass(frozen=True)
-class State:
+class StoreState:
     """A header, checked."""
 
     id: str
@@ -84,7 +84,7 @@ class State:
         newer = {name: dtype for name, dtype in self.later.items() if name not in (DETECTION.names or ())}
         return {f"columns/{name}": unset(dtype, count) for name, dtype in (newer | self.columns).items()}
 
-    def header(self, **changed: Any) -> Header:
+    def header(self, **changed: Any) -> StoreHeader:
         """The header of this state; what is changed is given by name."""
         columns = {name: dtype.str for name, dtype in self.columns.items()}
         kept = {"id": self.id, "rows": self.rows, "bytes": self.bytes, "frames": self.frames}
@@ -182,7 +182,7 @@ def json_copy(attrs: Mapping[str, Any]) -> dict[str, Any]:
     return copy
 
 
-def parsed(header: Header, path: str) -> State:
+def parsed(header: StoreHeader, path: str) -> StoreState:
     """The state that a header says, checked: it may come from a newer version, or from another program."""
     version = header.get("format")
     if isinstance(version, int) and version > max(FORMATS):
@@ -201,7 +201,7 @@ def parsed(header: Header, path: str) -> State:
         if sound:
             rows, data, frames = counts
             sparse, attrs = version == SPARSE, json.dumps(header["attrs"])
-            return State(str(header["id"]), rows, data, frames, columns, attrs, sparse, later)
+            return StoreState(str(header["id"]), rows, data, frames, columns, attrs, sparse, later)
     except (KeyError, TypeError, ValueError, AttributeError):
         pass
     raise damaged(path, "its header does not say what it holds")

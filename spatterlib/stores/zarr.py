@@ -34,10 +34,10 @@ from numpy.typing import NDArray
 
 from spatterlib.errors import MissingFileError, StoreError
 from spatterlib.plugins.hookspecs import hookimpl
-from spatterlib.stores.columns import ColumnStore, Range
+from spatterlib.stores.columns import ByteRange, ColumnStore
 from spatterlib.stores.file_io import damaged
 from spatterlib.stores.objects import Objects, objects_at
-from spatterlib.stores.rows import COLUMN_NAME, DATA, DENSE, Header, blank
+from spatterlib.stores.rows import COLUMN_NAME, DATA, DENSE, StoreHeader, blank
 from spatterlib.types import Store, StoreKind
 
 _ROOT = "zarr.json"
@@ -198,7 +198,7 @@ class _Group:
         self._mode = mode
         self._objects: Objects = objects_at(path)
         self._text: bytes | None = None
-        self._header: Header | None = None
+        self._header: StoreHeader | None = None
         self._arrays: dict[str, _Array] = {}
         self._tails: dict[str, bytes] = {}
         self._looked = -_FRESH
@@ -221,7 +221,7 @@ class _Group:
             self._sweep(self._arrays.values())
         self._replaces, self._exclusive = new, exclusive
 
-    def header(self, *, fresh: bool = False) -> Header:
+    def header(self, *, fresh: bool = False) -> StoreHeader:
         """The header as of the last commit; at a URL up to `_FRESH` old."""
         new = not fresh and not self._objects.cheap and time.monotonic() - self._looked < _FRESH
         if self._header is not None and (new or self._mode == "a"):
@@ -241,7 +241,7 @@ class _Group:
                 if (text := self._objects.get(_ROOT)) == self._text:
                     raise
         self._looked = time.monotonic()
-        header: Header = self._header or {}
+        header: StoreHeader = self._header or {}
         return header
 
     def _check_ends(self, root: Mapping[str, Any]) -> None:
@@ -280,7 +280,7 @@ class _Group:
             raise damaged(self._path, f"its {_ROOT} does not say what it holds") from error
         return arrays
 
-    def fetch(self, array: str, ranges: Sequence[Range]) -> list[bytes]:
+    def fetch(self, array: str, ranges: Sequence[ByteRange]) -> list[bytes]:
         """Bytes of an array, straight from the shards."""
         arrays = self._arrays
         if array not in arrays:
@@ -300,7 +300,9 @@ class _Group:
             raise damaged(self._path, f"a shard of {array} is cut short")
         return pieces
 
-    def commit(self, header: Header, appended: Mapping[str, NDArray[Any]], created: Mapping[str, NDArray[Any]]) -> None:
+    def commit(
+        self, header: StoreHeader, appended: Mapping[str, NDArray[Any]], created: Mapping[str, NDArray[Any]]
+    ) -> None:
         """Write shards, then the root; what fails before the root leaves everything as it was."""
         before = self._arrays
         arrays = {} if self._replaces else dict(before)
@@ -387,7 +389,7 @@ def _absolute(path: str) -> str:
     return path if "://" in path or "::" in path else str(Path(path).absolute())
 
 
-def _document(header: Header | None) -> bytes:
+def _document(header: StoreHeader | None) -> bytes:
     """A group's ``zarr.json``."""
     attributes = {} if header is None else {"spatterlib": header}
     return json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}).encode()

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from spatterlib.verdicts.rules import Rules
 
-__all__ = ["STATES", "Span", "State", "judge", "judge_rows", "student", "votes"]
+__all__ = ["STATES", "Span", "VerdictState", "judge", "judge_rows", "student", "votes"]
 
-State: TypeAlias = Literal["OK", "attention", "critical", "no verdict", "decided"]
+VerdictState: TypeAlias = Literal["OK", "attention", "critical", "no verdict", "decided"]
 
-STATES: tuple[State, ...] = ("OK", "attention", "critical", "no verdict", "decided")
+STATES: tuple[VerdictState, ...] = ("OK", "attention", "critical", "no verdict", "decided")
 """OK: surely the expected class. Attention: enough was seen, but it is not clear which class. Critical: surely another
 class than the expected. No verdict: too little was seen, or crops unlike those of the training. Decided: surely one
 class, and nobody said which is expected."""
@@ -71,7 +71,7 @@ class Span:
     events: int
     crops: int
     far: float
-    state: State
+    state: VerdictState
     reason: str
     first_frame: int = -1
     last_frame: int = -1
@@ -263,7 +263,7 @@ def student(v: float) -> float:
     return found + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
 
 
-def _state(leading: str | None, count: int, far: float, clear: bool, rules: Rules) -> tuple[State, str]:
+def _state(leading: str | None, count: int, far: float, clear: bool, rules: Rules) -> tuple[VerdictState, str]:
     if leading is None:
         return "no verdict", "no spatter was seen"
     if count < rules.min_votes:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from spatterlib.common.progress import Progress
 from spatterlib.common.wording import counted
-from spatterlib.detection.defaults import DETECTOR, FILTERS, DetectorSpec, FilterSpec, Gap, Position, Region
+from spatterlib.detection.defaults import DETECTOR, FILTERS, DetectorSpec, FilterSpec, Gap, Position, Roi
 from spatterlib.detection.events import events
 from spatterlib.detection.layers import Layers, gap_of, layers
 from spatterlib.errors import ParameterError
@@ -26,7 +26,7 @@ from spatterlib.plugins.classifier import Model
 from spatterlib.stores.opening import check_output, find_store
 from spatterlib.types import Video
 from spatterlib.verdicts.change import Change, changes
-from spatterlib.verdicts.judgement import Span, State, judge_rows
+from spatterlib.verdicts.judgement import Span, VerdictState, judge_rows
 from spatterlib.verdicts.rules import Rules
 from spatterlib.verdicts.scoring import Sightings, evidence_rows, sightings
 from spatterlib.verdicts.shares import said, shares
@@ -37,7 +37,7 @@ __all__ = ["predict", "predict_with"]
 
 log = logging.getLogger("spatterlib")
 
-_WORST: tuple[State, ...] = ("critical", "attention", "OK", "decided", "no verdict")
+_WORST: tuple[VerdictState, ...] = ("critical", "attention", "OK", "decided", "no verdict")
 
 
 def predict(
@@ -49,7 +49,7 @@ def predict(
     filters: Sequence[FilterSpec] = FILTERS,
     start: Position = None,
     stop: Position = None,
-    roi: Region = None,
+    roi: Roi = None,
     fps: float | None = None,
     crop_format: Literal["jpeg", "png"] = "jpeg",
     quality: int = 95,

@@ -21,7 +21,7 @@ from spatterlib.common.files import is_for_a_store
 from spatterlib.errors import VideoError
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Picture, Video
-from spatterlib.video.decoded import Turn, TurnedPicture, picture_of
+from spatterlib.video.decoded import Orientation, TurnedPicture, picture_of
 from spatterlib.video.ffmpeg import open_input
 from spatterlib.video.packets import REORDERED, Packets, demux, is_cut, list_packets, row
 
@@ -69,7 +69,7 @@ class Container:
         What is in it.
     width, height : int
         Px, as shown.
-    turn : Turn
+    turn : Orientation
         How stored frames are turned to be shown.
     facts : dict
         What `identity` says about coding.
@@ -82,7 +82,7 @@ class Container:
     packets: Packets = field(repr=False)
     width: int
     height: int
-    turn: Turn
+    turn: Orientation
     facts: dict[str, Any] = field(repr=False)
     threads: int = 1
     _idle: dict[int, list[InputContainer]] = field(init=False, repr=False, default_factory=lambda: defaultdict(list))
@@ -336,9 +336,9 @@ def _opened(path: Path, source: InputContainer) -> Container:
     if not packets.found:
         raise VideoError(f"{path} holds a video stream without any frames")
     coding = stream.codec_context
-    turn, width, height = Turn(), coding.width, coding.height
+    turn, width, height = Orientation(), coding.width, coding.height
     if seen:
-        turn, width, height = Turn.of(seen[0]), seen[0].width, seen[0].height
+        turn, width, height = Orientation.of(seen[0]), seen[0].width, seen[0].height
     height, width = turn.shape(height, width)
     cut = is_cut(path, source.format.name)
     if cut:

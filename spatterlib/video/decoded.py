@@ -29,7 +29,7 @@ _LIMITED_RANGE = 1
 
 
 @dataclass(frozen=True)
-class Turn:
+class Orientation:
     """How a stored frame is turned to be shown: first transposed, then mirrored.
 
     Parameters
@@ -44,7 +44,7 @@ class Turn:
     mirrored: tuple[bool, bool] = (False, False)
 
     @classmethod
-    def of(cls, frame: VideoFrame) -> Turn:
+    def of(cls, frame: VideoFrame) -> Orientation:
         """What the frame's display matrix says; quarter turns and mirror images only."""
         try:
             matrix = frame.side_data["DISPLAYMATRIX"]  # type: ignore[typeddict-item,unused-ignore]
@@ -62,7 +62,7 @@ class Turn:
         return (width, height) if self.transposed else (height, width)
 
     def __bool__(self) -> bool:
-        return self != Turn()
+        return self != Orientation()
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +73,12 @@ class TurnedPicture:
     ----------
     stored : Picture
         As the decoder left it.
-    turn : Turn
+    turn : Orientation
         How it is to be shown.
     """
 
     stored: Picture
-    turn: Turn
+    turn: Orientation
 
     @property
     def shape(self) -> tuple[int, int]:

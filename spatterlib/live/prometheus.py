@@ -74,7 +74,7 @@ def address_of(text: str) -> tuple[str, int]:
 
     Examples
     --------
-    >>> from spatterlib.live.metrics import address_of
+    >>> from spatterlib.live.prometheus import address_of
     >>> address_of("9105"), address_of("0.0.0.0:9105")
     (('127.0.0.1', 9105), ('0.0.0.0', 9105))
     """
