@@ -17,7 +17,7 @@ from spatterlib.errors import MissingFileError, ParameterError
 from spatterlib.learning.confounds import PROBES, probe
 from spatterlib.learning.dataset import load_dataset
 from spatterlib.learning.evaluation import Evaluation
-from spatterlib.learning.metrics import measure, reliability, temperature_of
+from spatterlib.learning.metrics import metrics_of, reliability, temperature_of
 from spatterlib.learning.splits import grouped, original, timed
 from spatterlib.learning.training import split_of
 from spatterlib.plugins.classifier import probabilities_of
@@ -125,7 +125,7 @@ class TestMetrics:
     def test_accuracy_confusion_auc_and_loss(self, classes: int) -> None:
         sk = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
         scores, labels = scored(1, classes=classes)
-        found = measure(scores, labels, np.arange(len(labels)).astype(str))
+        found = metrics_of(scores, labels, np.arange(len(labels)).astype(str))
         probabilities = probabilities_of(scores)
         value = probabilities[:, 1] if classes == 2 else probabilities
         assert found.accuracy == pytest.approx(sk.accuracy_score(labels, scores.argmax(1)))
@@ -136,8 +136,8 @@ class TestMetrics:
     def test_intervals_come_from_groups_never_from_crops(self) -> None:
         scores, labels = scored(2, 40)
         groups = np.arange(40).astype(str)
-        once = measure(scores, labels, groups)
-        often = measure(np.repeat(scores, 50, 0), np.repeat(labels, 50), np.repeat(groups, 50))
+        once = metrics_of(scores, labels, groups)
+        often = metrics_of(np.repeat(scores, 50, 0), np.repeat(labels, 50), np.repeat(groups, 50))
         assert often.accuracy_interval == pytest.approx(once.accuracy_interval)
         assert often.auc_interval == pytest.approx(once.auc_interval)
         low, high = once.accuracy_interval
@@ -145,7 +145,7 @@ class TestMetrics:
 
     def test_too_few_groups_give_no_interval(self) -> None:
         scores, labels = scored(3)
-        found = measure(scores, labels, labels.astype(str))
+        found = metrics_of(scores, labels, labels.astype(str))
         assert np.isnan(found.accuracy_interval).all()
         assert found.facts()["accuracy_interval"] is None
         json.dumps(found.facts(), allow_nan=False)

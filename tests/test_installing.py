@@ -134,13 +134,16 @@ def test_an_example_package_is_named_with_the_command_that_installs_it(
     installed: Callable[..., None], key: tuple[str, str], package: str
 ) -> None:
     installed({"url": HOUSE.as_uri(), "dir_info": {"editable": True}})
-    said = install_hints.example(*key)
+    said = install_hints.example_package(*key)
     subject = f"what reads {key[1]} files" if key[0] == "suffix" else "it"
     place = shlex.quote(str(HOUSE / "plugins" / package))
     assert said == f"{subject} comes with {package}, which is not installed; install it with: pip install {place}"
     installed()
-    assert f"pip install ./plugins/{package} (from an index, once it is released there" in install_hints.example(*key)
-    assert install_hints.example(key[0], "another") == ""
+    assert (
+        f"pip install ./plugins/{package} (from an index, once it is released there"
+        in install_hints.example_package(*key)
+    )
+    assert install_hints.example_package(key[0], "another") == ""
 
 
 def without(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,11 +209,11 @@ def test_a_package_that_spatterlib_plugins_leaves_out_is_not_called_missing(monk
     without(monkeypatch)
     monkeypatch.setattr(install_hints, "_is_installed", lambda _: True)
     assert (
-        install_hints.example("detector", "mog2")
+        install_hints.example_package("detector", "mog2")
         == "it comes with spatterlib-mog2, which SPATTERLIB_PLUGINS leaves out"
     )
     monkeypatch.delenv("SPATTERLIB_PLUGINS")
-    assert install_hints.example("detector", "mog2") == ""
+    assert install_hints.example_package("detector", "mog2") == ""
     sp.catalog.cache_clear()
 
 

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 import spatterlib as sp
 from spatterlib.cli.main import main
 from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, SpatterlibError, StoreError
-from spatterlib.learning.callbacks import Curves, bar, lines, logger
+from spatterlib.learning.callbacks import Curves, epoch_bar, epoch_lines, logger
 from spatterlib.plugins.classifier import Epoch
 from spatterlib.stores.opening import create_store
 
@@ -282,7 +282,7 @@ class TestCallbacks:
         ]
 
     def test_the_bar_shows_loss_accuracy_and_time_left(self, capsys: pytest.CaptureFixture[str]) -> None:
-        show = bar(sys.stderr)
+        show = epoch_bar(sys.stderr)
         for epoch in self.epochs():
             show(epoch)
         shown = capsys.readouterr().err
@@ -290,7 +290,7 @@ class TestCallbacks:
             assert piece in shown
 
     def test_lines_where_output_is_piped(self, capsys: pytest.CaptureFixture[str]) -> None:
-        show = lines(sys.stderr)
+        show = epoch_lines(sys.stderr)
         for epoch in self.epochs():
             show(epoch)
         shown = capsys.readouterr().err.splitlines()

@@ -16,7 +16,7 @@ from spatterlib.cli.options import PluginCommand
 from spatterlib.errors import ParameterError
 from spatterlib.plugins.registry import nearest
 
-__all__ = ["default_map", "example", "option", "read"]
+__all__ = ["default_map", "example_section", "option", "read"]
 
 # What belongs to one call, and what stands in the file under the names of `[extract]`.
 _APART = {"config", "out", "overwrite", "fresh", "verbose", "log_file", "json", "original"}
@@ -75,7 +75,7 @@ def default_map(path: str, commands: Mapping[str, click.Command]) -> dict[str, d
     return found
 
 
-def example(name: str, command: click.Command, given: Mapping[str, Any]) -> str:
+def example_section(name: str, command: click.Command, given: Mapping[str, Any]) -> str:
     """A section as text: every option with its meaning, commented where it is not set."""
     import tomli_w
 

@@ -15,7 +15,7 @@ import click
 
 from spatterlib.cli.options import PluginCommand
 from spatterlib.cli.run_options import completeness, extraction_options, run_settings
-from spatterlib.common.files import beside, check_target, plain
+from spatterlib.common.files import beside, check_target, json_ready
 from spatterlib.common.signals import keeping
 from spatterlib.common.wording import counted
 
@@ -87,7 +87,7 @@ def _writer(stream: Any, form: str) -> Callable[[Any], None]:
             kinds = [float if DETECTION[name].kind == "f" else int for name in names]
             for row in zip(*texts, strict=True):
                 values = {name: kind(text) for name, kind, text in zip(names, kinds, row, strict=True)}
-                lines.write(json.dumps(plain(values), allow_nan=False) + "\n")
+                lines.write(json.dumps(json_ready(values), allow_nan=False) + "\n")
         stream.write(lines.getvalue())
         stream.flush()
 

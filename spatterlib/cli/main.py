@@ -26,7 +26,7 @@ from spatterlib.common import run_log
 from spatterlib.common.command_output import CommandRun, Failed, Failure, answer, answers, counts, document, say
 from spatterlib.common.command_output import facts as answers_facts
 from spatterlib.common.files import check_target
-from spatterlib.common.install_hints import example
+from spatterlib.common.install_hints import example_package
 from spatterlib.common.progress import say_kernels
 from spatterlib.common.signals import stop_signals
 from spatterlib.common.standard_streams import lenient, unsaid
@@ -62,7 +62,7 @@ class _Group(click.Group):
 
 def _no_command(name: str, known: list[str]) -> str:
     """An example package's, or perhaps another one is meant; what did not load may have brought it."""
-    hint = example("command", name)
+    hint = example_package("command", name)
     said = f"; {hint}" if hint else nearest(name, known)
     return f"no command {name!r}{said}" + "".join(f"; {item} did not load: {item.error}" for item in commands().failed)
 
@@ -244,7 +244,7 @@ def config(ctx: click.Context, /, **values: Any) -> None:
     read = configuration.load(values["config_file"])
     for name in SECTIONS[1:]:
         if name in cli.commands:
-            say("\n" + config_sections.example(name, cli.commands[name], read.get(name, {})), end="")
+            say("\n" + config_sections.example_section(name, cli.commands[name], read.get(name, {})), end="")
     answer(Configuration(read | merged))
 
 

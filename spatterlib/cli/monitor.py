@@ -13,7 +13,7 @@ import click
 
 from spatterlib.cli.schema import Monitored, OffsetFound, StoreMonitored, Synchronized
 from spatterlib.common.command_output import answer, answers, say
-from spatterlib.common.files import check_target, plain, write_csv, write_text
+from spatterlib.common.files import check_target, json_ready, write_csv, write_text
 from spatterlib.common.wording import counted
 from spatterlib.errors import Exit, UsageError
 from spatterlib.plugins.hookspecs import hookimpl
@@ -196,7 +196,7 @@ def synchronize(stores: tuple[str, ...], most: float | None, out: str | None, ov
         say(f"the offsets of all pairs close within {closing:.3f} s")
     if out:
         facts = [
-            {"store": path, "sure": item.sure} | plain(item._asdict())
+            {"store": path, "sure": item.sure} | json_ready(item._asdict())
             for path, item in zip(stores[1:], found, strict=True)
         ]
         write_text(out, json.dumps({"first": stores[0], "offsets": facts}) + "\n")

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
-from spatterlib.common.files import plain
+from spatterlib.common.files import json_ready
 from spatterlib.errors import Exit
 
 __all__ = ["CommandRun", "Failed", "Failure", "answer", "answers", "counts", "document", "say"]
@@ -148,12 +148,12 @@ def counts(record: Any) -> dict[str, int]:
     """
     values = facts(record) if record is not None else {}
     numbers = {name: len(value) if isinstance(value, list) else value for name, value in values.items()}
-    return {name: int(value) for name, value in plain(numbers).items() if type(value) is int}
+    return {name: int(value) for name, value in json_ready(numbers).items() if type(value) is int}
 
 
 def document(record: Any) -> str:
     """A record as strict JSON, in ASCII: any terminal and any program takes it; NaN and infinity are null."""
-    return json.dumps(plain(facts(record)), indent=2, allow_nan=False)
+    return json.dumps(json_ready(facts(record)), indent=2, allow_nan=False)
 
 
 def facts(record: Any) -> dict[str, Any]:

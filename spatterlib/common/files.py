@@ -29,8 +29,8 @@ __all__ = [
     "is_for_a_store",
     "is_hdf5",
     "is_there",
+    "json_ready",
     "patiently",
-    "plain",
     "settle",
     "special",
     "write_csv",
@@ -287,7 +287,7 @@ def write_csv(path: str | os.PathLike[str], header: Sequence[str], lines: Iterab
         writer.writerows(lines)
 
 
-def plain(value: Any, digits: int | None = None) -> Any:
+def json_ready(value: Any, digits: int | None = None) -> Any:
     """What JSON can say: without NaN and infinity (None instead), NumPy scalars and tuples.
 
     Parameters
@@ -298,9 +298,9 @@ def plain(value: Any, digits: int | None = None) -> Any:
         Behind the point, to which numbers are rounded.
     """
     if isinstance(value, Mapping):
-        return {str(key): plain(item, digits) for key, item in value.items()}
+        return {str(key): json_ready(item, digits) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item, digits) for item in value]
+        return [json_ready(item, digits) for item in value]
     if hasattr(value, "item"):
         value = value.item()
     if not isinstance(value, float):

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-__all__ = ["EXAMPLES", "example", "extra", "missing"]
+__all__ = ["EXAMPLES", "example_package", "extra", "missing"]
 
 EDITABLE = " (editable)"
 EXAMPLES = MappingProxyType(
@@ -65,7 +65,7 @@ def extra(name: str) -> str:
     return f"{tool} {'-e ' * (further == EDITABLE)}{_quoted(f'{source}[{name}]{further.removeprefix(EDITABLE)}')}"
 
 
-def example(kind: str, name: str) -> str:
+def example_package(kind: str, name: str) -> str:
     """Which example package brings a plugin, and how it is installed; "" if none does, or it is installed.
 
     Parameters

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["code", "plain"]
+__all__ = ["code", "escaped"]
 
 
-def plain(text: object) -> str:
+def escaped(text: object) -> str:
     r"""Characters that mean something to Markdown or HTML as themselves; line breaks become spaces.
 
     Examples
     --------
-    >>> plain("low_flow <b>|*")
+    >>> escaped("low_flow <b>|*")
     'low_flow &lt;b>\\|\\*'
     """
     one = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;")

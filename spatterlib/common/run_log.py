@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-from spatterlib.common.files import plain
+from spatterlib.common.files import json_ready
 from spatterlib.errors import Exit, ParameterError
 
 __all__ = ["EVENTS", "FIELDS", "Ended", "event", "hidden", "recording", "secrets_of", "told_now_and_then"]
@@ -163,7 +163,7 @@ class _Lines(logging.Handler):
     def facts(self, record: logging.LogRecord) -> dict[str, Any]:
         """Fields of a line."""
         trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else None
-        own: dict[str, Any] = plain(getattr(record, "fields", {"error": trace}))
+        own: dict[str, Any] = json_ready(getattr(record, "fields", {"error": trace}))
         for option, value in own.get("settings", {}).items():
             for text in value if isinstance(value, list) else [value]:
                 self.secrets |= secrets_in(option, text) if isinstance(text, str) else set()

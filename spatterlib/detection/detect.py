@@ -11,7 +11,7 @@ import numpy as np
 
 from spatterlib.detection.defaults import DETECTOR, FILTERS, ORIGINAL, DetectorSpec, FilterSpec, Position, Roi
 from spatterlib.errors import ContractError, ParameterError, SpatterlibError, one_line
-from spatterlib.plugins.registry import describe, make
+from spatterlib.plugins.registry import make, plugin_in_words
 from spatterlib.types import DETECTION, Clip, Detections, Detector, Filter, Video
 from spatterlib.video.opening import clips, open_video, position
 
@@ -135,7 +135,7 @@ def _named(kind: str, plugin: Any, clip: Clip) -> Iterator[None]:
             else f"failed {place}: {type(error).__name__}: "
         )
         said = one_line(error)
-        raise ContractError(f"{describe(kind, plugin)} {what}{said}") from error
+        raise ContractError(f"{plugin_in_words(kind, plugin)} {what}{said}") from error
 
 
 def contract_problem(table: Any, clip: Clip) -> str:

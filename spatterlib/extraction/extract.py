@@ -23,7 +23,7 @@ from spatterlib.detection.defaults import DETECTOR, FILTERS, DetectorSpec, Filte
 from spatterlib.detection.detect import frame_span
 from spatterlib.detection.layers import gap_of, layers
 from spatterlib.errors import ParameterError, VideoError
-from spatterlib.extraction.pipeline import Crop, DetectionBatch, RemoteRecording, Work, batches, cut, spread
+from spatterlib.extraction.pipeline import Crop, DetectionBatch, RemoteRecording, Work, batches, batches_of_parts, cut
 from spatterlib.extraction.resume import begun, is_begun
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.kernels.compile_progress import subscribed
@@ -325,7 +325,7 @@ class _Crew:
         parts = cut(self.video, rest, self.work.detector.lead)
         store = make() if store is None else store
         write = store.part_writer(len(parts)) if isinstance(store, SupportsParts) else None
-        found = spread(self.origin, parts, self.work, executor, write)
+        found = batches_of_parts(self.origin, parts, self.work, executor, write)
         return store, self.ended.enter_context(closing(found))
 
 

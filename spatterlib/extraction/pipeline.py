@@ -30,7 +30,7 @@ from spatterlib.plugins.capabilities import HasKeyframes
 from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detections, Detector, Filter, Image, Video
 from spatterlib.video.opening import Recording, clips, open_video
 
-__all__ = ["Crop", "DetectionBatch", "RemoteRecording", "Work", "batches", "cut", "spread"]
+__all__ = ["Crop", "DetectionBatch", "RemoteRecording", "Work", "batches", "batches_of_parts", "cut"]
 
 Item = TypeVar("Item")
 
@@ -201,7 +201,7 @@ def _opened(source: RemoteRecording) -> Recording:
     return video
 
 
-def spread(
+def batches_of_parts(
     source: RemoteRecording | Video,
     parts: Sequence[range],
     work: Work,

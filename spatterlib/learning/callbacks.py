@@ -16,14 +16,14 @@ from spatterlib.common.run_log import told_now_and_then
 from spatterlib.errors import ParameterError, SpatterlibError
 from spatterlib.plugins.classifier import Epoch, Notify
 
-__all__ = ["Curves", "bar", "lines", "logger", "plot_curves"]
+__all__ = ["Curves", "epoch_bar", "epoch_lines", "logger", "plot_curves"]
 
 # Colour-blind safe (Okabe and Ito 2008).
 _BLUE, _ORANGE = "#0072B2", "#D55E00"
 _HEADER = (*("epoch", "samples", "loss", "accuracy", "validation_loss", "validation_accuracy", "seconds"),)
 
 
-def bar(stream: TextIO | None = None) -> Notify:
+def epoch_bar(stream: TextIO | None = None) -> Notify:
     """Progress bar per epoch with loss, accuracy and time left."""
     from tqdm import tqdm
 
@@ -48,7 +48,7 @@ def bar(stream: TextIO | None = None) -> Notify:
     return show
 
 
-def lines(stream: TextIO | None = None, every: float = 10.0) -> Notify:
+def epoch_lines(stream: TextIO | None = None, every: float = 10.0) -> Notify:
     """A plain line at the end of each epoch, and every few seconds (`every`) within."""
     told, keep = time.monotonic(), told_now_and_then("epochs", every)
 

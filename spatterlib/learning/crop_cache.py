@@ -17,7 +17,7 @@ from spatterlib.errors import StoreError
 from spatterlib.plugins.classifier import Preprocessing
 from spatterlib.types import Image, Store
 
-__all__ = ["BATCH", "FEATURES", "CropBatch", "allocate", "decoded"]
+__all__ = ["BATCH", "FEATURES", "CropBatch", "allocate", "decoded_batches"]
 
 FEATURES = (
     *("red", "green", "blue", "ring_red", "ring_green", "ring_blue"),
@@ -62,7 +62,7 @@ class CropBatch:
     peaks: NDArray[np.int64]
 
 
-def decoded(
+def decoded_batches(
     store: Store, rows: NDArray[np.int64], preprocessing: Preprocessing, digest: Any
 ) -> Iterator[tuple[slice, CropBatch]]:
     """Batches of crops in order: one thread reads, as many decode as there are cores."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from spatterlib.common.origin import Origin, origin_of
 from spatterlib.common.wording import counted
 from spatterlib.errors import ParameterError
-from spatterlib.learning.crop_cache import BATCH, allocate, decoded
+from spatterlib.learning.crop_cache import BATCH, allocate, decoded_batches
 from spatterlib.learning.labels import Labelled, labelled, sorted_classes
 from spatterlib.plugins.classifier import Preprocessing
 from spatterlib.stores.opening import is_simulated, open_store
@@ -278,7 +278,7 @@ class _Cache:
         rows, names = item.rows[use], item.labels[use]
         digest = hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass"))
         first, kept = self.filled, np.zeros(len(rows), bool)
-        for part, batch in decoded(store, rows, preprocessing, digest):
+        for part, batch in decoded_batches(store, rows, preprocessing, digest):
             keep = batch.peaks >= black
             kept[part] = keep
             stop = self.filled + int(keep.sum())

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from spatterlib.common.files import beside, check_room, write_text, writing
-from spatterlib.common.markdown import plain
+from spatterlib.common.markdown import escaped
 from spatterlib.errors import ParameterError
 from spatterlib.learning.confounds import Probe, probe
 from spatterlib.learning.dataset import Data, Dataset, load_dataset
@@ -324,9 +324,9 @@ def _remarks(data: Dataset, outcomes: Sequence[SplitOutcome], probes: Sequence[P
 def to_markdown(evaluation: Evaluation) -> str:
     """The report as Markdown."""
     mark = " (simulated recordings)" if evaluation.simulated else ""
-    counts = ", ".join(f"{plain(name)}: {count}" for name, count in evaluation.counts.items())
-    lines = [f"# Evaluation of {plain(evaluation.classifier['id'])}{mark}", "", f"Crops: {counts}.", ""]
-    lines += [f"- {plain(remark)}" for remark in evaluation.remarks]
+    counts = ", ".join(f"{escaped(name)}: {count}" for name, count in evaluation.counts.items())
+    lines = [f"# Evaluation of {escaped(evaluation.classifier['id'])}{mark}", "", f"Crops: {counts}.", ""]
+    lines += [f"- {escaped(remark)}" for remark in evaluation.remarks]
     lines += [
         "",
         "| split | kept together | accuracy | 95 % over groups | ROC AUC | calibration error (scaled) | tested on |",
@@ -347,16 +347,16 @@ def to_markdown(evaluation: Evaluation) -> str:
 def _row(outcome: SplitOutcome) -> str:
     metrics = outcome.metrics
     if metrics is None:
-        return f"| {outcome.split} | not possible: {plain(outcome.reason)} | | | | | |"
+        return f"| {outcome.split} | not possible: {escaped(outcome.reason)} | | | | | |"
     low, high = metrics.accuracy_interval
     interval = f"{low:.2%} to {high:.2%}" if np.isfinite(low) else "too few groups"
     errors = f"{metrics.raw.error:.3f} ({metrics.calibrated.error:.3f})"
-    cells = (outcome.split, plain(outcome.by), f"{metrics.accuracy:.2%}", interval, f"{metrics.auc:.4f}", errors)
+    cells = (outcome.split, escaped(outcome.by), f"{metrics.accuracy:.2%}", interval, f"{metrics.auc:.4f}", errors)
     return f"| {' | '.join(cells)} | {metrics.crops} in {metrics.groups} recordings |"
 
 
 def _confusion(split: str, metrics: Metrics, classes: Sequence[str]) -> list[str]:
-    names = [plain(name) for name in classes]
+    names = [escaped(name) for name in classes]
     head = f"| {split}: true, predicted | {' | '.join(names)} |"
     rows = [
         f"| {name} | {' | '.join(map(str, counts))} |" for name, counts in zip(names, metrics.confusion, strict=True)

@@ -20,7 +20,7 @@ from spatterlib.plugins.capabilities import HasDatasets
 from spatterlib.stores.opening import open_store
 from spatterlib.types import Store
 
-__all__ = ["INDEX", "Labelled", "csv_lines", "places_of", "read_index", "rows_of", "shuffled", "whole_number"]
+__all__ = ["INDEX", "Labelled", "csv_lines", "places_of", "read_index", "row_numbers_of", "shuffled", "whole_number"]
 
 log = logging.getLogger("spatterlib")
 
@@ -135,7 +135,7 @@ def _of_file(index: str | os.PathLike[str], path: str, places: Mapping[tuple[str
             f"{index} has labels for {Path(path).name!r}, which is not beside it; put it into {Path(path).parent}"
         )
     with open_store(path) as store:
-        rows, count = rows_of(store, path, list(places)), len(store)
+        rows, count = row_numbers_of(store, path, list(places)), len(store)
     unlabelled = count - len(np.unique(rows)) + sum(not label for label in places.values())
     if unlabelled:
         log.warning("%s has no label for %d of the %s of %s", index, unlabelled, counted(count, "crop"), path)
@@ -154,7 +154,7 @@ def datasets_of(store: Store) -> dict[str, int]:
     return dict(own) or (converted if sum(sizes) == len(store) else {})
 
 
-def rows_of(store: Store, path: str, places: Sequence[tuple[str, int]]) -> NDArray[np.int64]:
+def row_numbers_of(store: Store, path: str, places: Sequence[tuple[str, int]]) -> NDArray[np.int64]:
     """Row of each ``(dataset, index)``; a store without datasets counts its rows themselves.
 
     Raises

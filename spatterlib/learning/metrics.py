@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from spatterlib.plugins.classifier import Scores, probabilities_of
 
-__all__ = ["Interval", "Metrics", "Reliability", "measure", "reliability", "temperature_of"]
+__all__ = ["Interval", "Metrics", "Reliability", "metrics_of", "reliability", "temperature_of"]
 
 Interval = tuple[float, float]
 """95 %, lower and upper bound; NaN where there are too few groups to say."""
@@ -94,7 +94,7 @@ def _known(interval: Interval) -> list[float] | None:
     return list(interval) if np.isfinite(interval).all() else None
 
 
-def measure(
+def metrics_of(
     scores: Scores,
     labels: NDArray[np.int64],
     groups: NDArray[np.str_],
@@ -121,8 +121,8 @@ def measure(
     Examples
     --------
     >>> import numpy as np
-    >>> from spatterlib.learning.metrics import measure
-    >>> found = measure(np.array([[0, 1], [0, -1], [0, 2.0]]), np.array([1, 0, 0]), np.array(["a", "b", "c"]))
+    >>> from spatterlib.learning.metrics import metrics_of
+    >>> found = metrics_of(np.array([[0, 1], [0, -1], [0, 2.0]]), np.array([1, 0, 0]), np.array(["a", "b", "c"]))
     >>> round(found.accuracy, 3), found.confusion.tolist()
     (0.667, [[1, 1], [0, 1]])
     """

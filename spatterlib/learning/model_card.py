@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from spatterlib.common.markdown import code, plain
+from spatterlib.common.markdown import code, escaped
 from spatterlib.common.origin import learned, learned_from
 
 __all__ = ["model_card"]
@@ -32,18 +32,18 @@ def model_card(name: str, facts: Mapping[str, Any]) -> str:
     said = learned(learned_from(facts))
     simulated = f"**{said.capitalize()}.** " if said else ""
     dropped = "; ".join(
-        f"{plain(name)}: {reasons['black']} black, {reasons['undecodable']} undecodable"
+        f"{escaped(name)}: {reasons['black']} black, {reasons['undecodable']} undecodable"
         for name, reasons in facts["dropped"].items()
     )
     interval = test["accuracy_interval"]
     within = f" (95 % over recordings: {interval[0]:.2%} to {interval[1]:.2%})" if interval else ""
     sources = "\n".join(f"- {code(source['path'])}: {source['crops']} crops" for source in facts["sources"])
     parameters = "\n".join(
-        f"- {plain(key)}: {plain(value)}" for key, value in facts["classifier"].items() if key != "id"
+        f"- {escaped(key)}: {escaped(value)}" for key, value in facts["classifier"].items() if key != "id"
     )
     again = code(f"spatterlib evaluate {name}")
-    classes = ", ".join(map(plain, facts["classes"]))
-    return f"""# {plain(name)}
+    classes = ", ".join(map(escaped, facts["classes"]))
+    return f"""# {escaped(name)}
 
 {simulated}Classifier {code(facts["classifier"]["id"])}; classes {classes}; trained {facts["created"]}.
 
@@ -51,11 +51,11 @@ def model_card(name: str, facts: Mapping[str, Any]) -> str:
 
 {sources}
 
-Crops by class: {plain(facts["counts"])}. Left out: {dropped}.
+Crops by class: {escaped(facts["counts"])}. Left out: {dropped}.
 
 ## How good it is
 
-Split: {split["name"]} ({plain(split["by"])}); {split["train"]} crops trained, {split["validation"]} validated,
+Split: {split["name"]} ({escaped(split["by"])}); {split["train"]} crops trained, {split["validation"]} validated,
 {split["test"]} tested.
 
 Test accuracy {test["accuracy"]:.2%}{within}, calibration error {test["calibration_error_scaled"]:.3f}.

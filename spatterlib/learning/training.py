@@ -23,9 +23,9 @@ from spatterlib.common.progress import say_kernels
 from spatterlib.common.wording import counted
 from spatterlib.errors import ParameterError
 from spatterlib.learning import runs, splits
-from spatterlib.learning.callbacks import Curves, bar, check_logger, default_loggers, lines, logger
+from spatterlib.learning.callbacks import Curves, check_logger, default_loggers, epoch_bar, epoch_lines, logger
 from spatterlib.learning.dataset import GROUPS, Data, Dataset, load_dataset
-from spatterlib.learning.metrics import Metrics, measure, temperature_of
+from spatterlib.learning.metrics import Metrics, metrics_of, temperature_of
 from spatterlib.learning.model_card import model_card
 from spatterlib.learning.novelty import Familiar
 from spatterlib.learning.runs import Run, run_folder
@@ -305,7 +305,7 @@ def scores_of(model: Model, data: Dataset, rows: NDArray[np.int64]) -> NDArray[n
 
 def measure_rows(run: Run, data: Dataset, rows: NDArray[np.int64]) -> Metrics:
     """How good a run is on some rows of a dataset, with intervals by bootstrap over recordings."""
-    return measure(
+    return metrics_of(
         scores_of(run.model, data, rows),
         data.labels[rows],
         data.group("recording")[rows],
@@ -375,7 +375,7 @@ def _listeners(
     listeners: list[Callable[[Epoch], None]] = [Curves(folder, title)]
     if progress or (progress is None and sys.stderr.isatty()):
         say_kernels()
-        listeners.append(bar() if sys.stderr.isatty() else lines())
+        listeners.append(epoch_bar() if sys.stderr.isatty() else epoch_lines())
     if "tensorboard" not in callbacks:
         listeners += default_loggers(folder, facts)
     listeners += [logger(item, folder, facts) if isinstance(item, str) else item for item in callbacks]

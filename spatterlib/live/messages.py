@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias, TypedDict, cast, get_type_hints
 
-from spatterlib.common.files import plain
+from spatterlib.common.files import json_ready
 from spatterlib.common.origin import Origin, marks
 from spatterlib.common.wording import counted
 from spatterlib.live.alarms import Phase
@@ -220,7 +220,7 @@ def message(
     """
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     header = MessageHeader(type=kind, at=at, time=time, source=source, simulated=simulated, model_origin=model_origin)
-    return {name: plain(value, 6) for name, value in {**header, **body}.items()}
+    return {name: json_ready(value, 6) for name, value in {**header, **body}.items()}
 
 
 def span_fields(span: Span) -> SpanFields:

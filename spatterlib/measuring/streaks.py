@@ -244,7 +244,7 @@ def _lines(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """``(n, FIELDS)`` of the lines, and the bits of their two ends."""
     from spatterlib.kernels.measuring.line_joining import join_pieces
-    from spatterlib.kernels.measuring.line_shape import FIELDS, describe
+    from spatterlib.kernels.measuring.line_shape import FIELDS, describe_lines
     from spatterlib.kernels.measuring.ridges import seeds, trace
 
     xx, xy, yy = _derivatives(luma, finder.sigma)
@@ -262,7 +262,7 @@ def _lines(
     joined, whole = np.empty_like(points), np.empty_like(lines)
     count = join_pieces(points, lines, joined, whole)
     fields = np.empty((count, FIELDS))
-    describe(luma, tint, joined, whole[:count], 3.5 * finder.sigma, fields)
+    describe_lines(luma, tint, joined, whole[:count], 3.5 * finder.sigma, fields)
     return fields, whole[:count, 2:]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from spatterlib.common.records import default_of
 from spatterlib.errors import ContractError
 
-__all__ = ["check_suffixes", "checked", "checked_result", "known_hooks_only"]
+__all__ = ["check_suffixes", "checked_answer", "checked_result", "known_hooks_only"]
 
 _NEEDED = {
     "detector": ("__call__", "lead"),
@@ -46,7 +46,7 @@ def known_hooks_only(names: Sequence[str], known: Sequence[str]) -> None:
             raise ContractError(f"there is no hook {name!r}; {hint}there are {', '.join(known)}")
 
 
-def checked(hook: str, answer: Any) -> Any:
+def checked_answer(hook: str, answer: Any) -> Any:
     """What a plugin answered to a hook, if it keeps the form of the contract.
 
     Raises
@@ -73,10 +73,10 @@ def checked_result(hook: str, result: Any) -> Any:
         If it is something else.
     """
     if hook not in _KINDS:
-        return checked(hook, result)
+        return checked_answer(hook, result)
     if not isinstance(result, list):
         raise ContractError(f"a wrapper of {hook} must return the list of all answers, got {result!r}")
-    return [checked(hook, answer) for answer in result]
+    return [checked_answer(hook, answer) for answer in result]
 
 
 def check_suffixes(suffixes: Any) -> None:

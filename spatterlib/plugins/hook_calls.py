@@ -139,7 +139,7 @@ def _function(function: Callable[..., Any], hook: str, plugin: Plugin) -> Callab
         _begin(plugin)
         try:
             value = function(*values)
-            _end(plugin, contract.checked(hook, value))
+            _end(plugin, contract.checked_answer(hook, value))
         except Exception as error:
             _end(plugin, error=error)
             if plugin.foreign and _call.get():

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from spatterlib.common.install_hints import example
+from spatterlib.common.install_hints import example_package
 from spatterlib.errors import ParameterError, PluginError, one_line
 from spatterlib.plugins import contract, hookspecs
 from spatterlib.plugins.capabilities import HasSuffixes
@@ -117,7 +117,7 @@ class Catalog:
             return known[id]
         near = get_close_matches(id, known, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        hint = f"{known_of}; " if (known_of := example(kind, id)) else hint
+        hint = f"{known_of}; " if (known_of := example_package(kind, id)) else hint
         failed = "; ".join(f"{source} did not load: {source.error}" for source in self.failed)
         raise PluginError(
             f"no {kind} {id!r} is installed; {hint}there are {', '.join(sorted(known))}"
@@ -345,7 +345,7 @@ def identity(plugin: Any) -> dict[str, Any]:
     return json.loads(json.dumps(result))  # type: ignore[no-any-return]
 
 
-def describe(kind: str, plugin: Any) -> str:
+def plugin_in_words(kind: str, plugin: Any) -> str:
     """``"'id' (module of distribution version)"``: how a message names a plugin object."""
     id_ = identity(plugin)["id"]
     source = catalog().origins.get((kind, id_))

@@ -83,7 +83,7 @@ def nuisance(settings: SimulationSettings) -> Nuisance:
     )
 
 
-def facts(nuisance: Nuisance) -> dict[str, Any]:
+def nuisance_facts(nuisance: Nuisance) -> dict[str, Any]:
     """The nuisance as JSON-able values."""
     return {name: round(value, 6) for name, value in asdict(nuisance).items()}
 

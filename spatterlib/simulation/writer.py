@@ -124,7 +124,7 @@ def _about(scene: Scene) -> dict[str, Any]:
         "by": f"spatterlib {_version()}",
         "settings": as_json(scene.settings),
         "gas_speeds": list(scene.speeds),
-        "nuisance": imaging.facts(scene.nuisance),
+        "nuisance": imaging.nuisance_facts(scene.nuisance),
         "projection": scene.projection.tolist(),
     }
 

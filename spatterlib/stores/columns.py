@@ -28,10 +28,10 @@ from spatterlib.stores.rows import (
     StoreHeader,
     StoreState,
     check_batch,
-    decoded,
-    grouped,
+    decoded_crop,
     json_copy,
     parsed,
+    read_together,
     row_numbers,
     split,
     storable,
@@ -195,7 +195,7 @@ class ColumnStore:
         """
         starts, ends = self._spans(rows)
         order = np.argsort(starts, kind="stable")
-        groups = grouped(starts[order], ends[order])
+        groups = read_together(starts[order], ends[order])
         ranges = [(int(starts[order[a]]), int(ends[order[b - 1]])) for a, b in groups]
         crops: list[bytes] = [b""] * len(starts)
         for (first, last), (origin, _), data in zip(groups, ranges, self._fetch(DATA, ranges), strict=True):
@@ -213,7 +213,7 @@ class ColumnStore:
         StoreError
             If a crop does not decode.
         """
-        return [decoded(crop, self._path, row) for row, crop in zip(rows, self.encoded(rows), strict=True)]
+        return [decoded_crop(crop, self._path, row) for row, crop in zip(rows, self.encoded(rows), strict=True)]
 
     def append(
         self, table: Detections, encoded_crops: Sequence[bytes], frame_log: NDArray[np.void] | None = None

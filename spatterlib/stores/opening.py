@@ -15,7 +15,7 @@ import numpy as np
 
 from spatterlib.common.files import check_folder, check_source, is_for_a_store, is_there, special
 from spatterlib.common.image_codec import image_size
-from spatterlib.common.install_hints import example
+from spatterlib.common.install_hints import example_package
 from spatterlib.common.wording import counted, spans
 from spatterlib.errors import (
     MissingFileError,
@@ -85,7 +85,7 @@ def open_store(path: AnyPath, mode: str = "r") -> Store:
     if not _is_url(name) and not is_there(name):
         raise MissingFileError(f"{name}: there is no such store")
     if kind is None:
-        hint = example("suffix", Path(name).suffix.lower())
+        hint = example_package("suffix", Path(name).suffix.lower())
         raise StoreError(
             f"{name}: {hint}" if hint else f"{name} is no store: none of {', '.join(catalog().stores)} recognises it"
         )
@@ -313,7 +313,7 @@ def _kind(path: str, to: str | None) -> type[StoreKind]:
     kind = _kind_by_suffix(path)
     if kind is None:
         suffixes = sorted(suffix for kind in catalog().stores.values() for suffix in kind.suffixes)
-        hint = example("suffix", Path(path.rstrip("/")).suffix.lower())
+        hint = example_package("suffix", Path(path.rstrip("/")).suffix.lower())
         raise StoreError(f"{path}: " + (hint or f"the name of a store ends in one of {', '.join(suffixes)}"))
     return kind
 

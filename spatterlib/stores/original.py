@@ -26,7 +26,7 @@ from spatterlib.common.image_codec import decode, encode
 from spatterlib.errors import MissingFileError, OutputExistsError, ParameterError, SpatterlibError, StoreError, one_line
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.stores.file_io import damaged, put
-from spatterlib.stores.rows import decoded, row_numbers
+from spatterlib.stores.rows import decoded_crop, row_numbers
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Image, Store, StoreKind
 
 log = logging.getLogger("spatterlib")
@@ -237,7 +237,7 @@ class Original:
 
     def read(self, rows: Sequence[int]) -> list[Image]:
         """Decoded crops of the rows, ``(h, w, 3)`` uint8 RGB each."""
-        return [decoded(crop, self._path, row) for row, crop in zip(rows, self.encoded(rows), strict=True)]
+        return [decoded_crop(crop, self._path, row) for row, crop in zip(rows, self.encoded(rows), strict=True)]
 
     def append(
         self, table: Detections, encoded_crops: Sequence[bytes], frame_log: NDArray[np.void] | None = None

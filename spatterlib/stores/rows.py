@@ -28,10 +28,10 @@ __all__ = [
     "StoreState",
     "blank",
     "check_batch",
-    "decoded",
-    "grouped",
+    "decoded_crop",
     "json_copy",
     "parsed",
+    "read_together",
     "row_numbers",
     "split",
     "storable",
@@ -119,7 +119,7 @@ def row_numbers(rows: Any, count: int, path: str) -> NDArray[np.int64]:
     return numbers.astype(np.int64)
 
 
-def decoded(crop: bytes, path: str, row: int) -> Image:
+def decoded_crop(crop: bytes, path: str, row: int) -> Image:
     """The picture in an encoded crop; an error says which row of which store it is."""
     try:
         return decode(crop)
@@ -127,7 +127,7 @@ def decoded(crop: bytes, path: str, row: int) -> Image:
         raise StoreError(f"{path}, row {row}: {error}") from error
 
 
-def grouped(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> list[tuple[int, int]]:
+def read_together(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> list[tuple[int, int]]:
     """Runs ``[first, last)`` of sorted spans that are read in one go."""
     groups: list[tuple[int, int]] = []
     first = 0

@@ -19,7 +19,7 @@ from spatterlib.errors import SpatterlibError
 from spatterlib.plugins.capabilities import HasSuffixes, SupportsEngines, SupportsReady, SupportsRecognise
 from spatterlib.plugins.classifier import Classifier, Engine, Epoch, Model, Samples
 from spatterlib.plugins.contract import check_suffixes
-from spatterlib.testing.laws import DATACLASS, Check, checks, must, one_line, steady
+from spatterlib.testing.laws import DATACLASS, Check, checks, must, shortened, steady
 from spatterlib.types import Image
 
 __all__ = ["Subject", "classifier_checks"]
@@ -123,7 +123,7 @@ def _must_agree(one: NDArray[Any], other: NDArray[Any], whose: str) -> None:
 
 def it_learns_a_model(subject: Subject) -> None:
     """Learning ends: "returns a model that turns crops into scores without it"."""
-    must(isinstance(subject.model, Model), f"fit returned {one_line(subject.model)}, which is no Model")
+    must(isinstance(subject.model, Model), f"fit returned {shortened(subject.model)}, which is no Model")
     classes = subject.model.classes
     must(tuple(classes) == CLASSES, f"its classes are {classes} instead of {CLASSES}")
 
@@ -199,7 +199,7 @@ def scores_have_a_column_for_each_class(subject: Subject) -> None:
     def look(crop: Image) -> None:
         found = subject.model.scores(subject.model.preprocessing.prepare([crop]))
         right = found.shape == (1, columns) and bool(np.isfinite(found).all())
-        must(right, f"a crop of {crop.shape[1]}x{crop.shape[0]} px gives {one_line(found)}")
+        must(right, f"a crop of {crop.shape[1]}x{crop.shape[0]} px gives {shortened(found)}")
 
     look()
 
@@ -225,7 +225,7 @@ def a_saved_model_is_the_same(subject: Subject) -> None:
         subject.model.save(folder, facts)
         loaded = type(subject.classifier).load(folder)
     must(tuple(loaded.classes) == tuple(subject.model.classes), f"its classes are now {loaded.classes}")
-    must(facts.items() <= dict(loaded.facts).items(), f"its facts are now {one_line(loaded.facts)}, not {facts}")
+    must(facts.items() <= dict(loaded.facts).items(), f"its facts are now {shortened(loaded.facts)}, not {facts}")
     _must_agree(loaded.scores(subject.prepared), subject.model.scores(subject.prepared), "saved and loaded")
 
 

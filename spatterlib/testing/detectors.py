@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from spatterlib.detection.detect import contract_problem
 from spatterlib.plugins.capabilities import SupportsExplain
-from spatterlib.testing.laws import DATACLASS, Check, checks, must, one_line, steady
+from spatterlib.testing.laws import DATACLASS, Check, checks, must, shortened, steady
 from spatterlib.testing.scenes import cut_up, plumes
 from spatterlib.types import DETECTION, Clip, Detections, Detector, Image, RgbPicture
 
@@ -70,7 +70,7 @@ def it_returns_detections(detector: Detector, scenes: Scenes) -> None:
         for clip in cut_up(frames, 16, detector.lead):
             table = detector(clip)
             right = isinstance(table, np.ndarray) and table.dtype == DETECTION and table.ndim == 1
-            must(right, f"it returned {one_line(repr(table))}")
+            must(right, f"it returned {shortened(repr(table))}")
 
 
 def it_finds_something(detector: Detector, scenes: Scenes) -> None:

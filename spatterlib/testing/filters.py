@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.testing.laws import DATACLASS, Check, checks, must, one_line, steady
+from spatterlib.testing.laws import DATACLASS, Check, checks, must, shortened, steady
 from spatterlib.testing.scenes import plumes
 from spatterlib.types import DETECTION, Clip, Detections, Filter
 
@@ -50,7 +50,7 @@ def _on_any_table(clip: Clip, look: Callable[[Detections], None]) -> None:
 def _answer(filter_: Filter, table: Detections, clip: Clip) -> NDArray[np.bool_]:
     keep = filter_(table, clip)
     right = isinstance(keep, np.ndarray) and keep.dtype == np.bool_ and keep.shape == table.shape
-    must(right, f"for {len(table)} rows it returned {one_line(repr(keep))}")
+    must(right, f"for {len(table)} rows it returned {shortened(repr(keep))}")
     return keep
 
 

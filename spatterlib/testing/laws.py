@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from spatterlib.errors import LawError
 from spatterlib.plugins.registry import frozen
 
-__all__ = ["Check", "checks", "must", "one_line", "sentence", "steady"]
+__all__ = ["Check", "checks", "must", "sentence", "shortened", "steady"]
 
 Check: TypeAlias = Callable[[], None]
 """Named as the law it tests, its docstring cites the sentence; raises `LawError` where the law is broken."""
@@ -53,7 +53,7 @@ def _check(law: Callable[..., None], subject: tuple[Any, ...]) -> Check:
         except Exception as error:
             name = law.__name__
             raise LawError(
-                f'{one_line(subject[0])} breaks the law {name}, "{sentence(law)}": {_told(error)}'
+                f'{shortened(subject[0])} breaks the law {name}, "{sentence(law)}": {_told(error)}'
             ) from error
 
     del check.__wrapped__
@@ -61,11 +61,11 @@ def _check(law: Callable[..., None], subject: tuple[Any, ...]) -> Check:
 
 
 def _told(error: Exception) -> str:
-    text = one_line(str(error), 300)
+    text = shortened(str(error), 300)
     return text if isinstance(error, LawError) else f"it raised {type(error).__name__}: {text}"
 
 
-def one_line(value: object, length: int = 80) -> str:
+def shortened(value: object, length: int = 80) -> str:
     """A value as text of one line that is not too long."""
     text = value.__name__ if isinstance(value, type) or (callable(value) and hasattr(value, "__name__")) else str(value)
     text = " ".join(text.split())
@@ -105,7 +105,7 @@ def parameters_have_defaults(plugin: Any, *_: Any) -> None:
 def pickles(plugin: Any, *_: Any) -> None:
     """Its copy by pickle is equal to it: "The instance pickles"."""
     copy = pickle.loads(pickle.dumps(plugin))  # noqa: S301 - made here
-    must(copy == plugin, f"pickled and back it is {one_line(copy)}")
+    must(copy == plugin, f"pickled and back it is {shortened(copy)}")
 
 
 def survives_json(plugin: Any, *_: Any) -> None:
@@ -113,7 +113,7 @@ def survives_json(plugin: Any, *_: Any) -> None:
     values = {item.name: getattr(plugin, item.name) for item in dataclasses.fields(plugin) if item.init}
     read = json.loads(json.dumps(values, allow_nan=False))
     copy = type(plugin)(**{name: frozen(value) for name, value in read.items()})
-    must(copy == plugin, f"as JSON and back it is {one_line(copy)}")
+    must(copy == plugin, f"as JSON and back it is {shortened(copy)}")
 
 
 DATACLASS = (is_a_frozen_dataclass, parameters_have_defaults, pickles, survives_json)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from spatterlib.errors import RowError
-from spatterlib.testing.laws import must, one_line
+from spatterlib.testing.laws import must, shortened
 from spatterlib.testing.scenes import crops_of, frames_of, rows_of
 from spatterlib.types import DETECTION, Store, StoreKind
 
@@ -47,7 +47,7 @@ class _State:
         if store.encoded(range(self.rows)) != crops_of(0, self.rows):
             return "its crops are not as they were appended"
         if store.attrs != self.attrs:
-            return f"its attrs are {one_line(store.attrs)} instead of {one_line(self.attrs)}"
+            return f"its attrs are {shortened(store.attrs)} instead of {shortened(self.attrs)}"
         return self._columns_problem(store)
 
     def _columns_problem(self, store: Store) -> str:
@@ -56,7 +56,7 @@ class _State:
         for name, values in self.further.items():
             found = store.column(name)
             if not np.array_equal(found, np.array(values), equal_nan=found.dtype.kind == "f"):
-                return f"its column {name} is {one_line(found.tolist())} instead of {one_line(values)}"
+                return f"its column {name} is {shortened(found.tolist())} instead of {shortened(values)}"
         return ""
 
 

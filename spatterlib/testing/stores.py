@@ -18,7 +18,7 @@ from spatterlib.common.image_codec import decode, encode
 from spatterlib.errors import ParameterError, RowError, SpatterlibError
 from spatterlib.plugins.capabilities import HasDatasets, SupportsExport, SupportsParts
 from spatterlib.plugins.contract import check_suffixes
-from spatterlib.testing.laws import Check, checks, must, one_line, steady
+from spatterlib.testing.laws import Check, checks, must, shortened, steady
 from spatterlib.testing.scenes import crops_of, frames_of, rows_of
 from spatterlib.types import DETECTION, Store, StoreKind
 
@@ -153,7 +153,7 @@ def rows_are_read_in_any_order(kind: type[StoreKind], path: str) -> None:
             random.integers(0, 300, 40),
         ):
             got = store.encoded(rows)  # type: ignore[arg-type]
-            must(got == _crops(kind, list(rows)), f"crops of rows {one_line(list(rows), 40)} are other crops")
+            must(got == _crops(kind, list(rows)), f"crops of rows {shortened(list(rows), 40)} are other crops")
 
 
 @_in_a_folder
@@ -214,7 +214,7 @@ def what_is_there_is_replaced(kind: type[StoreKind], path: str) -> None:
         store.set_column("label", ["a"] * 50)  # type: ignore[arg-type]
     with kind.create(path, attrs={"new": 2}) as store:
         facts = len(store), len(store.frame_log), store.attrs, store.columns
-        must(facts == (0, 0, {"new": 2}, DETECTION.names), f"the new store begins with {one_line(facts)}")
+        must(facts == (0, 0, {"new": 2}, DETECTION.names), f"the new store begins with {shortened(facts)}")
     with kind.open(path) as store:
         must((len(store), store.attrs) == (0, {"new": 2}), "opened again, it is the old store")
 
@@ -287,10 +287,10 @@ def attrs_are_merged(kind: type[StoreKind], path: str) -> None:
         store.set_attrs({"complete": True, "roi": None})
         store.attrs["complete"] = False
         expected = {"video": {"name": "ä.mp4"}, "roi": None, "complete": True}
-        must(store.attrs == expected, f"they are {one_line(store.attrs)} instead of {expected}")
+        must(store.attrs == expected, f"they are {shortened(store.attrs)} instead of {expected}")
         _refuses(lambda: store.set_attrs({"value": object()}), SpatterlibError, "an attribute that is no JSON")
     with kind.open(path) as store:
-        must(store.attrs == expected, f"opened again they are {one_line(store.attrs)} instead of {expected}")
+        must(store.attrs == expected, f"opened again they are {shortened(store.attrs)} instead of {expected}")
 
 
 @_in_a_folder

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from spatterlib.errors import VideoError
 from spatterlib.plugins.capabilities import HasKeyframes, HasSuffixes
 from spatterlib.plugins.contract import check_suffixes
-from spatterlib.testing.laws import Check, checks, must, one_line
+from spatterlib.testing.laws import Check, checks, must, shortened
 from spatterlib.types import Image, Video
 
 __all__ = ["video_checks"]
@@ -66,7 +66,7 @@ def _opened(law: Callable[[Video], None]) -> Callable[..., None]:
         with tempfile.TemporaryDirectory() as folder:
             path = str(write(Path(folder)))
             video = open_video(path)
-            must(isinstance(video, Video), f"it opened {Path(path).name} as {one_line(video)}, which is no Video")
+            must(isinstance(video, Video), f"it opened {Path(path).name} as {shortened(video)}, which is no Video")
             if video is not None:
                 with closing(video):
                     law(video)
@@ -103,7 +103,7 @@ def every_frame_has_a_time(video: Video) -> None:
 def times_increase(video: Video) -> None:
     """Frames come in the order of time: "Times increase from frame to frame"."""
     known = video.times[np.isfinite(video.times)]
-    must(bool((np.diff(known) > 0).all()), f"they are {one_line(known.tolist())}")
+    must(bool((np.diff(known) > 0).all()), f"they are {shortened(known.tolist())}")
 
 
 @_opened
@@ -169,7 +169,7 @@ def identity_is_json(open_video: Opener, write: Writer, *_: bool) -> None:
                     json.dumps(video.identity(), allow_nan=False),
                 ]
                 video.close()
-        must(len(identities) == 4 and len(set(identities)) == 1, f"it is {one_line(identities)}")
+        must(len(identities) == 4 and len(set(identities)) == 1, f"it is {shortened(identities)}")
 
 
 @_opened
@@ -193,7 +193,7 @@ def other_files_are_not_its_own(open_video: Opener, _: Writer, last: bool) -> No
             except VideoError:
                 must(last, f"it refused {path.name}, though another reader may be able to read it")
                 continue
-            must(video is None, f"it opened {path.name} as {one_line(video)}")
+            must(video is None, f"it opened {path.name} as {shortened(video)}")
 
 
 def suffixes_name_its_recordings(open_video: Opener, write: Writer, *_: bool) -> None:
@@ -216,7 +216,7 @@ def readings_go_on_side_by_side(video: Video) -> None:
     keyframes, count = video.keyframes, len(video.times)
     ordered = keyframes.dtype == np.int64 and bool((np.diff(keyframes) > 0).all())
     right = ordered and set(keyframes.tolist()) <= {*range(count)}
-    must(right, f"keyframes is {one_line(keyframes.tolist())} {keyframes.dtype} of {count} frames")
+    must(right, f"keyframes is {shortened(keyframes.tolist())} {keyframes.dtype} of {count} frames")
     frames, whole = _frames(video, 0, count), (0, 0, video.width, video.height)
     readings = [enumerate(video.read(begin, count), begin) for begin in (0, *keyframes[-1:].tolist())]
     for number, picture in itertools.chain.from_iterable(zip(*readings, strict=False)):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.common.files import beside, check_target, plain, write_csv, write_text, writing
+from spatterlib.common.files import beside, check_target, json_ready, write_csv, write_text, writing
 from spatterlib.common.install_hints import missing
 from spatterlib.common.origin import marks
 from spatterlib.errors import ParameterError, PluginError
@@ -142,7 +142,7 @@ class Verdict:
             found["evidence"] = [
                 asdict(item) | {"encoded": base64.b64encode(item.encoded).decode()} for item in self.evidence
             ]
-        said: dict[str, Any] = plain(found)
+        said: dict[str, Any] = json_ready(found)
         return said
 
     def _columns(self) -> dict[str, NDArray[Any]]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.common.files import is_there, special
-from spatterlib.common.install_hints import example
+from spatterlib.common.install_hints import example_package
 from spatterlib.errors import ContractError, MissingFileError, ParameterError, SpatterlibError, VideoError
 from spatterlib.plugins.capabilities import HasKeyframes
 from spatterlib.plugins.hook_calls import Answer
@@ -176,7 +176,7 @@ def _opened(path: str) -> Video:
 
 def _refusal(path: str, failures: Sequence[SpatterlibError]) -> SpatterlibError:
     """Why nobody reads what is there."""
-    if hint := example("suffix", Path(path).suffix.lower()):
+    if hint := example_package("suffix", Path(path).suffix.lower()):
         return VideoError(f"{path}: {hint}")
     # The reader whose file it is says best what is wrong with it; those of others are asked first.
     if failures:

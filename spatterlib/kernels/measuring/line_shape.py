@@ -11,7 +11,7 @@ Floats = NDArray[np.float64]
 Plane = NDArray[np.float32]
 
 FIELDS = 17
-"""Numbers that describe a line, see `describe`."""
+"""Numbers that describe a line, see `describe_lines`."""
 _REACH = 8
 
 
@@ -147,7 +147,9 @@ def _width(luma: Plane, curve: Floats, low: float, high: float, scratch: Floats)
 
 
 @kernel
-def describe(luma: Plane, tint: Plane, points: Floats, lines: NDArray[np.int64], side: float, out: Floats) -> None:
+def describe_lines(
+    luma: Plane, tint: Plane, points: Floats, lines: NDArray[np.int64], side: float, out: Floats
+) -> None:
     """What each line is like: ends to a fraction of a px, curve, width, brightness.
 
     Parameters

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from spatterlib.common.files import beside
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
-from spatterlib.learning.lenet5.weights import in_order, network_of, numbered, read
+from spatterlib.learning.lenet5.weights import layers_in_order, network_of, numbered, read
 from spatterlib.plugins.classifier import Classifier, Engine, Notify, Preprocessing, Samples, Scores
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Image
@@ -247,7 +247,7 @@ class Lenet5:
             If it holds no weights of a LeNet5.
         """
         file = Path(path)
-        return network_of(in_order(read(file)[0], file)) == cls.id
+        return network_of(layers_in_order(read(file)[0], file)) == cls.id
 
     @classmethod
     def load(cls, path: str, *, classes: Sequence[str] = ()) -> LenetModel:
@@ -273,7 +273,7 @@ class Lenet5:
         if not file.is_file():
             raise MissingFileError(f"no weights at {file}; expected {WEIGHTS} or a state dict (.pt, .pth, .mdl)")
         arrays, facts = read(file)
-        weights = in_order(arrays, file)
+        weights = layers_in_order(arrays, file)
         network = network_of(weights)
         if network not in (None, cls.id):
             raise StoreError(f"{file} holds weights of {network!r}, by the numbers of its layers, not of {cls.id!r}")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from spatterlib.errors import StoreError
 from spatterlib.learning.lenet5 import state_dict
 
-__all__ = ["in_order", "network_of", "numbered", "read"]
+__all__ = ["layers_in_order", "network_of", "numbered", "read"]
 
 Array = NDArray[np.float32]
 
@@ -50,7 +50,7 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     return arrays, facts
 
 
-def in_order(arrays: Mapping[str, Array], file: Path) -> dict[str, Array]:
+def layers_in_order(arrays: Mapping[str, Array], file: Path) -> dict[str, Array]:
     """Weights and biases, layer after layer, under their own names.
 
     Raises
