@@ -60,7 +60,9 @@ def renamed(found: sp.Verdict, add: str) -> sp.Verdict:
     def changed(item: Any, *names: str) -> Any:
         return dataclasses.replace(item, **{name: everywhere(getattr(item, name), add) for name in names})
 
-    summary = found.summary | {name: everywhere(found.summary[name], add) for name in ("text", "label", "expected")}
+    summary: Any = {**found.summary} | {
+        name: everywhere(value, add) for name, value in found.summary.items() if name in ("text", "label", "expected")
+    }
     plain: sp.Verdict = changed(found, "settings", "classes")
     return dataclasses.replace(
         plain,

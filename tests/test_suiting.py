@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 from learning_data import make_stores
@@ -83,7 +84,7 @@ def test_training_records_what_its_crops_were_found_with(tmp_path: Path) -> None
 def test_one_recording_is_one_recording_in_the_report_and_old_pages_stay_as_they_are() -> None:
     facts = load_model("simulated").facts
     run = dataclasses.replace(load_model("simulated"), facts={**facts, "sources": facts["sources"][:1]})
-    found = sp.predict(build(), run, stop="2s", progress=False).to_dict(rows=False, evidence=False)
+    found: Any = sp.predict(build(), run, stop="2s", progress=False).to_dict(rows=False, evidence=False)
     assert "its data were 1 recording. " in " ".join(page(found).split())
     del found["settings"]["model"]["origin"]
     assert "its data were 1 recordings. " in " ".join(page(found).split())

@@ -5,37 +5,57 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+from spatterlib.common.origin import Origin
 from spatterlib.learning.runs import Run
 from spatterlib.plugins.registry import versions_of
 
-__all__ = ["code_digest", "model_digest", "model_facts", "versions"]
+__all__ = ["ModelFacts", "code_digest", "model_digest", "model_facts", "versions"]
 
 
-def model_facts(run: Run, *, familiarity: bool) -> dict[str, Any]:
+class ModelFacts(TypedDict):
+    """What a report says of a model."""
+
+    path: str
+    name: str
+    digest: str
+    classes: list[str]
+    temperature: float
+    simulated: bool | None
+    origin: Origin
+    classifier: Mapping[str, Any] | None
+    created: str | None
+    split: Mapping[str, Any] | None
+    accuracy: float | None
+    accuracy_interval: Sequence[float] | None
+    recordings: int
+    familiarity: bool
+
+
+def model_facts(run: Run, *, familiarity: bool) -> ModelFacts:
     """What a report says of a model: where it is, its digest, what it learned from and how good it was then."""
     facts = run.facts
     test = (facts.get("metrics") or {}).get("test") or {}
-    return {
-        "path": run.path,
-        "name": Path(run.path).name if run.path else "",
-        "digest": model_digest(run),
-        "classes": list(run.classes),
-        "temperature": run.temperature,
-        "simulated": run.simulated,
-        "origin": run.origin,
-        "classifier": run.classifier,
-        "created": facts.get("created"),
-        "split": facts.get("split"),
-        "accuracy": test.get("accuracy"),
-        "accuracy_interval": test.get("accuracy_interval"),
-        "recordings": len(facts.get("sources") or ()),
-        "familiarity": familiarity,
-    }
+    return ModelFacts(
+        path=run.path,
+        name=Path(run.path).name if run.path else "",
+        digest=model_digest(run),
+        classes=list(run.classes),
+        temperature=run.temperature,
+        simulated=run.simulated,
+        origin=run.origin,
+        classifier=run.classifier,
+        created=facts.get("created"),
+        split=facts.get("split"),
+        accuracy=test.get("accuracy"),
+        accuracy_interval=test.get("accuracy_interval"),
+        recordings=len(facts.get("sources") or ()),
+        familiarity=familiarity,
+    )
 
 
 def model_digest(run: Run) -> str:

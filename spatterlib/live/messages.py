@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeAlias, TypedDict, cast, get_type_hints
+from typing import Annotated, Any, TypeAlias, TypedDict, get_type_hints
 
 from spatterlib.common.files import json_ready
 from spatterlib.common.origin import Origin, marks
 from spatterlib.common.wording import counted
 from spatterlib.live.alarms import Phase
 from spatterlib.live.source import Kind, StreamFacts
-from spatterlib.verdicts.judgement import Span, VerdictState
+from spatterlib.verdicts.judgement import SpanFields
 
 __all__ = [
     "COMMON",
@@ -29,7 +29,6 @@ __all__ = [
     "VerdictFields",
     "json_line",
     "message",
-    "span_fields",
     "text_line",
 ]
 
@@ -55,27 +54,6 @@ class StartFields(TypedDict):
     model: Annotated[Mapping[str, Any], "path, digest, classes, split and accuracy of the model"]
     settings: Annotated[Mapping[str, Any], "all that the watch was started with"]
     versions: Annotated[Mapping[str, str], "of the packages that a verdict depends on"]
-
-
-class SpanFields(TypedDict):
-    """A verdict: the fields of `spatterlib.verdicts.judgement.Span`."""
-
-    number: Annotated[int, "of the layer, from 1; of a window: how many there were"]
-    start: Annotated[float | None, "s, time of its first crop; of a window: where it begins"]
-    stop: Annotated[float | None, "s, time of its last crop; of a window: where it ends"]
-    label: Annotated[str | None, "the class; null where the verdict abstains"]
-    leading: Annotated[str | None, "the most probable class, decided or not; null without votes"]
-    probability: Annotated[float | None, "of `leading`, calibrated, mean over the votes; null without votes"]
-    low: Annotated[float | None, "lower end of its 95 % interval; null with fewer than three votes"]
-    high: Annotated[float | None, "upper end"]
-    votes: Annotated[int, "events by seconds"]
-    events: Annotated[int, "boxes that overlap from frame to frame are one event"]
-    crops: Annotated[int, "crops with a vote"]
-    far: Annotated[float | None, "share of crops unlike those of the training; null if not checked"]
-    state: Annotated[VerdictState, "OK, attention, critical, no verdict; decided where no class is expected"]
-    reason: Annotated[str, "why, in words"]
-    first_frame: Annotated[int, "number of the frame of its first crop; -1 without"]
-    last_frame: Annotated[int, "of its last"]
 
 
 class _Scoped(TypedDict):
@@ -221,11 +199,6 @@ def message(
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     header = MessageHeader(type=kind, at=at, time=time, source=source, simulated=simulated, model_origin=model_origin)
     return {name: json_ready(value, 6) for name, value in {**header, **body}.items()}
-
-
-def span_fields(span: Span) -> SpanFields:
-    """Fields of a verdict."""
-    return cast(SpanFields, span.facts())
 
 
 def json_line(fields: Mapping[str, Any]) -> str:

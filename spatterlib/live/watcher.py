@@ -33,7 +33,6 @@ from spatterlib.live.messages import (
     StatusFields,
     VerdictFields,
     message,
-    span_fields,
 )
 from spatterlib.live.prometheus import Snapshot
 from spatterlib.live.recorder import Recorder
@@ -398,7 +397,7 @@ class Watcher:
         self._published[scope] = (span.state, span.label)
         newest = self._arrivals[-1] if self._arrivals else math.nan
         latency = time.monotonic() - newest
-        self.publish("verdict", VerdictFields(scope=scope, final=final, latency=latency, **span_fields(span)))
+        self.publish("verdict", VerdictFields(scope=scope, final=final, latency=latency, **span.facts()))
 
     def _observe(self, span: Span, *, final: bool = False) -> None:
         """Give a verdict to the state machine, and send what it says."""
@@ -436,7 +435,7 @@ class Watcher:
         self._last_event = max(self._last_event, notice.event)
         alarm = AlarmFields(
             id=uuid.uuid4().hex,
-            verdict=None if span is None else AlarmVerdict(scope=self.plan.settings.alarms.alarm, **span_fields(span)),
+            verdict=None if span is None else AlarmVerdict(scope=self.plan.settings.alarms.alarm, **span.facts()),
             chart=chart,
             event=notice.event,
             phase=notice.phase,

@@ -7,7 +7,7 @@ import dataclasses
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.descriptors import describe, turned
 from spatterlib.measuring.gasflow import GasModel
 from spatterlib.measuring.measurement import Measured
+from spatterlib.verdicts.document import VerdictSettings
 from spatterlib.verdicts.judgement import Span
 from spatterlib.verdicts.report import Section
 from spatterlib.verdicts.verdict import Verdict
@@ -110,7 +111,7 @@ def with_index(verdict: Verdict, measured: Measured, calibration: Calibration, b
     facts["layers"] = [item._asdict() for item in found]
     data = facts | {"warnings": warnings(found)}
     section = Section("Gas-flow index beside the verdict", "gas_flow_index.html.j2", data)
-    return _with(verdict, "measurement", facts, section)
+    return _with(verdict, {"measurement": facts}, section)
 
 
 def _same_rows(verdict: Verdict, measured: Measured) -> None:
@@ -162,13 +163,12 @@ def with_charts(verdict: Verdict, measured: Measured, reference: Reference) -> V
     charted = monitor(reference, rows)
     facts = charted.to_dict()
     with tempfile.TemporaryDirectory() as folder:
-        draw_charts(charted, Path(folder) / "charts.svg", str((verdict.settings.get("source") or {}).get("name", "")))
+        draw_charts(charted, Path(folder) / "charts.svg", verdict.settings["source"]["name"])
         chart = base64.b64encode((Path(folder) / "charts.svg").read_bytes()).decode()
     data = facts | {"spells": charted.spells, "chart": chart}
-    return _with(verdict, "monitor", facts, Section("Control charts", "control_charts.html.j2", data))
+    return _with(verdict, {"monitor": facts}, Section("Control charts", "control_charts.html.j2", data))
 
 
-def _with(verdict: Verdict, name: str, facts: dict[str, Any], section: Section) -> Verdict:
+def _with(verdict: Verdict, facts: VerdictSettings, section: Section) -> Verdict:
     """The verdict with further facts among its settings, and a section of its page that shows them."""
-    settings = dict(verdict.settings) | {name: facts}
-    return dataclasses.replace(verdict, settings=settings, sections=(*verdict.sections, section))
+    return dataclasses.replace(verdict, settings=verdict.settings | facts, sections=(*verdict.sections, section))

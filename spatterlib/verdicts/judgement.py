@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.verdicts.rules import Rules
 
-__all__ = ["STATES", "Span", "VerdictState", "judge", "judge_rows", "student", "votes"]
+__all__ = ["STATES", "Span", "SpanFields", "VerdictState", "judge", "judge_rows", "student", "votes"]
 
 VerdictState: TypeAlias = Literal["OK", "attention", "critical", "no verdict", "decided"]
 
@@ -27,6 +27,27 @@ class than the expected. No verdict: too little was seen, or crops unlike those 
 class, and nobody said which is expected."""
 
 _Z = NormalDist().inv_cdf(0.975)
+
+
+class SpanFields(TypedDict):
+    """The fields of `Span` as JSON has them: what is not a number is None."""
+
+    number: Annotated[int, "of the layer, from 1; of a window: how many there were"]
+    start: Annotated[float | None, "s, time of its first crop; of a window: where it begins"]
+    stop: Annotated[float | None, "s, time of its last crop; of a window: where it ends"]
+    label: Annotated[str | None, "the class; null where the verdict abstains"]
+    leading: Annotated[str | None, "the most probable class, decided or not; null without votes"]
+    probability: Annotated[float | None, "of `leading`, calibrated, mean over the votes; null without votes"]
+    low: Annotated[float | None, "lower end of its 95 % interval; null with fewer than three votes"]
+    high: Annotated[float | None, "upper end"]
+    votes: Annotated[int, "events by seconds"]
+    events: Annotated[int, "boxes that overlap from frame to frame are one event"]
+    crops: Annotated[int, "crops with a vote"]
+    far: Annotated[float | None, "share of crops unlike those of the training; null if not checked"]
+    state: Annotated[VerdictState, "OK, attention, critical, no verdict; decided where no class is expected"]
+    reason: Annotated[str, "why, in words"]
+    first_frame: Annotated[int, "number of the frame of its first crop; -1 without"]
+    last_frame: Annotated[int, "of its last"]
 
 
 @dataclass(frozen=True)
@@ -76,9 +97,9 @@ class Span:
     first_frame: int = -1
     last_frame: int = -1
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> SpanFields:
         """JSON-able: what is not a number is None."""
-        return {name: None if value != value else value for name, value in asdict(self).items()}
+        return cast("SpanFields", {name: None if value != value else value for name, value in asdict(self).items()})
 
 
 def judge(

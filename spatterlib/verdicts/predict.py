@@ -8,7 +8,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from spatterlib.plugins.classifier import Model
 from spatterlib.stores.opening import check_output, find_store
 from spatterlib.types import Video
 from spatterlib.verdicts.change import Change, changes
+from spatterlib.verdicts.document import SummaryFields, VerdictSettings
 from spatterlib.verdicts.judgement import Span, VerdictState, judge_rows
 from spatterlib.verdicts.rules import Rules
 from spatterlib.verdicts.scoring import Sightings, evidence_rows, sightings
@@ -208,7 +209,7 @@ def _remembered(crops: int) -> int:
     return 16 * crops
 
 
-def _verdict(found: Sightings, settings: dict[str, Any], gap: Any, window: float, rules: Rules, crops: int) -> Verdict:
+def _verdict(found: Sightings, settings: VerdictSettings, gap: Gap, window: float, rules: Rules, crops: int) -> Verdict:
     run = found.scorer.run
     rows, grouped = _rows(found, gap)
     by_layer = _spans(rows, rows["layer"], len(grouped), run.classes, rules, None)
@@ -230,7 +231,7 @@ def _verdict(found: Sightings, settings: dict[str, Any], gap: Any, window: float
     )
 
 
-def _rows(found: Sightings, gap: Any) -> tuple[NDArray[np.void], Layers]:
+def _rows(found: Sightings, gap: Gap) -> tuple[NDArray[np.void], Layers]:
     """Rows with event and layer; both are 0 where the store never knew frame and time."""
     table = found.table
     rows = np.zeros(len(table), row_dtype(len(found.scorer.run.classes)))
@@ -290,13 +291,13 @@ def _summary(
     moved: Sequence[Change],
     grouped: Layers,
     rules: Rules,
-) -> dict[str, Any]:
+) -> SummaryFields:
     voted = np.isfinite(rows["probabilities"]).all(axis=1)
     checked = rows["distance"][voted]
     states = Counter(span.state for span in spans)
     labels = Counter(span.label for span in spans if span.label)
     label = next(iter(labels)) if len(labels) == 1 else None
-    facts: dict[str, Any] = {
+    facts: SummaryFields = {
         "label": label,
         "state": next((state for state in _WORST if states[state]), "no verdict"),
         "text": _text(spans, labels, moved),
@@ -314,13 +315,10 @@ def _summary(
         "far": float((checked > 1).mean()) if len(checked) and np.isfinite(checked).all() else None,
         "familiarity": "checked" if found.scorer.familiar else "not checked",
     }
-    return facts | (_shares(rows, found.scorer.run.classes, facts["far"], rules) if _is_untimed(rows) else {})
-
-
-def _shares(rows: NDArray[np.void], classes: Sequence[str], far: float | None, rules: Rules) -> dict[str, Any]:
-    """What a summary says instead where there are no times."""
-    parts = [item.facts() for item in shares(rows["probabilities"], classes)]
-    return {"shares": parts, "text": said(parts, len(rows), far, rules.max_far)}
+    if _is_untimed(rows):
+        parts = [item.facts() for item in shares(rows["probabilities"], found.scorer.run.classes)]
+        facts |= {"shares": parts, "text": said(parts, len(rows), facts["far"], rules.max_far)}
+    return facts
 
 
 def _text(spans: Sequence[Span], labels: Mapping[str, int], moved: Sequence[Change]) -> str:

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from html import unescape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from spatterlib.common.origin import learned
 from spatterlib.common.wording import counted
 from spatterlib.errors import ParameterError, StoreError
+from spatterlib.verdicts.document import VerdictDocument
+from spatterlib.verdicts.judgement import SpanFields
 from spatterlib.verdicts.shares import LEAST
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class Section:
     data: Mapping[str, Any] = field(repr=False)
 
 
-def page(facts: Mapping[str, Any], sections: Sequence[Section] = ()) -> str:
+def page(facts: VerdictDocument, sections: Sequence[Section] = ()) -> str:
     """The page as text; its JSON (without rows and crops) stands in it for `read_page`.
 
     Parameters
@@ -51,10 +53,11 @@ def page(facts: Mapping[str, Any], sections: Sequence[Section] = ()) -> str:
         What is shown besides.
     """
     kept = {name: value for name, value in facts.items() if name not in ("rows", "evidence")}
+    source = facts["settings"].get("source")
     unit, ticks = _ticks(facts["windows"]) if facts["layers"] else ("s", [])
     return _template().render(
         facts,
-        name=(facts["settings"].get("source") or {}).get("name") or "recording",
+        name=(source.get("name") if source else "") or "recording",
         data=json.dumps(kept, allow_nan=False).replace("<", "\\u003c"),
         learned=learned(facts["settings"]["model"].get("origin", "")),
         least=LEAST,
@@ -84,9 +87,10 @@ def _show(value: float | None, spec: str) -> str:
     return "–" if value is None or value != value else format(value, spec)
 
 
-def _ticks(windows: Sequence[Mapping[str, Any]]) -> tuple[str, list[tuple[float, str]]]:
+def _ticks(windows: Sequence[SpanFields]) -> tuple[str, list[tuple[float, str]]]:
     """Unit of the axis of time, and where in s it has which number."""
-    begin, end = windows[0]["start"], max(windows[-1]["stop"], windows[0]["start"] + 1e-3)
+    begin = windows[0]["start"] or 0.0
+    end = max(windows[-1]["stop"] or 0.0, begin + 1e-3)
     unit, name = (60.0, "min") if end - begin > 600 else (1.0, "s")
     step = _step((end - begin) / unit)
     tick, ticks = -(-begin // (step * unit)) * step, []
@@ -102,7 +106,7 @@ def _step(length: float) -> float:
     return next(power * factor for factor in (1, 2, 5, 10, 20, 50, 100) if length / (power * factor) <= 11)
 
 
-def read_page(text: str) -> dict[str, Any]:
+def read_page(text: str) -> VerdictDocument:
     """The JSON that a page holds.
 
     Raises
@@ -116,7 +120,7 @@ def read_page(text: str) -> dict[str, Any]:
     return parse(match[1])
 
 
-def parse(data: str) -> dict[str, Any]:
+def parse(data: str) -> VerdictDocument:
     """The JSON of a verdict, checked for being one.
 
     Raises
@@ -132,17 +136,17 @@ def parse(data: str) -> dict[str, Any]:
         raise StoreError("it is JSON, but not of a verdict of spatterlib")
     if facts.get("format") not in (1, 2):
         raise ParameterError(f"the verdict has format {facts.get('format')!r}; this version reads formats 1 and 2")
-    return facts
+    return cast("VerdictDocument", facts)
 
 
-def differs(text: str, facts: Mapping[str, Any]) -> list[str]:
+def differs(text: str, facts: VerdictDocument) -> list[str]:
     """Headings of the parts of a page that do not show what the JSON in it says; "head" above the first.
 
     Words, cells, states and drawings are compared, not the markup around them, so that pages of older versions hold.
     Crops and further sections are not in the JSON.
     """
     shown = _parts(text)
-    fresh = _parts(page({name: value for name, value in facts.items() if name != "evidence"}))
+    fresh = _parts(page(cast("VerdictDocument", {name: value for name, value in facts.items() if name != "evidence"})))
     return [
         heading
         for heading, part in fresh.items()

@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ from spatterlib.plugins.classifier import Preprocessing
 from spatterlib.plugins.registry import foreign_versions, identity
 from spatterlib.stores.opening import find_store, is_simulated, open_store
 from spatterlib.types import DETECTION, Detections, Image, Store, Video
+from spatterlib.verdicts.document import VerdictSettings
 from spatterlib.video.opening import open_video, region
 
 __all__ = ["Look", "Scorer", "Seen", "Sightings", "evidence_rows", "from_store", "from_video", "sightings"]
@@ -258,19 +259,22 @@ def sightings(
     keep: int,
     progress: bool | Callable[[Progress], None] | None = False,
     rows: range | None = None,
-) -> tuple[Sightings, dict[str, Any]]:
+) -> tuple[Sightings, VerdictSettings]:
     """Rows with probabilities of a video or store (of a store: of `rows` only), and what they were made with."""
     found = Sightings(Scorer.of(run), keep)
     notify = told(progress)
     is_store = isinstance(source, str | os.PathLike) and find_store(source)
     facts = _of_store(source, found, settings, notify, rows) if is_store else _of_video(source, found, settings, notify)
     facts["model"] = model_facts(run, familiarity=found.scorer.familiar is not None)
-    facts |= {"versions": facts["versions"] | versions(), "code": code_digest()}
+    facts["versions"] = facts["versions"] | versions()
+    facts["code"] = code_digest()
     facts["created"] = datetime.now(UTC).isoformat(timespec="seconds")
     return found, facts
 
 
-def _of_video(source: Any, found: Sightings, settings: ExtractionSettings, notify: Any) -> dict[str, Any]:
+def _of_video(
+    source: Any, found: Sightings, settings: ExtractionSettings, notify: Callable[[Progress], None]
+) -> VerdictSettings:
     look: Any = Look(found.scorer.run.preprocessing, settings.crop_format, settings.quality)
     work = Work.of(settings, look)
     with open_video(source, fps=settings.fps) as video:
@@ -299,8 +303,12 @@ def _of_video(source: Any, found: Sightings, settings: ExtractionSettings, notif
 
 
 def _of_store(
-    source: Any, found: Sightings, settings: ExtractionSettings, notify: Any, rows: range | None
-) -> dict[str, Any]:
+    source: str | os.PathLike[str],
+    found: Sightings,
+    settings: ExtractionSettings,
+    notify: Callable[[Progress], None],
+    rows: range | None,
+) -> VerdictSettings:
     for name in settings.changed():
         # Layers are told apart again, and workers change nothing.
         if name not in ("gap", "workers"):
@@ -319,11 +327,12 @@ def _of_store(
                 found.look_at(seen)
     kept = ("video", "detector", "filters", "start", "stop", "roi", "crops", "gap")
     name = (attrs.get("video") or {}).get("name") or Path(os.fspath(source)).name
-    return {
+    known: VerdictSettings = {
         "source": {"kind": "store", "path": _path(source), "name": name, "complete": attrs.get("complete")},
         "simulated": is_simulated(attrs) or None,
         "versions": attrs.get("versions") or {},
-    } | {key: attrs.get(key) for key in kept}
+    }
+    return known | cast("VerdictSettings", {key: attrs.get(key) for key in kept})
 
 
 class _Told:

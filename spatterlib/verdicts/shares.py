@@ -9,13 +9,14 @@ crops (E. B. Wilson, J. Am. Stat. Assoc. 22, 1927).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.verdicts.document import ShareFields
 from spatterlib.verdicts.judgement import student
 
 __all__ = ["LEAST", "Share", "said", "shares"]
@@ -47,9 +48,9 @@ class Share:
     low: float
     high: float
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> ShareFields:
         """JSON-able: what is not a number is None."""
-        return {name: None if value != value else value for name, value in asdict(self).items()}
+        return cast("ShareFields", {name: None if value != value else value for name, value in asdict(self).items()})
 
 
 def shares(probabilities: NDArray[np.float64], classes: Sequence[str]) -> tuple[Share, ...]:
@@ -101,7 +102,7 @@ def _wilson(share: float, n: int) -> tuple[float, float]:
     return (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
 
 
-def said(found: Sequence[Mapping[str, Any]], crops: int, far: float | None, max_far: float) -> str:
+def said(found: Sequence[ShareFields], crops: int, far: float | None, max_far: float) -> str:
     """A sentence of the facts of shares, with what limits them."""
     if not found:
         return f"no verdict: the file has no times, and none of its {crops} crops has a vote"
@@ -115,5 +116,5 @@ def said(found: Sequence[Mapping[str, Any]], crops: int, far: float | None, max_
     return text
 
 
-def _within(item: Mapping[str, Any]) -> str:
+def _within(item: ShareFields) -> str:
     return "" if item["low"] is None else f" (95 %: {item['low']:.1%} to {item['high']:.1%})"

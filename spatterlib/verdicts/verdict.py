@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from spatterlib.common.origin import marks
 from spatterlib.errors import ParameterError, PluginError
 from spatterlib.types import DETECTION
 from spatterlib.verdicts.change import Change
+from spatterlib.verdicts.document import ChangeFields, SummaryFields, VerdictDocument, VerdictSettings
 from spatterlib.verdicts.judgement import Span
 from spatterlib.verdicts.report import Section, page
 
@@ -102,9 +103,9 @@ class Verdict:
     layers: tuple[Span, ...]
     windows: tuple[Span, ...]
     changes: tuple[Change, ...]
-    summary: dict[str, Any]
+    summary: SummaryFields
     classes: tuple[str, ...]
-    settings: Mapping[str, Any]
+    settings: VerdictSettings
     evidence: tuple[Evidence, ...] = field(default=(), repr=False)
     sections: tuple[Section, ...] = field(default=(), repr=False)
 
@@ -114,10 +115,10 @@ class Verdict:
         return True if self.settings.get("simulated") else None
 
     def __str__(self) -> str:
-        name = (self.settings.get("source") or {}).get("name", "")
+        name = self.settings["source"]["name"] if "source" in self.settings else ""
         return f"{name}: {self.summary['text']}{marks(self.simulated, self.settings['model']['origin'])}"
 
-    def to_dict(self, *, rows: bool = True, evidence: bool = True) -> dict[str, Any]:
+    def to_dict(self, *, rows: bool = True, evidence: bool = True) -> VerdictDocument:
         """JSON-able; what is not a number is None, crops are base64.
 
         Parameters
@@ -125,7 +126,7 @@ class Verdict:
         rows, evidence : bool
             Whether to put them in.
         """
-        found: dict[str, Any] = {
+        found: VerdictDocument = {
             "format": FORMAT,
             "kind": "spatterlib verdict",
             "simulated": self.simulated,
@@ -133,8 +134,8 @@ class Verdict:
             "classes": list(self.classes),
             "layers": [span.facts() for span in self.layers],
             "windows": [span.facts() for span in self.windows],
-            "changes": [asdict(item) for item in self.changes],
-            "settings": dict(self.settings),
+            "changes": [cast("ChangeFields", asdict(item)) for item in self.changes],
+            "settings": self.settings,
         }
         if rows:
             found["rows"] = {name: values.tolist() for name, values in self._columns().items()}
@@ -142,8 +143,7 @@ class Verdict:
             found["evidence"] = [
                 asdict(item) | {"encoded": base64.b64encode(item.encoded).decode()} for item in self.evidence
             ]
-        said: dict[str, Any] = json_ready(found)
-        return said
+        return cast("VerdictDocument", json_ready(found))
 
     def _columns(self) -> dict[str, NDArray[Any]]:
         """Columns of the rows, one per class for the probabilities."""

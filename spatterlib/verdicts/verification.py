@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.learning.provenance import code_digest, model_digest
 from spatterlib.learning.runs import Run, load_model
 from spatterlib.stores.opening import find_store, is_simulated, open_store
-from spatterlib.verdicts.judgement import Span, judge
+from spatterlib.verdicts.document import VerdictDocument, VerdictSettings
+from spatterlib.verdicts.judgement import Span, SpanFields, judge
 from spatterlib.verdicts.report import differs, parse, read_page
 from spatterlib.verdicts.rules import Rules
 from spatterlib.verdicts.scoring import sightings
@@ -141,7 +142,7 @@ def verify(
     return Verification(os.fspath(report), numbers, len(spans), tuple(faults), tuple(remarks), untimed)
 
 
-def _read(path: Path) -> tuple[str, dict[str, Any]]:
+def _read(path: Path) -> tuple[str, VerdictDocument]:
     """The text of a page (empty for JSON) and the facts in it."""
     check_source(path)
     try:
@@ -158,18 +159,18 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
         raise StoreError(f"{path}: {error}") from error
 
 
-def _model_path(model: Any, settings: Mapping[str, Any]) -> str:
+def _model_path(model: str | os.PathLike[str] | None, settings: VerdictSettings) -> str:
     if model is not None:
-        return str(os.fspath(model))
+        return os.fspath(model)
     named = settings["model"]
     if not named["path"]:
         raise MissingFileError("the report names no model; give one with --model")
     # The shipped model lies elsewhere on every machine.
     moved = named["name"] == "simulated" and not Path(named["path"]).exists()
-    return "simulated" if moved else str(named["path"])
+    return "simulated" if moved else named["path"]
 
 
-def _loaded(path: str, settings: Mapping[str, Any]) -> Run:
+def _loaded(path: str, settings: VerdictSettings) -> Run:
     """The model; of a bare file, which says neither, classifier and classes are the report's."""
     named = settings["model"]
     known = named["classifier"] if Path(path).is_file() and Path(path).suffix.lower() != ".onnx" else None
@@ -178,13 +179,13 @@ def _loaded(path: str, settings: Mapping[str, Any]) -> Run:
     return load_model(path, known["id"], classes=named["classes"])
 
 
-def _shown(text: str, facts: Mapping[str, Any]) -> list[str]:
+def _shown(text: str, facts: VerdictDocument) -> list[str]:
     """What a page shows that its JSON does not say."""
     parts = differs(text, facts) if text else []
     return [f"the page shows something else under {part!r} than its JSON says" for part in parts]
 
 
-def _digests(where: str, run: Run, settings: Mapping[str, Any]) -> list[str]:
+def _digests(where: str, run: Run, settings: VerdictSettings) -> list[str]:
     faults = []
     if model_digest(run) != settings["model"]["digest"]:
         faults.append(f"the model is another than the report's (sha256:{settings['model']['digest'][:12]}...)")
@@ -199,7 +200,7 @@ def _digests(where: str, run: Run, settings: Mapping[str, Any]) -> list[str]:
     return faults
 
 
-def _origins(settings: Mapping[str, Any], run: Run, *, simulated: bool) -> list[str]:
+def _origins(settings: VerdictSettings, run: Run, *, simulated: bool) -> list[str]:
     """Whether the report says truly where recording and model come from."""
     faults, told = [], settings["model"]["origin"]
     if bool(settings["simulated"]) is not simulated:
@@ -219,7 +220,7 @@ def _attrs(where: str, fps: float | None) -> Mapping[str, Any]:
         return {"video": video.identity()}
 
 
-def _sums(facts: Mapping[str, Any]) -> list[str]:
+def _sums(facts: VerdictDocument) -> list[str]:
     """Whether the summary follows from the layers."""
     summary, layers = facts["summary"], facts["layers"]
     states = Counter(item["state"] for item in layers)
@@ -235,7 +236,7 @@ def _chosen(count: int, sample: int, seed: int | None) -> list[int]:
     return sorted(int(index) for index in drawn)
 
 
-def _span(item: Mapping[str, Any]) -> Span:
+def _span(item: SpanFields) -> Span:
     values: dict[str, Any] = {
         name: math.nan if value is None and name in _NUMBERS else value for name, value in item.items()
     }
@@ -245,7 +246,7 @@ def _span(item: Mapping[str, Any]) -> Span:
         raise StoreError(f"a layer of the report is damaged: {error}") from error
 
 
-def _again(where: str, run: Run, facts: Mapping[str, Any], span: Span) -> list[str]:
+def _again(where: str, run: Run, facts: VerdictDocument, span: Span) -> list[str]:
     """What differs when one layer is computed again."""
     if span.first_frame < 0:
         return []
@@ -272,7 +273,7 @@ def _again(where: str, run: Run, facts: Mapping[str, Any], span: Span) -> list[s
     ]
 
 
-def _shares_again(where: str, run: Run, facts: Mapping[str, Any]) -> list[str]:
+def _shares_again(where: str, run: Run, facts: VerdictDocument) -> list[str]:
     """Whether the shares come out again, where the file has no times and so no layers."""
     if not find_store(where):
         return ["the source is no store, and the report is on one without times"]
@@ -294,13 +295,13 @@ def _rows(where: str, span: Span) -> range:
     return range(int(first), int(last))
 
 
-def _settings(facts: Mapping[str, Any], span: Span) -> ExtractionSettings:
+def _settings(facts: VerdictSettings, span: Span) -> ExtractionSettings:
     """How the report's rows were found, for the frames of one layer."""
-    box: Sequence[int] | None = facts.get("roi")
-    crops = facts.get("crops") or {}
+    box, crops = facts.get("roi"), facts.get("crops") or {}
+    filters = facts.get("filters")
     return ExtractionSettings(
         detector=facts.get("detector") or DETECTOR,
-        filters=FILTERS if facts.get("filters") is None else facts["filters"],
+        filters=FILTERS if filters is None else filters,
         start=span.first_frame,
         stop=span.last_frame + 1,
         roi=(box[0], box[1], box[0] + box[2], box[1] + box[3]) if box else None,
