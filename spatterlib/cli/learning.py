@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -17,6 +17,9 @@ from spatterlib.common.signals import keeping
 from spatterlib.common.wording import counted
 from spatterlib.errors import ParameterError, UsageError
 from spatterlib.plugins.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from spatterlib.learning.splits import SplitName
 
 _LENET = "parameters of the classifier as NAME=VALUE, such as epochs=5 or colour=rgb; repeat for several"
 
@@ -62,7 +65,7 @@ def train(
     data: tuple[str, ...],
     classifier: str,
     out: str,
-    split: Any,
+    split: SplitName | Literal["auto"],
     ratio: str | None,
     fresh: bool,
     loggers: tuple[str, ...],
@@ -99,17 +102,22 @@ def train(
     answer(Trained(str(run.path), facts["classifier"], list(run.classes), parts, test["accuracy"], left_out))
 
 
-def _data(data: Sequence[str]) -> Any:
+def _data(data: Sequence[str]) -> str | dict[str, str] | list[str]:
     """What was typed as `train` wants it."""
     if len(data) == 1 and data[0].lower().endswith(".csv"):
         return data[0]
-    if all("=" in item and not Path(item).exists() for item in data):
-        pairs = [item.rpartition("=") for item in data]
-        found = {path: label for path, _, label in pairs}
-        if len(found) < len(pairs):
-            raise ParameterError(f"a store is named twice in {', '.join(data)}; name each once")
-        return found
-    return list(data)
+    return _labels(data) or list(data)
+
+
+def _labels(data: Sequence[str]) -> dict[str, str]:
+    """Label by store, if that is what was typed."""
+    if not all("=" in item and not Path(item).exists() for item in data):
+        return {}
+    pairs = [item.rpartition("=") for item in data]
+    found = {path: label for path, _, label in pairs}
+    if len(found) < len(pairs):
+        raise ParameterError(f"a store is named twice in {', '.join(data)}; name each once")
+    return found
 
 
 def _ratio(text: str) -> dict[str, float]:
@@ -170,7 +178,7 @@ def evaluate(
     classifier: str | None,
     classes: str | None,
     data: tuple[str, ...],
-    splits: Any,
+    splits: tuple[SplitName, ...],
     out: str | None,
     probe: bool,
     parameters: tuple[str, ...],
@@ -322,11 +330,12 @@ def label(
 
 def _labels_given(stores: Sequence[str], everything: str | None) -> dict[str, str | None]:
     """Label by store, None where none is given."""
-    if not all("=" in item and not Path(item).exists() for item in stores):
+    found = _labels(stores)
+    if not found:
         return dict.fromkeys(stores, everything)
     if everything is not None:
         raise UsageError("--all and STORE=LABEL both say the label; give one")
-    return dict(_data(stores))
+    return {**found}
 
 
 @hookimpl

@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -34,6 +34,9 @@ from spatterlib.errors import Exit, ParameterError, SpatterlibError, UsageError,
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.plugins.hook_calls import now_called
 from spatterlib.plugins.registry import commands, nearest
+
+if TYPE_CHECKING:
+    from spatterlib.types import Clip, Detections, Image, Store, Video
 
 __all__ = ["cli", "main"]
 
@@ -115,7 +118,7 @@ def _facts(path: str) -> StoreInfo | VideoInfo | ModelInfo:
         return VideoInfo("video", video.width, video.height, len(video.times), duration, video.identity())
 
 
-def _store_facts(store: Any) -> StoreInfo:
+def _store_facts(store: Store) -> StoreInfo:
     import numpy as np
 
     from spatterlib.detection.layers import gap_of, layers
@@ -179,7 +182,7 @@ def show(
     answer(Shown(target, kind, number, count, said.endswith("simulated") or None), target)
 
 
-def _montage(path: str, rows: slice, columns: int) -> tuple[Any, str, Literal["crops"], int]:
+def _montage(path: str, rows: slice, columns: int) -> tuple[Image, str, Literal["crops"], int]:
     from spatterlib.common.wording import counted, spans
     from spatterlib.extraction.plots import montage, readable
     from spatterlib.stores.opening import is_simulated, open_store
@@ -195,7 +198,7 @@ def _montage(path: str, rows: slice, columns: int) -> tuple[Any, str, Literal["c
         return montage(crops, columns=columns), said, "crops", len(crops)
 
 
-def _annotated(path: str, frame: int, settings: ExtractionSettings) -> tuple[Any, str, Literal["frame"], int]:
+def _annotated(path: str, frame: int, settings: ExtractionSettings) -> tuple[Image, str, Literal["frame"], int]:
     from spatterlib.extraction.plots import annotate
     from spatterlib.stores.opening import is_simulated
     from spatterlib.video.opening import open_video
@@ -207,7 +210,7 @@ def _annotated(path: str, frame: int, settings: ExtractionSettings) -> tuple[Any
     return annotate(clip.pictures[-1].rgb(whole), found), said, "frame", len(found)
 
 
-def _look(video: Any, path: str, frame: int, settings: ExtractionSettings) -> Any:
+def _look(video: Video, path: str, frame: int, settings: ExtractionSettings) -> tuple[Clip, Detections]:
     """The frame and what is found in it; says how much that is, and which filter dropped the rest."""
     from spatterlib.detection.detect import detect, kept_by
     from spatterlib.plugins.registry import identity

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,14 @@ from spatterlib.common.files import check_target, json_ready, write_csv, write_t
 from spatterlib.common.wording import counted
 from spatterlib.errors import Exit, UsageError
 from spatterlib.plugins.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from spatterlib.control.monitoring import Charted
+    from spatterlib.control.reference import Reference
+    from spatterlib.measuring.measurement import Measured
 
 log = logging.getLogger("spatterlib")
 
@@ -93,7 +101,7 @@ def _check(stores: Sequence[str], outs: Sequence[str], kept: str | None, overwri
         check_target(kept, overwrite=overwrite)
 
 
-def _rows(path: str, options: dict[str, Any]) -> tuple[Any, Any]:
+def _rows(path: str, options: Mapping[str, Any]) -> tuple[NDArray[np.void], Measured]:
     """Descriptors of a store's layers, and its streaks, those beside it or measured now."""
     from spatterlib.measuring.camera import load_camera
     from spatterlib.measuring.measurement import layer_rows
@@ -102,7 +110,7 @@ def _rows(path: str, options: dict[str, Any]) -> tuple[Any, Any]:
     return layer_rows(path, camera, **_turn(options))
 
 
-def _reference(reference: Sequence[str], options: dict[str, Any]) -> Any:
+def _reference(reference: Sequence[str], options: Mapping[str, Any]) -> Reference:
     from spatterlib.control.reference import Reference
 
     if len(reference) == 1 and reference[0].endswith(".json"):
@@ -110,7 +118,9 @@ def _reference(reference: Sequence[str], options: dict[str, Any]) -> Any:
     return _learn([_rows(path, options) for path in reference], list(reference), options)
 
 
-def _learn(parts: Sequence[tuple[Any, Any]], names: Sequence[str], options: dict[str, Any]) -> Any:
+def _learn(
+    parts: Sequence[tuple[NDArray[np.void], Measured]], names: Sequence[str], options: Mapping[str, Any]
+) -> Reference:
     from spatterlib.control.charts import learn_from
 
     return learn_from(
@@ -124,11 +134,11 @@ def _learn(parts: Sequence[tuple[Any, Any]], names: Sequence[str], options: dict
     )
 
 
-def _turn(options: dict[str, Any]) -> dict[str, Any]:
+def _turn(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in ("scan_turn", "scan_start")}
 
 
-def _told(path: str, found: Any, *, simulated: bool) -> StoreMonitored:
+def _told(path: str, found: Charted, *, simulated: bool) -> StoreMonitored:
     from spatterlib.control import monitoring
 
     base, points = found.reference, found.points
@@ -148,7 +158,7 @@ def _told(path: str, found: Any, *, simulated: bool) -> StoreMonitored:
     return StoreMonitored(path, len(points), alarms, simulated or None, found.to_dict())
 
 
-def _write(found: Any, title: str, outs: Sequence[str]) -> None:
+def _write(found: Charted, title: str, outs: Sequence[str]) -> None:
     for path in outs:
         suffix = Path(path).suffix.lower()
         if suffix == ".json":

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,14 @@ from spatterlib.common.signals import keeping
 from spatterlib.common.wording import counted
 from spatterlib.errors import Exit, ParameterError, UsageError
 from spatterlib.verdicts.rules import Rules
+
+if TYPE_CHECKING:
+    from spatterlib.control.reference import Reference
+    from spatterlib.measuring.calibration import Calibration
+    from spatterlib.measuring.camera import Camera
+    from spatterlib.verdicts.document import ShareFields
+    from spatterlib.verdicts.judgement import Span
+    from spatterlib.verdicts.verdict import Verdict
 
 __all__ = ["add_to"]
 
@@ -92,7 +100,7 @@ def predict(
     answer(_predicted(source, verdict, out), code=completeness(summary["decoded"], summary["frames"]))
 
 
-def _predicted(source: str, verdict: Any, out: Sequence[str]) -> Predicted:
+def _predicted(source: str, verdict: Verdict, out: Sequence[str]) -> Predicted:
     found = verdict.to_dict(rows=False, evidence=False)
     summary = found["summary"]
     return Predicted(
@@ -119,7 +127,7 @@ def _kept(store: str | None) -> str:
 
 def _measuring(
     source: str, store: str | None, profile: str | None, calibration: str | None, reference: str | None
-) -> Callable[[Any], Any] | None:
+) -> Callable[[Verdict], Verdict] | None:
     """What adds the measurement to a verdict; its files are read before the work, not behind it."""
     if profile is None and not reference:
         if calibration:
@@ -147,7 +155,9 @@ def _measuring(
     return lambda verdict: _measured(verdict, path, camera, learned, base)
 
 
-def _measured(verdict: Any, path: str, camera: Any, learned: Any, base: Any) -> Any:
+def _measured(
+    verdict: Verdict, path: str, camera: Camera, learned: Calibration | None, base: Reference | None
+) -> Verdict:
     from spatterlib.measuring.measurement import measure_store
     from spatterlib.stores.opening import open_store
     from spatterlib.verdicts import agreement
@@ -164,20 +174,20 @@ def _measured(verdict: Any, path: str, camera: Any, learned: Any, base: Any) -> 
     return verdict
 
 
-def table(verdict: Any) -> Iterator[str]:
+def table(verdict: Verdict) -> Iterator[str]:
     """Lines for the terminal: the layers, then the whole."""
     if "shares" in verdict.summary:
         yield from _shares(verdict.summary["shares"])
     elif verdict.layers:
         yield from _layers(verdict)
     yield str(verdict)
-    model: Mapping[str, Any] = verdict.settings["model"]
+    model = verdict.settings["model"]
     split, accuracy = model["split"], model["accuracy"]
     if split and accuracy is not None:
         yield f"model {model['name']}: {accuracy:.1%} of crops right in its {split['name']} split by {split['by']}"
 
 
-def _shares(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _shares(found: Sequence[ShareFields]) -> Iterator[str]:
     cells = [
         (
             item["label"],
@@ -191,7 +201,7 @@ def _shares(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield "  ".join(words).rstrip()
 
 
-def _layers(verdict: Any) -> Iterator[str]:
+def _layers(verdict: Verdict) -> Iterator[str]:
     head = ("layer", "from s", "to s", "class", "probability", "95 %", "votes", "crops", "state", "why")
     shown = verdict.layers[:_LINES]
     for number, words in enumerate(columns(head, [_cells(span) for span in shown], left=(3, 8, 9))):
@@ -202,7 +212,7 @@ def _layers(verdict: Any) -> Iterator[str]:
         yield f"... and {counted(len(verdict.layers) - _LINES, 'more layer')}; write a report with -o to see all"
 
 
-def _cells(span: Any) -> Sequence[str]:
+def _cells(span: Span) -> Sequence[str]:
     within = f"{span.low:.2f}-{span.high:.2f}" if span.low == span.low else ""
     share = f"{span.probability:.2f}" if span.probability == span.probability else ""
     label = span.label or (f"({span.leading})" if span.leading else "-")

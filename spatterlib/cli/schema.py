@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -126,8 +127,8 @@ class Judged:
     """A layer or window of `predict`."""
 
     number: Annotated[int, "from 1"]
-    start: Annotated[float, "s, of its first crop"]
-    stop: Annotated[float, "s, of its last crop"]
+    start: Annotated[float | None, "s, of its first crop; null without crops"]
+    stop: Annotated[float | None, "s, of its last crop; null without crops"]
     label: Annotated[str | None, "the class; null where the verdict abstains"]
     leading: Annotated[str | None, "the most probable class, decided or not"]
     probability: Annotated[float | None, "of `leading`, calibrated; null without votes"]
@@ -161,13 +162,13 @@ class Predicted:
     label: Annotated[str | None, "the class; null unless all decided layers agree"]
     state: Annotated[str, "the worst of the layers'"]
     text: Annotated[str, "a sentence"]
-    summary: Annotated[dict[str, Any], "counts, shares and seconds, as in reports"]
+    summary: Annotated[Mapping[str, Any], "counts, shares and seconds, as in reports"]
     classes: Annotated[list[str], "of the model"]
     layers: Annotated[list[Judged], "the verdict on each layer"]
     windows: Annotated[list[Judged], "the verdict on each window"]
     changes: Annotated[list[ClassChange], "where the class changes"]
-    shares: Annotated[list[dict[str, Any]], "where no crop has a time: label, crops, share and its interval"]
-    model: Annotated[dict[str, Any], "name, digest, split, accuracy"]
+    shares: Annotated[Sequence[Mapping[str, Any]], "where no crop has a time: label, crops, share and its interval"]
+    model: Annotated[Mapping[str, Any], "name, digest, split, accuracy"]
     reports: Annotated[list[str], "files that were written"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -60,7 +60,9 @@ def calibrate_camera(profile: str, out: str, recordings: int, crops: int, seed: 
     camera = load_camera(profile)
     found = calibrate(camera, recordings, crops, seed)
     found.save(out)
-    kind: Any = "flights" if found.flights else "exposure" if found.foreshortening else "none"
+    kind: Literal["flights", "exposure", "none"] = (
+        "flights" if found.flights else "exposure" if found.foreshortening else "none"
+    )
     speeds = {"flights": "speeds of whole flights", "exposure": "speeds by exposure", "none": "no speeds"}[kind]
     error = math.expm1(float(found.gas.error)) if found.gas else None
     index = "no gas-flow index" if error is None else f"gas-flow index, error {error:.0%}"
@@ -83,7 +85,7 @@ def streaks(
     profile: str,
     calibration: str | None,
     out: str | None,
-    by: str,
+    by: Literal["layer", "event", "window"],
     seconds: float,
     sheet: str | None,
     overwrite: bool,
@@ -97,8 +99,7 @@ def streaks(
     from spatterlib.measuring.camera import load_camera
     from spatterlib.stores.opening import open_store
 
-    house: Any = measurement
-    target = Path(out) if out else house.streaks_path(store)
+    target = Path(out) if out else measurement.streaks_path(store)
     check_target(target, (".npz",), overwrite=overwrite)
     if sheet:
         check_target(sheet, overwrite=overwrite)
@@ -107,10 +108,10 @@ def streaks(
     camera = load_camera(profile)
     learned = Calibration.load(calibration) if calibration else None
     with open_store(store) as opened:
-        found = house.measure_store(opened, camera, learned)
+        found = measurement.measure_store(opened, camera, learned)
         table, gap = opened.table, opened.attrs.get("gap")
     found.save(target)
-    rows = house.describe_by(found, table, by, seconds, learned, gap)
+    rows = measurement.describe_by(found, table, by, seconds, learned, gap)
     text = f"{counted(len(found.streaks), 'streak')} in {counted(found.rows, 'crop')}"
     say(f"{target}: {text}{', simulated recording' if found.about['simulated'] else ''}")
     missing = found.about["not measurable"]
