@@ -1,7 +1,8 @@
-"""The mask of what changed, cut to where something can have changed: exactly the recipe's, on RGB and on planes."""
+"""Outlines of what changes from frame to frame: exactly the recipe's, whatever the pictures are, and so each step."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -12,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from spatterlib.detection.difference import _bound_weights, changed, nested_outlines, outlines
-from spatterlib.detection.outlines import outlines_of
+from spatterlib.detection.outlines import _bound_weights, outlines_of
 from spatterlib.errors import ContractError
 from spatterlib.kernels.colour import grey_change_yuv
 from spatterlib.kernels.constants import BAND, BLOCK, REACH
@@ -24,7 +24,7 @@ from spatterlib.kernels.detection.outlines import outer_outlines
 from spatterlib.kernels.detection.runs import most_runs, runs_of
 from spatterlib.plugins.boxes import sum_boxes
 from spatterlib.plugins.pictures import YuvPicture, yuv_matrix
-from spatterlib.types import Box, Image, RgbPicture
+from spatterlib.types import Box, Image, Picture, RgbPicture
 
 SPACES = st.tuples(st.sampled_from(["bt601", "bt709", "bt2020"]), st.booleans())
 SHIFTS = st.sampled_from([(1, 1), (1, 0), (0, 0), (0, 1), (2, 0), (2, 2)])
@@ -38,14 +38,6 @@ def reference(first: Image, second: Image, threshold: int = 20, blur: int = 5, d
     return mask
 
 
-def placed(found: tuple[Image, tuple[int, int]] | None, height: int, width: int) -> Image:
-    whole = np.zeros((height, width), np.uint8)
-    if found is not None:
-        mask, (x, y) = found
-        whole[y : y + mask.shape[0], x : x + mask.shape[1]] = mask
-    return whole
-
-
 def grainy(random: np.random.Generator, height: int, width: int, grain: int, span: int, lit: float) -> Image:
     """Coarse noise of some span of levels; only a share of it is not 0."""
     shape = (-(-height // grain), -(-width // grain), 3)
@@ -54,81 +46,160 @@ def grainy(random: np.random.Generator, height: int, width: int, grain: int, spa
 
 
 def planes(
-    random: np.random.Generator, height: int, width: int, shift: tuple[int, int], span: int
+    random: np.random.Generator,
+    height: int,
+    width: int,
+    shift: tuple[int, int],
+    span: int,
+    grain: int = 1,
+    lit: float = 1,
 ) -> tuple[Image, Image, Image]:
-    """Y, U and V with rows longer than the picture, as a decoder has them."""
+    """Y, U and V with rows longer than the picture, as a decoder has them; coarse noise around the middle."""
     sizes = [(height, width), *[(-(-height >> shift[1]), -(-width >> shift[0]))] * 2]
-    middle = int(random.integers(0, 256))
-    values = [
-        np.clip(random.integers(middle - span, middle + span + 1, (rows, columns + 7)), 0, 255)
-        for rows, columns in sizes
-    ]
+    values = [128 - span // 2 + grainy(random, rows, columns + 7, grain, span, lit)[..., 0] for rows, columns in sizes]
     return tuple(  # type: ignore[return-value]
         value.astype(np.uint8)[:, :columns] for value, (_, columns) in zip(values, sizes, strict=True)
     )
 
 
+class Foreign:
+    """A picture as a reader of somebody else's may give it."""
+
+    def __init__(self, array: Image) -> None:
+        self.array, self.shape = array, array.shape[:2]
+
+    def rgb(self, box: Box, out: Image | None = None) -> Image:
+        return RgbPicture(self.array).rgb(box, out)
+
+
+KINDS = ["rgb", "planes", "padded", "upside down", "grey", "grey of colour", "strided", "foreign"]
+
+
+def a_picture(kind: str, rgb: Image, yuv: tuple[Image, Image, Image], shift: tuple[int, int], matrix: Any) -> Picture:
+    match kind:
+        case "planes":
+            yuv = tuple(np.ascontiguousarray(plane) for plane in yuv)  # type: ignore[assignment]
+        case "upside down":
+            yuv = tuple(plane[::-1] for plane in yuv)  # type: ignore[assignment]
+        case "grey":
+            return RgbPicture(np.ascontiguousarray(rgb[..., 1]))
+        case "grey of colour":
+            return RgbPicture(rgb[..., 1])
+        case "strided":
+            return RgbPicture(rgb[:, ::-1, ::-1])
+        case "foreign":
+            return Foreign(rgb)
+        case "rgb":
+            return RgbPicture(rgb)
+    return YuvPicture(*yuv, shift, matrix)
+
+
+@st.composite
+def clips(draw: st.DrawFn) -> tuple[list[Picture], Box]:
+    """Four pictures of a kind, or each of another, and the part of them that counts."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    height, width, grain = draw(st.integers(1, 90)), draw(st.integers(1, 150)), draw(st.integers(1, 30))
+    span, lit = draw(st.sampled_from([0, 4, 25, 60, 255])), draw(st.sampled_from([0.02, 0.3, 1.0]))
+    kinds, colours = (st.tuples(kind, SHIFTS, SPACES) for kind in (st.sampled_from(KINDS), st.just("planes")))
+    same, mixed = kinds.map(lambda kind: [kind] * 4), [st.tuples(*[each] * 4) for each in (kinds, colours)]
+    pictures: list[Picture] = []
+    for kind, shift, (space, full_range) in draw(st.one_of(same, *mixed)):
+        rgb = grainy(random, height, width, grain, span, lit)
+        yuv = planes(random, height, width, shift, span, grain, lit)
+        pictures.append(a_picture(kind, rgb, yuv, shift, yuv_matrix(space, full_range=full_range)))
+    return pictures, a_box(random, height, width) if draw(st.booleans()) else (0, 0, width, height)
+
+
+def assert_the_recipes_rows(
+    pictures: Sequence[Picture], box: Box, *, nested: bool = False, behind: int = 0, **settings: int
+) -> None:
+    """Outlines of the last two pairs, and what their boxes hold, are those of plain OpenCV calls."""
+    inset = np.array([1, 1, -2, -2], np.int32)
+    found = outlines_of(pictures, 2, box, inset, nested=nested, behind=behind, **settings)
+    whole = [picture.rgb(box).copy() for picture in pictures]
+    frames, boxes, areas = [], [], []
+    for number in (2, 3):
+        mask = reference(whole[number - 1], whole[number], **settings)
+        expected, _ = cv2.findContours(mask, cv2.RETR_TREE if nested else cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        frames += [number - behind] * len(expected)
+        boxes += [np.add(cv2.boundingRect(outline), inset).tolist() for outline in expected]
+        areas += [cv2.contourArea(outline) for outline in expected]
+    assert (found.frames.tolist(), found.boxes.tolist(), found.areas.tolist()) == (frames, boxes, areas)
+    for frame, (x, y, w, h), sums, peak in zip(frames, boxes, found.sums, found.peaks, strict=True):
+        crop = whole[frame][y : y + max(h, 0), x : x + max(w, 0)]
+        assert sums.tolist() == crop.reshape(-1, 3).sum(axis=0).tolist()
+        assert peak == (cv2.cvtColor(crop.copy(), cv2.COLOR_RGB2GRAY).max() if crop.size else 0)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    clip=clips(),
+    threshold=st.sampled_from([0, 1, 20, 60, 100, 254]),
+    dilations=st.sampled_from([0, 1, 2, 3, 4, 20, 63]),
+    behind=st.sampled_from([0, 1]),
+)
+def test_at_the_usual_settings_rows_are_those_of_opencvs_calls(
+    clip: tuple[list[Picture], Box], threshold: int, dilations: int, behind: int
+) -> None:
+    assert_the_recipes_rows(*clip, threshold=threshold, dilations=dilations, behind=behind)
+
+
 @settings(max_examples=150, deadline=None)
 @given(
-    seed=st.integers(0, 2**32 - 1),
-    height=st.integers(1, 90),
-    width=st.integers(1, 90),
-    grain=st.integers(1, 30),
-    span=st.sampled_from([3, 25, 60, 255]),
-    lit=st.sampled_from([0.02, 0.3, 1.0]),
-    threshold=st.sampled_from([0, 1, 20, 100, 254]),
-    blur=st.sampled_from([1, 3, 5, 7]),
-    dilations=st.integers(0, 4),
+    clip=clips(),
+    threshold=st.sampled_from([0, 20, 254]),
+    blur=st.sampled_from([1, 3, 5, 7, 31]),
+    dilations=st.sampled_from([0, 3, 64, 130]),
+    nested=st.booleans(),
+    behind=st.sampled_from([0, 1]),
 )
-def test_on_rgb_it_is_the_recipes_mask(
-    seed: int,
-    height: int,
-    width: int,
-    grain: int,
-    span: int,
-    lit: float,
-    threshold: int,
-    blur: int,
-    dilations: int,
+def test_at_rare_settings_too(
+    clip: tuple[list[Picture], Box], threshold: int, blur: int, dilations: int, nested: bool, behind: int
 ) -> None:
-    random = np.random.default_rng(seed)
-    first, second = (grainy(random, height, width, grain, span, lit) for _ in range(2))
-    found = changed(
-        RgbPicture(first), RgbPicture(second), (0, 0, width, height),
-        threshold=threshold, blur=blur, dilations=dilations,
+    assert_the_recipes_rows(
+        *clip, threshold=threshold, blur=blur, dilations=dilations, nested=nested, behind=behind
     )  # fmt: skip
-    expected = reference(first, second, threshold, blur, dilations)
-    np.testing.assert_array_equal(placed(found, height, width), expected)
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    height=st.integers(1, 70),
-    width=st.integers(1, 70),
-    shift=SHIFTS,
-    space=SPACES,
-    span=st.sampled_from([0, 4, 12, 255]),
-    threshold=st.sampled_from([1, 20, 60]),
-    part=st.booleans(),
-)
-def test_on_planes_it_is_that_of_the_converted_frames(
-    seed: int,
-    height: int,
-    width: int,
-    shift: tuple[int, int],
-    space: tuple[str, bool],
-    span: int,
-    threshold: int,
-    part: bool,
-) -> None:
-    random = np.random.default_rng(seed)
-    matrix = yuv_matrix(space[0], full_range=space[1])
-    first, second = (YuvPicture(*planes(random, height, width, shift, span), shift, matrix) for _ in range(2))
-    box = a_box(random, height, width) if part else (0, 0, width, height)
-    found = changed(first, second, box, threshold=threshold)
-    expected = reference(first.rgb(box), second.rgb(box), threshold)
-    np.testing.assert_array_equal(placed(found, box[3], box[2]), expected)
+@pytest.mark.parametrize("dilations", [62, 63, 64, 130, 300])
+def test_ever_so_many_dilations(dilations: int) -> None:
+    first, second = np.zeros((2, 20, 700, 3), np.uint8)
+    second[8:12, [10, 640]] = 255
+    assert_the_recipes_rows(
+        [RgbPicture(each) for each in (first, first, second, first)], (0, 0, 700, 20), dilations=dilations
+    )
+
+
+@pytest.mark.parametrize("kinds", [*([kind] * 3 for kind in KINDS), KINDS], ids=[*KINDS, "mixed"])
+def test_the_usual_settings_need_no_opencv(kinds: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the pictures are: the compiled path is many times as fast."""
+    monkeypatch.setattr("spatterlib.detection.outlines.difference_and_mask", None)
+    random = np.random.default_rng(4)
+    pictures = [
+        a_picture(
+            kind, grainy(random, 90, 130, 7, 255, 0.2), planes(random, 90, 130, (1, 1), 255), (1, 1), yuv_matrix()
+        )
+        for kind in kinds
+    ]
+    assert len(outlines_of(pictures, 1, (0, 0, 130, 90), np.zeros(4, np.int32)).areas)
+
+
+def test_the_same_planes_in_another_colour_space_are_another_picture() -> None:
+    y, u, v = np.full((40, 60), 120, np.uint8), np.full((20, 30), 128, np.uint8), np.full((20, 30), 128, np.uint8)
+    v[5:15, 5:20] = 255
+    spaces = [YuvPicture(y, u, v, (1, 1), yuv_matrix(name)) for name in ("bt601", "bt709", "bt601", "bt709")]
+    assert_the_recipes_rows(spaces, (0, 0, 60, 40))
+    assert len(outlines_of(spaces, 1, (0, 0, 60, 40), np.zeros(4, np.int32)).areas) == 3
+
+
+@pytest.mark.parametrize("blur", [3, 5])
+def test_pictures_that_are_the_same_or_have_none_before_them_have_no_outlines(blur: int) -> None:
+    random = np.random.default_rng(4)
+    one, other = (RgbPicture(grainy(random, 48, 64, 5, 255, 0.5)) for _ in range(2))
+    box, inset = (0, 0, 64, 48), np.zeros(4, np.int32)
+    for pictures, start in (([one, one, one], 1), ([one], 1), ([one, other], 2), ([], 1)):
+        found = outlines_of(pictures, start, box, inset, blur=blur)
+        assert [len(column) for column in found] == [0] * 5
 
 
 def a_box(random: np.random.Generator, height: int, width: int) -> Box:
@@ -155,30 +226,16 @@ def test_the_bound_on_planes_holds_for_every_pixel(seed: int, space: tuple[str, 
     assert (grey[REACH:-REACH, REACH : REACH + 50] < bound).all()
 
 
-def test_nothing_changed_is_none_and_costs_no_mask() -> None:
-    picture = RgbPicture(np.full((48, 64, 3), 90, np.uint8))
-    assert changed(picture, picture, (0, 0, 64, 48)) is None
-
-
-def test_the_mask_is_cut_to_what_changed() -> None:
-    dark = np.zeros((400, 600, 3), np.uint8)
-    light = dark.copy()
-    light[200:210, 300:320] = 255
-    found = changed(RgbPicture(dark), RgbPicture(light), (0, 0, 600, 400))
-    assert found is not None
-    assert found[0].shape[0] <= 10 + 2 * BAND + 2 * 5
-    assert found[0].shape[1] <= 20 + 2 * BLOCK
-
-
-def test_grey_and_strided_pictures_are_compared_too() -> None:
-    random = np.random.default_rng(3)
-    grey = random.integers(0, 256, (2, 40, 50), dtype=np.uint8)
-    colour = random.integers(0, 256, (2, 40, 50, 3), dtype=np.uint8)[:, ::-1, ::-1]
-    for frames in (grey, colour):
-        first, second = RgbPicture(frames[0]), RgbPicture(frames[1])
-        whole = (0, 0, 50, 40)
-        expected = reference(first.rgb(whole).copy(), second.rgb(whole).copy())
-        np.testing.assert_array_equal(placed(changed(first, second, whole), 40, 50), expected)
+def test_only_what_is_near_a_change_is_computed() -> None:
+    first, second = np.zeros((2, 400, 600, 3), np.uint8)
+    second[200:210, 300:320] = 255
+    margins, runs = (5, 4), np.empty((most_runs(600, 400), 3), np.int64)
+    frames = first.reshape(400, -1), second.reshape(400, -1)
+    active = active_rgb(*frames, (0, 0, 600, 400), np.ones(3, np.int32), np.int32(9), margins[1])
+    (_, _, width, height), count = runs_of(*active, margins, (600, 400), runs)
+    assert height <= 10 + 2 * BAND + 2 * 5
+    assert width <= 20 + 2 * BLOCK
+    assert (runs[:count, 2] - runs[:count, 1] <= width).all()
 
 
 @settings(max_examples=60, deadline=None)
@@ -287,17 +344,6 @@ def test_outer_outlines_are_opencvs(seed: int, height: int, width: int, share: f
     assert areas[:count].tolist() == [cv2.contourArea(outline) for outline in expected]
 
 
-@pytest.mark.parametrize(("find", "mode"), [(outlines, cv2.RETR_EXTERNAL), (nested_outlines, cv2.RETR_TREE)])
-def test_outlines_of_two_frames_are_those_of_the_recipes_mask(find: Any, mode: int) -> None:
-    random = np.random.default_rng(8)
-    for _ in range(20):
-        first, second = (grainy(random, 90, 130, 7, 90, 0.2) for _ in range(2))
-        expected, _ = cv2.findContours(reference(first, second), mode, cv2.CHAIN_APPROX_SIMPLE)
-        rectangles, areas = find(RgbPicture(first), RgbPicture(second), (0, 0, 130, 90))
-        assert [tuple(box) for box in rectangles] == [cv2.boundingRect(outline) for outline in expected]
-        assert areas.tolist() == [cv2.contourArea(outline) for outline in expected]
-
-
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 6))
 def test_measuring_is_the_sum_of_colours_and_the_brightest_luma(seed: int, count: int) -> None:
@@ -400,64 +446,6 @@ def test_dilation_is_opencvs(seed: int, height: int, width: int, radius: int, sh
     np.testing.assert_array_equal(mask, expected)
     words = as_bits(expected[1:-1, 8 : 8 + width] > 0, 0)
     np.testing.assert_array_equal(bits[: len(words)], words)
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    height=st.integers(8, 70),
-    width=st.integers(8, 90),
-    shift=SHIFTS,
-    kind=st.sampled_from(["rgb", "planes", "padded", "upside down", "mixed"]),
-    nested=st.booleans(),
-    blur=st.sampled_from([3, 5]),
-    behind=st.sampled_from([0, 1]),
-    part=st.booleans(),
-)
-def test_a_clip_in_one_call_is_its_pairs_one_by_one(
-    seed: int,
-    height: int,
-    width: int,
-    shift: tuple[int, int],
-    kind: str,
-    nested: bool,
-    blur: int,
-    behind: int,
-    part: bool,
-) -> None:
-    """Whatever its pictures are, also where there are more outlines than there was room for."""
-    random = np.random.default_rng(seed)
-    pictures = [a_picture(random, height, width, shift, kind, n) for n in range(4)]
-    box = a_box(random, height, width) if part else (0, 0, width, height)
-    inset = np.array([1, 1, -2, -2], np.int32)
-    found = outlines_of(pictures, 2, box, inset, blur=blur, nested=nested, behind=behind)
-    frames, boxes, areas = [], [], []
-    for number in (2, 3):
-        first, second = (picture.rgb(box).copy() for picture in pictures[number - 1 : number + 1])
-        mode = cv2.RETR_TREE if nested else cv2.RETR_EXTERNAL
-        expected, _ = cv2.findContours(reference(first, second, blur=blur), mode, cv2.CHAIN_APPROX_SIMPLE)
-        frames += [number - behind] * len(expected)
-        boxes += [np.add(cv2.boundingRect(outline), inset).tolist() for outline in expected]
-        areas += [cv2.contourArea(outline) for outline in expected]
-    assert (found.frames.tolist(), found.boxes.tolist(), found.areas.tolist()) == (frames, boxes, areas)
-    for frame, (x, y, w, h), sums, peak in zip(found.frames, boxes, found.sums, found.peaks, strict=True):
-        crop = pictures[frame].rgb(box)[y : y + max(h, 0), x : x + max(w, 0)]
-        assert sums.tolist() == crop.reshape(-1, 3).sum(axis=0).tolist()
-        assert peak == (cv2.cvtColor(crop.copy(), cv2.COLOR_RGB2GRAY).max() if crop.size else 0)
-
-
-def a_picture(
-    random: np.random.Generator, height: int, width: int, shift: tuple[int, int], kind: str, number: int
-) -> RgbPicture | YuvPicture:
-    matrix = yuv_matrix("bt601")
-    if kind == "rgb" or (kind == "mixed" and number == 3):
-        return RgbPicture(grainy(random, height, width, 2, 120, 0.3))
-    y, u, v = planes(random, height, width, shift, 30)
-    if kind == "planes":
-        y, u, v = (np.ascontiguousarray(plane) for plane in (y, u, v))
-    if kind == "upside down":
-        y, u, v = y[::-1], u[::-1], v[::-1]
-    return YuvPicture(y, u, v, shift, matrix)
 
 
 def test_a_clip_with_more_outlines_than_pictures_has_them_all() -> None:

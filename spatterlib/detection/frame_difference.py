@@ -7,12 +7,12 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from spatterlib.detection.difference import changed
+from spatterlib.detection.difference import difference_and_mask
 from spatterlib.detection.outlines import outlines_of
 from spatterlib.errors import ParameterError
 from spatterlib.plugins.boxes import measured_table
 from spatterlib.plugins.hookspecs import hookimpl
-from spatterlib.types import Clip, Detections, Detector, Image, RgbPicture
+from spatterlib.types import Clip, Detections, Detector, Image
 
 
 @dataclass(frozen=True)
@@ -101,18 +101,12 @@ class FrameDifference:
 
     def explain(self, clip: Clip) -> dict[str, Image]:
         """What it sees in the last frame of `clip`: the blurred difference and the mask, ``(h, w)`` uint8 each."""
-        import cv2
-
         if len(clip.pictures) < 2:
             return {}
         first, second = clip.frames[-2:]
-        grey = cv2.cvtColor(cv2.absdiff(first, second), cv2.COLOR_RGB2GRAY)
-        mask = np.zeros_like(grey)
         settings = {"threshold": self.threshold, "blur": self.blur, "dilations": self.dilations}
-        if found := changed(RgbPicture(first), RgbPicture(second), (0, 0, *grey.shape[::-1]), **settings):
-            part, (x, y) = found
-            mask[y : y + part.shape[0], x : x + part.shape[1]] = part
-        return {"difference": np.asarray(cv2.GaussianBlur(grey, (self.blur, self.blur), 0)), "mask": mask}
+        difference, mask = difference_and_mask(first, second, **settings)
+        return {"difference": difference, "mask": mask}
 
 
 def _check(holds: bool, message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -16,9 +17,9 @@ from spatterlib.kernels.compiling import kernel
 from spatterlib.kernels.constants import Box, Image
 from spatterlib.kernels.detection.active_blocks import active_rgb, active_yuv
 from spatterlib.kernels.detection.difference import grey_change_rgb, measure
-from spatterlib.kernels.detection.masks import WORD, dilate, shape_of_grey, smooth_above
+from spatterlib.kernels.detection.masks import WORD, dilate, grey_shape, shape_of_grey, smooth_above
 from spatterlib.kernels.detection.outlines import RIM, outer_outlines
-from spatterlib.kernels.detection.runs import runs_of
+from spatterlib.kernels.detection.runs import most_runs, runs_of
 
 Planes: TypeAlias = tuple[Image, Image, Image]
 
@@ -60,7 +61,7 @@ class Settings(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Memory for one frame, as large as one can need: `spatterlib.detection.difference` makes it."""
+    """Memory for one frame, as large as one can need: `scratch_for` makes it."""
 
     runs: NDArray[np.int64]
     grey: Image
@@ -81,6 +82,24 @@ class Rows(NamedTuple):
     areas: NDArray[np.float64]
     sums: NDArray[np.int64]
     peaks: Image
+
+
+def scratch_for(width: int, height: int) -> Scratch:
+    """For frames of a size."""
+    most = -(-height // 2) * -(-width // 2)
+    return Scratch(
+        np.empty((most_runs(width, height), 3), np.int64),
+        np.empty(math.prod(grey_shape(width, height)), np.uint8),
+        np.empty((height + 2) * (width + WORD + 2 * RIM), np.uint8),
+        np.empty((most, 4), np.int32),
+        np.empty(most),
+    )
+
+
+def rows_for(count: int) -> Rows:
+    """Room for so many."""
+    boxes, sums = np.empty((count, 4), np.int32), np.empty((count, 3), np.int64)
+    return Rows(np.empty(count, np.int64), boxes, np.empty(count), sums, np.empty(count, np.uint8))
 
 
 def _to_pointer(typingctx: Any, address: Any) -> Any:
