@@ -23,7 +23,7 @@ from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Picture, Video
 from spatterlib.video.decoded import Orientation, TurnedPicture, picture_of
 from spatterlib.video.ffmpeg import open_input
-from spatterlib.video.packets import REORDERED, Packets, demux, is_cut, list_packets, row
+from spatterlib.video.packets import REORDERED, Packets, demux, list_packets, row
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -340,15 +340,14 @@ def _opened(path: Path, source: InputContainer) -> Container:
     if seen:
         turn, width, height = Orientation.of(seen[0]), seen[0].width, seen[0].height
     height, width = turn.shape(height, width)
-    cut = is_cut(path, source.format.name)
-    if cut:
+    if packets.cut:
         lost = len(packets.times) - packets.found
         log.warning("%s is cut off at its end: %s frames are missing", path, lost or "an unknown number of")
     facts = {
         "format": source.format.name,
         "codec": coding.name,
         "pixel_format": seen[0].format.name if seen else coding.pix_fmt,
-        **({"cut": True} if cut else {}),
+        **({"cut": True} if packets.cut else {}),
         **({"comment": source.metadata["comment"]} if source.metadata.get("comment") else {}),
     }
     return Container(path, packets, width, height, turn, facts)

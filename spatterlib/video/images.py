@@ -26,6 +26,7 @@ from spatterlib.common.image_codec import MAX_PIXELS
 from spatterlib.errors import MissingFileError, VideoError, one_line
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Picture, RgbPicture, Video
+from spatterlib.video.cut import believed
 from spatterlib.video.still import Still, decode_still, eight_bits
 from spatterlib.video.tiff import TiffPages
 
@@ -141,6 +142,10 @@ class NpyFrames:
             raise VideoError(f"{path} is in Fortran order; save np.ascontiguousarray(a), whose frames lie together")
         if 0 in shape[1:] or shape[1] * shape[2] > MAX_PIXELS:
             raise VideoError(f"{path} holds {got}; frames have 1 to {MAX_PIXELS} px")
+        found = (path.stat().st_size - offset) // (dtype.itemsize * int(np.prod(shape[1:])))
+        if found and shape[0] > found and not believed(found, shape[0] - found):
+            log.warning("%s: its head says %d frames, it holds %d", path, shape[0], found)
+            shape = (found, *shape[1:])
         return cls(path, dtype.str, shape, offset)
 
     def __len__(self) -> int:

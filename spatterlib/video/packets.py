@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from spatterlib.video.cut import believed, lacking
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -44,6 +46,8 @@ class Packets:
         The frames are reordered and the container does not say how: numbers come from counting what is decoded.
     clock : str
         Where the times come from: ``"container"`` or ``"assumed 25 fps"``.
+    cut : bool
+        Whether the file was cut off at its end.
     """
 
     rows: NDArray[np.void]
@@ -51,6 +55,7 @@ class Packets:
     times: NDArray[np.float64]
     counted: bool
     clock: str
+    cut: bool
 
     @property
     def found(self) -> int:
@@ -128,8 +133,8 @@ def list_packets(
     numbers = np.full(len(table), -1)
     numbers[np.flatnonzero(table["shown"])[order]] = np.arange(len(shown))
     times = _continuous(stamps[order])
-    missing = _cut_off(path, container, stream, len(table), times) if len(times) else 0
-    return Packets(table, numbers, np.concatenate([times, np.full(missing, np.nan)]), counted, clock)
+    cut, missing = _cut_off(path, container, stream, table, times) if len(times) else (False, 0)
+    return Packets(table, numbers, np.concatenate([times, np.full(missing, np.nan)]), counted, clock, cut)
 
 
 def _only_decoder_knows(format_: str, stream: VideoStream, shown: NDArray[np.void]) -> bool:
@@ -181,67 +186,31 @@ def _continuous(times: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _cut_off(
-    path: Path, container: InputContainer, stream: VideoStream, packets: int, times: NDArray[np.float64]
-) -> int:
-    """How many frames were cut off with the end of the file, as far as its head tells."""
+    path: Path, container: InputContainer, stream: VideoStream, table: NDArray[np.void], times: NDArray[np.float64]
+) -> tuple[bool, int]:
+    """Whether the file was cut off, and how many frames went with its end, as far as its head tells."""
     name = container.format.name
-    if not is_cut(path, name):
-        return 0
-    if name.startswith("mov"):
-        return max(len(stream.index_entries) - packets, 0)
-    if name == "avi":
-        return max(stream.frames - packets, 0)
+    bytes_ = lacking(path, name)
+    if not bytes_:
+        return False, 0
+    missing = _promised(container, stream, len(table), times)
+    # What the only index lists is all there: the length of the box is wrong and not that of the file.
+    if name.startswith("mov") and not missing and not table["corrupt"][-1] and stream.frames == len(table):
+        return False, 0
+    # Frames and bytes must tell the same story; frames that are lost may be far smaller than those that are there.
+    told = believed(len(table), missing) and missing * int(table["size"].mean()) <= 64 * bytes_
+    return True, missing if told else 0
+
+
+def _promised(container: InputContainer, stream: VideoStream, packets: int, times: NDArray[np.float64]) -> int:
+    """How many frames more than there are the head of a file promises."""
+    if container.format.name.startswith("mov"):
+        return len(stream.index_entries) - packets
+    if container.format.name == "avi":
+        return stream.frames - packets
     duration = re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", ""))
     if not duration or len(times) < 2:
         return 0
     hours, minutes, seconds = map(float, duration.groups())
     end = 3600 * hours + 60 * minutes + seconds
-    return max(round((end - float(times[-1])) / max(float(np.median(np.diff(times))), 1e-3)) - 1, 0)
-
-
-def is_cut(path: Path, format_: str) -> bool:
-    """Whether a file ends before an outermost element of it does, by the length that is written at its head."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if format_.startswith("mov"):
-            return _end(file, size, _box_length) > size
-        if format_ == "avi":
-            return _end(file, size, lambda head: 8 + int.from_bytes(head[4:8], "little")) > size
-        if format_.startswith("matroska"):
-            return _end_of_segment(file.read(256)) > size
-    return format_ == "mpegts" and all(size % length for length in (188, 192, 204))
-
-
-def _end(file: BinaryIO, size: int, length_of: Callable[[bytes], int]) -> int:
-    """Where the last of the elements that follow one another ends; 0 = that is not told."""
-    end = 0
-    while end < size:
-        file.seek(end)
-        length = length_of(file.read(16))
-        if length < 8:
-            return 0
-        end += length
-    return end
-
-
-def _box_length(head: bytes) -> int:
-    """ISO/IEC 14496-12, 4.2."""
-    length = int.from_bytes(head[:4], "big")
-    return int.from_bytes(head[8:], "big") if length == 1 else length
-
-
-def _end_of_segment(head: bytes) -> int:
-    """Where the segment of a Matroska file ends (RFC 8794); 0 = that is not told."""
-    length, behind = _variable_length(head, 4)
-    begin = behind + length
-    length, behind = _variable_length(head, begin + 4)
-    unknown = head[begin : begin + 4] != b"\x18\x53\x80\x67" or length == 0
-    return 0 if unknown else behind + length
-
-
-def _variable_length(data: bytes, at: int) -> tuple[int, int]:
-    """An EBML length, 0 = unknown, and where it ends."""
-    width = 9 - data[at].bit_length() if at < len(data) else 8
-    ones = (1 << 7 * width) - 1
-    value = int.from_bytes(data[at : at + width], "big") & ones
-    return (0 if value == ones else value), at + width
+    return round((end - float(times[-1])) / max(float(np.median(np.diff(times))), 1e-3)) - 1

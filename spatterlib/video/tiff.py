@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from spatterlib.common.image_codec import MAX_PIXELS
+from spatterlib.video.cut import believed
 from spatterlib.video.still import Still, decode_still
 
 _Tags: TypeAlias = dict[int, tuple[int, int, bytes]]
@@ -117,14 +118,18 @@ class TiffPages:
     def _in_one(self, file: BinaryIO, place: int) -> int:
         """How many images an ImageJ stack over 4 GB holds, which has a directory for the first only."""
         try:
-            tags = self._tags(file, place, {_COMPRESSION, _DESCRIPTION})
+            tags = self._tags(file, place, {_COMPRESSION, _DESCRIPTION, _STRIPS[1]})
         except struct.error:
             return 1
         description = re.match(
             rb"ImageJ=.*?^images=(\d+)", tags.get(_DESCRIPTION, (0, 0, b""))[2], re.DOTALL | re.MULTILINE
         )
         plain = _COMPRESSION not in tags or self._values(tags[_COMPRESSION]) == (1,)
-        return max(int(description[1]), 1) if description and plain else 1
+        if not description or not plain:
+            return 1
+        images, size = int(description[1]), file.seek(0, 2)
+        found = size // max(sum(self._values(tags[_STRIPS[1]])), 1) if _STRIPS[1] in tags else 0
+        return max(images if believed(found, images - found) else found, 1)
 
     def _values(self, entry: tuple[int, int, bytes]) -> tuple[int, ...]:
         type_, many, value = entry
@@ -140,6 +145,8 @@ class TiffPages:
         sizes = self._values(tags[lengths])
         data = bytearray(16)
         moved = []
+        if sum(sizes) > file.seek(0, 2):
+            return b""
         for place, length in zip(self._values(tags[places]), sizes, strict=True):
             file.seek(place + repeat * sum(sizes))
             moved.append(len(data))
