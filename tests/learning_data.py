@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,6 +62,20 @@ def state_dict(tanh: bool = False, outputs: int = 1, seed: int = 0) -> dict[str,
         arrays[f"model.{number}.weight"] = random.uniform(-scale, scale, shape).astype(np.float32)
         arrays[f"model.{number}.bias"] = random.uniform(-scale, scale, shape[:1]).astype(np.float32)
     return arrays
+
+
+def state_dict_before() -> dict[str, NDArray[np.float32]]:
+    """Weights of the file that `exported_before` gives: of few values, so that it is small."""
+    return {
+        name: (np.round(array / np.abs(array).max() * 8) / 4 * np.abs(array).max()).astype(np.float32)
+        for name, array in state_dict().items()
+    }
+
+
+def exported_before(path: Path) -> Path:
+    """A LeNet5 that version 0.1.0 exported to ONNX, whose exporter was spatterlib's own: such files are still read."""
+    path.write_bytes(gzip.decompress((Path(__file__).parent / "exported_by_0_1.onnx.gz").read_bytes()))
+    return path
 
 
 def as_if_torch(monkeypatch: pytest.MonkeyPatch) -> None:

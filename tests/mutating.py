@@ -26,7 +26,7 @@ from typing import Any, TypeAlias
 import cv2
 import numpy as np
 import tomli_w
-from learning_data import state_dict
+from learning_data import exported_before, state_dict
 from media import paint, write
 
 import spatterlib as sp
@@ -155,7 +155,7 @@ def run(path: Path) -> None:
 
 
 def exported(path: Path) -> None:
-    sp.export("simulated", path)
+    exported_before(path)
 
 
 def use_model(path: Path) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import tempfile
+from pathlib import Path
 
 import pytest
-from learning_data import state_dict
+from learning_data import exported_before
 
 import spatterlib as sp
-from spatterlib.learning.lenet5.classifier import LenetModel
 from spatterlib.plugins.classifier import Model
 from spatterlib.testing import Check, classifier_checks
 
@@ -32,15 +32,11 @@ def test_lenet5_classic(check: Check) -> None:
 
 @functools.cache
 def exported() -> Model:
-    """LeNet5 with made-up weights, exported to ONNX and loaded."""
+    """LeNet5 with made-up weights, from an exported file."""
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    lenet = sp.make("classifier", "lenet5")
-    lenet_model = LenetModel(lenet, ("low", "high"), state_dict())
     with tempfile.TemporaryDirectory() as folder:
-        path = sp.export(lenet_model, f"{folder}/model.onnx").path
-        model: Model = type(sp.make("classifier", "onnx")).load(path)
-        return model
+        return sp.load_model(exported_before(Path(folder) / "model.onnx")).model
 
 
 @pytest.mark.parametrize("check", classifier_checks(sp.make("classifier", "onnx"), exported))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import pickle
+import shutil
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from learning_data import make_store, state_dict
+from learning_data import exported_before, make_store, state_dict, state_dict_before
 
 import spatterlib as sp
 from spatterlib.cli.main import main
@@ -24,22 +29,22 @@ from spatterlib.errors import (
     SpatterlibError,
     StoreError,
 )
-from spatterlib.learning.export import comparison
+from spatterlib.learning.export import Exported, comparison
+from spatterlib.learning.export.comparison import Ask
 from spatterlib.learning.lenet5.classifier import LenetModel
-from spatterlib.learning.runs import Run
-from spatterlib.plugins.classifier import Exportable, Preprocessing
+from spatterlib.learning.runs import SIMULATED, Run
+from spatterlib.plugins.classifier import Exportable, Preprocessing, Scores
+from spatterlib.types import Image
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 runtime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 
-KINDS = [
+LENETS = [
     ("lenet5", {}, 1),
     ("lenet5", {"colour": "rgb", "size": 33}, 3),
     ("lenet5-classic", {"letterbox": True}, 1),
     ("lenet5-classic", {"colour": "rgb", "letterbox": True, "size": 51}, 4),
 ]
-
-
 FEW = comparison.made_up(4)
 
 
@@ -68,16 +73,92 @@ def run_folder(path: Path, model: Run | None = None, **facts: Any) -> Path:
     return path
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A model whose scores are its samples: what a network sees inside an exported file can be told from outside."""
+
+    preprocessing: Preprocessing
+    facts: ClassVar[Any] = {}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(map(str, range(self.preprocessing.cut**2 * self.preprocessing.channels)))
+
+    def scores(self, images: Image) -> Scores:
+        samples = self.preprocessing.samples(images, np.arange(len(images)))
+        return (samples.transpose(0, 3, 1, 2) / np.float32(255)).reshape(len(images), -1).astype(np.float64)
+
+    def torch_network(self) -> Any:
+        return pytest.importorskip("torch").nn.Flatten()
+
+    def save(self, folder: Any, facts: Any) -> None: ...
+
+
+def lenet(folder: Path) -> Run:
+    """From a run folder that says all that a file tells of a model."""
+    run = run_folder(folder / "run")
+    shutil.copy(SIMULATED / "familiar.json", run)
+    return sp.load_model(run)
+
+
+# An export takes seconds: the tests share these files.
+MODELS: dict[str, Callable[[Path], Run]] = {
+    "lenet5": lenet,
+    "lenet5-classic-rgb-letterbox": lambda _: model_of(*LENETS[3], temperature=1),
+    "grey-letterbox": lambda _: Run(Seen(Preprocessing("grey", 40, 32, letterbox=True))),
+    "rgb": lambda _: Run(Seen(Preprocessing("rgb", 33, 20))),
+}
+NETWORKS, SEEN = list(MODELS)[:2], list(MODELS)[2:]
+File = tuple[Run, Exported]
+
+
+def needs_export() -> None:
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    pytest.importorskip("torch", reason="PyTorch is not installed").set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], File]:
+    @functools.cache
+    def made(name: str) -> File:
+        needs_export()
+        folder = tmp_path_factory.mktemp("exported")
+        run = MODELS[name](folder)
+        return run, sp.export(run, folder / "model.onnx", crops=comparison.made_up(40))
+
+    return made
+
+
+@pytest.fixture
+def exported(request: pytest.FixtureRequest, files: Callable[[str], File]) -> File:
+    return files(request.param)
+
+
+def of(names: list[str]) -> pytest.MarkDecorator:
+    params = [pytest.param(name, marks=pytest.mark.torch) for name in names]
+    return pytest.mark.parametrize("exported", params, indirect=True)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is translated: an empty file and the model's own answers. For what does not depend on either."""
+    pytest.importorskip("torch").set_num_threads(1)
+
+    def write(run: Run, facts: Any, part: Path) -> Ask:
+        return lambda crops: run.probabilities(list(crops))
+
+    monkeypatch.setattr("spatterlib.learning.export.writing.write_onnx", write)
+
+
+@pytest.fixture
+def before(tmp_path: Path) -> Path:
+    """A file that version 0.1.0 wrote without PyTorch, of the weights that `state_dict_before` gives."""
+    return exported_before(tmp_path / "before.onnx")
+
+
 def opened(path: Any) -> Any:
     """As another program opens it: no options, no spatterlib."""
     return runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-
-
-@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: f"{kind[0]}-{'-'.join(map(str, kind[1].values()))}")
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Any]:
-    model = model_of(*request.param)
-    done = sp.export(model, tmp_path_factory.mktemp("exported") / "model.onnx", crops=comparison.made_up(40))
-    return model, done
 
 
 class TestOnnx:
@@ -85,36 +166,43 @@ class TestOnnx:
 
     @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(n=st.integers(0, 5), height=st.integers(1, 300), width=st.integers(1, 300), seed=st.integers(0, 2**32 - 1))
-    def test_any_number_of_crops_of_any_size(
-        self, exported: tuple[Run, Any], n: int, height: int, width: int, seed: int
-    ) -> None:
+    @of(NETWORKS)
+    def test_any_number_of_crops_of_any_size(self, exported: File, n: int, height: int, width: int, seed: int) -> None:
         model, done = exported
         crops = np.random.default_rng(seed).integers(0, 256, (n, height, width, 3), dtype=np.uint8)
         found, scores = _session(done.path).run(["probability", "scores"], {"crops": crops})
         expected = model.probabilities(list(crops))
-        assert found.dtype == np.float32
+        assert found.dtype == scores.dtype == np.float32
         assert found.shape == expected.shape
         np.testing.assert_allclose(found, expected, atol=2e-6)
         np.testing.assert_allclose(scores, model.scores(model.preprocessing.prepare(list(crops))), atol=1e-5)
 
-    def test_the_samples_inside_are_ours_bit_by_bit(self, exported: tuple[Run, Any]) -> None:
+    @of(SEEN)
+    def test_the_samples_inside_are_ours_bit_by_bit(self, exported: File) -> None:
         model, done = exported
-        graph = onnx.load(done.path)
-        graph.graph.output.append(onnx.helper.make_tensor_value_info("samples", onnx.TensorProto.FLOAT, [None] * 4))
-        session = runtime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+        session = opened(done.path)
         for crop in comparison.made_up(60, seed=5):
-            [inside] = session.run(["samples"], {"crops": crop[None]})
-            images = model.preprocessing.samples(model.preprocessing.prepare([crop]), np.array([0]))
-            np.testing.assert_array_equal(inside, images.transpose(0, 3, 1, 2) / np.float32(255))
+            [inside] = session.run(["scores"], {"crops": crop[None]})
+            np.testing.assert_array_equal(inside, model.scores(model.preprocessing.prepare([crop])))
 
-    def test_it_passes_the_checker_and_needs_no_unusual_operators(self, exported: tuple[Run, Any]) -> None:
+    @of(list(MODELS))
+    def test_it_passes_the_checker_and_needs_no_unusual_operators(self, exported: File) -> None:
         graph = onnx.load(exported[1].path)
         onnx.checker.check_model(graph, full_check=True)
         assert [(entry.domain, entry.version) for entry in graph.opset_import] == [("", 18)]
-        asked = {name for node in graph.graph.node for name in node.input}
-        assert {value.name for value in graph.graph.initializer} <= asked
+        assert len(graph.functions) == 0
 
-    def test_other_runtimes_agree(self, exported: tuple[Run, Any]) -> None:
+    @of(NETWORKS)
+    def test_its_input_and_outputs_are_those_of_the_page(self, exported: File) -> None:
+        session = opened(exported[1].path)
+        [crops] = session.get_inputs()
+        assert (crops.name, crops.type, crops.shape) == ("crops", "tensor(uint8)", ["n", "h", "w", 3])
+        outputs = [(value.name, value.type, value.shape) for value in session.get_outputs()]
+        shape = ["n", len(exported[0].classes)]
+        assert outputs == [("probability", "tensor(float)", shape), ("scores", "tensor(float)", shape)]
+
+    @of(list(MODELS))
+    def test_other_runtimes_agree(self, exported: File) -> None:
         from onnx.reference import ReferenceEvaluator
 
         crops = np.stack(comparison.made_up(4, seed=3))
@@ -122,52 +210,55 @@ class TestOnnx:
         [found] = reference.run(["probability"], {"crops": crops})
         np.testing.assert_allclose(found, exported[0].probabilities(list(crops)), atol=2e-6)
 
-    def test_the_same_model_gives_the_same_bytes(self, tmp_path: Path) -> None:
-        files = [tmp_path / "a.onnx", tmp_path / "b.onnx"]
-        for file in files:
-            sp.export(model_of(), file, crops=FEW)
-        assert files[0].read_bytes() == files[1].read_bytes()
+    @of(["lenet5"])
+    def test_the_same_model_gives_the_same_bytes(self, exported: File, tmp_path: Path) -> None:
+        run, done = exported
+        again = sp.export(run, tmp_path / "again.onnx", crops=FEW)
+        assert Path(again.path).read_bytes() == Path(done.path).read_bytes()
 
-    def test_it_says_what_it_is(self, tmp_path: Path) -> None:
-        import hashlib
+    @of(list(MODELS))
+    def test_no_file_of_this_machine_is_named_in_it(self, exported: File) -> None:
+        content = Path(exported[1].path).read_bytes()
+        assert b".py" not in content
+        assert str(Path(sp.__file__).parent).encode() not in content
 
-        folder = run_folder(tmp_path / "run")
-        done = sp.export(folder, crops=FEW)
-        assert done.path == str(folder / "model.onnx")
+    @of(["lenet5"])
+    def test_it_says_what_it_is(self, exported: File) -> None:
+        run, done = exported
         graph = onnx.load(done.path)
         [entry] = graph.metadata_props
         facts = json.loads(entry.value)
         assert entry.key == "spatterlib"
         assert facts["classes"] == ["a", "b"]
-        assert facts["weights"] == hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+        assert facts["weights"] == hashlib.sha256(Path(run.path, "weights.safetensors").read_bytes()).hexdigest()
         assert facts["simulated"] is True
         assert (facts["split"]["name"], facts["test"]["accuracy"]) == ("grouped", 0.91)
         assert facts["versions"]["exported by"] == f"spatterlib {sp.__version__}"
         assert "simulated recordings" in graph.doc_string
 
-    def test_it_knows_foreign_crops_as_its_run_does(self, tmp_path: Path) -> None:
+    @of(["lenet5"])
+    def test_it_knows_foreign_crops_as_its_run_does(self, exported: File) -> None:
         from spatterlib.verdicts.scoring import Scorer
 
-        exported = sp.load_model(sp.export("simulated", tmp_path / "flow.onnx", crops=FEW).path)
-        run = sp.load_model("simulated")
+        run, done = exported
         images = run.preprocessing.prepare(FEW)
-        ours, theirs = Scorer.of(run), Scorer.of(exported)
+        ours, theirs = Scorer.of(run), Scorer.of(sp.load_model(done.path))
         assert ours.familiar
         assert theirs.familiar
         np.testing.assert_array_equal(theirs.familiar.distances(images), ours.familiar.distances(images))
         assert theirs.black == ours.black
 
-    def test_nothing_is_written_into_the_package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr("spatterlib.learning.runs.SIMULATED", run_folder(tmp_path / "package"))
-        monkeypatch.setattr("spatterlib.learning.export.writing.SIMULATED", tmp_path / "package")
-        assert sp.export("simulated", crops=FEW).path == "simulated.onnx"
-
-    def test_weights_of_unknown_origin_claim_nothing(self, tmp_path: Path) -> None:
-        graph = onnx.load(sp.export(model_of(), tmp_path / "model.onnx", crops=FEW).path)
+    @of(["lenet5-classic-rgb-letterbox"])
+    def test_weights_of_unknown_origin_claim_nothing(self, exported: File) -> None:
+        graph = onnx.load(exported[1].path)
         facts = json.loads(graph.metadata_props[0].value)
         assert (facts["simulated"], facts["split"], facts["test"]) == (None, None, None)
         assert "simulated" not in graph.doc_string
+
+    @of(["lenet5"])
+    def test_what_it_was_compared_with_and_how_near_it_came(self, exported: File) -> None:
+        assert set(exported[1].differences) == {"the model itself", "PyTorch"}
+        assert max(exported[1].differences.values()) < 1e-5
 
 
 def _session(path: str, known: dict[str, Any] = {}) -> Any:  # noqa: B006
@@ -191,28 +282,19 @@ class TestComparison:
         peaks = {int(crop.max()) for crop in crops}
         assert len(peaks) > 50
 
-    @pytest.mark.parametrize("format_", ["onnx", pytest.param("torch", marks=pytest.mark.torch)])
-    def test_a_network_that_differs_is_refused_and_leaves_nothing(self, tmp_path: Path, format_: Any) -> None:
-        if format_ == "torch":
-            pytest.importorskip("torch")
+    @pytest.mark.torch
+    def test_a_network_that_differs_is_refused_and_leaves_nothing(self, tmp_path: Path) -> None:
+        pytest.importorskip("torch").set_num_threads(1)
         other = state_dict()
         other = dict(other) | {list(other)[-1]: other[list(other)[-1]] + np.float32(0.01)}
 
         class Wrong(LenetModel):
-            def onnx_network(self) -> Any:
-                return LenetModel(self.classifier, self.classes, other).onnx_network()
-
             def torch_network(self) -> Any:
                 return LenetModel(self.classifier, self.classes, other).torch_network()
 
         wrong = Wrong(sp.make("classifier", "lenet5"), ("a", "b"), state_dict())
         with pytest.raises(ContractError, match=r"differs from the model itself by up to 0\.00\d+ in probability"):
-            sp.export(
-                wrong,
-                crops=comparison.made_up(100),
-                format=format_,
-                path=tmp_path / f"m{'.onnx' if format_ == 'onnx' else '.pt2'}",
-            )
+            sp.export(wrong, tmp_path / "model.pt2", crops=comparison.made_up(100))
         assert list(tmp_path.iterdir()) == []
 
     def test_a_decision_that_differs_is_refused_however_near(self) -> None:
@@ -224,27 +306,49 @@ class TestComparison:
         with pytest.raises(ContractError):
             comparison.check(np.full((1, 2), np.nan), {"PyTorch": np.full((1, 2), 0.5)}, "it")
 
-    @pytest.mark.torch
-    def test_where_pytorch_is_installed_it_is_asked_too(self, tmp_path: Path) -> None:
-        pytest.importorskip("torch").set_num_threads(1)
-        done = sp.export(model_of(), tmp_path / "model.onnx")
-        assert set(done.differences) == {"the model itself", "PyTorch"}
-        assert done.crops == 1000
-        assert max(done.differences.values()) < 1e-5
 
-    def test_without_pytorch_onnx_is_exported_all_the_same(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.torch
+class TestForeignNetworks:
+    """What PyTorch cannot export ends in one line that says why, and what could be done."""
+
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [
+            ("model.onnx", r"as ONNX: .*bessel_j0.*; export a torch program, format='torch' \(--format torch\)$"),
+            ("model.pt2", r"PyTorch cannot export the network of a Odd: .*; its torch_network must suit torch.export"),
+        ],
+        ids=["an operator that ONNX has not", "a branch on values"],
+    )
+    def test_one_line_and_nothing_left(
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, said: str
     ) -> None:
-        monkeypatch.setitem(sys.modules, "torch", None)
-        done = sp.export(model_of(), tmp_path / "model.onnx", crops=comparison.made_up(8))
-        assert set(done.differences) == {"the model itself"}
+        needs_export()
+        import torch
+
+        class Strange(torch.nn.Module):
+            def forward(self, samples: Any) -> Any:
+                total = samples.sum((1, 2, 3), keepdim=True)[..., 0, 0]
+                if name == "model.pt2" and total[0] > 3:
+                    return torch.cat([total, total], 1)
+                return torch.cat([total, torch.special.bessel_j0(total)], 1)
+
+        class Odd(LenetModel):
+            def torch_network(self) -> Any:
+                return Strange()
+
+        odd = Odd(sp.make("classifier", "lenet5"), ("a", "b"), state_dict())
+        with pytest.raises(ParameterError, match=said) as caught:
+            sp.export(odd, tmp_path / name, crops=FEW)
+        assert "\n" not in str(caught.value)
+        assert capfd.readouterr().out == ""
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.torch
 class TestTorchProgram:
     """A program of torch.export, preprocessing inside."""
 
-    @pytest.mark.parametrize("kind", [KINDS[0], KINDS[3]], ids=["grey", "rgb-letterbox"])
+    @pytest.mark.parametrize("kind", [LENETS[0], LENETS[3]], ids=["grey", "rgb-letterbox"])
     def test_it_takes_any_number_of_crops_of_any_size(self, tmp_path: Path, kind: Any) -> None:
         torch = pytest.importorskip("torch")
         torch.set_num_threads(1)
@@ -263,7 +367,8 @@ class TestTorchProgram:
 class TestLoadedBack:
     """An exported model is a model."""
 
-    def test_it_predicts_as_it_did(self, exported: tuple[Run, Any]) -> None:
+    @of(NETWORKS)
+    def test_it_predicts_as_it_did(self, exported: File) -> None:
         model, done = exported
         back = sp.load_model(done.path)
         crops = comparison.made_up(50, seed=9)
@@ -272,13 +377,29 @@ class TestLoadedBack:
         np.testing.assert_allclose(back.probabilities(crops), model.probabilities(crops), atol=2e-6)
         assert back.probabilities([]).shape == (0, len(model.classes))
 
-    def test_what_the_run_said_is_kept(self, tmp_path: Path) -> None:
-        back = sp.load_model(sp.export(run_folder(tmp_path / "run"), tmp_path / "model.onnx", crops=FEW).path)
+    def test_a_file_of_an_earlier_version_does_so_without_pytorch(
+        self, before: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "torch", None)
+        weights = LenetModel(sp.make("classifier", "lenet5"), ("a", "b"), state_dict_before())
+        model = Run(weights).with_temperature(1.7)
+        crops = comparison.made_up(50, seed=9)
+        back = sp.load_model(before)
+        np.testing.assert_allclose(back.probabilities(crops), model.probabilities(crops), atol=2e-6)
         assert back.simulated
         assert back.facts["classifier"]["id"] == "lenet5"
 
-    def test_it_pickles_and_is_saved_with_its_calibration(self, tmp_path: Path) -> None:
-        back = sp.load_model(sp.export(model_of(), tmp_path / "model.onnx", crops=FEW).path)
+    @of(["lenet5"])
+    def test_what_the_run_said_is_kept(self, exported: File) -> None:
+        back = sp.load_model(exported[1].path)
+        assert back.simulated
+        assert back.facts["classifier"]["id"] == "lenet5"
+
+    @pytest.mark.parametrize("name", ["before", *(pytest.param(name, marks=pytest.mark.torch) for name in NETWORKS)])
+    def test_it_pickles_and_is_saved_with_its_calibration(
+        self, name: str, before: Path, files: Callable[[str], File], tmp_path: Path
+    ) -> None:
+        back = sp.load_model(before if name == "before" else files(name)[1].path)
         crops = comparison.made_up(6)
         back.probabilities(crops)
         again = pickle.loads(pickle.dumps(back))
@@ -296,16 +417,14 @@ class TestLoadedBack:
         with pytest.raises(ParameterError, match="does not learn"):
             sp.make("classifier", "onnx").fit(nothing, nothing, classes=("a", "b"))
 
-    def test_it_is_not_exported_again(self, tmp_path: Path) -> None:
-        back = sp.load_model(sp.export(model_of(), tmp_path / "model.onnx", crops=FEW).path)
+    def test_it_is_not_exported_again(self, before: Path, tmp_path: Path) -> None:
         with pytest.raises(ParameterError, match="cannot be exported"):
-            sp.export(back, tmp_path / "again.onnx")
+            sp.export(sp.load_model(before), tmp_path / "again.onnx")
 
-    def test_classes_may_be_renamed_but_not_lost(self, tmp_path: Path) -> None:
-        path = sp.export(model_of(), tmp_path / "model.onnx", crops=FEW).path
-        assert sp.load_model(path, classes=("low", "high")).classes == ("low", "high")
+    def test_classes_may_be_renamed_but_not_lost(self, before: Path) -> None:
+        assert sp.load_model(before, classes=("low", "high")).classes == ("low", "high")
         with pytest.raises(StoreError, match="2 classes apart, but 3"):
-            sp.load_model(path, classes=("a", "b", "c"))
+            sp.load_model(before, classes=("a", "b", "c"))
 
 
 class TestForeignFiles:
@@ -318,11 +437,10 @@ class TestForeignFiles:
             sp.load_model(tmp_path / "model.onnx")
         assert "\n" not in str(caught.value)
 
-    def test_cut_short(self, tmp_path: Path) -> None:
-        path = Path(sp.export(model_of(), tmp_path / "model.onnx", crops=FEW).path)
-        path.write_bytes(path.read_bytes()[:-1000])
+    def test_cut_short(self, before: Path) -> None:
+        before.write_bytes(before.read_bytes()[:-1000])
         with pytest.raises(StoreError, match=r"no ONNX model that can be read"):
-            sp.load_model(path)
+            sp.load_model(before)
 
     @pytest.mark.parametrize(
         ("signature", "facts"),
@@ -352,11 +470,10 @@ class TestForeignFiles:
         with pytest.raises(MissingFileError):
             sp.load_model(tmp_path / "model.onnx")
 
-    def test_without_onnx_runtime_it_says_how_to_get_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        path = sp.export(model_of(), tmp_path / "model.onnx", crops=FEW).path
+    def test_without_onnx_runtime_it_says_how_to_get_it(self, before: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "onnxruntime", None)
         with pytest.raises(SpatterlibError, match=r"is not installed; install it with: .*\[onnx\]"):
-            sp.load_model(path)
+            sp.load_model(before)
 
 
 class TestRefused:
@@ -386,6 +503,8 @@ class TestRefused:
             sp.export(model_of(), tmp_path / path, format=format_)
         assert list(tmp_path.iterdir()) == []
 
+    @pytest.mark.torch
+    @pytest.mark.usefixtures("quick")
     def test_what_exists_is_kept_unless_overwriting_is_asked_for(self, tmp_path: Path) -> None:
         target = tmp_path / "model.onnx"
         target.write_text("mine")
@@ -393,7 +512,25 @@ class TestRefused:
             sp.export(model_of(), target)
         assert target.read_text() == "mine"
         sp.export(model_of(), target, crops=FEW, overwrite=True)
-        assert sp.load_model(target).classes == ("a", "b")
+        assert target.read_text() == ""
+
+    @pytest.mark.torch
+    @pytest.mark.usefixtures("quick")
+    def test_nothing_is_written_into_the_package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("spatterlib.learning.runs.SIMULATED", run_folder(tmp_path / "package"))
+        monkeypatch.setattr("spatterlib.learning.export.writing.SIMULATED", tmp_path / "package")
+        assert sp.export("simulated", crops=FEW).path == "simulated.onnx"
+
+    @pytest.mark.parametrize("package", ["onnx", "onnxruntime", "onnxscript", "torch"])
+    def test_what_is_not_installed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+        if package == "onnxscript":
+            pytest.importorskip("torch")
+        monkeypatch.setitem(sys.modules, package, None)
+        extra = "onnx" if package in ("onnx", "onnxruntime") else "torch"
+        with pytest.raises(SpatterlibError, match=rf"which is not installed; install it with: .*\[{extra}\]"):
+            sp.export(model_of(), tmp_path / "model.onnx", crops=FEW)
+        assert list(tmp_path.iterdir()) == []
 
     def test_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(MissingFileError, match="no folder"):
@@ -425,7 +562,7 @@ class TestEngines:
     """The same model by our kernels, PyTorch and ONNX Runtime."""
 
     @pytest.mark.parametrize("engine", ["numba", "onnx", pytest.param("torch", marks=pytest.mark.torch)])
-    @pytest.mark.parametrize("kind", KINDS, ids=str)
+    @pytest.mark.parametrize("kind", LENETS, ids=str)
     def test_probabilities_are_the_same(self, tmp_path: Path, engine: Any, kind: Any) -> None:
         if engine == "torch":
             pytest.importorskip("torch").set_num_threads(1)
@@ -449,23 +586,23 @@ class TestEngines:
         with pytest.raises(SpatterlibError, match="which is not installed; install it with"):
             sp.load_model(folder, engine=engine)
 
-    def test_an_exported_model_has_one_way(self, tmp_path: Path) -> None:
-        path = sp.export(model_of(), tmp_path / "model.onnx", crops=FEW).path
+    def test_an_exported_model_has_one_way(self, before: Path) -> None:
         with pytest.raises(ParameterError, match="one way of computing"):
-            sp.load_model(path, engine="numba")
+            sp.load_model(before, engine="numba")
 
 
 class TestGuide:
     """What docs/export.md shows."""
 
-    def test_the_file_is_used_as_it_says(self, tmp_path: Path) -> None:
+    @of(["lenet5"])
+    def test_the_file_is_used_as_it_says(self, exported: File, tmp_path: Path) -> None:
         import re
         import subprocess
 
         guide = (Path(__file__).parents[1] / "docs" / "export.md").read_text(encoding="utf-8")
         [code] = re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
-        model = model_of()
-        sp.export(model, tmp_path / "model.onnx", crops=FEW)
+        model, written = exported
+        shutil.copy(written.path, tmp_path / "model.onnx")
         done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
         expected = model.probabilities([np.zeros((96, 124, 3), np.uint8)])[0]
         line = str({name: round(float(value), 3) for name, value in zip("ab", expected, strict=True)})
@@ -476,6 +613,8 @@ class TestGuide:
 class TestCommand:
     """`spatterlib export`."""
 
+    @pytest.mark.torch
+    @pytest.mark.usefixtures("quick")
     def test_it_says_what_was_written_and_how_near(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         folder = run_folder(tmp_path / "run")
         assert main(["export", str(folder)]) == 0

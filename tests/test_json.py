@@ -98,13 +98,16 @@ CASES: dict[str, tuple[str, list[str], int]] = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.torch] if case == "export" else []) for case in CASES]
+)
 def test_a_command_answers_in_the_published_form(
     case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command, arguments, code = CASES[case]
     if command == "export":
         pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxscript")
     monkeypatch.chdir(tmp_path)
     for path in data().iterdir():
         shutil.copy(path, tmp_path)

@@ -70,6 +70,10 @@ class TorchvisionModel:
         network.load_state_dict({name: torch.tensor(array) for name, array in self.weights.items()})
         return _Network(network)
 
+    def torch_network(self) -> Any:
+        """``torch.nn.Module``: see `spatterlib.plugins.Exportable`."""
+        return self._network.whole
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_network"}
 
@@ -96,16 +100,32 @@ class _Network:
     """What the training loop trains: samples to scores."""
 
     def __init__(self, module: Any) -> None:
-        self.module = module.eval()  # dropout off, statistics kept
         self.parameters = dict(module.named_parameters())
+        self.whole = _normalised(module).eval()  # dropout off, statistics kept
 
     def __call__(self, samples: Image) -> Any:
         """``(m, classes)`` scores of ``(m, cut, cut, 3)`` uint8."""
         torch = import_torch()
         device = next(iter(self.parameters.values())).device
         batch = torch.from_numpy(np.ascontiguousarray(samples)).to(device).permute(0, 3, 1, 2).float() / 255
-        mean, spread = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (_MEAN, _SPREAD))
-        return self.module((batch - mean) / spread)
+        return self.whole(batch)
+
+
+def _normalised(module: Any) -> Any:
+    """A module of samples in [0, 1]; torchvision's own `Normalize` branches on values, which `torch.export` refuses."""
+    torch = import_torch()
+
+    class Normalised(torch.nn.Module):  # type: ignore[misc, name-defined, unused-ignore]
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = module
+            for name, values in (("mean", _MEAN), ("spread", _SPREAD)):
+                self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1).to(next(module.parameters())))
+
+        def forward(self, samples: Any) -> Any:
+            return self.module((samples - self.mean) / self.spread)
+
+    return Normalised()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from spatterlib_torchvision import MobileNetV3, ResNet18
+from spatterlib_torchvision import MobileNetV3, ResNet18, TorchvisionModel
 
 import spatterlib as sp
 from spatterlib.errors import MissingFileError, StoreError
@@ -54,6 +54,29 @@ def test_it_begins_with_the_weights_of_a_local_file(class_: type[ResNet18], tmp_
     other = MobileNetV3 if class_ is ResNet18 else ResNet18
     with pytest.raises(StoreError, match="another network"):
         learned(other(str(tmp_path / "published.pth"), 1, 16, cut=32))
+
+
+@pytest.mark.parametrize("class_", [ResNet18, MobileNetV3])
+def test_it_is_exported_to_onnx_and_predicts_there_as_it_did(class_: type[ResNet18], tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    torch.set_num_threads(1)
+    classifier = class_(cut=32)
+    network = classifier.network(2)
+    # A new network has no statistics to normalise by, and all crops look alike to it.
+    for part in network.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.momentum = 1
+    network(torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    state = {name: value.numpy() for name, value in network.state_dict().items()}
+    model = TorchvisionModel(classifier, ("dark", "bright"), state)
+    done = sp.export(model, tmp_path / "model.onnx")
+    assert set(done.differences) == {"the model itself", "PyTorch"}
+    back = sp.load_model(done.path)
+    crops = [np.random.default_rng(seed).integers(0, 256, (30 + seed, 40, 3), np.uint8) for seed in range(8)]
+    expected = model.scores(model.preprocessing.prepare(crops))
+    assert np.ptp(expected[:, 0]) > 0.01
+    np.testing.assert_allclose(back.scores(back.preprocessing.prepare(crops)), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_missing_weights_are_told() -> None:

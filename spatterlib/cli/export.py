@@ -31,7 +31,7 @@ from spatterlib.plugins.hookspecs import hookimpl
 def export(
     run: str, format_: Any, out: str | None, overwrite: bool, classifier: str | None, classes: str | None
 ) -> None:
-    """Write a trained model for other programs, and compare it on 1,000 crops before it is there.
+    """Write a trained model for other programs, and compare it on 1,000 crops before it is there; needs PyTorch.
 
     RUN is a run folder, a folder of runs with a current one, or a file of weights.
     """

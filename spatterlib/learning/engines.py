@@ -17,8 +17,8 @@ __all__ = ["import_onnx", "scorer", "session_of"]
 Array = NDArray[np.float32]
 
 
-def import_onnx(name: str = "onnx") -> Any:
-    """The module `onnx` or `onnxruntime`.
+def import_onnx(name: str = "onnx", extra: str = "onnx") -> Any:
+    """The module `onnx`, or another that an ONNX model needs and that `extra` of spatterlib brings.
 
     Raises
     ------
@@ -30,7 +30,7 @@ def import_onnx(name: str = "onnx") -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise SpatterlibError(missing("an ONNX model", name, "onnx", error)) from error
+        raise SpatterlibError(missing("an ONNX model", name, extra, error)) from error
 
 
 def session_of(model: bytes) -> Any:

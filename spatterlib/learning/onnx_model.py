@@ -69,13 +69,18 @@ class OnnxModel:
 
 
 def _stating(data: bytes, facts: Mapping[str, Any]) -> bytes:
-    """The file with other facts; the temperature among them is what its graph divides by."""
-    onnx = import_onnx()
-    model = onnx.load_from_string(data)
-    [divisor] = [value for value in model.graph.initializer if value.name == "temperature"]
-    divisor.CopyFrom(onnx.numpy_helper.from_array(np.float32(facts["temperature"]), "temperature"))
-    onnx.helper.set_model_props(model, {"spatterlib": json.dumps(facts, sort_keys=True)})
+    """The file with other facts."""
+    model = import_onnx().load_from_string(data)
+    state(model, facts)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def state(model: Any, facts: Mapping[str, Any]) -> None:
+    """Put facts into an ``onnx.ModelProto``; the temperature among them is what its graph divides by."""
+    onnx = import_onnx()
+    [divisor] = [value for value in model.graph.initializer if value.name == "temperature"]
+    divisor.CopyFrom(onnx.numpy_helper.from_array(np.array(facts["temperature"], np.float32), "temperature"))
+    onnx.helper.set_model_props(model, {"spatterlib": json.dumps(facts, sort_keys=True)})
 
 
 def _chunks(images: Image) -> list[Image]:

@@ -248,14 +248,11 @@ class Model(Protocol):
 class Exportable(Model, Protocol):
     """What a `Model` has besides, if it can be exported; everything around the network is the exporter's."""
 
-    def onnx_network(self) -> Any:
-        """``onnx.GraphProto``, opset 18.
-
-        Input ``samples``, ``(n, channels, cut, cut)`` float32 in [0, 1]; output ``scores``, ``(n, classes)`` float32.
-        """
-
     def torch_network(self) -> Any:
-        """``torch.nn.Module`` from the same input to the same output."""
+        """``torch.nn.Module`` that ``torch.export`` takes.
+
+        From samples, ``(n, channels, cut, cut)`` float32 in [0, 1], to scores, ``(n, classes)`` float32.
+        """
 
 
 @runtime_checkable

@@ -75,17 +75,15 @@ def in_batches(ask: Ask, crops: Sequence[Image]) -> Scores:
 
 
 def references(run: Run, network: Callable[[], Any], crops: Sequence[Image]) -> dict[str, Scores]:
-    """Probabilities by the model itself, and by its network in PyTorch where that is installed."""
+    """Probabilities by the model itself, and by its network in PyTorch."""
     from spatterlib.learning.engines import scorer
 
     images = run.preprocessing.prepare(crops)
-    found = {"the model itself": run.calibrated(run.scores(images))}
-    with suppress(ImportError):
-        import torch  # noqa: F401
-
-        samples = run.preprocessing.samples(images, np.arange(len(images)))
-        found["PyTorch"] = run.calibrated(np.asarray(scorer("torch", network())(samples), np.float64))
-    return found
+    samples = run.preprocessing.samples(images, np.arange(len(images)))
+    return {
+        "the model itself": run.calibrated(run.scores(images)),
+        "PyTorch": run.calibrated(np.asarray(scorer("torch", network())(samples), np.float64)),
+    }
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,13 @@ import numpy as np
 from spatterlib.common.files import beside, check_target
 from spatterlib.common.wording import counted
 from spatterlib.errors import ParameterError
+from spatterlib.learning.engines import import_onnx, session_of
 from spatterlib.learning.export.comparison import Ask, check, in_batches, references, sample_crops
 from spatterlib.learning.novelty import Familiar
 from spatterlib.learning.runs import SIMULATED, Run, run_of
 from spatterlib.plugins.classifier import Exportable, Model
 from spatterlib.plugins.registry import identity
+from spatterlib.plugins.training_loop import import_torch
 from spatterlib.types import Image
 
 __all__ = ["FORMATS", "Exported", "export"]
@@ -66,11 +68,11 @@ def export(
     crops: Sequence[Image] | None = None,
     overwrite: bool = False,
 ) -> Exported:
-    """Write a model for other programs, preprocessing inside, and compare it before it is there.
+    """Write a model for other programs, preprocessing inside, and compare it before it is there; needs PyTorch.
 
     The file takes ``crops``, ``(n, h, w, 3)`` uint8 RGB of any number and any one size, and gives ``probability`` and
     ``scores``, ``(n, classes)`` float32. It is written beside its place, loaded back, and tried on 1,000 crops against
-    the model itself and, where it is installed, PyTorch: probabilities within 1e-4 and every decision the same.
+    the model itself and its network in PyTorch: probabilities within 1e-4 and every decision the same.
 
     Parameters
     ----------
@@ -80,8 +82,8 @@ def export(
         The file, ``.onnx`` or ``.pt2``; by default ``model.onnx`` (or ``model.pt2``) in the run folder, and
         ``simulated.onnx`` here for the model that comes with the package.
     format : {"onnx", "torch"}, optional
-        An ONNX model (opset 18), or a program of ``torch.export``; by default what the suffix of `path` says, else the
-        first.
+        An ONNX model (opset 18, by PyTorch's exporter; loaded without PyTorch), or a program of ``torch.export``; by
+        default what the suffix of `path` says, else the first.
     crops : sequence of ndarray, optional
         ``(h, w, 3)`` uint8 RGB each, to compare on; by default 1,000, from the stores that the model learned from where
         they are still there, made-up ones for the rest.
@@ -100,7 +102,8 @@ def export(
     OutputExistsError
         If the file is there already.
     ParameterError
-        If the format is unknown or not that of the suffix, there are no crops, or the classifier cannot be exported.
+        If the format is unknown or not that of the suffix, there are no crops, or the classifier cannot be exported:
+        it has no ``torch_network``, or PyTorch fails on it.
     ContractError
         If what was written differs; nothing is left behind.
 
@@ -117,8 +120,7 @@ def export(
     model = run.model
     if not isinstance(model, Exportable):
         raise ParameterError(
-            f"a {type(model).__name__} cannot be exported: it has no onnx_network and torch_network; "
-            "export the run that it was made of"
+            f"a {type(model).__name__} cannot be exported: it has no torch_network; export the run that it was made of"
         )
     target = _target(path, run.path, kind, overwrite=overwrite)
     tried = list(crops) if crops is not None else sample_crops(run.facts)
@@ -126,7 +128,7 @@ def export(
         raise ParameterError("an exported model is compared on at least one crop, got none; leave crops out for 1,000")
     familiar = Familiar.load(run.path) if run.path else None
     described = _facts(run) | {"familiar": asdict(familiar) if familiar else None}
-    write = _write_onnx if kind == "onnx" else _write_torch
+    write = write_onnx if kind == "onnx" else write_torch
     with beside(target) as part:
         answers = in_batches(write(run, described, part), tried)
         differences = check(answers, references(run, model.torch_network, tried), f"the {kind} model")
@@ -196,11 +198,13 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def _write_onnx(run: Run, facts: Mapping[str, Any], part: Path) -> Ask:
-    from spatterlib.learning.engines import import_onnx, session_of
+def write_onnx(run: Run, facts: Mapping[str, Any], part: Path) -> Ask:
+    """Write an ONNX model, and load it back."""
+    onnx, _ = import_onnx(), import_onnx("onnxruntime")
+    import_torch("exporting to ONNX")
+    import_onnx("onnxscript", "torch")
     from spatterlib.learning.export.onnx_graph import build
 
-    onnx = import_onnx()
     built = build(run, facts)
     onnx.checker.check_model(built, full_check=True)
     part.write_bytes(built.SerializeToString(deterministic=True))
@@ -208,12 +212,12 @@ def _write_onnx(run: Run, facts: Mapping[str, Any], part: Path) -> Ask:
     return lambda crops: np.asarray(session.run(["probability"], {"crops": crops})[0])
 
 
-def _write_torch(run: Run, facts: Mapping[str, Any], part: Path) -> Ask:
-    from spatterlib.plugins.training_loop import import_torch
-
+def write_torch(run: Run, facts: Mapping[str, Any], part: Path) -> Ask:
+    """Write a program of ``torch.export``, and load it back."""
     torch = import_torch("exporting to torch")
     from spatterlib.learning.export.torch_program import build
 
-    torch.export.save(build(run), part, extra_files={"spatterlib.json": json.dumps(facts, sort_keys=True)})
-    program = torch.export.load(part).module()
-    return lambda crops: program(torch.from_numpy(crops))[0].numpy()
+    program = build(run, run.temperature)
+    torch.export.save(program, part, extra_files={"spatterlib.json": json.dumps(facts, sort_keys=True)})
+    loaded = torch.export.load(part).module()
+    return lambda crops: loaded(torch.from_numpy(crops))[0].numpy()

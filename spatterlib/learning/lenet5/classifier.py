@@ -99,12 +99,6 @@ class LenetModel:
             _ = chosen._ask  # says now if it is not installed
         return chosen
 
-    def onnx_network(self) -> Any:
-        """``onnx.GraphProto``: see `spatterlib.plugins.classifier.Exportable`."""
-        from spatterlib.learning.lenet5.engines import graph
-
-        return graph(self.weights, tanh=self.classifier.tanh, channels=self.preprocessing.channels)
-
     def torch_network(self) -> Any:
         """``torch.nn.Module``: see `spatterlib.plugins.classifier.Exportable`."""
         from spatterlib.learning.lenet5.engines import module
@@ -114,8 +108,11 @@ class LenetModel:
     @cached_property
     def _ask(self) -> Callable[[Image], Array]:
         from spatterlib.learning.engines import scorer
+        from spatterlib.learning.lenet5.engines import graph
 
-        return scorer(self.engine, self.torch_network() if self.engine == "torch" else self.onnx_network())
+        if self.engine == "torch":
+            return scorer("torch", self.torch_network())
+        return scorer("onnx", graph(self.weights, tanh=self.classifier.tanh, channels=self.preprocessing.channels))
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_ask"}

@@ -1,4 +1,4 @@
-"""LeNet5 in other engines' words: an ONNX graph and a PyTorch module."""
+"""LeNet5 in other engines' words: a PyTorch module, and an ONNX graph, which needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def first_layer(weights: Mapping[str, Array], channels: int) -> Array:
 
 
 def graph(weights: Mapping[str, Array], *, tanh: bool, channels: int) -> Any:
-    """The network as an ``onnx.GraphProto``.
+    """The network as an ``onnx.GraphProto``; for ``engine="onnx"``, which weights alone must do for.
 
     Parameters
     ----------
