@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import struct
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
-from media import number_of, write
+from av.stream import Disposition
+from media import number_of, paint, write
 
 import spatterlib as sp
 from spatterlib.errors import VideoError
@@ -102,3 +106,147 @@ class TestHeadersThatLie:
     @pytest.mark.parametrize(("found", "missing", "right"), [(60, 600, True), (60, 1 << 30, False), (60, -1, False)])
     def test_a_promise_is_measured_by_what_is_there(self, found: int, missing: int, right: bool) -> None:
         assert believed(found, missing) is right
+
+
+def paletted(path: Path, codec: str, count: int = 30) -> Path:
+    """A film of 8 bits and a palette that is upside down."""
+    palette = np.zeros((256, 4), np.uint8)
+    palette[:, 0], palette[:, 1:] = 255, np.arange(255, -1, -1)[:, None]
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream(codec, rate=25, options={"g": "12"})
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "pal8"
+        for number in range(count):
+            frame = av.VideoFrame.from_ndarray((255 - paint(number)[..., 0], palette.copy()), "pal8")
+            frame.pts = number
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+class TestWhatADecoderLearns:
+    """What the first packet brings along for the decoder survives every seek."""
+
+    @pytest.mark.parametrize(
+        ("name", "codec"), [("a.avi", "rawvideo"), ("a.mov", "rawvideo"), ("b.mov", "smc"), ("b.avi", "msrle")]
+    )
+    def test_a_palette_holds_from_anywhere(self, name: str, codec: str, tmp_path: Path) -> None:
+        path = paletted(tmp_path / name, codec)
+        assert numbers(path) == list(range(30))
+        with sp.open_video(path) as video:
+            for start in (20, 7, 29, 0, 13):
+                [picture] = video.read(start, start + 1)
+                assert picture is not None
+                assert number_of(picture.rgb((0, 0, 160, 120))) == start
+
+    def test_a_palette_travels_to_another_process(self, tmp_path: Path) -> None:
+        video = pickle.loads(pickle.dumps(sp.open_video(paletted(tmp_path / "a.avi", "rawvideo")).video))
+        [picture] = video.read(17, 18)
+        assert number_of(picture.rgb((0, 0, 160, 120))) == 17
+
+    def test_a_palette_that_changes_holds_from_where_it_changes(self, tmp_path: Path) -> None:
+        first, second = (paletted(tmp_path / name, "rawvideo").read_bytes() for name in ("a.avi", "b.avi"))
+        assert first == second
+        # A chunk xxpc replaces colours from the given one on: here all of them, by black.
+        chunk = struct.pack("<4sIBBH", b"00pc", 4 + 1024, 0, 0, 0) + bytes(1024)
+        place = first.index(b"movi") - 8
+        frames = first.index(b"idx1")
+        size = (frames - first.index(b"00dc", place)) // 30
+        at = first.index(b"00dc", place) + 20 * size
+        data = bytearray(first[:at] + chunk + first[at:frames])
+        struct.pack_into("<I", data, 4, len(data) - 8)
+        struct.pack_into("<I", data, place + 4, len(data) - place - 8)
+        path = tmp_path / "c.avi"
+        path.write_bytes(data)
+        assert numbers(path) == [*range(20), *[0] * 10]
+        with sp.open_video(path) as video:
+            shown = [next(iter(video.read(at, at + 1))) for at in (25, 5, 21, 0)]
+        assert [number_of(picture.rgb((0, 0, 160, 120))) for picture in shown if picture] == [0, 5, 0, 0]
+
+
+def rewritten(path: Path, change: Any) -> Path:
+    """The same container with packets changed: `change` gets number and bytes of each."""
+    out_path = path.with_name(f"changed_{path.name}")
+    with av.open(str(path)) as source, av.open(str(out_path), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(video=0)):
+            if packet.size:
+                new: Any = av.Packet(change(number, bytes(packet)))
+                new.pts, new.dts, new.time_base = packet.pts, packet.dts, packet.time_base
+                new.duration, new.stream, new.is_keyframe = packet.duration, stream, packet.is_keyframe
+                out.mux(new)
+    return out_path
+
+
+class TestPicturesThatADecoderInvents:
+    """A JPEG that was cut short is no picture, though FFmpeg paints its rest grey."""
+
+    @pytest.mark.parametrize("name", ["a.avi", "a.mov", "a.mkv"])
+    @pytest.mark.parametrize("pixels", ["yuvj420p", "yuvj444p"])
+    @pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
+    def test_of_frames_cut_short(self, name: str, pixels: str, share: float, tmp_path: Path) -> None:
+        path = write(tmp_path / name, 20, codec="mjpeg", pixels=pixels)
+        path = rewritten(path, lambda number, data: data[: int(share * len(data))] if number in (5, 13) else data)
+        assert numbers(path) == [None if number in (5, 13) else number for number in range(20)]
+
+    def test_of_lossless_jpeg(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.avi", 20, codec="ljpeg", pixels="bgr24")
+        path = rewritten(path, lambda number, data: data[:-2000] if number == 7 else data)
+        assert numbers(path) == [*range(7), None, *range(8, 20)]
+
+    @pytest.mark.parametrize(
+        "habit",
+        [lambda data: data[:-2], lambda data: data + bytes(9), lambda data: data[:2] + b"\xff\xe3\0\1" + data[2:]],
+    )
+    def test_but_what_cameras_leave_out_or_add_is_no_damage(self, habit: Any, tmp_path: Path) -> None:
+        path = rewritten(jpeg(tmp_path / "a.avi"), lambda _, data: habit(data))
+        assert numbers(path) == list(range(20))
+
+
+def several(path: Path, films: list[tuple[int, tuple[int, int]]], codecs: list[str], default: int) -> Path:
+    """A file of several video streams: how many frames each has, and their size; the first frame shows number 100."""
+    with av.open(str(path), "w") as out:
+        streams: list[Any] = []
+        for index, ((_, size), codec) in enumerate(zip(films, codecs, strict=True)):
+            stream: Any = out.add_stream(codec, rate=25)
+            stream.width, stream.height = size
+            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+            stream.disposition = Disposition.default if index == default else Disposition(0)
+            streams.append(stream)
+        for (count, size), stream in zip(films, streams, strict=True):
+            for number in range(count):
+                content = paint(number + 100 * (count < 60), *size)
+                frame: Any = av.VideoFrame.from_ndarray(content, "rgb24").reformat(format=stream.pix_fmt)
+                frame.pts, frame.time_base = number, Fraction(1, 25)
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+    return path
+
+
+class TestWhichStream:
+    """The stream that a player shows is read, and what is left out is said."""
+
+    @pytest.mark.parametrize(("name", "default"), [("a.mp4", 0), ("a.mp4", 1), ("a.mov", 0), ("a.mkv", 1)])
+    def test_a_film_comes_before_a_still(
+        self, name: str, default: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        path = several(tmp_path / name, [(1, (160, 120)), (60, (160, 120))], ["mjpeg", "libx264"], default)
+        assert numbers(path) == list(range(60))
+        assert "holds 2 video streams; stream 1 is read, as players do, and not stream 0 (mjpeg" in caplog.text
+
+    def test_a_preview_is_left_out(self, tmp_path: Path) -> None:
+        path = several(tmp_path / "a.mkv", [(3, (80, 64)), (60, (160, 120))], ["libx264", "libx264"], 1)
+        assert numbers(path) == list(range(60))
+
+    def test_a_stream_that_begins_late_is_said(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        films = []
+        for pid, name in ((256, "a.ts"), (300, "b.ts")):
+            films.append(write(tmp_path / name, 60, mux={"mpegts_start_pid": str(pid)}).read_bytes())
+        (tmp_path / "c.ts").write_bytes(b"".join(films))
+        assert numbers(tmp_path / "c.ts") == list(range(60))
+        assert "c.ts holds 2 video streams; stream 0 is read" in caplog.text
+
+    def test_streams_that_were_joined_lose_no_frame(self, tmp_path: Path) -> None:
+        for coding in ("bframes=0:keyint=12:log-level=none", "bframes=3:b-adapt=0:keyint=12:log-level=none"):
+            film = write(tmp_path / "a.ts", 60, x264=coding).read_bytes()
+            (tmp_path / "b.ts").write_bytes(film * 3)
+            assert numbers(tmp_path / "b.ts") == [*range(60)] * 3

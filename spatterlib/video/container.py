@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,12 @@ from spatterlib.types import Picture, Video
 from spatterlib.video.decoded import Orientation, TurnedPicture, picture_of
 from spatterlib.video.ffmpeg import open_input
 from spatterlib.video.packets import REORDERED, Packets, demux, list_packets, row
+from spatterlib.video.streams import lessons, moving, prepare, say_what_is_left_out, shown, teaches
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.error import FFmpegError
-    from av.packet import Packet
+    from av.packet import Packet, PacketSideData
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -76,6 +77,8 @@ class Container:
     threads : int
         Decoder threads; 0 = as many as there are cores. ``dataclasses.replace(video, threads=1)`` is the same video
         read with one, without listing the packets again.
+    index : int
+        Which of the file's streams.
     """
 
     path: Path
@@ -85,7 +88,9 @@ class Container:
     turn: Orientation
     facts: dict[str, Any] = field(repr=False)
     threads: int = 1
+    index: int = 0
     _idle: dict[int, list[InputContainer]] = field(init=False, repr=False, default_factory=lambda: defaultdict(list))
+    _learned: dict[int, list[PacketSideData]] = field(init=False, repr=False, default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -169,7 +174,7 @@ class Container:
         threads = 1 if self.packets.counted else threads
         source, packets = self._packets_from(first, threads)
         following = zip([*numbers, None], chain(packets, [None]), strict=False)
-        stream, at_once = _stream(source), max(1, min(_AT_ONCE, _AT_ONCE_PX // max(self.width * self.height, 1)))
+        stream, at_once = self._stream(source), max(1, min(_AT_ONCE, _AT_ONCE_PX // max(self.width * self.height, 1)))
         try:
             # What Python does with a packet and its frame takes a fraction of the time when several come in a row:
             # decoding throws it out of the processor's cache. And threads meet less often.
@@ -213,13 +218,41 @@ class Container:
     def _packets_from(self, first: int, threads: int) -> tuple[InputContainer, Iterator[Packet[Any]]]:
         """Packets from number `first` on: by seeking if that lands where it should, else by skipping."""
         idle = self._idle[threads]
-        source = idle.pop() if idle else _open(self.path, threads)
+        source = idle.pop() if idle else self._open(threads)
         packets = self._sought(source, first)
         if packets is None:
             source.close()
-            source = _open(self.path, threads)
-            packets = islice(demux(source, _stream(source)), first, None)
-        return source, packets
+            source = self._open(threads)
+            packets = islice(demux(source, self._stream(source)), first, None)
+        before = [at for at in self.packets.lessons if at <= first]
+        return source, self._taught(packets, before[-1]) if before else packets
+
+    def _taught(self, packets: Iterator[Packet[Any]], lesson: int) -> Iterator[Packet[Any]]:
+        """Packets of which the first brings along what the decoder learned from the packet of number `lesson`."""
+        if lesson not in self._learned:
+            with self._open(1) as source:
+                teacher = next(islice(demux(source, self._stream(source)), lesson, None), None)
+                self._learned[lesson] = [] if teacher is None else list(lessons(teacher))
+        for packet in islice(packets, 1):
+            for item in self._learned[lesson]:
+                packet.set_sidedata(item)
+            yield packet
+        yield from packets
+
+    def _open(self, threads: int) -> InputContainer:
+        import av
+
+        try:
+            source = open_input(f"file:{self.path}")
+            stream = self._stream(source)
+        except (av.FFmpegError, IndexError) as error:
+            raise VideoError(f"{self.path} can no longer be read; was it moved, cut or replaced meanwhile?") from error
+        prepare(stream)
+        stream.codec_context.thread_count = threads
+        return source
+
+    def _stream(self, source: InputContainer) -> VideoStream:
+        return cast("VideoStream", source.streams[self.index])
 
     def _sought(self, source: InputContainer, first: int) -> Iterator[Packet[Any]] | None:
         import av
@@ -228,7 +261,7 @@ class Container:
         known = [stamp for stamp in stamps if stamp > np.iinfo(np.int64).min]
         if not known:
             return None
-        stream = _stream(source)
+        stream = self._stream(source)
         try:
             source.seek(min(known), stream=stream)
         except av.FFmpegError:
@@ -277,32 +310,6 @@ def _count(decoded: Iterator[tuple[int, Picture | None]]) -> Iterator[tuple[int,
         number += 1
 
 
-def _open(path: Path, threads: int) -> InputContainer:
-    import av
-
-    try:
-        source = open_input(f"file:{path}")
-        stream = _stream(source)
-    except (av.FFmpegError, IndexError) as error:
-        raise VideoError(f"{path} can no longer be read; was it moved, cut or replaced meanwhile?") from error
-    stream.thread_type = "AUTO"
-    stream.codec_context.thread_count = threads
-    return source
-
-
-def _streams(source: InputContainer) -> list[VideoStream]:
-    """Streams of moving pictures: the cover of a piece of music is none."""
-    return [
-        stream
-        for stream in source.streams.video
-        if "attached_pic" not in str(stream.disposition) and stream.codec_context is not None
-    ]
-
-
-def _stream(source: InputContainer) -> VideoStream:
-    return _streams(source)[0]
-
-
 def _mean_rate(times: NDArray[np.float64]) -> float | None:
     known = times[np.isfinite(times)]
     duration = float(known[-1] - known[0]) if len(known) else 0.0
@@ -319,7 +326,7 @@ def spatter_open_video(path: str) -> Video | None:
         return None
     try:
         with open_input(f"file:{file}") as source:
-            if not _streams(source) or source.format.name == "tty":
+            if not moving(source) or source.format.name == "tty":
                 kinds = sorted({stream.type for stream in source.streams})
                 text = "text" if source.format.name == "tty" else " and ".join(kinds) or "nothing"
                 raise VideoError(f"{path} holds no video, only {text}")
@@ -329,10 +336,11 @@ def spatter_open_video(path: str) -> Video | None:
 
 
 def _opened(path: Path, source: InputContainer) -> Container:
-    stream = _stream(source)
-    stream.thread_type = "AUTO"
+    stream = shown(source)
+    prepare(stream)
     seen: list[VideoFrame] = []
     packets = list_packets(path, source, stream, _look(source, stream, seen))
+    say_what_is_left_out(path, source, stream)
     if not packets.found:
         raise VideoError(f"{path} holds a video stream without any frames")
     coding = stream.codec_context
@@ -350,14 +358,14 @@ def _opened(path: Path, source: InputContainer) -> Container:
         **({"cut": True} if packets.cut else {}),
         **({"comment": source.metadata["comment"]} if source.metadata.get("comment") else {}),
     }
-    return Container(path, packets, width, height, turn, facts)
+    return Container(path, packets, width, height, turn, facts, index=stream.index)
 
 
 def _look(source: InputContainer, stream: VideoStream, seen: list[VideoFrame]) -> Iterator[tuple[Any, ...]]:
     """Rows of all packets; on the way, the first frame that decodes is put into `seen`."""
     codec = stream.codec_context.name
     for packet in demux(source, stream):
-        yield row(packet, codec)
+        yield row(packet, codec, teaches(packet))
         if not seen:
             seen.extend(_try(stream, packet))
     if not seen:

@@ -23,7 +23,9 @@ NONE = np.iinfo(np.int64).min
 REORDERED = 16
 """No decoder holds back more frames than this to put them in order (H.264 and H.265, maximum picture buffer)."""
 
-_ROW = np.dtype([("pts", "i8"), ("dts", "i8"), ("size", "i8"), ("key", "?"), ("shown", "?"), ("corrupt", "?")])
+_ROW = np.dtype(
+    [("pts", "i8"), ("dts", "i8"), ("size", "i8"), ("key", "?"), ("shown", "?"), ("corrupt", "?"), ("lesson", "?")]
+)
 _ASSUMED_FPS = 25
 _RESET = 0.25  # s that decoding times fall back where a clock was reset, and not merely out of step
 
@@ -36,7 +38,7 @@ class Packets:
     ----------
     rows : ndarray
         ``(k,)`` structured: time stamps (`NONE` = unknown), bytes, whether a key frame, whether shown, whether cut
-        short or damaged on the way.
+        short or damaged on the way, whether it brings along what the decoder needs behind it (a palette).
     numbers : ndarray
         ``(k,)`` int64: number of the frame in the packet; -1 where it is not shown. Where only the decoder knows
         the order (`counted`), the rank of the packet among those shown.
@@ -73,6 +75,12 @@ class Packets:
         begins = np.stack([index, np.maximum.accumulate(first)], 1)
         return np.concatenate([[[0, 0]], begins[begins[:, 1] > 0]])
 
+    @cached_property
+    def lessons(self) -> list[int]:
+        """Packets that bring along what the decoder needs behind them."""
+        lessons: list[int] = np.flatnonzero(self.rows["lesson"]).tolist()
+        return lessons
+
     def span(self, start: int, stop: int, back: int = 0) -> tuple[int, int]:
         """First and last packet needed for frames ``start .. stop - 1``; `back` key frames more before them."""
         begins = self.begins
@@ -106,7 +114,7 @@ def demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet[Any
             continue
 
 
-def row(packet: Packet[Any], codec: str) -> tuple[int, int, int, bool, bool, bool]:
+def row(packet: Packet[Any], codec: str, lesson: bool) -> tuple[int, int, int, bool, bool, bool, bool]:
     """One row of `Packets.rows`."""
     pts, dts = packet.pts, packet.dts
     # VP8 keeps reference pictures that are never shown in packets of their own (RFC 6386, 9.1).
@@ -118,6 +126,7 @@ def row(packet: Packet[Any], codec: str) -> tuple[int, int, int, bool, bool, boo
         packet.is_keyframe,
         shown,
         packet.is_corrupt,
+        lesson,
     )
 
 
@@ -126,6 +135,9 @@ def list_packets(
 ) -> Packets:
     """Number the frames of a stream by their time stamps."""
     table = np.fromiter(rows, _ROW)
+    # Where streams were joined, their counters begin anew, which FFmpeg takes for a loss in the packets before.
+    for reset in _resets(table["dts"], stream) if container.format.name == "mpegts" else ():
+        table["corrupt"][max(reset - 2, 0) : reset] = False
     shown = table[table["shown"]]
     counted = _only_decoder_knows(container.format.name, stream, shown)
     stamps, clock = _stamps(stream, shown, counted)
@@ -168,10 +180,15 @@ def _seconds(stamps: NDArray[np.int64], stream: VideoStream) -> NDArray[np.float
 
 def _order(stamps: NDArray[np.float64], dts: NDArray[np.int64], stream: VideoStream) -> NDArray[np.intp]:
     """Packets in the order of presentation: by time, each stretch between two resets of the clock for itself."""
-    known = np.flatnonzero(dts != NONE)
     resets = np.zeros(len(dts), np.int64)
-    resets[known[1:][np.diff(_seconds(dts[known], stream)) < -_RESET]] = 1
+    resets[_resets(dts, stream)] = 1
     return np.lexsort((stamps, np.cumsum(resets)))
+
+
+def _resets(dts: NDArray[np.int64], stream: VideoStream) -> NDArray[np.intp]:
+    """Packets before which the clock was reset."""
+    known = np.flatnonzero(dts != NONE)
+    return known[1:][np.diff(_seconds(dts[known], stream)) < -_RESET]
 
 
 def _continuous(times: NDArray[np.float64]) -> NDArray[np.float64]:
