@@ -75,7 +75,7 @@ WRONG = {
 }
 # What a recording must be looked at for.
 LATER = {("config", "99999999")}
-# Words that may be anything: names of columns, hosts, labels; options that `watch` shares and refuses as such.
+# Words that may be anything: names of columns, hosts, labels.
 FREE = {"--label", "--column", "--all", "--host", "--log-file", "--verbose", "--seed"}
 # Beside NaN, numbers below 0 and without end are right for some.
 ANY_SIGN = {"--gas-direction", "--scan-turn", "--scan-start", "--drift", "--bump-at", "--bump-px", "--shuffle"}
@@ -87,6 +87,8 @@ def wrong(option: click.Parameter) -> list[str]:
     name = option.opts[-1]
     if name in FREE or option.is_eager or getattr(option, "is_flag", False):
         return []
+    if getattr(option, "hidden", False):
+        return ["1"]  # of `extract`: `watch` refuses it whatever it is
     if isinstance(option.type, click.Choice):
         return ["nobody"]
     if option.metavar == "FOLDER":
