@@ -84,7 +84,12 @@ def test_further_sections_of_a_report_have_the_same_elements_whatever_the_names_
     def found(add: str) -> Elements:
         witness = Witness(3, f"low{add}", 2.0, 1.5, 2.5, f"high{add}", "disagree")
         index = {"border": 1.0, "layers": [witness], "warnings": warnings([witness])}
-        charts = {"layers": [{"alarm": True}], "arl": 400.0, "spells": [(1, 2, f"drift{add}")] * 21, "chart": ""}
+        charts = {
+            "layers": [{"alarm": True}],
+            "arl": 400.0,
+            "alarm_intervals": [(1, 2, f"drift{add}")] * 21,
+            "chart": "",
+        }
         sections = Section(f"a{add}", "gas_flow_index.html.j2", index), Section("b", "control_charts.html.j2", charts)
         return Elements(page_of(dataclasses.replace(verdict(), sections=sections)))
 

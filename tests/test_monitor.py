@@ -124,12 +124,12 @@ def test_what_cannot_be_monitored_is_refused_in_one_line(options: list[str], sai
 
 def test_python_charts_the_same_layers(learned: str, tmp_path: Path) -> None:
     found = sp.chart_layers(stores()["bad"], learned)
-    assert [(first, last) for first, last, _ in found.spells] == [(51, 70)]
+    assert [(first, last) for first, last, _ in found.alarm_intervals] == [(51, 70)]
     found.draw(tmp_path / "charts.svg", "bad.h5")
     assert "bad.h5 (simulated): 20 of 70 layers with an alarm" in (tmp_path / "charts.svg").read_text()
     own = sp.chart_layers(stores()["bad"], 45, names=["drift"], builds=300)
     assert own.points["group"].tolist() == list(range(46, 71))
-    assert own.spells[-1][1] == 70
+    assert own.alarm_intervals[-1][1] == 70
     assert own.reference.about["recordings"] == ["first 45 layers of bad.h5"]
     both = sp.chart_layers(stores()["bad"], [stores()["good"], stores()["also good"]], names=["drift"], builds=300)
     assert both.reference.about["layers"] == 2 * LAYERS

@@ -363,9 +363,9 @@ def test_without_pyarrow_it_is_said_before_the_work(tmp_path: Path, monkeypatch:
 
 def test_memory_keeps_rows_and_a_few_crops_only() -> None:
     from spatterlib.extraction.settings import ExtractionSettings
-    from spatterlib.verdicts.scoring import sightings
+    from spatterlib.verdicts.scoring import score_crops
 
-    found, _ = sightings(build(), sp.load_model("simulated"), ExtractionSettings(), keep=8)
+    found, _ = score_crops(build(), sp.load_model("simulated"), ExtractionSettings(), keep=8)
     assert len(found.evidence) <= 3 * 8
     assert len(found.table) > 500
 

@@ -139,7 +139,7 @@ def house(monkeypatch: pytest.MonkeyPatch) -> Path:
     for place in (
         *("extraction.pipeline._batch", "learning.training.fit_split", "measuring.calibration.calibrate"),
         *("measuring.measurement.measure_store", "simulation.writer._frames", "live.feed.Feed", "stores.opening._copy"),
-        *("detection.detect.found_in", "learning.evaluation._outcome", "learning.export.writing.write_onnx"),
+        *("detection.detect.detections_in", "learning.evaluation._outcome", "learning.export.writing.write_onnx"),
     ):
         monkeypatch.setattr(f"spatterlib.{place}", work)
     as_if_torch(monkeypatch)

@@ -164,10 +164,10 @@ def test_secrets_are_not_in_the_log(log: Path) -> None:
 
 def test_progress_comes_now_and_then(log: Path) -> None:
     with run_log.recording(str(log), "x", []):
-        tell = run_log.told_now_and_then("frames", every=0.0)
+        tell = run_log.periodic_progress("frames", every=0.0)
         tell(3, 9, detections=2)
         tell(4, None)
-        run_log.told_now_and_then("frames")(3, 9)
+        run_log.periodic_progress("frames")(3, 9)
     found = [line for line in lines(log) if line["event"] == "progress"]
     assert [(line["done"], line["expected"], line["unit"], line["found"]) for line in found] == [
         (3, 9, "frames", {"detections": 2}),
@@ -176,7 +176,7 @@ def test_progress_comes_now_and_then(log: Path) -> None:
 
 
 def test_progress_of_runs_is_kept(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_log.told_now_and_then, "__defaults__", (0.0,))
+    monkeypatch.setattr(run_log.periodic_progress, "__defaults__", (0.0,))
     for name in ("a", "b"):
         np.save(tmp_path / f"{name}.npy", flashes(60))
     _, found = logged(log, "extract", tmp_path / "a.npy", tmp_path / "b.npy", "-o", tmp_path / "out")

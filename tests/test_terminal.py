@@ -97,7 +97,7 @@ def test_a_notebook_has_a_bar_without_being_asked(monkeypatch: pytest.MonkeyPatc
     OutStream.__module__ = "ipykernel.iostream"
     out = OutStream()
     monkeypatch.setattr("sys.stderr", out)
-    progress.told(None)(state(100))
+    progress.progress_callback(None)(state(100))
     assert "10%" in out.getvalue()
 
 

@@ -144,12 +144,16 @@ def _charted(good: int | Path, path: Path, known: dict[str, Any], picture: Path,
 def _shown(found: Any, picture: bytes, simulated: bool, good: str, store: str) -> Markup:
     """What was found: in words, then the charts."""
     facts = found.to_dict()
-    alarms, count, spells = sum(layer["alarm"] for layer in facts["layers"]), len(facts["layers"]), found.spells
+    alarms, count, intervals = (
+        sum(layer["alarm"] for layer in facts["layers"]),
+        len(facts["layers"]),
+        found.alarm_intervals,
+    )
     said = joined(
         html("<li>{}{}</li>", f"Layers {first} to {last}, the first: " if last > first else f"Layer {first}: ", text)
-        for first, last, text in spells[:_SHOWN]
+        for first, last, text in intervals[:_SHOWN]
     )
-    more = html("<p>… and {} more.</p>", len(spells) - _SHOWN) if len(spells) > _SHOWN else ""
+    more = html("<p>… and {} more.</p>", len(intervals) - _SHOWN) if len(intervals) > _SHOWN else ""
     return html(
         '<h2 class="headline">{store}: {alarms} of {count} layers with an alarm {mark}</h2>'
         '<ul class="warnings">{said}</ul>{more}'

@@ -9,7 +9,7 @@ import click
 from spatterlib.cli.schema import Converted, Parameter, PluginEntry, PluginFault, Plugins
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.records import default_of
-from spatterlib.common.signals import keeping
+from spatterlib.common.signals import interrupt_note
 from spatterlib.common.standard_streams import shown
 from spatterlib.plugins.hookspecs import hookimpl
 
@@ -25,7 +25,7 @@ def convert(source: str, target: str, to: str | None, overwrite: bool) -> None:
     from spatterlib.stores.opening import convert
 
     begun = f"{shown(target)} may have been begun and says that it is not complete; the same command with --overwrite"
-    with keeping(lambda: f"{begun} makes it anew"):
+    with interrupt_note(lambda: f"{begun} makes it anew"):
         convert(source, target, to=to, overwrite=overwrite)
     answer(Converted(source, target), f"{source} -> {target}")
 

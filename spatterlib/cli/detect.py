@@ -16,7 +16,7 @@ import click
 from spatterlib.cli.options import PluginCommand
 from spatterlib.cli.run_options import completeness, extraction_options, run_settings
 from spatterlib.common.files import beside, check_target, json_ready
-from spatterlib.common.signals import keeping
+from spatterlib.common.signals import interrupt_note
 from spatterlib.common.wording import counted
 
 __all__ = ["add_to"]
@@ -39,11 +39,15 @@ def detect(
     One row per spatter, columns as in the table of a store: frame, time (s), x, y, width, height (px), area (px²),
     red, green, blue, peak (grey levels). What was found in all is said on stderr.
     """
-    from spatterlib.extraction.dry_run import look
+    from spatterlib.extraction.dry_run import dry_run
 
     frames = decoded = rows = lit = 0
-    found = look(video, run_settings(ctx, values))
-    with _written(out, form, overwrite) as write, contextlib.closing(found), keeping(lambda: "nothing was stored"):
+    found = dry_run(video, run_settings(ctx, values))
+    with (
+        _written(out, form, overwrite) as write,
+        contextlib.closing(found),
+        interrupt_note(lambda: "nothing was stored"),
+    ):
         for batch in found:
             write(batch.table)
             frames, decoded = frames + len(batch.frame_log), decoded + int(batch.frame_log["decoded"].sum())

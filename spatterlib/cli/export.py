@@ -9,7 +9,7 @@ import click
 from spatterlib.cli.model_options import load_named, model_options
 from spatterlib.cli.schema import ModelExported
 from spatterlib.common.command_output import answer, answers
-from spatterlib.common.signals import keeping
+from spatterlib.common.signals import interrupt_note
 from spatterlib.plugins.hookspecs import hookimpl
 
 
@@ -27,7 +27,7 @@ from spatterlib.plugins.hookspecs import hookimpl
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 @model_options
 @answers(ModelExported)
-@keeping(lambda: "nothing was written")
+@interrupt_note(lambda: "nothing was written")
 def export(
     run: str, format_: Any, out: str | None, overwrite: bool, classifier: str | None, classes: str | None
 ) -> None:

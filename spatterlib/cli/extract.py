@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spatterlib.cli.options import PluginCommand
-from spatterlib.cli.run_options import completeness, extraction_options, kept_in, run_settings
+from spatterlib.cli.run_options import completeness, extraction_options, interrupted_store, run_settings
 from spatterlib.cli.schema import Extracted, Forecasts, RecordingDone
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.files import check_target
 from spatterlib.common.install_hints import missing
 from spatterlib.common.progress import columns
-from spatterlib.common.run_log import told_now_and_then
-from spatterlib.common.signals import keeping
+from spatterlib.common.run_log import periodic_progress
+from spatterlib.common.signals import interrupt_note
 from spatterlib.common.standard_streams import shown
 from spatterlib.errors import Exit, ParameterError, PluginError, SpatterlibError, one_line
 from spatterlib.extraction.settings import ExtractionSettings
@@ -143,7 +143,7 @@ def _one(
     from spatterlib.extraction.extract import extract_with
 
     further = "the same command with --resume" + " in place of --overwrite" * bool(run["overwrite"])
-    with keeping(lambda: kept_in(out, f"{further} goes on")):
+    with interrupt_note(lambda: interrupted_store(out, f"{further} goes on")):
         report = extract_with(settings, video, out, **run)
     say(str(report))
     if report.resumed == report.expected:
@@ -161,7 +161,7 @@ def _all(
 ) -> list[RecordingOutcome]:
     from spatterlib.extraction.batch import extract_all
 
-    keep, ended = told_now_and_then("recordings", every=0.0), itertools.count(1)
+    keep, ended = periodic_progress("recordings", every=0.0), itertools.count(1)
 
     def tell(outcome: RecordingOutcome) -> None:
         keep(next(ended), len(videos), failed=int(outcome.state == "failed"))
@@ -172,7 +172,9 @@ def _all(
         completeness(outcome.report.decoded, outcome.report.expected, outcome.video)
 
     again = "the same command" + " without --overwrite" * bool(run["overwrite"])
-    with keeping(lambda: f"what was committed to {shown(out)} is kept; {again} goes on (--resume is not needed)"):
+    with interrupt_note(
+        lambda: f"what was committed to {shown(out)} is kept; {again} goes on (--resume is not needed)"
+    ):
         return extract_all(videos, out, suffix=suffix, done=tell, **run, **vars(settings))
 
 

@@ -13,7 +13,7 @@ from spatterlib.cli.model_options import load_named, model_options
 from spatterlib.cli.schema import Evaluated, Labels, LeftOut, Models, RunListed, StoreLabels, Trained
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.files import check_room, check_target
-from spatterlib.common.signals import keeping
+from spatterlib.common.signals import interrupt_note
 from spatterlib.common.wording import counted
 from spatterlib.errors import ParameterError, UsageError
 from spatterlib.plugins.hookspecs import hookimpl
@@ -80,7 +80,7 @@ def train(
     from spatterlib.learning.training import train
 
     again = "the same command" + " without --fresh" * fresh
-    with keeping(lambda: f"{again} goes on behind the last epoch that was done (--resume is not needed)"):
+    with interrupt_note(lambda: f"{again} goes on behind the last epoch that was done (--resume is not needed)"):
         run = train(
             _data(data),
             classifier,
@@ -172,7 +172,7 @@ def _value(text: str, default: Any, name: str) -> Any:
 @model_options
 @_data_options
 @answers(Evaluated)
-@keeping(lambda: "nothing was written")
+@interrupt_note(lambda: "nothing was written")
 def evaluate(
     model: str,
     classifier: str | None,
@@ -227,12 +227,12 @@ def evaluate(
 @answers(Models)
 def models(folder: str, use: str | None, compare: bool) -> None:
     """List the runs in FOLDER, compare them, mark one as current."""
-    from spatterlib.learning import runs as house
+    from spatterlib.learning import runs as run_folders
 
     if use:
-        house.mark_current(folder, use)
-    runs: Mapping[str, Mapping[str, Any]] = house.list_runs(folder)
-    marked = Path(folder) / house.CURRENT
+        run_folders.mark_current(folder, use)
+    runs: Mapping[str, Mapping[str, Any]] = run_folders.list_runs(folder)
+    marked = Path(folder) / run_folders.CURRENT
     current = marked.read_text().strip() if marked.is_file() else ""
     if not runs:
         say(f"no runs in {folder}")
@@ -303,27 +303,27 @@ def label(
     """
     from spatterlib.learning import labels
 
-    house, given = labels, _labels_given(stores, everything)
+    given = _labels_given(stores, everything)
     if changes and len(given) > 1:
         raise UsageError(f"--from has rows of one store, got {counted(len(given), 'store')}; edit one at a time")
     if index:
         check_target(index, overwrite=overwrite)
     for path, name in given.items():
-        if index is None and (changes or name is not None) and house.is_read_only(path):
+        if index is None and (changes or name is not None) and labels.is_read_only(path):
             raise ParameterError(f"{path} is read-only: its labels go into an index; add --index images.csv")
     told, items = [], []
     for path, name in given.items():
-        item, changed = house.relabelled(path, name, changes, column)
+        item, changed = labels.relabelled(path, name, changes, column)
         if changes:
             say(f"{path}: {counted(changed, 'label')} changed")
-        counts = {known: int((item.labels == known).sum()) for known in house.sorted_classes(item.labels)}
+        counts = {known: int((item.labels == known).sum()) for known in labels.sorted_classes(item.labels)}
         counts = {} if set(counts) == {""} else counts
         say(f"{path}: " + (", ".join(f"{known or 'no label'}: {n}" for known, n in counts.items()) or "no labels"))
         told.append(StoreLabels(path, changed, counts))
         items.append(item)
     lines = 0
     if index:
-        lines = house.write_index(items, index, seed=shuffle)
+        lines = labels.write_index(items, index, seed=shuffle)
         say(f"{index}: {counted(lines, 'line')}")
     answer(Labels(told, index, lines))
 

@@ -27,9 +27,9 @@ from spatterlib.common.command_output import CommandRun, Failed, Failure, answer
 from spatterlib.common.command_output import facts as answers_facts
 from spatterlib.common.files import check_target
 from spatterlib.common.install_hints import example_package
-from spatterlib.common.progress import say_kernels
+from spatterlib.common.progress import report_kernels
 from spatterlib.common.signals import stop_signals
-from spatterlib.common.standard_streams import lenient, unsaid
+from spatterlib.common.standard_streams import lenient, output_failure
 from spatterlib.errors import Exit, ParameterError, SpatterlibError, UsageError, one_line
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.plugins.hook_calls import now_called
@@ -122,10 +122,10 @@ def _store_facts(store: Store) -> StoreInfo:
     import numpy as np
 
     from spatterlib.detection.layers import gap_of, layers
-    from spatterlib.stores.opening import look_through
+    from spatterlib.stores.opening import check_readable
 
     table, frame_log, attrs = store.table, store.frame_log, dict(store.attrs)
-    look_through(store)
+    check_readable(store)
     timed = table[np.isfinite(table["time"])]
     grouped = layers(timed["time"], gap_of(attrs), timed["frame"])
     return StoreInfo(
@@ -212,14 +212,14 @@ def _annotated(path: str, frame: int, settings: ExtractionSettings) -> tuple[Ima
 
 def _look(video: Video, path: str, frame: int, settings: ExtractionSettings) -> tuple[Clip, Detections]:
     """The frame and what is found in it; says how much that is, and which filter dropped the rest."""
-    from spatterlib.detection.detect import detect, kept_by
+    from spatterlib.detection.detect import apply_filter, detect
     from spatterlib.plugins.registry import identity
 
     detector, filters = settings.plugins()
     for clip, found in detect(video, detector, filters=[], roi=settings.roi, start=frame, stop=frame + 1):
         said = f"frame {frame}: {len(found)} found"
         for filter_ in filters:
-            before, found = len(found), kept_by(filter_, found, clip)
+            before, found = len(found), apply_filter(filter_, found, clip)
             said += f", {before - len(found)} dropped by {identity(filter_)['id']}" if len(found) < before else ""
         click.echo(said, err=True)
         return clip, found
@@ -262,7 +262,7 @@ def main(arguments: list[str] | None = None) -> int:
     typed = sys.argv[1:] if arguments is None else list(arguments)
     given, command = _ahead(typed)
     run = CommandRun(as_json="--json" in given)
-    say_kernels()
+    report_kernels()
     with _on_terminal():
         try:
             with run_log.recording(given.get("--log-file"), command, typed) as ended:
@@ -321,7 +321,7 @@ def _done(typed: list[str], run: CommandRun, file: str | None) -> tuple[int, dic
         _add_commands(cli)
         defaults = config_sections.default_map(file, cli.commands) if file else None
         code = _left_with(typed, run, defaults)
-        if not code and (lost := unsaid()):
+        if not code and (lost := output_failure()):
             raise OSError(f"the output could not be written: {lost}")
         return code, None
     except (Exception, KeyboardInterrupt) as error:

@@ -143,11 +143,11 @@ def _told(path: str, found: Charted, *, simulated: bool) -> StoreMonitored:
 
     base, points = found.reference, found.points
     alarms = int(points["alarm"].sum())
-    spells = monitoring.spells(points["group"].tolist(), found.alarms)
-    for first, last, text in spells[:_LINES]:
+    intervals = monitoring.alarm_intervals(points["group"].tolist(), found.alarms)
+    for first, last, text in intervals[:_LINES]:
         say(f"layers {first} to {last}, the first: {text}" if last > first else f"layer {first}: {text}")
-    if len(spells) > _LINES:
-        say(f"... and {len(spells) - _LINES} more; -o FILE writes all")
+    if len(intervals) > _LINES:
+        say(f"... and {len(intervals) - _LINES} more; -o FILE writes all")
     removed = base.about["removed"]
     say(
         f"{path}: {alarms} of {counted(len(points), 'layer')} with an alarm"

@@ -10,12 +10,12 @@ import click
 
 from spatterlib.cli.model_options import load_named, model_options
 from spatterlib.cli.options import PluginCommand
-from spatterlib.cli.run_options import completeness, extraction_options, kept_in, run_settings
+from spatterlib.cli.run_options import completeness, extraction_options, interrupted_store, run_settings
 from spatterlib.cli.schema import ClassChange, Judged, Predicted, Verified
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.progress import columns
 from spatterlib.common.record_options import given_values, options_of, with_options
-from spatterlib.common.signals import keeping
+from spatterlib.common.signals import interrupt_note
 from spatterlib.common.wording import counted
 from spatterlib.errors import Exit, ParameterError, UsageError
 from spatterlib.verdicts.rules import Rules
@@ -85,7 +85,7 @@ def predict(
     rules = Rules(**given_values(Rules, values))
     further = {key: values[key] for key in ("window", "crops", "store", "overwrite")}
     measured = _measuring(source, values["store"], profile, calibration, reference)
-    with keeping(lambda: _kept(values["store"])):
+    with interrupt_note(lambda: _kept(values["store"])):
         chosen = load_named(model, classifier, classes)
         verdict = predict_with(settings, rules, source, chosen, () if measured else out, progress=notifier(), **further)
         if measured:
@@ -122,7 +122,7 @@ def _predicted(source: str, verdict: Verdict, out: Sequence[str]) -> Predicted:
 def _kept(store: str | None) -> str:
     if store is None:
         return "there is no verdict yet; with --store, what was extracted would be kept"
-    return kept_in(store, "`spatterlib extract` with the same options and --resume goes on with it")
+    return interrupted_store(store, "`spatterlib extract` with the same options and --resume goes on with it")
 
 
 def _measuring(

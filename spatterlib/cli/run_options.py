@@ -23,7 +23,7 @@ __all__ = [
     "completeness",
     "detection_options",
     "extraction_options",
-    "kept_in",
+    "interrupted_store",
     "run_log_options",
     "run_settings",
 ]
@@ -115,7 +115,7 @@ def completeness(decoded: int, expected: int, video: str = "") -> Exit:
     return Exit.INCOMPLETE
 
 
-def kept_in(store: str, how: str) -> str:
+def interrupted_store(store: str, how: str) -> str:
     """What an interrupted extraction has left in a store, and `how` to go on with it."""
     from spatterlib.stores.opening import find_store, open_store
 

@@ -11,8 +11,8 @@ import click
 from spatterlib.cli.schema import Simulated
 from spatterlib.common.command_output import answer, answers
 from spatterlib.common.record_options import options_of
-from spatterlib.common.run_log import told_now_and_then
-from spatterlib.common.signals import keeping
+from spatterlib.common.run_log import periodic_progress
+from spatterlib.common.signals import interrupt_note
 from spatterlib.common.wording import counted
 from spatterlib.plugins.hookspecs import hookimpl
 
@@ -34,7 +34,9 @@ class _Simulate(click.Command):
 @click.option("--workers", type=int, default=1, show_default=True, help="Threads that render; same frames.")
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
 @answers(Simulated)
-@keeping(lambda: "nothing was written: a recording is there as a whole or not at all, and cannot be gone on with")
+@interrupt_note(
+    lambda: "nothing was written: a recording is there as a whole or not at all, and cannot be gone on with"
+)
 def simulate(out: str, workers: int, overwrite: bool, **values: Any) -> None:
     """Write a simulated recording (.mp4, .mkv, .npy) and beside it its truth (.truth.npz)."""
     from spatterlib.simulation import simulate
@@ -53,7 +55,7 @@ def simulate(out: str, workers: int, overwrite: bool, **values: Any) -> None:
 
 def _progress() -> Callable[[int, int], None]:
     """A bar on a terminal, and lines of the log."""
-    keep = told_now_and_then("frames")
+    keep = periodic_progress("frames")
     if not sys.stderr.isatty():
         return keep
     from tqdm import tqdm

@@ -11,7 +11,7 @@ import click
 from spatterlib.cli.schema import Calibrated, CameraChecked, QuantityChecked, StreaksMeasured
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.files import check_target, write_csv
-from spatterlib.common.signals import keeping
+from spatterlib.common.signals import interrupt_note
 from spatterlib.common.wording import counted
 from spatterlib.errors import ParameterError
 from spatterlib.plugins.hookspecs import hookimpl
@@ -47,7 +47,7 @@ def check_camera(profile: str) -> None:
 @click.option("--seed", type=int, default=1000, show_default=True, help="Of the first recording.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 @answers(Calibrated)
-@keeping(lambda: "nothing was written")
+@interrupt_note(lambda: "nothing was written")
 def calibrate_camera(profile: str, out: str, recordings: int, crops: int, seed: int, overwrite: bool) -> None:
     """Simulate recordings of a camera at gas speeds of 0.2 to 3 m/s and learn what their streaks look like.
 
@@ -79,7 +79,7 @@ def calibrate_camera(profile: str, out: str, recordings: int, crops: int, seed: 
 @click.option("--describe", "sheet", metavar="CSV", help="Write the descriptors as CSV too.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing table.")
 @answers(StreaksMeasured)
-@keeping(lambda: "nothing was written")
+@interrupt_note(lambda: "nothing was written")
 def streaks(
     store: str,
     profile: str,

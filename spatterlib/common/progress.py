@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, TextIO
 
-from spatterlib.common.run_log import told_now_and_then
+from spatterlib.common.run_log import periodic_progress
 from spatterlib.common.wording import counted
 from spatterlib.kernels.compile_progress import subscribe
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Progress", "bar", "columns", "graph", "lines", "notifier", "say_kernels", "told"]
+__all__ = ["Progress", "bar", "columns", "graph", "lines", "notifier", "progress_callback", "report_kernels"]
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _WIDTH = 40
@@ -52,7 +52,7 @@ def notifier(*, live: bool = False, stream: TextIO | None = None) -> Callable[[P
     """What suits the stream (stderr by default): graph if `live`, else bar; lines if it is no terminal."""
     stream = stream or sys.stderr
     show = (graph(stream) if live else bar(stream)) if _redraws(stream) else lines(stream)
-    keep = told_now_and_then("frames")
+    keep = periodic_progress("frames")
 
     def tell(state: Progress) -> None:
         show(state)
@@ -61,13 +61,13 @@ def notifier(*, live: bool = False, stream: TextIO | None = None) -> Callable[[P
     return tell
 
 
-def told(progress: bool | Callable[[Progress], None] | None) -> Callable[[Progress], None]:
+def progress_callback(progress: bool | Callable[[Progress], None] | None) -> Callable[[Progress], None]:
     """Whom a function tells how far it is: a callable itself; True is a bar, None a bar on a terminal only."""
     if callable(progress):
         return progress
     if not progress and (progress is False or not _redraws(sys.stderr)):
         return lambda _: None
-    say_kernels()
+    report_kernels()
     return notifier()
 
 
@@ -77,7 +77,7 @@ def _redraws(stream: TextIO) -> bool:
 
 
 @cache
-def say_kernels() -> None:
+def report_kernels() -> None:
     """From now on say on stderr while kernels are compiled, which happens once a machine; otherwise nothing is said."""
     subscribe(kernels())
 
@@ -133,16 +133,16 @@ def bar(stream: TextIO) -> Callable[[Progress], None]:
 
 def lines(stream: TextIO, every: float = 5.0) -> Callable[[Progress], None]:
     """A plain line every few seconds (`every`, s); the end is left to the caller's own last line."""
-    told, pace = time.monotonic(), _pace()
+    progress_callback, pace = time.monotonic(), _pace()
 
     def show(state: Progress) -> None:
-        nonlocal told
+        nonlocal progress_callback
         if state.preparing:
             return
         now, going = time.monotonic(), pace(state)
-        if now - told < every or state.done >= state.expected:
+        if now - progress_callback < every or state.done >= state.expected:
             return
-        told = now
+        progress_callback = now
         share = state.done / max(state.expected, 1)
         found = f"{counted(state.detections, 'detection')}{going}"
         print(f"frame {state.done} of {state.expected} ({share:.0%}), {found}", file=stream, flush=True)

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from spatterlib.common.files import json_ready
 from spatterlib.errors import Exit, ParameterError
 
-__all__ = ["EVENTS", "FIELDS", "Ended", "event", "hidden", "recording", "secrets_of", "told_now_and_then"]
+__all__ = ["EVENTS", "FIELDS", "Ended", "event", "hidden", "periodic_progress", "recording", "secrets_of"]
 
 Ended: TypeAlias = Callable[[int, Mapping[str, int], Mapping[str, Any] | None], None]
 
@@ -236,7 +236,7 @@ def recording(path: str | None, command: str | None, arguments: Sequence[str]) -
         lines.close()
 
 
-def told_now_and_then(unit: str, every: float = _EVERY) -> Callable[..., None]:
+def periodic_progress(unit: str, every: float = _EVERY) -> Callable[..., None]:
     """What writes lines of progress, the first after so many seconds, then as often.
 
     Parameters

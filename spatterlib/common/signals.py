@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-__all__ = ["Stopped", "end_with_parent", "keeping", "signals", "stop_signals"]
+__all__ = ["Stopped", "end_with_parent", "interrupt_note", "signals", "stop_signals"]
 
 # A terminal tells a whole group of processes, and a starter such as `uv run` or `make` may pass the same on.
 _SAME = 0.5
@@ -68,16 +68,16 @@ def stop_signals() -> Iterator[None]:
 
 
 @contextmanager
-def keeping(message: Callable[[], str]) -> Iterator[None]:
+def interrupt_note(message: Callable[[], str]) -> Iterator[None]:
     """Tell whoever interrupts the block what is kept and how to go on.
 
     ``message()`` is called then; the command line prints what it returns.
 
     Examples
     --------
-    >>> from spatterlib.common.signals import keeping
+    >>> from spatterlib.common.signals import interrupt_note
     >>> try:
-    ...     with keeping(lambda: "nothing was written"):
+    ...     with interrupt_note(lambda: "nothing was written"):
     ...         raise KeyboardInterrupt
     ... except KeyboardInterrupt as error:
     ...     print(error.__notes__)

@@ -10,7 +10,7 @@ import re
 import sys
 from typing import Any
 
-__all__ = ["Lenient", "lenient", "shown", "unsaid"]
+__all__ = ["Lenient", "lenient", "output_failure", "shown"]
 
 # Control characters and those that turn the direction of writing. What our own output needs stays: line breaks, tabs,
 # colours, and what moves a bar back to the start of its line.
@@ -110,7 +110,7 @@ def _stream(stream: Any, number: int, *, line_buffering: bool) -> Any:
     return Lenient(stream.detach(), encoding, line_buffering=at_once or line_buffering)
 
 
-def unsaid() -> str:
+def output_failure() -> str:
     """Why what was printed did not arrive, as far as it matters; empty where it did, or where the reader left."""
     sys.stdout.flush()
     failure = getattr(sys.stdout, "failure", None)

@@ -53,7 +53,7 @@ def chart_layers(
     Returns
     -------
     Charted
-        ``points``, one for each layer, ``alarms`` in words, ``spells`` of layers with alarms; ``draw(path)``.
+        ``points``, one for each layer, ``alarms`` in words, ``alarm_intervals`` of layers with alarms; ``draw(path)``.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def chart_layers(
     >>> rows["plume_area"] = np.random.default_rng(1).normal(40000, 2000, 60)
     >>> base = learn_reference(rows, ["plume_area"], harmonics=0, builds=300)
     >>> charted = sp.chart_layers(folder / "tonight.h5", base, camera={"frame_rate": 25, "exposure": 0.036})
-    >>> len(charted.points), [(first, last) for first, last, _ in charted.spells]
+    >>> len(charted.points), [(first, last) for first, last, _ in charted.alarm_intervals]
     (1, [(1, 1)])
     """
     if isinstance(reference, str | os.PathLike):

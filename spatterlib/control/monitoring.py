@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from spatterlib.control.reference import Reference, terms_of, values_of
 from spatterlib.control.statistics import ChartState, advance, initial_state
 
-__all__ = ["POINT", "Charted", "Point", "monitor", "spells", "take_layer"]
+__all__ = ["POINT", "Charted", "Point", "alarm_intervals", "monitor", "take_layer"]
 
 POINT = np.dtype(
     [
@@ -62,9 +62,9 @@ class Charted:
     alarms: tuple[tuple[str, ...], ...]
 
     @property
-    def spells(self) -> list[tuple[int, int, str]]:
+    def alarm_intervals(self) -> list[tuple[int, int, str]]:
         """Layers with alarms that follow each other, as one: first, last, and alarms of the first."""
-        return spells(self.points["group"].tolist(), self.alarms)
+        return alarm_intervals(self.points["group"].tolist(), self.alarms)
 
     def draw(self, path: str | os.PathLike[str], title: str = "") -> None:
         """Write the charts as a picture, see `spatterlib.control.drawing.draw_charts`."""
@@ -93,7 +93,7 @@ class Charted:
         }
 
 
-def spells(layers: Sequence[int], alarms: Sequence[Sequence[str]]) -> list[tuple[int, int, str]]:
+def alarm_intervals(layers: Sequence[int], alarms: Sequence[Sequence[str]]) -> list[tuple[int, int, str]]:
     """Layers with alarms that follow each other, as one: first, last, and alarms of the first."""
     result: list[tuple[int, int, str]] = []
     before = False

@@ -15,7 +15,7 @@ from spatterlib.plugins.registry import make, plugin_in_words
 from spatterlib.types import DETECTION, Clip, Detections, Detector, Filter, Video
 from spatterlib.video.opening import clips, open_video, position
 
-__all__ = ["ORIGINAL", "contract_problem", "detect", "found_in", "frame_span", "kept_by", "plugins_of"]
+__all__ = ["ORIGINAL", "apply_filter", "contract_problem", "detect", "detections_in", "frame_span", "plugins_of"]
 
 
 def detect(
@@ -55,12 +55,12 @@ def detect(
     """
     chosen, kept = plugins_of(detector, filters)
     if isinstance(video, Clip):
-        yield video, found_in(video, chosen, kept)
+        yield video, detections_in(video, chosen, kept)
         return
     with open_video(video, fps=fps) as source:
         span = frame_span(source, start, stop)
         for clip in clips(source, lead=chosen.lead, start=span.start, stop=span.stop, roi=roi):
-            yield clip, found_in(clip, chosen, kept)
+            yield clip, detections_in(clip, chosen, kept)
 
 
 def plugins_of(detector: DetectorSpec, filters: Sequence[FilterSpec]) -> tuple[Detector, list[Filter]]:
@@ -79,7 +79,7 @@ def frame_span(video: Video, start: Position, stop: Position) -> range:
     return range(first, last)
 
 
-def found_in(clip: Clip, detector: Detector, filters: Sequence[Filter]) -> Detections:
+def detections_in(clip: Clip, detector: Detector, filters: Sequence[Filter]) -> Detections:
     """Detections that pass all filters, in full-frame coordinates, the plugins' contract checked.
 
     Raises
@@ -96,11 +96,11 @@ def found_in(clip: Clip, detector: Detector, filters: Sequence[Filter]) -> Detec
         table["x"] += clip.roi[0]
         table["y"] += clip.roi[1]
     for filter_ in filters:
-        table = kept_by(filter_, table, clip)
+        table = apply_filter(filter_, table, clip)
     return table
 
 
-def kept_by(filter_: Filter, table: Detections, clip: Clip) -> Detections:
+def apply_filter(filter_: Filter, table: Detections, clip: Clip) -> Detections:
     """Rows that a filter keeps, its contract checked.
 
     Raises

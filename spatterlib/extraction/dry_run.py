@@ -13,10 +13,10 @@ from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.types import Image, Video
 from spatterlib.video.opening import open_video
 
-__all__ = ["look"]
+__all__ = ["dry_run"]
 
 
-def look(
+def dry_run(
     video: str | os.PathLike[str] | Video, settings: ExtractionSettings | None = None
 ) -> Generator[DetectionBatch, None, range]:
     """What `extract` would append to a store, batch by batch; crops are empty.
@@ -47,12 +47,12 @@ def look(
     --------
     >>> import pathlib, tempfile
     >>> import numpy as np
-    >>> from spatterlib.extraction.dry_run import look
+    >>> from spatterlib.extraction.dry_run import dry_run
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "flash.npy"
     >>> frames = np.zeros((3, 120, 160, 3), np.uint8)
     >>> frames[1, 30:90, 40:100] = 255
     >>> np.save(path, frames)
-    >>> [batch.table["frame"].tolist() for batch in look(path)]
+    >>> [batch.table["frame"].tolist() for batch in dry_run(path)]
     [[1]]
     """
     settings = settings or ExtractionSettings()

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.common.progress import Progress, told
+from spatterlib.common.progress import Progress, progress_callback
 from spatterlib.common.wording import counted
 from spatterlib.detection.defaults import DETECTOR, FILTERS, DetectorSpec, FilterSpec, Gap, Position, Roi
 from spatterlib.detection.detect import frame_span
@@ -256,7 +256,7 @@ def extract_with(
         store = begun(out, attrs) if earlier else None
         resumed = 0 if store is None else len(store.frame_log)
         if store is None or not store.attrs.get("complete"):
-            with followed(told(progress), len(span)) as tell:
+            with followed(progress_callback(progress), len(span)) as tell:
                 store, found = crew.begin(store, make, range(span.start + resumed, span.stop), settings.limit)
                 _fill(store, found, span, settings.limit, tell)
         with store:

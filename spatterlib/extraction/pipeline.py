@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from spatterlib.common.threads import cores, in_order, one_opencv_thread
 from spatterlib.detection.defaults import Roi
-from spatterlib.detection.detect import found_in
+from spatterlib.detection.detect import detections_in
 from spatterlib.errors import VideoError
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.plugins.capabilities import HasKeyframes
@@ -307,7 +307,7 @@ def _clips(video: Video, span: range, work: Work, length: int) -> Iterator[tuple
 def _batch(frame_log: NDArray[np.void], clip: Clip, work: Work) -> DetectionBatch:
     if not clip.pictures:
         return DetectionBatch(frame_log, np.empty(0, DETECTION), [])
-    table = found_in(clip, work.detector, work.filters)
+    table = detections_in(clip, work.detector, work.filters)
     return DetectionBatch(frame_log, table, [work.encode(crop) for crop in clip.crops(table)])
 
 

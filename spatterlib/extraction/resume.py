@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from spatterlib.errors import MissingFileError, OutputExistsError, StoreError
-from spatterlib.stores.opening import check_output, find_store, is_leftover, look_through, open_store
+from spatterlib.stores.opening import check_output, check_readable, find_store, is_leftover, open_store
 from spatterlib.types import Store
 
 __all__ = ["begun", "is_begun"]
@@ -72,7 +72,7 @@ def begun(path: str | os.PathLike[str], attrs: Mapping[str, Any]) -> Store:
         numbers = store.frame_log["number"]
         if not np.array_equal(numbers, np.arange(len(numbers)) + attrs["start"]):
             raise StoreError(f"{path} cannot be gone on with: its frames do not follow each other; overwrite it")
-        look_through(store)
+        check_readable(store)
     if attrs.get("gap") not in (None, found.get("gap")):
         # It changes no row; whoever gives another one means it.
         with open_store(path, "a") as store:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from spatterlib.common.files import beside, write_csv
-from spatterlib.common.run_log import told_now_and_then
+from spatterlib.common.run_log import periodic_progress
 from spatterlib.errors import ParameterError, SpatterlibError
 from spatterlib.plugins.classifier import Epoch, Notify
 
@@ -50,7 +50,7 @@ def epoch_bar(stream: TextIO | None = None) -> Notify:
 
 def epoch_lines(stream: TextIO | None = None, every: float = 10.0) -> Notify:
     """A plain line at the end of each epoch, and every few seconds (`every`) within."""
-    told, keep = time.monotonic(), told_now_and_then("epochs", every)
+    told, keep = time.monotonic(), periodic_progress("epochs", every)
 
     def show(epoch: Epoch) -> None:
         nonlocal told

@@ -137,13 +137,13 @@ def features(images: Image, rows: NDArray[np.int64] | None = None) -> NDArray[np
         ``(n, 19)`` float64, square roots of: the mean in each cell of a 4x4 grid, the spread, and the mean step from
         pixel to pixel, across and down. Channels are averaged.
     """
-    from spatterlib.kernels.learning.crop_features import measure_looks
+    from spatterlib.kernels.learning.crop_features import crop_statistics
 
     chosen = np.arange(len(images)) if rows is None else rows
     features = np.empty((len(chosen), _GRID * _GRID + 3))
     for start in range(0, len(chosen), 1024):
         part = images if rows is None and len(images) <= 1024 else images[chosen[start : start + 1024]]
-        measure_looks(np.ascontiguousarray(part), _GRID, features[start : start + 1024])
+        crop_statistics(np.ascontiguousarray(part), _GRID, features[start : start + 1024])
     return np.sqrt(features)
 
 

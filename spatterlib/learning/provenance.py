@@ -72,9 +72,9 @@ def model_digest(run: Run) -> str:
 @cache
 def code_digest() -> str:
     """SHA-256 over the package's own Python files."""
-    digest, house = hashlib.sha256(), Path(__file__).parents[1]
-    for file in sorted(house.rglob("*.py")):
-        digest.update(file.relative_to(house).as_posix().encode() + b"\0" + file.read_bytes())
+    digest, package = hashlib.sha256(), Path(__file__).parents[1]
+    for file in sorted(package.rglob("*.py")):
+        digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 
 

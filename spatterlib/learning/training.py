@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.common.files import check_room, write_text
-from spatterlib.common.progress import say_kernels
+from spatterlib.common.progress import report_kernels
 from spatterlib.common.wording import counted
 from spatterlib.errors import ParameterError
 from spatterlib.learning import runs, splits
@@ -374,7 +374,7 @@ def _listeners(
     title = folder.name + f" ({facts['origin']} recordings)" * marked
     listeners: list[Callable[[Epoch], None]] = [Curves(folder, title)]
     if progress or (progress is None and sys.stderr.isatty()):
-        say_kernels()
+        report_kernels()
         listeners.append(epoch_bar() if sys.stderr.isatty() else epoch_lines())
     if "tensorboard" not in callbacks:
         listeners += default_loggers(folder, facts)

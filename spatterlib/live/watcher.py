@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.detection.defaults import Roi
-from spatterlib.detection.detect import found_in
+from spatterlib.detection.detect import detections_in
 from spatterlib.errors import VideoError
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.learning.runs import Run
@@ -43,7 +43,7 @@ from spatterlib.plugins.registry import identity
 from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detections, Detector, Filter, Picture
 from spatterlib.verdicts.judgement import Span, judge_rows
 from spatterlib.verdicts.rules import Rules
-from spatterlib.verdicts.scoring import Look, Scorer, Seen
+from spatterlib.verdicts.scoring import CropPreparation, PreparedCrop, Scorer
 from spatterlib.video.opening import region
 
 __all__ = ["Plan", "Summary", "Watcher"]
@@ -77,13 +77,13 @@ class Plan:
     detector: Detector
     filters: Sequence[Filter]
     roi: Roi
-    look: Look
+    look: CropPreparation
     settings: WatchSettings
 
     @classmethod
     def of(cls, run: Run, rules: Rules, extraction: ExtractionSettings, settings: WatchSettings) -> Plan:
         """The plan of settings."""
-        look = Look(run.preprocessing, extraction.crop_format, extraction.quality)
+        look = CropPreparation(run.preprocessing, extraction.crop_format, extraction.quality)
         return cls(run, rules, *extraction.plugins(), extraction.roi, look, settings)
 
     def identity(self) -> dict[str, Any]:
@@ -203,7 +203,7 @@ class Watcher:
         flash[20:70, 30:90] = 255
         pictures.append(_decoded_like(flash))
         clip = Clip(pictures, np.array([0.0, 0.04]), 1, 1)
-        table = found_in(clip, self.plan.detector, ())
+        table = detections_in(clip, self.plan.detector, ())
         images = [flash[20:70, 30:90], *clip.crops(table)]
         probabilities, distances = self.scorer([self.plan.look(image) for image in images])
         rolling = add_rows(self.rolling, table, probabilities[1:], distances[1:], self.plan.settings.gap)
@@ -311,7 +311,7 @@ class Watcher:
         self._unjudged |= len(table) > 0
         self._arrivals += [frame.arrived for frame in frames]
 
-    def _detect(self, decoded: Sequence[StreamFrame]) -> tuple[Detections, list[Seen]]:
+    def _detect(self, decoded: Sequence[StreamFrame]) -> tuple[Detections, list[PreparedCrop]]:
         """Rows and crops of frames that follow each other."""
         lead = self._lead if decoded[0].joins else []
         frames = [*lead, *decoded]
@@ -319,7 +319,7 @@ class Watcher:
         times = np.array([frame.time for frame in frames])
         box = region(_Size(*pictures[0].shape[::-1], self.source), self.plan.roi) if self.plan.roi else None  # type: ignore[arg-type]
         clip = Clip(pictures, times, decoded[0].number, len(lead), box)
-        table = found_in(clip, self.plan.detector, self.plan.filters)
+        table = detections_in(clip, self.plan.detector, self.plan.filters)
         keep = self.plan.detector.lead
         self._lead = frames[-keep:] if keep else []
         return table, [self.plan.look(crop) for crop in clip.crops(table)]

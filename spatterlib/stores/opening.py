@@ -199,7 +199,7 @@ def find_store(path: AnyPath) -> type[StoreKind] | None:
     raise StoreError(f"{name} cannot be read: {failed.strerror or one_line(failed)}; try again later") from failed
 
 
-def look_through(store: Store) -> None:
+def check_readable(store: Store) -> None:
     """Read all columns and a sample of the crops, so that what is cut off or missing is told now, not later.
 
     Raises
@@ -377,7 +377,7 @@ def _why_not(path: str) -> SpatterlibError:
     """What is wrong with a store that should have been a recording."""
     try:
         with open_store(path) as store:
-            look_through(store)
+            check_readable(store)
     except SpatterlibError as error:
         return error
     return VideoError(

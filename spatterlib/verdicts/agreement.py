@@ -165,7 +165,7 @@ def with_charts(verdict: Verdict, measured: Measured, reference: Reference) -> V
     with tempfile.TemporaryDirectory() as folder:
         draw_charts(charted, Path(folder) / "charts.svg", verdict.settings["source"]["name"])
         chart = base64.b64encode((Path(folder) / "charts.svg").read_bytes()).decode()
-    data = facts | {"spells": charted.spells, "chart": chart}
+    data = facts | {"alarm_intervals": charted.alarm_intervals, "chart": chart}
     return _with(verdict, {"monitor": facts}, Section("Control charts", "control_charts.html.j2", data))
 
 

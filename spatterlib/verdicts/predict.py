@@ -29,8 +29,8 @@ from spatterlib.verdicts.change import Change, changes
 from spatterlib.verdicts.document import SummaryFields, VerdictSettings
 from spatterlib.verdicts.judgement import Span, VerdictState, judge_rows
 from spatterlib.verdicts.rules import Rules
-from spatterlib.verdicts.scoring import Sightings, evidence_rows, sightings
-from spatterlib.verdicts.shares import said, shares
+from spatterlib.verdicts.scoring import ScoredCrops, evidence_rows, score_crops
+from spatterlib.verdicts.shares import share_sentence, shares
 from spatterlib.verdicts.training_mismatch import unlike, warning
 from spatterlib.verdicts.verdict import Evidence, Verdict, check_outputs, row_dtype
 
@@ -180,7 +180,7 @@ def predict_with(
         # The frames have been counted; what is compiled now has not.
         source, progress = store, _of_kernels(progress) if callable(progress) else False
         settings = ExtractionSettings(gap=settings.gap, workers=settings.workers)
-    found, facts = sightings(source, run, settings, keep=_remembered(crops), progress=progress)
+    found, facts = score_crops(source, run, settings, keep=_remembered(crops), progress=progress)
     gap = gap_of(facts, settings.gap)
     facts |= {"gap": gap, "window": window, "rules": dataclasses.asdict(rules)}
     facts["unlike_training"] = unlike(run.facts, facts)
@@ -209,7 +209,9 @@ def _remembered(crops: int) -> int:
     return 16 * crops
 
 
-def _verdict(found: Sightings, settings: VerdictSettings, gap: Gap, window: float, rules: Rules, crops: int) -> Verdict:
+def _verdict(
+    found: ScoredCrops, settings: VerdictSettings, gap: Gap, window: float, rules: Rules, crops: int
+) -> Verdict:
     run = found.scorer.run
     rows, grouped = _rows(found, gap)
     by_layer = _spans(rows, rows["layer"], len(grouped), run.classes, rules, None)
@@ -231,7 +233,7 @@ def _verdict(found: Sightings, settings: VerdictSettings, gap: Gap, window: floa
     )
 
 
-def _rows(found: Sightings, gap: Gap) -> tuple[NDArray[np.void], Layers]:
+def _rows(found: ScoredCrops, gap: Gap) -> tuple[NDArray[np.void], Layers]:
     """Rows with event and layer; both are 0 where the store never knew frame and time."""
     table = found.table
     rows = np.zeros(len(table), row_dtype(len(found.scorer.run.classes)))
@@ -250,7 +252,7 @@ def _is_untimed(rows: NDArray[np.void]) -> bool:
     return bool(len(rows)) and not rows["layer"].any()
 
 
-def _extent(found: Sightings, rows: NDArray[np.void]) -> tuple[float, float]:
+def _extent(found: ScoredCrops, rows: NDArray[np.void]) -> tuple[float, float]:
     times = rows["time"][rows["layer"] > 0]
     begin, end = found.first_time, found.last_time
     if len(times):
@@ -285,7 +287,7 @@ def _spans(
 
 
 def _summary(
-    found: Sightings,
+    found: ScoredCrops,
     rows: NDArray[np.void],
     spans: Sequence[Span],
     moved: Sequence[Change],
@@ -317,7 +319,7 @@ def _summary(
     }
     if _is_untimed(rows):
         parts = [item.facts() for item in shares(rows["probabilities"], found.scorer.run.classes)]
-        facts |= {"shares": parts, "text": said(parts, len(rows), facts["far"], rules.max_far)}
+        facts |= {"shares": parts, "text": share_sentence(parts, len(rows), facts["far"], rules.max_far)}
     return facts
 
 
@@ -334,7 +336,7 @@ def _text(spans: Sequence[Span], labels: Mapping[str, int], moved: Sequence[Chan
     )
 
 
-def _evidence(found: Sightings, rows: NDArray[np.void], classes: Sequence[str], count: int) -> tuple[Evidence, ...]:
+def _evidence(found: ScoredCrops, rows: NDArray[np.void], classes: Sequence[str], count: int) -> tuple[Evidence, ...]:
     known = np.array(sorted(found.evidence), np.int64)
     result = []
     kinds = [f"surely {name}" for name in classes] + ["least certain"]

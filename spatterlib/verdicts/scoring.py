@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.common.image_codec import decode, encode
-from spatterlib.common.progress import Progress, told
+from spatterlib.common.progress import Progress, progress_callback
 from spatterlib.detection.detect import frame_span
 from spatterlib.errors import ParameterError, StoreError
 from spatterlib.extraction.extract import followed, undecodable
@@ -36,7 +36,16 @@ from spatterlib.types import DETECTION, Detections, Image, Store, Video
 from spatterlib.verdicts.document import VerdictSettings
 from spatterlib.video.opening import open_video, region
 
-__all__ = ["Look", "Scorer", "Seen", "Sightings", "evidence_rows", "from_store", "from_video", "sightings"]
+__all__ = [
+    "CropPreparation",
+    "PreparedCrop",
+    "ScoredCrops",
+    "Scorer",
+    "evidence_rows",
+    "from_store",
+    "from_video",
+    "score_crops",
+]
 
 log = logging.getLogger("spatterlib")
 
@@ -45,7 +54,7 @@ CHUNK = 512
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class PreparedCrop:
     """One crop, encoded and prepared; one that does not decode is black, with peak -1."""
 
     encoded: bytes
@@ -54,7 +63,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Look:
+class CropPreparation:
     """Encode, decode and prepare a crop: what it is in a store, so that a video and its store give the same.
 
     Parameters
@@ -69,18 +78,18 @@ class Look:
     format: str = "jpeg"
     quality: int = 95
 
-    def __call__(self, crop: Image) -> Seen:
+    def __call__(self, crop: Image) -> PreparedCrop:
         """Of ``(h, w, 3)`` uint8 RGB."""
         return self.read(encode(crop, self.format, self.quality))
 
-    def read(self, encoded: bytes) -> Seen:
+    def read(self, encoded: bytes) -> PreparedCrop:
         """Of an encoded crop."""
         image = np.zeros(self.preprocessing.shape, np.uint8)
         try:
             peak = self.preprocessing.prepare_into(decode(encoded), image)
         except StoreError:
-            return Seen(encoded, image, -1)
-        return Seen(encoded, image, peak)
+            return PreparedCrop(encoded, image, -1)
+        return PreparedCrop(encoded, image, peak)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +120,7 @@ class Scorer:
             familiar = Familiar.parsed(kept, run.path) if kept else None
         return cls(run, familiar, int((run.facts.get("options") or {}).get("black", 40)))
 
-    def __call__(self, seen: Sequence[Seen]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    def __call__(self, seen: Sequence[PreparedCrop]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         """``(n, classes)`` probabilities, NaN for crops without a vote, and ``(n,)`` distances, NaN if not known."""
         if not seen:
             return np.empty((0, len(self.run.classes))), np.empty(0, np.float32)
@@ -124,7 +133,7 @@ class Scorer:
 
 
 @dataclass
-class Sightings:
+class ScoredCrops:
     """Rows, probabilities and distances, collected; and the crops that may be shown as evidence.
 
     Parameters
@@ -145,10 +154,10 @@ class Sightings:
     _tables: list[Detections] = field(default_factory=list)
     _probabilities: list[NDArray[np.float64]] = field(default_factory=list)
     _distances: list[NDArray[np.float32]] = field(default_factory=list)
-    _waiting: list[Seen] = field(default_factory=list)
+    _waiting: list[PreparedCrop] = field(default_factory=list)
     _rows: int = 0
 
-    def look_at(self, parts: Iterable[tuple[NDArray[np.void], Detections, Sequence[Seen]]]) -> Sightings:
+    def look_at(self, parts: Iterable[tuple[NDArray[np.void], Detections, Sequence[PreparedCrop]]]) -> ScoredCrops:
         """Take (frame log, rows, crops) one after the other."""
         for frame_log, table, seen in parts:
             self._count(frame_log)
@@ -226,10 +235,10 @@ def evidence_rows(
 
 def from_video(
     video: Video, span: range, work: Work, *, workers: int, notify: Callable[[int, Detections], None]
-) -> Generator[tuple[NDArray[np.void], Detections, Sequence[Seen]], None, None]:
+) -> Generator[tuple[NDArray[np.void], Detections, Sequence[PreparedCrop]], None, None]:
     """(frame log, rows, crops) of an opened video; `notify` gets the number of frames and the rows of each part.
 
-    `work` looks at crops with a `Look` in place of an encoder.
+    `work` looks at crops with a `CropPreparation` in place of an encoder.
     """
     for batch in batches(video, span, work, workers):
         seen: list[Any] = batch.crops
@@ -238,8 +247,8 @@ def from_video(
 
 
 def from_store(
-    store: Store, rows: range, look: Look, *, workers: int, notify: Callable[[int, Detections], None]
-) -> Generator[tuple[NDArray[np.void], Detections, Sequence[Seen]], None, None]:
+    store: Store, rows: range, look: CropPreparation, *, workers: int, notify: Callable[[int, Detections], None]
+) -> Generator[tuple[NDArray[np.void], Detections, Sequence[PreparedCrop]], None, None]:
     """The same of some rows of a store; the whole frame log comes first."""
     table = store.table
     yield store.frame_log, table[:0], []
@@ -251,7 +260,7 @@ def from_store(
             notify(0, table[part.start : part.stop])
 
 
-def sightings(
+def score_crops(
     source: Any,
     run: Run,
     settings: ExtractionSettings,
@@ -259,10 +268,10 @@ def sightings(
     keep: int,
     progress: bool | Callable[[Progress], None] | None = False,
     rows: range | None = None,
-) -> tuple[Sightings, VerdictSettings]:
+) -> tuple[ScoredCrops, VerdictSettings]:
     """Rows with probabilities of a video or store (of a store: of `rows` only), and what they were made with."""
-    found = Sightings(Scorer.of(run), keep)
-    notify = told(progress)
+    found = ScoredCrops(Scorer.of(run), keep)
+    notify = progress_callback(progress)
     is_store = isinstance(source, str | os.PathLike) and find_store(source)
     facts = _of_store(source, found, settings, notify, rows) if is_store else _of_video(source, found, settings, notify)
     facts["model"] = model_facts(run, familiarity=found.scorer.familiar is not None)
@@ -273,9 +282,9 @@ def sightings(
 
 
 def _of_video(
-    source: Any, found: Sightings, settings: ExtractionSettings, notify: Callable[[Progress], None]
+    source: Any, found: ScoredCrops, settings: ExtractionSettings, notify: Callable[[Progress], None]
 ) -> VerdictSettings:
-    look: Any = Look(found.scorer.run.preprocessing, settings.crop_format, settings.quality)
+    look: Any = CropPreparation(found.scorer.run.preprocessing, settings.crop_format, settings.quality)
     work = Work.of(settings, look)
     with open_video(source, fps=settings.fps) as video:
         span = frame_span(video, settings.start, settings.stop)
@@ -304,7 +313,7 @@ def _of_video(
 
 def _of_store(
     source: str | os.PathLike[str],
-    found: Sightings,
+    found: ScoredCrops,
     settings: ExtractionSettings,
     notify: Callable[[Progress], None],
     rows: range | None,
@@ -320,7 +329,7 @@ def _of_store(
         attrs, chosen = store.attrs, range(len(store)) if rows is None else rows
         if attrs.get("complete") is False:
             log.warning("%s is not complete (%s): the verdict is on what it holds", source, attrs.get("state"))
-        look = Look(found.scorer.run.preprocessing)
+        look = CropPreparation(found.scorer.run.preprocessing)
         with followed(notify, len(store.frame_log)) as told_too:
             tell = _Told(told_too, len(store.frame_log))
             with closing(from_store(store, chosen, look, workers=settings.workers, notify=tell)) as seen:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from spatterlib.verdicts.document import ShareFields
 from spatterlib.verdicts.judgement import student
 
-__all__ = ["LEAST", "Share", "said", "shares"]
+__all__ = ["LEAST", "Share", "share_sentence", "shares"]
 
 _STRETCHES, _CROPS = 20, 10
 LEAST = 3 * _CROPS
@@ -102,7 +102,7 @@ def _wilson(share: float, n: int) -> tuple[float, float]:
     return (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
 
 
-def said(found: Sequence[ShareFields], crops: int, far: float | None, max_far: float) -> str:
+def share_sentence(found: Sequence[ShareFields], crops: int, far: float | None, max_far: float) -> str:
     """A sentence of the facts of shares, with what limits them."""
     if not found:
         return f"no verdict: the file has no times, and none of its {crops} crops has a vote"

@@ -25,7 +25,7 @@ from spatterlib.verdicts.document import VerdictDocument, VerdictSettings
 from spatterlib.verdicts.judgement import Span, SpanFields, judge
 from spatterlib.verdicts.report import differs, parse, read_page
 from spatterlib.verdicts.rules import Rules
-from spatterlib.verdicts.scoring import sightings
+from spatterlib.verdicts.scoring import score_crops
 from spatterlib.verdicts.shares import shares
 from spatterlib.video.opening import open_video
 
@@ -252,9 +252,9 @@ def _again(where: str, run: Run, facts: VerdictDocument, span: Span) -> list[str
         return []
     settings = facts["settings"]
     if find_store(where):
-        found, _ = sightings(where, run, ExtractionSettings(), keep=0, rows=_rows(where, span))
+        found, _ = score_crops(where, run, ExtractionSettings(), keep=0, rows=_rows(where, span))
     else:
-        found, _ = sightings(where, run, _settings(settings, span), keep=0)
+        found, _ = score_crops(where, run, _settings(settings, span), keep=0)
     table = found.table
     again = judge(
         table["time"],
@@ -277,7 +277,7 @@ def _shares_again(where: str, run: Run, facts: VerdictDocument) -> list[str]:
     """Whether the shares come out again, where the file has no times and so no layers."""
     if not find_store(where):
         return ["the source is no store, and the report is on one without times"]
-    found, _ = sightings(where, run, ExtractionSettings(), keep=0)
+    found, _ = score_crops(where, run, ExtractionSettings(), keep=0)
     old, new = facts["summary"]["shares"], [item.facts() for item in shares(found.probabilities, facts["classes"])]
     return [] if old == new else [f"the shares of the classes were {old}, are {new}"]
 

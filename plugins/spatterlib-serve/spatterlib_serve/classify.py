@@ -9,7 +9,7 @@ import numpy as np
 
 from spatterlib.errors import StoreError
 from spatterlib.plugins import decode, image_size
-from spatterlib.verdicts.scoring import Scorer, Seen
+from spatterlib.verdicts.scoring import PreparedCrop, Scorer
 from spatterlib_serve.problems import ProblemError
 
 __all__ = ["classify"]
@@ -63,13 +63,13 @@ def _size(name: str, data: bytes, pixels: int) -> tuple[int, int]:
     return width, height
 
 
-def _seen(scorer: Scorer, name: str, data: bytes) -> Seen:
+def _seen(scorer: Scorer, name: str, data: bytes) -> PreparedCrop:
     try:
         crop = decode(data)
     except StoreError as error:
         raise ProblemError(415, "no-image", f"{name} does not decode: it is damaged or cut short") from error
     image = np.zeros(scorer.run.preprocessing.shape, np.uint8)
-    return Seen(b"", image, scorer.run.preprocessing.prepare_into(crop, image))
+    return PreparedCrop(b"", image, scorer.run.preprocessing.prepare_into(crop, image))
 
 
 def _said(classes: Sequence[str], own: Any, distance: float, black: int) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def _cell(grey: NDArray[np.int64], grid: int, a: int, b: int) -> float:
 
 
 @kernel
-def measure_looks(images: NDArray[np.uint8], grid: int, out: NDArray[np.float64]) -> None:
+def crop_statistics(images: NDArray[np.uint8], grid: int, out: NDArray[np.float64]) -> None:
     """Cell means, spread and mean steps of crops.
 
     Parameters
