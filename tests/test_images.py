@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import spatterlib as sp
 from spatterlib.errors import SpatterlibError, VideoError
-from spatterlib.video.images import in_natural_order
+from spatterlib.video.names import in_natural_order
 from spatterlib.video.opening import Recording
 
 random = np.random.default_rng(11)

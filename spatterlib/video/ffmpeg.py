@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from av.container import InputContainer
 
@@ -34,3 +37,16 @@ def open_input(source: Any, **options: Any) -> InputContainer:
         options["metadata_errors"] = "ignore"
     container: InputContainer = av.open(source, **options)
     return container
+
+
+def strictly_grey(data: bytes, codec: str) -> NDArray[np.uint8]:
+    """``(h, w)`` uint8 of a grey image; ValueError if FFmpeg finds a flaw in it."""
+    import av
+
+    decoder = av.CodecContext.create(codec, "r")
+    decoder.options = {"err_detect": "explode"}
+    try:
+        [frame] = decoder.decode(av.Packet(data))  # type: ignore[attr-defined]
+    except av.FFmpegError as error:
+        raise ValueError(error) from error
+    return np.asarray(frame.to_ndarray(format="gray"), np.uint8)

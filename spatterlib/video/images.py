@@ -1,4 +1,4 @@
-"""Recordings that are images: folders and patterns of PNG, JPEG, BMP, TIFF; multi-page TIFF; ``.npy`` stacks.
+"""Recordings that are images: folders and patterns of PNG, JPEG, BMP, PGM, TIFF; multi-page TIFF; ``.npy`` stacks.
 
 They hold no times: 25 frames per second are assumed unless the caller gives `fps`. 16 bits are scaled to 8 by one
 rule, 255 / 65535, whatever the content, so that frames stay comparable. Images of one channel are grey.
@@ -10,8 +10,7 @@ import glob
 import hashlib
 import logging
 import os
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,13 +26,14 @@ from spatterlib.errors import MissingFileError, VideoError, one_line
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Picture, RgbPicture, Video
 from spatterlib.video.cut import believed
+from spatterlib.video.names import in_natural_order
 from spatterlib.video.still import Still, decode_still, eight_bits
 from spatterlib.video.tiff import TiffPages
 
 log = logging.getLogger("spatterlib")
 
-TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
-IMAGE_SUFFIXES = TIFF_SUFFIXES | {".png", ".jpg", ".jpeg", ".bmp"}
+TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".tf2", ".tf8"})
+IMAGE_SUFFIXES = TIFF_SUFFIXES | {".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm", ".pnm"}
 suffixes = (".npy", *sorted(IMAGE_SUFFIXES))
 FPS = 25.0
 # NumPy reads the head of a file as a Python literal.
@@ -41,25 +41,23 @@ _NO_HEADER = (ValueError, TypeError, SyntaxError, TokenError, RecursionError, Me
 _DARK = 4096  # What 12 bits hold: a 16-bit frame below that may come from a camera that leaves the upper bits empty.
 
 
-def in_natural_order(names: Iterable[str]) -> list[str]:
-    """Sort names so that numbers in them count: ``frame9`` before ``frame10``."""
-
-    def key(name: str) -> list[str | int]:
-        parts = re.split(r"(\d+)", name)
-        return [int(part) if index % 2 else part.casefold() for index, part in enumerate(parts)]
-
-    return sorted(sorted(names), key=key)
-
-
 def is_stack(path: str) -> bool:
-    """Whether a file is a TIFF of several pages, and so a recording by itself."""
-    if Path(path).suffix.lower() not in TIFF_SUFFIXES:
-        return False
+    """Whether a file is a TIFF of several pages or an animated PNG, and so a recording by itself."""
+    suffix = Path(path).suffix.lower()
     try:
-        pages = TiffPages.of(Path(path))
+        if suffix == ".png":
+            return is_animated(path)
+        pages = TiffPages.of(Path(path)) if suffix in TIFF_SUFFIXES else None
     except OSError:
         return False
     return pages is not None and len(pages) > 1
+
+
+def is_animated(path: str) -> bool:
+    """Whether a PNG has frames: its chunk acTL stands before the first data (PNG, third edition, 11.3.6)."""
+    with Path(path).open("rb") as file:
+        head = file.read(4096)
+    return b"acTL" in head.partition(b"IDAT")[0]
 
 
 class Stills(Protocol):
@@ -90,10 +88,10 @@ class ImageFiles:
         """Images ``start .. stop - 1``; None for one that does not decode."""
         for file in self.files[start:stop]:
             try:
-                data = Path(file).read_bytes()
+                pages = TiffPages.of(Path(file)) if Path(file).suffix.lower() in TIFF_SUFFIXES else None
+                yield next(pages.frames(0, 1)) if pages else decode_still(Path(file).read_bytes())
             except OSError:
-                data = b""
-            yield decode_still(data)
+                yield None
 
 
 @dataclass(frozen=True)
@@ -276,14 +274,25 @@ def spatter_open_video(path: str) -> Video | None:
         pages = TiffPages.of(file)
         if pages is None:
             raise VideoError(f"{path} is no TIFF file that can be read")
+        if reason := pages.refusal():
+            raise VideoError(f"{path}: {reason}")
         return _opened(path, pages, "tiff")
-    return _opened(path, ImageFiles((path,)), "images") if suffix in IMAGE_SUFFIXES else None
+    # An animated PNG is a video, and FFmpeg's.
+    single = suffix in IMAGE_SUFFIXES and not is_stack(path)
+    return _opened(path, ImageFiles((path,)), "images") if single else None
 
 
 def _series(path: str, names: list[str]) -> Series | None:
     files = in_natural_order(name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES)
     if stack := next(filter(is_stack, files), None):
         raise VideoError(f"{path}: {Path(stack).name} holds several pages; open such a stack by itself")
+    stems = {os.path.splitext(name)[0]: name for name in files}  # noqa: PTH122 - Path takes ten times as long
+    if len(stems) < len(files):
+        one, other = next((name, stems[stem]) for name in files if stems[stem := os.path.splitext(name)[0]] != name)  # noqa: PTH122
+        raise VideoError(
+            f"{path} holds {Path(one).name} and {Path(other).name}, one frame in two formats; "
+            f"name which, such as {Path(other).with_name('*' + Path(other).suffix)}"
+        )
     return _opened(path, ImageFiles(tuple(files)), "images") if files else None
 
 

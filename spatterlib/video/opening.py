@@ -24,7 +24,8 @@ from spatterlib.plugins.capabilities import HasKeyframes
 from spatterlib.plugins.hook_calls import Answer
 from spatterlib.plugins.registry import catalog
 from spatterlib.types import Box, Clip, Picture, Video
-from spatterlib.video.images import IMAGE_SUFFIXES, in_natural_order, is_stack
+from spatterlib.video.images import IMAGE_SUFFIXES, is_stack
+from spatterlib.video.names import in_natural_order
 
 __all__ = ["Recording", "clips", "expand", "open_video", "position", "region"]
 

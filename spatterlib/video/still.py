@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TypeAlias
 
 import numpy as np
@@ -15,6 +16,8 @@ from spatterlib.types import Image
 Still: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 """``(h, w, 3)`` RGB or ``(h, w)`` grey, uint8 or uint16."""
 
+# Netpbm, raw: magic number, width, height, greatest value; comments run to the end of their line.
+_PNM = re.compile(rb"(P[56])(?:\s|#[^\n]*\n)+(\d+)(?:\s|#[^\n]*\n)+(\d+)(?:\s|#[^\n]*\n)+(\d+)\s")
 _PNG, _JPEG, _BMP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM"
 
 
@@ -24,7 +27,7 @@ def decode_still(data: bytes) -> Still | None:
     Parameters
     ----------
     data : bytes
-        A PNG, JPEG, BMP or TIFF file; the first page of several.
+        A PNG, JPEG, BMP, PGM, PPM or TIFF file; the first page of several.
 
     Returns
     -------
@@ -45,7 +48,19 @@ def decode_still(data: bytes) -> Still | None:
         return None
     if image.ndim == 3 and image.shape[2] == 3:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    return image  # type: ignore[return-value]
+    return _full_range(image, data)
+
+
+def _full_range(image: Still, data: bytes) -> Still:
+    """Netpbm files state their greatest value, which 12 bits in 16 do not reach: 4095 becomes 65535."""
+    head = _PNM.match(data)
+    if not head:
+        return image
+    top, full = int(head[4]), int(np.iinfo(image.dtype).max)
+    if not 0 < top < full:
+        return image
+    values = (image.astype(np.uint32).clip(max=top) * full + top // 2) // top
+    return values.astype(image.dtype)
 
 
 def _whole(data: bytes) -> bool:
@@ -60,6 +75,8 @@ def _whole(data: bytes) -> bool:
             return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") and width * height <= MAX_PIXELS
     except StoreError:
         return False
+    if head := _PNM.match(data):
+        return int(head[2]) * int(head[3]) <= MAX_PIXELS
     if data.startswith(_BMP):
         width, height = np.abs(np.frombuffer(data[18:26].ljust(8, b"\0"), "<i4").astype(np.int64)).tolist()
         return bool(width * height <= MAX_PIXELS)
