@@ -108,7 +108,7 @@ class YuvPicture:
         x, y, width, height = box
         if out is None:
             out = np.empty((height, width, 3), np.uint8)
-        if out.strides[1:] != (3, 1):
+        if not out.flags.c_contiguous:
             out[...] = self.rgb(box)
             return out
         yuv_to_rgb(self.y, self.u, self.v, x, y, self.shift, self.matrix, out)

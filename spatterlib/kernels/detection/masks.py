@@ -1,17 +1,12 @@
-"""From grey levels to the mask: smoothed and thresholded 32 px at a time, dilated 64 px at a time."""
+"""From grey levels to the mask: smoothed and thresholded run by run, dilated 64 px at a time."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numba import types
 from numpy.typing import NDArray
 
-from spatterlib.kernels import vectors
 from spatterlib.kernels.compiling import kernel
 from spatterlib.kernels.constants import BLOCK, REACH, Image
-from spatterlib.kernels.vectors import BYTE, SHORT
 
 WORD = 64
 """Px that are dilated together."""
@@ -55,40 +50,31 @@ def _fill_rim(grey: Image, width: int) -> None:
             grey[REACH + i, j] = grey[line, j]
 
 
-def _plain_block(grey: Image, row: int, column: int, limit: int) -> np.uint32:
-    around = grey[row : row + 5, column : column + BLOCK + 4].astype(int)
-    down = np.array([1, 4, 6, 4, 1]) @ around
-    sums = sum(weight * down[k : k + BLOCK] for k, weight in enumerate((1, 4, 6, 4, 1)))
-    return np.uint32((sums >= limit) @ (1 << np.arange(BLOCK)))
+@kernel
+def _weighed(a: int, b: int, c: int, d: int, e: int) -> np.uint16:
+    """1-4-6-4-1; of levels, and of what it makes of levels, it fits into 16 bits."""
+    return np.uint16(np.uint16(a) + np.uint16(e) + 4 * (np.uint16(b) + np.uint16(d)) + 6 * np.uint16(c))
 
 
-@vectors.operation(_plain_block)
-def _smooth_block(typing: Any, grey: Any, row: Any, column: Any, limit: Any) -> Any:
-    """1-4-6-4-1 both ways of the 32 pixels right of and below the rim, and which sums reach the limit, as bits."""
-
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind, down = vectors.vector(BYTE, BLOCK), []
-        # The sums of each column, from the first on, and again from the fifth on.
-        for begin in (0, 4):
-            levels = []
-            for k in range(5):
-                index = builder.add(args[1], vectors.whole(k)), builder.add(args[2], vectors.whole(begin))
-                pointer = vectors.place(context, builder, grey, args[0], index, kind)
-                levels.append(vectors.widen(builder, vectors.read(builder, pointer), SHORT))
-            down.append(_weighed(builder, levels))
-        across = [[*range(k, BLOCK), *range(2 * BLOCK - 4, 2 * BLOCK - 4 + k)] for k in range(5)]
-        taps = [vectors.pick(builder, down[0], places, down[1]) for places in across]
-        reached = builder.icmp_unsigned(">=", _weighed(builder, taps), vectors.spread(builder, args[3], BLOCK))
-        return vectors.bits(builder, reached)
-
-    return types.uint32(grey, types.intp, types.intp, types.uint16), code
+@kernel
+def _smooth_down(grey: Image, row: np.uint64, first: np.uint64, last: np.uint64, sums: NDArray[np.uint16]) -> None:
+    """Five rows, column by column."""
+    one, two, three, four = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
+    for k in range(first, last):
+        sums[k] = _weighed(
+            grey[row, k], grey[row + one, k], grey[row + two, k], grey[row + three, k], grey[row + four, k]
+        )
 
 
-def _weighed(builder: Any, five: list[Any]) -> Any:
-    """1-4-6-4-1 of five vectors."""
-    near = builder.mul(builder.add(five[1], five[3]), vectors.fill(SHORT, BLOCK, 4))
-    middle = builder.mul(five[2], vectors.fill(SHORT, BLOCK, 6))
-    return builder.add(builder.add(builder.add(five[0], five[4]), near), middle)
+@kernel
+def _smooth_across(sums: NDArray[np.uint16], first: np.uint64, limit: np.uint16) -> np.uint32:
+    """Five columns, for 32 pixels: which reach the limit, as bits."""
+    bits, one, two, three, four = np.uint32(0), np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
+    for n in range(np.uint64(BLOCK)):
+        k = first + n
+        reached = _weighed(sums[k], sums[k + one], sums[k + two], sums[k + three], sums[k + four]) >= limit
+        bits |= np.uint32(np.uint32(reached) << np.uint32(n))
+    return bits
 
 
 @kernel
@@ -117,12 +103,15 @@ def smooth_above(grey: Image, width: int, threshold: int, runs: NDArray[np.int64
     words = -(-width // WORD)
     bits = np.zeros((grey.shape[0] - 2 * REACH + 2 * radius) * words, np.uint64)
     halves, limit = bits.view(np.uint32), np.uint16(256 * threshold + 128)
+    sums = np.empty(grey.shape[1], np.uint16)
     _fill_rim(grey, width)
     for r in range(runs.shape[0]):
         i, left, right = runs[r]
         line = 2 * (i + radius) * words
+        end = left + -(-(right - left) // BLOCK) * BLOCK
+        _smooth_down(grey, np.uint64(i), np.uint64(left), np.uint64(end + 2 * REACH), sums)
         for column in range(left, right, BLOCK):
-            found = _smooth_block(grey, i, column, limit)
+            found = _smooth_across(sums, np.uint64(column), limit)
             if right - column < BLOCK:
                 found &= np.uint32((1 << (right - column)) - 1)
             halves[line + column // BLOCK] = found

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
 import numpy as np
-from llvmlite import ir
-from numba import types
 from numpy.typing import NDArray
 
-from spatterlib.kernels import vectors
 from spatterlib.kernels.compiling import kernel
 from spatterlib.kernels.constants import Image
 from spatterlib.kernels.detection.masks import WORD
@@ -75,18 +72,10 @@ def _follow(flat: Image, start: int, width: int, steps: NDArray[np.int64], recta
     return abs(twice)
 
 
-def _in_python(word: np.uint64) -> np.uint64:
-    return np.uint64((int(word) & -int(word)).bit_length() - 1)
-
-
-@vectors.operation(_in_python)
-def _lowest(typing: Any, word: Any) -> Any:
-    """Place of the lowest bit of a word that is not 0."""
-
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.uint64(types.uint64), code
+@kernel
+def _lowest(word: np.uint64) -> np.uint64:
+    """Place of the lowest bit of a word that is not 0: as a power of two, its exponent."""
+    return np.uint64(math.frexp(np.float64(word & (~word + _ONE)))[1] - 1)
 
 
 @kernel
