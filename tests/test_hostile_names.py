@@ -126,7 +126,7 @@ FACTS: dict[str, Any] = {
 }
 
 
-def facts(add: str) -> dict[str, Any]:
+def facts(add: str) -> Any:
     keyed = {name + add: value for name, value in FACTS["dropped"].items()}
     named = {name: everywhere(FACTS[name], add) for name in ("sources", "classifier", "classes", "counts")}
     return FACTS | named | {"dropped": keyed, "split": FACTS["split"] | {"by": f"recording{add}"}}

@@ -18,6 +18,7 @@ import spatterlib as sp
 from spatterlib.common.origin import learned_from, marks
 from spatterlib.learning.dataset import load_dataset
 from spatterlib.learning.model_card import model_card
+from spatterlib.learning.run_facts import RunFacts
 from spatterlib.learning.runs import Run, load_model
 from spatterlib.live.messages import text_line
 from spatterlib.plugins.classifier import Preprocessing
@@ -120,13 +121,13 @@ def test_data_that_say_nothing_are_unknown_and_a_mix_is_a_mix(tmp_path: Path) ->
         ({"simulated": None, "origin": "partly simulated"}, "partly simulated"),
     ],
 )
-def test_records_of_any_age_say_what_a_model_learned_from(facts: dict[str, Any], origin: str) -> None:
+def test_records_of_any_age_say_what_a_model_learned_from(facts: RunFacts, origin: str) -> None:
     assert learned_from(facts) == origin
     assert Run(load_model("simulated").model, "", facts).origin == origin
 
 
 def test_the_card_of_a_mix_does_not_say_only() -> None:
-    facts = dict(load_model("simulated").facts)
+    facts = load_model("simulated").facts.copy()
     assert "**Learned from simulated recordings only.**" in model_card("a", facts)
     facts["sources"] = [*facts["sources"], facts["sources"][0] | {"simulated": None}]
     assert "**Learned partly from simulated recordings.**" in model_card("a", facts)

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 import spatterlib as sp
 from spatterlib.cli.main import main
 from spatterlib.errors import MissingFileError, StoreError
+from spatterlib.learning.run_facts import RunFacts
 from spatterlib.learning.runs import FORMAT, SIMULATED
 from spatterlib.plugins import probabilities_of
 
@@ -154,7 +155,7 @@ class TestFolderOfRuns:
         from spatterlib.learning.runs import run_folder
 
         changed(format=7)(run)
-        facts = {
+        facts: RunFacts = {
             "classifier": {"id": "lenet5"},
             "fingerprint": "f",
             "format": FORMAT,

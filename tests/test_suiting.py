@@ -14,17 +14,18 @@ from predictions import build, page_of, verdict
 
 import spatterlib as sp
 from spatterlib.learning.dataset import load_dataset
+from spatterlib.learning.run_facts import DataSourceFields, RunFacts
 from spatterlib.learning.runs import Run, load_model
 from spatterlib.plugins.classifier import Preprocessing
 from spatterlib.verdicts.report import page
 from spatterlib.verdicts.training_mismatch import unlike
 
-KNOWN = {"detector": {"id": "d", "threshold": 30}, "filters": [{"id": "area", "least": 4}]}
+KNOWN: DataSourceFields = {"detector": {"id": "d", "threshold": 30}, "filters": [{"id": "area", "least": 4}]}
 VIDEO = {"width": 640, "height": 360, "fps": 25.0}
 
 
 def test_what_differs_is_said_with_what_it_was_in_the_training() -> None:
-    facts = {"sources": [KNOWN | {"video": VIDEO}]}
+    facts: RunFacts = {"sources": [KNOWN | {"video": VIDEO}]}
     own = {"detector": {"id": "d", "threshold": 60}, "filters": [], "video": VIDEO | {"fps": 60}}
     assert unlike(facts, KNOWN | {"video": VIDEO}) == []
     assert unlike(facts, own) == [
@@ -35,7 +36,7 @@ def test_what_differs_is_said_with_what_it_was_in_the_training() -> None:
 
 
 @pytest.mark.parametrize("facts", [{}, {"sources": []}, {"sources": [{"video": {}}]}, {"sources": [{}, KNOWN]}])
-def test_of_what_the_record_does_not_say_nothing_is_claimed(facts: dict[str, object]) -> None:
+def test_of_what_the_record_does_not_say_nothing_is_claimed(facts: RunFacts) -> None:
     assert unlike(facts, KNOWN | {"video": VIDEO}) == []
     assert unlike({"sources": [KNOWN | {"video": VIDEO}]}, {}) == []
 

@@ -19,6 +19,7 @@ from spatterlib.errors import ParameterError, UsageError
 from spatterlib.plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from spatterlib.learning.run_facts import RunFacts
     from spatterlib.learning.splits import SplitName
 
 _LENET = "parameters of the classifier as NAME=VALUE, such as epochs=5 or colour=rgb; repeat for several"
@@ -99,7 +100,7 @@ def train(
     for item in left_out:
         say(f"{item.source}: {item.black} black and {counted(item.undecodable, 'undecodable crop')} left out")
     facts = run.facts
-    answer(Trained(str(run.path), facts["classifier"], list(run.classes), parts, test["accuracy"], left_out))
+    answer(Trained(str(run.path), facts["classifier"], list(run.classes), dict(parts), test["accuracy"], left_out))
 
 
 def _data(data: Sequence[str]) -> str | dict[str, str] | list[str]:
@@ -231,7 +232,7 @@ def models(folder: str, use: str | None, compare: bool) -> None:
 
     if use:
         run_folders.mark_current(folder, use)
-    runs: Mapping[str, Mapping[str, Any]] = run_folders.list_runs(folder)
+    runs = run_folders.list_runs(folder)
     marked = Path(folder) / run_folders.CURRENT
     current = marked.read_text().strip() if marked.is_file() else ""
     if not runs:
@@ -245,14 +246,14 @@ def models(folder: str, use: str | None, compare: bool) -> None:
     answer(Models(folder, [_listed(name, facts, name == current) for name, facts in runs.items()], differences))
 
 
-def _listed(name: str, facts: Mapping[str, Any], current: bool) -> RunListed:
+def _listed(name: str, facts: RunFacts, current: bool) -> RunListed:
     test = facts.get("metrics", {}).get("test", {})
     split = facts["split"]["name"] if "split" in facts else None
     own = (facts["classifier"]["id"], list(facts.get("classes", ())), test.get("accuracy"), split)
     return RunListed(name, current, facts.get("state"), *own, facts["created"], facts.get("simulated"))
 
 
-def _summary(facts: Mapping[str, Any]) -> str:
+def _summary(facts: RunFacts) -> str:
     if facts.get("state") != "complete":
         return f"{facts['classifier']['id']}  not finished"
     test = facts["metrics"]["test"]
@@ -263,7 +264,7 @@ def _summary(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _differences(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+def _differences(runs: Mapping[str, RunFacts]) -> dict[str, dict[str, str]]:
     """Of every setting that is not the same in all runs its value in each."""
     flat = {name: _flat(facts) for name, facts in runs.items()}
     keys = dict.fromkeys(key for facts in flat.values() for key in facts)
@@ -271,7 +272,7 @@ def _differences(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, s
     return {key: found for key, found in values.items() if len(set(found.values())) > 1}
 
 
-def _flat(facts: Mapping[str, Any]) -> dict[str, str]:
+def _flat(facts: RunFacts) -> dict[str, str]:
     metrics = {f"test {key}": value for key, value in facts.get("metrics", {}).get("test", {}).items()}
     split = {f"split {key}": value for key, value in (facts.get("split") or {}).items()}
     kept = facts["classifier"] | split | metrics | {"crops": facts.get("counts"), "best epoch": facts.get("best_epoch")}

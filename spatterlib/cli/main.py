@@ -108,7 +108,7 @@ def _facts(path: str) -> StoreInfo | VideoInfo | ModelInfo:
     from spatterlib.video.opening import open_video
 
     if (Path(path) / RECORD).is_file():
-        return ModelInfo("model", read_facts(path))
+        return ModelInfo("model", dict(read_facts(path)))
     if find_store(path):
         with open_store(path) as store:
             return _store_facts(store)

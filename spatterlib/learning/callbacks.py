@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -14,6 +13,7 @@ from typing import Any, TextIO
 from spatterlib.common.files import beside, write_csv
 from spatterlib.common.run_log import periodic_progress
 from spatterlib.errors import ParameterError, SpatterlibError
+from spatterlib.learning.run_facts import RunFacts
 from spatterlib.plugins.classifier import Epoch, Notify
 
 __all__ = ["Curves", "epoch_bar", "epoch_lines", "logger", "plot_curves"]
@@ -156,7 +156,7 @@ def check_logger(name: str) -> None:
         raise SpatterlibError(f"{name} is not installed: {error}; pip install {name}") from error
 
 
-def logger(name: str, folder: Path, facts: Mapping[str, Any]) -> Notify:
+def logger(name: str, folder: Path, facts: RunFacts) -> Notify:
     """A logger by name: "tensorboard" or "mlflow".
 
     Raises
@@ -170,14 +170,14 @@ def logger(name: str, folder: Path, facts: Mapping[str, Any]) -> Notify:
     return {"tensorboard": _tensorboard, "mlflow": _mlflow}[name](folder, facts)
 
 
-def default_loggers(folder: Path, facts: Mapping[str, Any]) -> list[Notify]:
+def default_loggers(folder: Path, facts: RunFacts) -> list[Notify]:
     """TensorBoard event files where the package is there."""
     with suppress(ImportError):
         return [_tensorboard(folder, facts)]
     return []
 
 
-def _tensorboard(folder: Path, facts: Mapping[str, Any]) -> Notify:
+def _tensorboard(folder: Path, facts: RunFacts) -> Notify:
     from torch.utils.tensorboard import SummaryWriter
 
     writer = SummaryWriter(str(folder / "tensorboard"))
@@ -194,7 +194,7 @@ def _tensorboard(folder: Path, facts: Mapping[str, Any]) -> Notify:
     return log
 
 
-def _mlflow(folder: Path, facts: Mapping[str, Any]) -> Notify:
+def _mlflow(folder: Path, facts: RunFacts) -> Notify:
     import mlflow
 
     run = mlflow.start_run(run_name=folder.name)

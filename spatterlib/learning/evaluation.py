@@ -17,6 +17,7 @@ from spatterlib.errors import ParameterError
 from spatterlib.learning.confounds import Probe, probe
 from spatterlib.learning.dataset import Data, Dataset, load_dataset
 from spatterlib.learning.metrics import Metrics, Reliability
+from spatterlib.learning.run_facts import RunOptions
 from spatterlib.learning.runs import Run, load_model
 from spatterlib.learning.splits import Split, SplitName
 from spatterlib.learning.training import Fitted, check_fit, fit_split, measure_rows, seed_of, split_of
@@ -190,14 +191,15 @@ def evaluate(
     chosen: Classifier = make("classifier", (run.classifier or "lenet5") if run else model, **parameters)
     if splits:  # without one nothing is trained: the model is measured as it is
         check_fit(chosen, device, purge)
-    options: dict[str, Any] = {"group": group, "label": label, "ratio": None, "black": black, "purge": purge}
+    options: RunOptions = {"group": group, "label": label, "ratio": None, "black": black, "purge": purge}
     if run and data is None:
         options |= run.facts.get("options", {})
-    group, purge = options.pop("group"), options.pop("purge")
+    group, purge = options["group"], options["purge"]
     asked = (group,) if group != "auto" else ()
     how = run.preprocessing if run else chosen.preprocessing
     seed = seed_of(chosen)
-    dataset = load_dataset(given, how, groups=asked, seed=seed, **options)
+    label, ratio, black = options["label"], options["ratio"], options["black"]
+    dataset = load_dataset(given, how, label=label, groups=asked, ratio=ratio, black=black, seed=seed)
     if run and set(run.classes) == set(dataset.classes):
         dataset = _in_order(dataset, run.classes)
     elif run:
@@ -275,10 +277,8 @@ def _digests(run: Run) -> set[str]:
 def _is_its_own(run: Run, split: Split, data: Dataset) -> bool:
     """Whether this very split of these very crops trained the model."""
     known = run.facts.get("split", {})
-    parts = {name: len(getattr(split, name)) for name in ("train", "validation", "test")}
-    same = {"name": split.name, "by": split.by} | parts
     return _digests(run) == {source.digest for source in data.sources} and all(
-        known.get(key) == value for key, value in same.items()
+        known.get(key) == value for key, value in split.facts().items()
     )
 
 

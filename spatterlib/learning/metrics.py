@@ -6,11 +6,11 @@ Crops of one recording are not independent, so intervals come from drawing whole
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.learning.run_facts import MetricsFields
 from spatterlib.plugins.classifier import Scores, probabilities_of
 
 __all__ = ["Interval", "Metrics", "Reliability", "metrics_of", "reliability", "temperature_of"]
@@ -74,7 +74,7 @@ class Metrics:
     raw: Reliability = field(repr=False)
     calibrated: Reliability = field(repr=False)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> MetricsFields:
         """JSON-able."""
         return {
             "crops": self.crops,

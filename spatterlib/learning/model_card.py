@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from spatterlib.common.markdown import code, escaped
 from spatterlib.common.origin import learned, learned_from
+from spatterlib.learning.run_facts import RunFacts
 
 __all__ = ["model_card"]
 
@@ -18,7 +16,7 @@ _BELIEVE = {
 }
 
 
-def model_card(name: str, facts: Mapping[str, Any]) -> str:
+def model_card(name: str, facts: RunFacts) -> str:
     """Text of the card in Markdown.
 
     Parameters

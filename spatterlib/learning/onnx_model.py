@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
 from spatterlib.common.files import beside
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
 from spatterlib.learning.engines import import_onnx, session_of
+from spatterlib.learning.run_facts import ExportFacts
 from spatterlib.plugins.classifier import Classifier, Notify, Preprocessing, Samples, Scores
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Image
@@ -43,7 +44,7 @@ class OnnxModel:
     data: bytes = field(repr=False)
     classes: tuple[str, ...]
     preprocessing: Preprocessing
-    facts: Mapping[str, Any] = field(repr=False)
+    facts: ExportFacts = field(repr=False)
 
     @cached_property
     def _session(self) -> Any:
@@ -163,7 +164,7 @@ def _opened(data: bytes, file: Path) -> Any:
         raise StoreError(f"{file} is no ONNX model that can be read: {' '.join(str(error).split())}") from error
 
 
-def _facts(session: Any, file: Path) -> dict[str, Any]:
+def _facts(session: Any, file: Path) -> ExportFacts:
     """What the file says about itself; refused if it is another program's."""
     given = [f"{value.name} {value.type} {value.shape}" for value in session.get_inputs()]
     outputs = [value.name for value in session.get_outputs()]
@@ -178,7 +179,7 @@ def _facts(session: Any, file: Path) -> dict[str, Any]:
             f"{file} is no model that spatterlib exported: expected the input crops tensor(uint8) (n, h, w, 3), the "
             f"outputs probability and scores, and metadata 'spatterlib'; got {', '.join(given)} to {', '.join(outputs)}"
         )
-    return dict(facts)
+    return cast("ExportFacts", facts)
 
 
 def _takes_crops(session: Any) -> bool:

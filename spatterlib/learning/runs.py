@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from spatterlib.common.files import is_there, write_text
 from spatterlib.common.origin import Origin, learned_from
 from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, StoreError
+from spatterlib.learning.run_facts import RunFacts
 from spatterlib.plugins.capabilities import HasClassifier, HasSuffixes, SupportsEngines, SupportsRecognise
 from spatterlib.plugins.classifier import Engine, Model, Preprocessing, Scores, probabilities_of
 from spatterlib.plugins.registry import catalog, identity
@@ -67,7 +68,7 @@ class Run:
 
     model: Model
     path: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    facts: RunFacts = field(default_factory=RunFacts, repr=False)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -82,7 +83,7 @@ class Run:
     @property
     def temperature(self) -> float:
         """What scores are divided by, so that probabilities are calibrated; 1 where nothing is known of it."""
-        return float({**self.model.facts, **self.facts}.get("temperature", 1.0))
+        return float(self.facts.get("temperature", self.model.facts.get("temperature", 1.0)))
 
     @property
     def classifier(self) -> dict[str, Any] | None:
@@ -276,7 +277,7 @@ def _current(folder: Path) -> Path:
     )
 
 
-def read_facts(folder: str | os.PathLike[str]) -> dict[str, Any]:
+def read_facts(folder: str | os.PathLike[str]) -> RunFacts:
     """``model.json`` of a run folder.
 
     Raises
@@ -305,7 +306,7 @@ def read_facts(folder: str | os.PathLike[str]) -> dict[str, Any]:
     misfit = _misfit(facts, _FORM) or (_misfit(facts, _FINISHED) if facts["state"] == "complete" else "")
     if misfit:
         raise StoreError(f"{file} is damaged: {misfit}")
-    return facts
+    return cast("RunFacts", facts)
 
 
 def _misfit(facts: Any, form: Any, name: str = "") -> str:
@@ -318,12 +319,12 @@ def _misfit(facts: Any, form: Any, name: str = "") -> str:
     return "" if isinstance(facts, form) else f"expected {name} to be {_KINDS[form]}, got {facts!r:.60}"
 
 
-def write_facts(folder: str | os.PathLike[str], facts: Mapping[str, Any]) -> None:
+def write_facts(folder: str | os.PathLike[str], facts: RunFacts) -> None:
     """Write ``model.json``, beside first, then renamed."""
     write_text(Path(folder) / RECORD, json.dumps(facts, indent=2) + "\n")
 
 
-def list_runs(folder: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
+def list_runs(folder: str | os.PathLike[str]) -> dict[str, RunFacts]:
     """Records of all runs in a folder, by name, sorted by when they began.
 
     A record that cannot be read is left out, with a warning: the other runs are as good as before.
@@ -338,7 +339,7 @@ def list_runs(folder: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
         raise MissingFileError(f"{where} is a file, not a folder with runs")
     if not where.is_dir():
         raise MissingFileError(f"no folder {where} with runs; train with out={str(where)!r} first")
-    runs: dict[str, dict[str, Any]] = {}
+    runs: dict[str, RunFacts] = {}
     for file in where.glob(f"*/{RECORD}"):
         try:
             runs[file.parent.name] = read_facts(file.parent)
@@ -356,13 +357,13 @@ def mark_current(folder: str | os.PathLike[str], name: str) -> None:
         If there is no finished run of that name.
     """
     runs = list_runs(folder)
-    if runs.get(name, {}).get("state") != "complete":
+    if name not in runs or runs[name]["state"] != "complete":
         raise MissingFileError(f"no finished run {name!r} in {folder}; there are {', '.join(runs) or 'none'}")
     write_text(Path(folder) / CURRENT, f"{name}\n")
 
 
 @contextmanager
-def run_folder(out: Path, facts: dict[str, Any], *, resume: bool) -> Iterator[Path]:
+def run_folder(out: Path, facts: RunFacts, *, resume: bool) -> Iterator[Path]:
     """The folder of an unfinished run of the same data and settings, or a new one; nobody else's meanwhile.
 
     A new one is removed again if the training is refused before its first epoch is over.
@@ -395,7 +396,7 @@ def run_folder(out: Path, facts: dict[str, Any], *, resume: bool) -> Iterator[Pa
             raise
 
 
-def _unfinished(out: Path, facts: Mapping[str, Any], stack: ExitStack) -> Path | None:
+def _unfinished(out: Path, facts: RunFacts, stack: ExitStack) -> Path | None:
     for name, known in list_runs(out).items():
         same = known.get("fingerprint") == facts["fingerprint"] and known.get("state") == "running"
         if same and _claim(out / name, stack):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spatterlib.errors import ParameterError
+from spatterlib.learning.run_facts import SplitFields
 
 __all__ = ["SHARES", "Split", "SplitName", "grouped", "original", "possible_groups", "timed"]
 
@@ -43,6 +44,11 @@ class Split:
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
     by: str
+
+    def facts(self) -> SplitFields:
+        """JSON-able: how it was made, and crops of each part."""
+        sizes: SplitFields = {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)}
+        return {"name": self.name, "by": self.by, **sizes}
 
 
 def original(labels: ArrayLike, seed: int = 1234) -> Split:

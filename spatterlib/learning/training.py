@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from spatterlib.learning.dataset import GROUPS, Data, Dataset, load_dataset
 from spatterlib.learning.metrics import Metrics, metrics_of, temperature_of
 from spatterlib.learning.model_card import model_card
 from spatterlib.learning.novelty import Familiar
+from spatterlib.learning.run_facts import DataSourceFields, RunFacts, SplitFields
 from spatterlib.learning.runs import Run, run_folder
 from spatterlib.learning.splits import Split, SplitName
 from spatterlib.plugins.capabilities import HasSeed, SupportsReady
@@ -140,7 +141,8 @@ def train(
         fitted = fit_split(chosen, dataset, parts, checkpoint=checkpoint, device=device, notify=tell)
         fitted.run.save(folder)
         Familiar.of(dataset.images, parts.train, np.concatenate([parts.validation, parts.test]), seed).save(folder)
-        facts |= fitted.facts() | {"state": "complete", "seconds": time.perf_counter() - began}
+        facts |= fitted.facts()
+        facts |= {"state": "complete", "seconds": time.perf_counter() - began}
         write_text(folder / "MODEL_CARD.md", model_card(folder.name, facts))
         runs.write_facts(folder, facts)
         (folder / runs.CHECKPOINT).unlink(missing_ok=True)
@@ -244,7 +246,7 @@ class Fitted:
         accuracies = [epoch.validation_accuracy for epoch in self.epochs]
         return 1 + int(np.argmax(accuracies)) if accuracies else 0
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> RunFacts:
         """JSON-able."""
         return {
             "temperature": self.run.temperature,
@@ -313,11 +315,10 @@ def measure_rows(run: Run, data: Dataset, rows: NDArray[np.int64]) -> Metrics:
     )
 
 
-def _facts(classifier: Classifier, data: Dataset, split: Split, given: Data, seed: int) -> dict[str, Any]:
+def _facts(classifier: Classifier, data: Dataset, split: Split, given: Data, seed: int) -> RunFacts:
     """Everything about a training that is known before it begins."""
     chosen = identity(classifier)
-    sources = [asdict(source) for source in data.sources]
-    parts = {name: len(getattr(split, name)) for name in ("train", "validation", "test")}
+    sources = [cast("DataSourceFields", asdict(source)) for source in data.sources]
     fixed = {"classifier": chosen, "data": [source["digest"] for source in sources], "split": split.name}
     rows = hashlib.sha256(b"".join(part.tobytes() for part in (split.train, split.validation, split.test)))
     return {
@@ -334,7 +335,7 @@ def _facts(classifier: Classifier, data: Dataset, split: Split, given: Data, see
         "sources": sources,
         "counts": data.counts,
         "dropped": {name: dict(reasons) for name, reasons in data.dropped.items()},
-        "split": {"name": split.name, "by": split.by, "seed": seed} | parts,
+        "split": SplitFields(name=split.name, by=split.by, seed=seed) | split.facts(),
         "versions": _versions(),
     }
 
@@ -367,9 +368,7 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _listeners(
-    callbacks: Sequence[str | Notify], folder: Path, facts: Mapping[str, Any], progress: bool | None
-) -> Notify:
+def _listeners(callbacks: Sequence[str | Notify], folder: Path, facts: RunFacts, progress: bool | None) -> Notify:
     marked = facts["origin"] != "not stated"
     title = folder.name + f" ({facts['origin']} recordings)" * marked
     listeners: list[Callable[[Epoch], None]] = [Curves(folder, title)]

@@ -6,13 +6,15 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from spatterlib.learning.run_facts import RunFacts
+
 __all__ = ["unlike", "warning"]
 
 # Share by which a frame rate may differ: containers round theirs.
 _RATE = 0.02
 
 
-def unlike(facts: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+def unlike(facts: RunFacts, settings: Mapping[str, Any]) -> list[str]:
     """What differs, each in words; nothing where the record of the training or the recording does not say.
 
     Parameters

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.errors import ContractError, SpatterlibError
+from spatterlib.learning.run_facts import RunFacts
 from spatterlib.learning.runs import Run
 from spatterlib.plugins.classifier import Scores
 from spatterlib.stores.opening import open_store
@@ -29,7 +30,7 @@ Ask: TypeAlias = Callable[[Image], NDArray[Any]]
 """``(n, h, w, 3)`` uint8 RGB to ``(n, classes)`` probabilities."""
 
 
-def sample_crops(facts: Mapping[str, Any], count: int = CROPS) -> list[Image]:
+def sample_crops(facts: RunFacts, count: int = CROPS) -> list[Image]:
     """Crops of what a model learned from, where that is still there, and made-up ones for the rest.
 
     Parameters

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from spatterlib.errors import ParameterError
 from spatterlib.learning.export.torch_program import build as build_program
 from spatterlib.learning.export.torch_program import reason
 from spatterlib.learning.onnx_model import state
+from spatterlib.learning.run_facts import ExportFacts
 from spatterlib.learning.runs import Run
 
 __all__ = ["IR_VERSION", "OPSET", "build"]
@@ -21,7 +21,7 @@ OPSET, IR_VERSION = 18, 8
 """Of the same age: runtimes that know the operators read the file."""
 
 
-def build(run: Run, facts: Mapping[str, Any]) -> Any:
+def build(run: Run, facts: ExportFacts) -> Any:
     """The model with everything around it.
 
     Parameters
@@ -82,8 +82,8 @@ def _tidy(graph: Any) -> None:
         graph.ClearField(name)
 
 
-def _describe(facts: Mapping[str, Any]) -> str:
-    said = learned(facts.get("origin", ""))
+def _describe(facts: ExportFacts) -> str:
+    said = learned(facts["origin"])
     mark = f"{said.capitalize()}. " if said else ""
     return (
         f"{mark}crops: (n, h, w, 3) uint8 RGB of any one size; "

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from spatterlib.errors import ParameterError
 from spatterlib.learning.engines import import_onnx, session_of
 from spatterlib.learning.export.comparison import Ask, check, in_batches, references, sample_crops
 from spatterlib.learning.novelty import Familiar
+from spatterlib.learning.run_facts import ExportFacts, MetricsFields
 from spatterlib.learning.runs import SIMULATED, Run, run_of
 from spatterlib.plugins.classifier import Exportable, Model
 from spatterlib.plugins.registry import identity
@@ -126,8 +127,7 @@ def export(
     tried = list(crops) if crops is not None else sample_crops(run.facts)
     if not tried:
         raise ParameterError("an exported model is compared on at least one crop, got none; leave crops out for 1,000")
-    familiar = Familiar.load(run.path) if run.path else None
-    described = _facts(run) | {"familiar": asdict(familiar) if familiar else None}
+    described = _facts(run)
     write = write_onnx if kind == "onnx" else write_torch
     with beside(target) as part:
         answers = in_batches(write(run, described, part), tried)
@@ -162,10 +162,12 @@ def _default(home: Path, suffix: str) -> Path:
     return home.with_suffix(suffix) if home.is_file() else home / f"model{suffix}"
 
 
-def _facts(run: Run) -> dict[str, Any]:
+def _facts(run: Run) -> ExportFacts:
     """What goes into the file beside the network; the same for the same model."""
     facts = run.facts
     test = facts.get("metrics", {}).get("test", {})
+    kept = {key: test.get(key) for key in ("accuracy", "accuracy_interval")}
+    familiar = Familiar.load(run.path) if run.path else None
     return {
         "format": 1,
         "classifier": run.classifier or identity(run.model),
@@ -178,8 +180,9 @@ def _facts(run: Run) -> dict[str, Any]:
         "created": facts.get("created"),
         "options": {"black": (facts.get("options") or {}).get("black", 40)},
         "split": facts.get("split"),
-        "test": {key: test.get(key) for key in ("accuracy", "accuracy_interval")} if facts.get("split") else None,
+        "test": cast("MetricsFields", kept) if facts.get("split") else None,
         "versions": {**facts.get("versions", {}), "exported by": f"spatterlib {_version('spatterlib')}"},
+        "familiar": asdict(familiar) if familiar else None,
     }
 
 
@@ -198,7 +201,7 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def write_onnx(run: Run, facts: Mapping[str, Any], part: Path) -> Ask:
+def write_onnx(run: Run, facts: ExportFacts, part: Path) -> Ask:
     """Write an ONNX model, and load it back."""
     onnx, _ = import_onnx(), import_onnx("onnxruntime")
     import_torch("exporting to ONNX")
@@ -212,7 +215,7 @@ def write_onnx(run: Run, facts: Mapping[str, Any], part: Path) -> Ask:
     return lambda crops: np.asarray(session.run(["probability"], {"crops": crops})[0])
 
 
-def write_torch(run: Run, facts: Mapping[str, Any], part: Path) -> Ask:
+def write_torch(run: Run, facts: ExportFacts, part: Path) -> Ask:
     """Write a program of ``torch.export``, and load it back."""
     torch = import_torch("exporting to torch")
     from spatterlib.learning.export.torch_program import build
