@@ -325,7 +325,7 @@ class TestForeignNetworks:
         needs_export()
         import torch
 
-        class Strange(torch.nn.Module):
+        class Strange(torch.nn.Module):  # type: ignore[misc, unused-ignore]
             def forward(self, samples: Any) -> Any:
                 total = samples.sum((1, 2, 3), keepdim=True)[..., 0, 0]
                 if name == "model.pt2" and total[0] > 3:
