@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import pickle
 import struct
@@ -13,11 +14,15 @@ import av
 import numpy as np
 import pytest
 from av.stream import Disposition
+from h264_fields import write_fields
 from media import number_of, paint, write
 
 import spatterlib as sp
 from spatterlib.errors import VideoError
+from spatterlib.video import container
+from spatterlib.video.container import Container
 from spatterlib.video.cut import believed
+from spatterlib.video.fields import SecondFields
 
 
 def numbers(path: Path | str) -> list[int | None]:
@@ -250,3 +255,111 @@ class TestWhichStream:
             film = write(tmp_path / "a.ts", 60, x264=coding).read_bytes()
             (tmp_path / "b.ts").write_bytes(film * 3)
             assert numbers(tmp_path / "b.ts") == [*range(60)] * 3
+
+
+class TestFields:
+    """A packet is not a frame: two fields are one."""
+
+    @pytest.mark.parametrize("name", ["a.ts", "a.m2ts", "a.mp4", "a.mkv", "a.avi", "a.flv", "a.h264"])
+    @pytest.mark.parametrize("together", [False, True])
+    def test_coded_apart_are_one_frame_in_any_container(self, name: str, together: bool, tmp_path: Path) -> None:
+        path = write_fields(tmp_path / name, together=together)
+        assert numbers(path) == list(range(24))
+        with sp.open_video(path) as video:
+            assert len(video.times) == 24
+            for start in (23, 5, 17, 12):
+                [picture] = video.read(start, start + 1)
+                assert picture is not None
+                assert number_of(picture.rgb((0, 0, 160, 120))) == start
+            if name != "a.avi":
+                np.testing.assert_allclose(np.diff(video.times), 0.04)
+
+    def test_of_the_high_profile(self, tmp_path: Path) -> None:
+        assert numbers(write_fields(tmp_path / "a.mkv", 30, high=True)) == list(range(30))
+
+    def test_with_any_number_of_threads(self, tmp_path: Path) -> None:
+        video = container.spatter_open_video(str(write_fields(tmp_path / "a.ts")))
+        assert isinstance(video, Container)
+        for threads in (1, 2, 5):
+            pictures = dataclasses.replace(video, threads=threads).read(3, 20)
+            assert [number_of(picture.rgb((0, 0, 160, 120))) for picture in pictures if picture] == list(range(3, 20))
+
+    @pytest.mark.parametrize("form", ["tff=1", "bff=1", "fake-interlaced=1"])
+    def test_coded_together_are_frames_as_ever(self, form: str, tmp_path: Path) -> None:
+        coding = f"{form}:bframes=3:b-adapt=0:keyint=12:scenecut=0:log-level=none"
+        for name in ("a.mp4", "a.ts"):
+            assert numbers(write(tmp_path / name, 30, x264=coding)) == list(range(30))
+
+    @pytest.mark.parametrize(
+        "data", [b"", b"\0\0\1", b"\0\0\1\x67", b"\0\0\1\x67\x4d\0\x1e\0\0", b"\xff" * 90, bytes(90)]
+    )
+    def test_what_is_no_parameter_set_is_no_field(self, data: bytes) -> None:
+        for extradata in (data, b"\1" + data):
+            assert not SecondFields(extradata).ends(data + b"\0\0\1\x65\x88\x84" + data)
+
+
+class TestCoarseClocks:
+    """Frames that a clock gives one time stay in order, and the clock is told of."""
+
+    @pytest.mark.parametrize(
+        ("name", "codec", "options"),
+        [
+            ("a.mkv", "libx264", {}),
+            ("a.flv", "libx264", {}),
+            ("b.mkv", "libx265", {"x265-params": "log-level=none:keyint=12:bframes=3:b-adapt=0"}),
+            ("c.mkv", "mpeg4", {"bf": "2", "b": "4M"}),
+        ],
+    )
+    @pytest.mark.parametrize("fps", [1500, 3100])
+    def test_equal_times_keep_the_order(
+        self, name: str, codec: str, options: dict[str, str], fps: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        path = write(tmp_path / name, 60, codec=codec, options=options, fps=fps)
+        assert numbers(path) == list(range(60))
+        with sp.open_video(path) as video:
+            assert (np.diff(video.times) >= 0).all()
+            [picture] = video.read(41, 42)
+            assert picture is not None
+            assert number_of(picture.rgb((0, 0, 160, 120))) == 41
+        assert "too coarse for them; give the camera's rate (fps, --fps)" in caplog.text
+        with sp.open_video(path, fps=fps) as video:
+            np.testing.assert_allclose(np.diff(video.times), 1 / fps)
+
+    @pytest.mark.parametrize("fps", [25, 400, 999])
+    def test_a_clock_that_is_fine_enough_is_no_news(
+        self, fps: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert numbers(write(tmp_path / "a.mkv", 60, fps=fps)) == list(range(60))
+        assert caplog.text == ""
+
+
+class TestDepthAndRate:
+    """What fills few of its bits is told of; a rate in the stream itself is read."""
+
+    @pytest.mark.parametrize(
+        ("name", "codec"), [("a.mkv", "ffv1"), ("a.avi", "ffv1"), ("a.mov", "png"), ("b.nut", "rawvideo")]
+    )
+    @pytest.mark.parametrize("bits", [10, 12, 16])
+    def test_values_of_few_bits_in_16(
+        self, name: str, codec: str, bits: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        pixels = "gray16be" if codec == "png" else "gray16le"
+        with av.open(str(tmp_path / name), "w") as out:
+            stream: Any = out.add_stream(codec, rate=25)
+            stream.width, stream.height, stream.pix_fmt = 160, 120, pixels
+            for number in range(3):
+                grey = paint(number + 1)[..., 0].astype(np.uint16) << (bits - 8)
+                frame: Any = av.VideoFrame.from_ndarray(grey, "gray16le").reformat(format=pixels)
+                frame.pts, frame.time_base = number, Fraction(1, 25)
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+        with sp.open_video(tmp_path / name):
+            assert ("16 bits are scaled by 255/65535" in caplog.text) == (bits < 16)
+
+    @pytest.mark.parametrize("fps", [10, 24, 60, 500])
+    def test_the_rate_of_an_elementary_stream(self, fps: int, tmp_path: Path) -> None:
+        x265 = {"x265-params": "log-level=none:keyint=12"}
+        for name, codec, options in (("a.h264", "libx264", {}), ("a.hevc", "libx265", x265)):
+            with sp.open_video(write(tmp_path / name, 20, codec=codec, fps=fps, options=options)) as video:
+                np.testing.assert_allclose(video.times, np.arange(20) / fps)
+                assert video.identity()["times"] == f"assumed {fps} fps"

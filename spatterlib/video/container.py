@@ -21,9 +21,11 @@ from spatterlib.common.files import is_for_a_store
 from spatterlib.errors import VideoError
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Picture, Video
-from spatterlib.video.decoded import Orientation, TurnedPicture, picture_of
+from spatterlib.video.decoded import Orientation, TurnedPicture, brightest_of_16_bits, picture_of
 from spatterlib.video.ffmpeg import open_input
+from spatterlib.video.fields import SecondFields
 from spatterlib.video.packets import REORDERED, Packets, demux, list_packets, row
+from spatterlib.video.still import warn_if_dark
 from spatterlib.video.streams import lessons, moving, prepare, say_what_is_left_out, shown, teaches
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ _SUFFIXES = (
     ".h264 .264 .hevc .265 .mjpeg .mjpg .gif"
 )
 suffixes = tuple(_SUFFIXES.split())
+# Share of frames without a time of their own of which one is told.
+_MANY = 0.05
 # Packets that a decoder may swallow before the first frame: what it reorders, and what its threads hold.
 _SILENT = 4 * REORDERED
 # Packets that are decoded with as little as can be in between, and px of their frames, which are kept meanwhile.
@@ -351,6 +355,17 @@ def _opened(path: Path, source: InputContainer) -> Container:
     if packets.cut:
         lost = len(packets.times) - packets.found
         log.warning("%s is cut off at its end: %s frames are missing", path, lost or "an unknown number of")
+    if packets.flattened > _MANY * packets.found:
+        log.warning(
+            "%s: %d of its %d frames have the time of the frame before: its clock, which ticks every %g s, is too "
+            "coarse for them; give the camera's rate (fps, --fps)",
+            path,
+            packets.flattened,
+            packets.found,
+            stream.time_base or 0,
+        )
+    if seen:
+        warn_if_dark(path, brightest_of_16_bits(seen[0]))
     facts = {
         "format": source.format.name,
         "codec": coding.name,
@@ -364,8 +379,12 @@ def _opened(path: Path, source: InputContainer) -> Container:
 def _look(source: InputContainer, stream: VideoStream, seen: list[VideoFrame]) -> Iterator[tuple[Any, ...]]:
     """Rows of all packets; on the way, the first frame that decodes is put into `seen`."""
     codec = stream.codec_context.name
+    fields = SecondFields(stream.codec_context.extradata or b"") if codec == "h264" else None
     for packet in demux(source, stream):
-        yield row(packet, codec, teaches(packet))
+        beside = fields is not None and fields.ends(bytes(packet))
+        if fields is not None and not fields.may_come:
+            fields = None
+        yield row(packet, codec, beside, teaches(packet))
         if not seen:
             seen.extend(_try(stream, packet))
     if not seen:

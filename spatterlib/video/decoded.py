@@ -154,6 +154,16 @@ def picture_of(frame: VideoFrame) -> Picture:
     return RgbPicture(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
 
 
+def brightest_of_16_bits(frame: VideoFrame) -> int | None:
+    """The greatest value of the first plane, if its values are whole numbers of 16 bits."""
+    name, plane = frame.format.name, frame.planes[0]
+    if frame.format.components[0].bits != 16 or "f16" in name:
+        return None
+    across = frame.width * (len(frame.format.components) if len(frame.planes) == 1 else 1)
+    values = np.frombuffer(plane, ">u2" if name.endswith("be") else "<u2").reshape(frame.height, -1)
+    return int(values[:, :across].max())
+
+
 @lru_cache(maxsize=64)
 def _layout(name: str, space: int, span: int, height: int, width: int) -> _Layout | None:
     """What frames of one kind have in common, worked out once: every microsecond counts where this is asked."""

@@ -27,7 +27,7 @@ from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Picture, RgbPicture, Video
 from spatterlib.video.cut import believed
 from spatterlib.video.names import in_natural_order
-from spatterlib.video.still import Still, decode_still, eight_bits
+from spatterlib.video.still import Still, decode_still, eight_bits, warn_if_dark
 from spatterlib.video.tiff import TiffPages
 
 log = logging.getLogger("spatterlib")
@@ -38,7 +38,6 @@ suffixes = (".npy", *sorted(IMAGE_SUFFIXES))
 FPS = 25.0
 # NumPy reads the head of a file as a Python literal.
 _NO_HEADER = (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError)
-_DARK = 4096  # What 12 bits hold: a 16-bit frame below that may come from a camera that leaves the upper bits empty.
 
 
 def is_stack(path: str) -> bool:
@@ -302,12 +301,5 @@ def _opened(path: str, stills: Stills, kind: str) -> Series:
     first = next((still for still in stills.frames(0, len(stills)) if still is not None), None)
     if first is None:
         raise VideoError(f"{path}: none of its {len(stills)} images can be decoded")
-    if first.dtype == np.uint16 and int(first.max()) < _DARK:
-        log.warning(
-            "%s: 16 bits are scaled by 255/65535, so the brightest value of its first frame, %d, becomes %d; "
-            "if its camera fills fewer bits, shift them up before",
-            path,
-            first.max(),
-            eight_bits(first).max(),
-        )
+    warn_if_dark(path, int(first.max()) if first.dtype == np.uint16 else None)
     return Series(path, stills, kind, first.shape[1], first.shape[0], str(first.dtype))

@@ -64,6 +64,11 @@ class Packets:
         """How many frames are in the file; the rest of those expected was cut off."""
         return int(self.rows["shown"].sum())
 
+    @property
+    def flattened(self) -> int:
+        """How many frames have the time of the frame before, because the clock is too coarse for them."""
+        return int((np.diff(self.times) == 0).sum())
+
     @cached_property
     def begins(self) -> NDArray[np.int64]:
         """``(m, 2)`` int64: packets at which decoding can begin, and the first frame that is whole from there."""
@@ -87,7 +92,10 @@ class Packets:
         at = int(np.searchsorted(begins[:, 1], start, "right")) - 1
         ahead = REORDERED if self.counted else 0
         wanted = (self.numbers >= start) & (self.numbers < stop + ahead)
-        return int(begins[max(at - back, 0), 0]), int(np.flatnonzero(wanted)[-1])
+        last = int(np.flatnonzero(wanted)[-1])
+        # The second field of the last frame is needed too.
+        last += last + 1 < len(self.numbers) and bool(self.numbers[last + 1] < 0)
+        return int(begins[max(at - back, 0), 0]), last
 
     def find(self, packet: Packet[Any]) -> int | None:
         """Which of the packets this is; None where that cannot be told for sure."""
@@ -114,11 +122,11 @@ def demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet[Any
             continue
 
 
-def row(packet: Packet[Any], codec: str, lesson: bool) -> tuple[int, int, int, bool, bool, bool, bool]:
-    """One row of `Packets.rows`."""
+def row(packet: Packet[Any], codec: str, beside: bool, lesson: bool) -> tuple[int, int, int, bool, bool, bool, bool]:
+    """One row of `Packets.rows`; not shown is what stands `beside` another packet of the same frame."""
     pts, dts = packet.pts, packet.dts
     # VP8 keeps reference pictures that are never shown in packets of their own (RFC 6386, 9.1).
-    shown = not packet.is_discard and (codec != "vp8" or bool(memoryview(packet)[0] & 0x10))
+    shown = not packet.is_discard and not beside and (codec != "vp8" or bool(memoryview(packet)[0] & 0x10))
     return (
         NONE if pts is None else pts,
         NONE if dts is None else dts,
@@ -139,17 +147,19 @@ def list_packets(
     for reset in _resets(table["dts"], stream) if container.format.name == "mpegts" else ():
         table["corrupt"][max(reset - 2, 0) : reset] = False
     shown = table[table["shown"]]
-    counted = _only_decoder_knows(container.format.name, stream, shown)
-    stamps, clock = _stamps(stream, shown, counted)
-    order = np.arange(len(shown)) if counted else _order(stamps, shown["dts"], stream)
-    numbers = np.full(len(table), -1)
-    numbers[np.flatnonzero(table["shown"])[order]] = np.arange(len(shown))
+    untold = _order_is_untold(container.format.name, stream, shown)
+    stamps, clock = _stamps(stream, shown, untold)
+    order = _order(stamps, shown["dts"], stream)
     times = _continuous(stamps[order])
+    # Frames of one time, where a coarse clock flattened them, come in an order that only the decoder knows.
+    counted = untold or bool(stream.codec_context.has_b_frames and (np.diff(stamps[order]) == 0).any())
+    numbers = np.full(len(table), -1)
+    numbers[np.flatnonzero(table["shown"])[slice(None) if counted else order]] = np.arange(len(shown))
     cut, missing = _cut_off(path, container, stream, table, times) if len(times) else (False, 0)
     return Packets(table, numbers, np.concatenate([times, np.full(missing, np.nan)]), counted, clock, cut)
 
 
-def _only_decoder_knows(format_: str, stream: VideoStream, shown: NDArray[np.void]) -> bool:
+def _order_is_untold(format_: str, stream: VideoStream, shown: NDArray[np.void]) -> bool:
     """Whether frames are reordered and the container does not say how.
 
     AVI holds no presentation times. Those that FFmpeg makes up for it are in the order of decoding where it
@@ -161,13 +171,14 @@ def _only_decoder_knows(format_: str, stream: VideoStream, shown: NDArray[np.voi
     return invented or bool((shown["pts"] == NONE).any())
 
 
-def _stamps(stream: VideoStream, shown: NDArray[np.void], counted: bool) -> tuple[NDArray[np.float64], str]:
+def _stamps(stream: VideoStream, shown: NDArray[np.void], untold: bool) -> tuple[NDArray[np.float64], str]:
     """``(n,)`` float64, s, time of each packet that is shown, and where it comes from."""
-    stamps = np.sort(shown["dts"]) if counted else np.where(shown["pts"] == NONE, shown["dts"], shown["pts"])
+    stamps = np.sort(shown["dts"]) if untold else np.where(shown["pts"] == NONE, shown["dts"], shown["pts"])
     known = np.flatnonzero(stamps != NONE)
     number = np.arange(len(stamps))
-    if not len(known) or (counted and len(known) < len(stamps)):
-        rate = float(stream.average_rate or stream.guessed_rate or _ASSUMED_FPS)
+    if not len(known) or (untold and len(known) < len(stamps)):
+        # What the parameter sets of the stream state, before what FFmpeg assumes for a file without a container.
+        rate = float(stream.codec_context.framerate or stream.average_rate or stream.guessed_rate or _ASSUMED_FPS)
         return number / rate, f"assumed {rate:g} fps"
     return np.interp(number, known, _seconds(stamps[known], stream)), "container"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from os import PathLike
 from typing import TypeAlias
 
 import numpy as np
@@ -13,9 +15,12 @@ from spatterlib.common.threads import quiet_opencv
 from spatterlib.errors import StoreError
 from spatterlib.types import Image
 
+log = logging.getLogger("spatterlib")
+
 Still: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 """``(h, w, 3)`` RGB or ``(h, w)`` grey, uint8 or uint16."""
 
+_DARK = 4096  # What 12 bits hold: a 16-bit frame below that may come from a camera that leaves the upper bits empty.
 # Netpbm, raw: magic number, width, height, greatest value; comments run to the end of their line.
 _PNM = re.compile(rb"(P[56])(?:\s|#[^\n]*\n)+(\d+)(?:\s|#[^\n]*\n)+(\d+)(?:\s|#[^\n]*\n)+(\d+)\s")
 _PNG, _JPEG, _BMP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM"
@@ -104,3 +109,15 @@ def eight_bits(still: Still) -> Image:
     import cv2
 
     return np.asarray(cv2.convertScaleAbs(np.ascontiguousarray(still, np.uint16), alpha=1 / 257), np.uint8)
+
+
+def warn_if_dark(path: str | PathLike[str], brightest: int | None) -> None:
+    """Warn of a recording of 16 bits whose first frame leaves the upper bits empty, by its greatest value."""
+    if brightest is not None and brightest < _DARK:
+        log.warning(
+            "%s: 16 bits are scaled by 255/65535, so the brightest value of its first frame, %d, becomes %d; "
+            "if its camera fills fewer bits, shift them up before",
+            path,
+            brightest,
+            (brightest + 128) // 257,
+        )
