@@ -122,7 +122,7 @@ def test_a_second_process_compiles_nothing(copy: Path, tmp_path: Path) -> None:
     assert kept(tmp_path / "kept") == first
 
 
-@pytest.mark.parametrize("name", ["vectors.py", "detection/masks.py"])
+@pytest.mark.parametrize("name", ["operations.py", "detection/masks.py"])
 def test_a_change_in_any_file_of_kernels_compiles_anew(copy: Path, name: str) -> None:
     ran(copy)
     [first] = kept(copy)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from numba import types
 from numba.np.numpy_support import carray
 from numpy.typing import NDArray
 
-from spatterlib.kernels import vectors
 from spatterlib.kernels.colour import grey_change_yuv, measure_yuv
 from spatterlib.kernels.compiling import kernel
 from spatterlib.kernels.constants import Box, Image
@@ -20,6 +17,7 @@ from spatterlib.kernels.detection.difference import grey_change_rgb, measure
 from spatterlib.kernels.detection.masks import WORD, dilate, grey_shape, shape_of_grey, smooth_above
 from spatterlib.kernels.detection.outlines import RIM, outer_outlines
 from spatterlib.kernels.detection.runs import most_runs, runs_of
+from spatterlib.kernels.operations import pointer
 
 Planes: TypeAlias = tuple[Image, Image, Image]
 
@@ -102,26 +100,10 @@ def rows_for(count: int) -> Rows:
     return Rows(np.empty(count, np.int64), boxes, np.empty(count), sums, np.empty(count, np.uint8))
 
 
-def _to_pointer(typingctx: Any, address: Any) -> Any:
-    """Code that makes an address something `carray` takes."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
-
-    return types.voidptr(types.int64), generate
-
-
-def _in_python(address: int) -> ctypes.c_void_p:
-    return ctypes.c_void_p(int(address))
-
-
-_pointer = vectors.operation(_in_python)(_to_pointer)
-
-
 @kernel
 def _plane(source: NDArray[np.int64], rows: int) -> Image:
     """The array at an address, ``(rows, pitch)``: wider than the picture where its rows are padded."""
-    return carray(_pointer(source[0]), (rows, source[1]), np.uint8)
+    return carray(pointer(source[0]), (rows, source[1]), np.uint8)
 
 
 @kernel
