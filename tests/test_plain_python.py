@@ -14,10 +14,10 @@ import sys
 import numpy as np
 import spatterlib as sp
 from spatterlib.learning.lenet5 import stages as stages
-from spatterlib.simulation import Settings, simulate_frames
+from spatterlib.simulation import SimulationSettings, simulate_frames
 from spatterlib.measuring.streaks import find_streaks
 
-frames = list(simulate_frames(Settings(width=96, height=64, mm_per_px=2.6, seconds=1, seed=3), 12, 15))
+frames = list(simulate_frames(SimulationSettings(width=96, height=64, mm_per_px=2.6, seconds=1, seed=3), 12, 15))
 pictures = [frame.rgb for frame in frames]
 sp.simulate(sys.argv[2], width=96, height=64, mm_per_px=2.6, seconds=1, seed=3)
 sp.simulate(sys.argv[2] + ".npy", width=96, height=64, mm_per_px=2.6, seconds=1, seed=3)
