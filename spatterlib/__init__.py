@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from spatterlib.plugins.registry import catalog as catalog
     from spatterlib.plugins.registry import make as make
     from spatterlib.simulation import simulate as simulate
+    from spatterlib.stores.checking import check_store as check_store
     from spatterlib.stores.opening import convert as convert
     from spatterlib.stores.opening import create_store as create_store
     from spatterlib.stores.opening import is_simulated as is_simulated
@@ -67,6 +68,7 @@ _HOMES = {
     "verdicts.predict": ("predict",),
     "detection.score": ("score",),
     "simulation": ("simulate",),
+    "stores.checking": ("check_store",),
     "stores.opening": ("convert", "create_store", "is_simulated", "open_store"),
     "learning.training": ("train",),
     "types": ("DETECTION", "Clip"),

@@ -65,7 +65,7 @@ _MEANINGS = {
     Exit.FAILED: "refused, or something failed; one line says what",
     Exit.USAGE: "wrong usage: an unknown command or option, an argument missing, a value that its option does not take",
     Exit.INCOMPLETE: "done, but under 99.9 % of the frames decoded",
-    Exit.FALSE: "`verify`: the report does not hold",
+    Exit.FALSE: "`verify`: the report does not hold; `check`: the store is damaged",
     Exit.ALARM: "`monitor`: at least one layer with an alarm",
     Exit.HANGUP: "ended by SIGHUP, a terminal that closes; stderr says what is kept",
     Exit.INTERRUPTED: "ended by Ctrl-C; stderr says what is kept",
@@ -89,6 +89,10 @@ class VideoError(SpatterlibError, OSError):
 
 class StoreError(SpatterlibError, OSError):
     """A store cannot be created, opened, read or written."""
+
+
+class DamageError(StoreError):
+    """A store is not what was written: cut short, changed, or in part from another time."""
 
 
 class MissingFolderError(MissingFileError, StoreError):

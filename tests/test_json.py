@@ -84,6 +84,7 @@ CASES: dict[str, tuple[str, list[str], int]] = {
     "predict without spatter": ("predict", ["dark.npy", "--model", "simulated"], 0),
     "verify": ("verify", ["a.json"], 0),
     "convert": ("convert", ["a.h5", "a.zarr"], 0),
+    "check": ("check", ["a.h5"], 0),
     "plugins": ("plugins", [], 0),
     "simulate": ("simulate", ["s.npy", "--seconds", "1"], 0),
     "models": ("models", [str(SIMULATED.parent), "--compare"], 0),

@@ -25,6 +25,7 @@ import spatterlib as sp
 from spatterlib.errors import ParameterError, StoreError, VideoError
 from spatterlib.extraction.batch import RecordingOutcome
 from spatterlib.extraction.extract import extract_with
+from spatterlib.plugins import Place
 from spatterlib.stores.opening import create_store
 
 
@@ -211,7 +212,7 @@ class TestParts:
                 late(number, [b"old"])
             assert store.encoded([0]) == [b"new"]
             with pytest.raises(ParameterError, match="kept no such places"):
-                store.adopt(row, [range(1 << 60)])  # type: ignore[attr-defined]
+                store.adopt(row, [Place(0, 1 << 60, 0)])  # type: ignore[attr-defined]
 
     def test_another_recording_at_the_workers_is_refused(self, video: Path, tmp_path: Path) -> None:
         class Moved(Twice):

@@ -23,6 +23,7 @@ RIGHT = {
     "demo": ["--no-browser"],
     "detect": ["a.mp4"],
     "evaluate": ["lenet5", "a.h5=low", "b.h5=high"],
+    "check": ["a.h5"],
     "export": ["simulated", "-o", "new.onnx"],
     "extract": ["a.mp4", "-o", "new.h5"],
     "forecast": ["a.mp4"],

@@ -296,7 +296,7 @@ class TestOpening:
     def test_offsets_that_lead_astray_are_damage(self, path: Path) -> None:
         with create_store(path) as store:
             fill(store, 0, 10)
-        change_header(path, lambda header: header | {"bytes": 5})
+        change_header(path, lambda header: without_checksums(header) | {"bytes": 5})
         with sp.open_store(path) as store, pytest.raises(StoreError, match="damaged"):
             store.encoded([3])
 
@@ -307,6 +307,11 @@ class TestOpening:
         path.rename(tmp_path / "elsewhere" / f"moved{path.suffix}")
         with sp.open_store(tmp_path / "elsewhere" / f"moved{path.suffix}") as store:
             assert_holds(store, 10)
+
+
+def without_checksums(header: dict[str, Any]) -> dict[str, Any]:
+    """As a version writes it that knows no checksums."""
+    return {name: value for name, value in header.items() if name not in ("checksums", "crc32")}
 
 
 def change_header(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
@@ -441,7 +446,7 @@ class TestCreating:
         with sp.open_store(path) as store:
             assert_holds(store, 10)
         if path.suffix == ".zarr":
-            assert sum(1 for _ in path.rglob("zarr.json")) == 4 + 2 + len(sp.DETECTION) + len(FRAME_LOG)  # type: ignore[arg-type]
+            assert sum(1 for _ in path.rglob("zarr.json")) == 4 + 4 + len(sp.DETECTION) + len(FRAME_LOG)  # type: ignore[arg-type]
 
     def test_a_reader_of_a_replaced_store_is_not_given_other_rows(self, path: Path) -> None:
         with create_store(path) as store:
@@ -653,7 +658,7 @@ class TestConvert:
             convert(tmp_path / "a.zarr", tmp_path / "b.h5")
         attrs = sp.open_store(tmp_path / "b.h5").attrs
         assert attrs["complete"] is False
-        assert attrs["state"].startswith("failed: StoreError")
+        assert attrs["state"].startswith("failed: DamageError")
 
     def test_refusals(self, path: Path, tmp_path: Path) -> None:
         with create_store(path) as store:

@@ -1,4 +1,4 @@
-"""Commands `convert` and `plugins`."""
+"""Commands `convert`, `check` and `plugins`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import dataclasses
 
 import click
 
-from spatterlib.cli.schema import Converted, Parameter, PluginEntry, PluginFault, Plugins
+from spatterlib.cli.schema import Converted, Parameter, PluginEntry, PluginFault, Plugins, StoreChecked
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.records import default_of
 from spatterlib.common.signals import interrupt_note
 from spatterlib.common.standard_streams import shown
+from spatterlib.errors import Exit
 from spatterlib.plugins.hookspecs import hookimpl
 
 
@@ -28,6 +29,23 @@ def convert(source: str, target: str, to: str | None, overwrite: bool) -> None:
     with interrupt_note(lambda: f"{begun} makes it anew"):
         convert(source, target, to=to, overwrite=overwrite)
     answer(Converted(source, target), f"{source} -> {target}")
+
+
+@click.command()
+@click.argument("store", metavar="STORE")
+@answers(StoreChecked)
+def check(store: str) -> None:
+    """Read everything in a store, and say what is not as it was written and how many rows are safe.
+
+    Exit code 0: it is whole; 4: it is damaged; 1: it could not be looked at.
+    """
+    from spatterlib.stores.checking import check_store
+
+    found = check_store(store)
+    for text in found.damage:
+        click.echo(text, err=True)
+    record = StoreChecked(store, found.whole, found.rows, found.safe, found.checksums, list(found.damage))
+    answer(record, str(found), code=Exit.DONE if found.whole else Exit.FALSE)
 
 
 @click.command()
@@ -65,5 +83,5 @@ def _parameters(class_: type) -> list[Parameter]:
 @hookimpl
 def spatter_commands(cli: click.Group) -> None:
     """The commands of this module."""
-    for command in (convert, plugins):
+    for command in (convert, check, plugins):
         cli.add_command(command)

@@ -193,6 +193,18 @@ class Converted:
 
 
 @dataclass(frozen=True)
+class StoreChecked:
+    """`check`."""
+
+    store: Annotated[str, "the store"]
+    whole: Annotated[bool, "whether nothing was found damaged"]
+    rows: Annotated[int | None, "rows; null where the store cannot be opened any more"]
+    safe: Annotated[int, "rows that are wholly as they were written"]
+    checksums: Annotated[bool, "false: made by a version without; changed values are not found"]
+    damage: Annotated[list[str], "what is damaged: the array, and which rows"]
+
+
+@dataclass(frozen=True)
 class Parameter:
     """A parameter of a plugin."""
 

@@ -27,7 +27,7 @@ from spatterlib.extraction.pipeline import Crop, DetectionBatch, RemoteRecording
 from spatterlib.extraction.resume import begun, is_begun
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.kernels.compile_progress import subscribed
-from spatterlib.plugins.capabilities import SupportsParts
+from spatterlib.plugins.capabilities import Place, SupportsParts
 from spatterlib.plugins.registry import identity, versions_of
 from spatterlib.stores.opening import check_output, create_store
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Store, Video
@@ -404,7 +404,7 @@ class _Pending:
         crops = self.crops[:rows]
         # Taken out first: a batch whose writing is interrupted must not be written again.
         self.table, self.crops, self.frames = [table[rows:]], self.crops[rows:], [frames[done:]]
-        written = bool(crops) and isinstance(crops[0], range)
+        written = bool(crops) and isinstance(crops[0], Place)
         append: Any = store.adopt if written and isinstance(store, SupportsParts) else store.append
         append(table[:rows], crops, frames[:done])
         store.flush()

@@ -26,7 +26,7 @@ from spatterlib.detection.defaults import Roi
 from spatterlib.detection.detect import detections_in
 from spatterlib.errors import VideoError
 from spatterlib.extraction.settings import ExtractionSettings
-from spatterlib.plugins.capabilities import HasKeyframes
+from spatterlib.plugins.capabilities import HasKeyframes, Place
 from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detections, Detector, Filter, Image, Video
 from spatterlib.video.opening import Recording, clips, open_video
 
@@ -34,7 +34,7 @@ __all__ = ["Crop", "DetectionBatch", "RemoteRecording", "Work", "batches", "batc
 
 Item = TypeVar("Item")
 
-Crop: TypeAlias = bytes | range
+Crop: TypeAlias = bytes | Place
 """An encoded crop, or where in a store a worker has written it already; both have the length of its bytes."""
 
 # Frames of a part, so many that seeking to its key frame does not count. What is left is shared out in eighths, down to
@@ -206,7 +206,7 @@ def batches_of_parts(
     parts: Sequence[range],
     work: Work,
     executor: Executor,
-    write: Callable[[int, list[bytes]], list[range]] | None = None,
+    write: Callable[[int, list[bytes]], list[Place]] | None = None,
 ) -> Generator[DetectionBatch, None, None]:
     """As `batches`, each part a task of an executor; a task that is done twice gives the same.
 
@@ -235,7 +235,7 @@ def batches_of_parts(
 
 
 def _task(
-    source: RemoteRecording | Video, part: range, work: Work, write: Callable[[list[bytes]], list[range]] | None
+    source: RemoteRecording | Video, part: range, work: Work, write: Callable[[list[bytes]], list[Place]] | None
 ) -> list[DetectionBatch]:
     with one_opencv_thread():
         done = list(_part(_opened(source) if isinstance(source, RemoteRecording) else source, part, work))

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from spatterlib.plugins.capabilities import HasKeyframes as HasKeyframes
     from spatterlib.plugins.capabilities import HasSeed as HasSeed
     from spatterlib.plugins.capabilities import HasSuffixes as HasSuffixes
+    from spatterlib.plugins.capabilities import Place as Place
     from spatterlib.plugins.capabilities import SupportsEngines as SupportsEngines
     from spatterlib.plugins.capabilities import SupportsExplain as SupportsExplain
     from spatterlib.plugins.capabilities import SupportsExport as SupportsExport
@@ -88,6 +89,7 @@ _HOMES = {
         "HasKeyframes",
         "HasSeed",
         "HasSuffixes",
+        "Place",
         "SupportsEngines",
         "SupportsExplain",
         "SupportsExport",

@@ -6,7 +6,7 @@ Whoever has none of them is complete. What each is good for stands in its docstr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:  # NumPy is not loaded for what starts without it
     import numpy as np
@@ -21,6 +21,7 @@ __all__ = [
     "HasKeyframes",
     "HasSeed",
     "HasSuffixes",
+    "Place",
     "SupportsEngines",
     "SupportsExplain",
     "SupportsExport",
@@ -56,18 +57,31 @@ class HasKeyframes(Protocol):
         """``(k,)`` int64, increasing: numbers of frames at which reading can begin at no extra cost."""
 
 
+class Place(NamedTuple):
+    """Where in a store a crop lies that another process has written."""
+
+    start: int
+    """Its first byte."""
+
+    stop: int
+    """The byte behind its last."""
+
+    crc32: int
+    """CRC-32 of its bytes, as `zlib.crc32` computes it."""
+
+
 @runtime_checkable
 class SupportsParts(Protocol):
     """A store whose crops other processes write; `spatterlib.extract` with an executor asks."""
 
-    def part_writer(self, parts: int) -> Callable[[int, list[bytes]], list[range]] | None:
+    def part_writer(self, parts: int) -> Callable[[int, list[bytes]], list[Place]] | None:
         """What other processes write crops with, each those of its own part, straight to where they stay.
 
         Picklable: from the number of a part, from 0, and all its encoded crops to the places that `adopt` takes. None
         if this store cannot do it.
         """
 
-    def adopt(self, table: Detections, places: Sequence[range], frame_log: NDArray[np.void] | None = None) -> None:
+    def adopt(self, table: Detections, places: Sequence[Place], frame_log: NDArray[np.void] | None = None) -> None:
         """Add rows whose crops a `part_writer` has written, at once, and the log of the frames they came from."""
 
 

@@ -2,9 +2,10 @@
 
 `ColumnStore` knows rows and columns, a `Medium` knows where bytes lie and how several arrays and the header change
 together or not at all. The arrays: ``columns/<name>``, one value a row; ``crops/data``, all encoded crops one behind
-the other; ``crops/ends``, where in it each crop ends; ``frame_log/<name>``, one value a frame. The header says how
-many rows, bytes of crops and frames are committed. Where several workers write crops, each has a stretch of
-``crops/data`` of its own: then there are gaps, and ``crops/starts`` says where each crop begins.
+the other; ``crops/ends``, where in it each crop ends; ``frame_log/<name>``, one value a frame; and checksums of all
+these (`spatterlib.stores.checksums`). The header says how many rows, bytes of crops and frames are committed. Where
+several workers write crops, each has a stretch of ``crops/data`` of its own: then there are gaps, and ``crops/starts``
+says where each crop begins.
 """
 
 from __future__ import annotations
@@ -13,13 +14,18 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.errors import ParameterError, SpatterlibError, StoreError, one_line
+from spatterlib.plugins.capabilities import Place
+from spatterlib.stores.checked_arrays import CheckedArrays
+from spatterlib.stores.checksums import BLOCKS, CRC, crcs
+from spatterlib.stores.damage import Damage, damage_of
 from spatterlib.stores.file_io import damaged
+from spatterlib.stores.medium import ByteRange, Inspecting, Medium, Reserving
 from spatterlib.stores.rows import (
     COLUMN_NAME,
     DATA,
@@ -27,55 +33,25 @@ from spatterlib.stores.rows import (
     STARTS,
     StoreHeader,
     StoreState,
+    as_text,
     check_batch,
     decoded_crop,
+    dtype_of,
     json_copy,
     parsed,
     read_together,
     row_numbers,
+    sealed,
     split,
     storable,
     unset,
 )
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Image
 
-__all__ = ["ByteRange", "ColumnStore", "Medium"]
+__all__ = ["ColumnStore"]
 
 _PENDING_BYTES = 32 << 20
-
-ByteRange = tuple[int, int]
-
-
-class Medium(Protocol):
-    """Arrays of bytes by name and one JSON header, which change together or not at all."""
-
-    def header(self, *, fresh: bool = False) -> StoreHeader:
-        """The header as of the last commit: the same object as long as nothing was committed.
-
-        Where looking is expensive, the answer may be a second old, unless it is to be `fresh`.
-        """
-
-    def fetch(self, array: str, ranges: Sequence[ByteRange]) -> list[bytes]:
-        """Bytes ``start .. stop - 1`` of an array, for each of the ranges."""
-
-    def commit(
-        self,
-        header: StoreHeader,
-        appended: Mapping[str, NDArray[Any]],
-        created: Mapping[str, NDArray[Any]],
-    ) -> None:
-        """Append to arrays, make or replace others, replace the header; after an error nothing has changed."""
-
-    def close(self) -> None:
-        """Let go of everything; may be called twice."""
-
-
-@runtime_checkable
-class Reserving(Protocol):
-    """A `Medium` that keeps places for crops which other processes write."""
-
-    def reserve(self, count: int, parts: int) -> tuple[Callable[[int, list[bytes]], list[range]], int]:
-        """What writes crops of parts behind the first `count` bytes, and how many bytes there are with all parts."""
+_TRIES = 3
 
 
 @dataclass
@@ -112,7 +88,7 @@ class ColumnStore:
         self._closed = False
         self._pending = _Pending()
         self._parsed: tuple[StoreHeader | None, StoreState | None] = (None, None)
-        self._known: NDArray[np.int64] = np.empty((2, 0), np.int64)
+        self._arrays = CheckedArrays(path, self._fetch)
 
     def opened(self) -> Self:
         """Itself, opened now and found to be a store that this version reads."""
@@ -144,12 +120,12 @@ class ColumnStore:
     def table(self) -> Detections:
         """``(n,)`` `DETECTION`: every row that is wholly on disk."""
         state = self._state()
-        return self._joined("columns", DETECTION, state.rows, state.holds)
+        return self._arrays.joined("columns", DETECTION, state, state.holds)
 
     @property
     def frame_log(self) -> NDArray[np.void]:
         """``(frames,)`` `FRAME_LOG`: every frame that was looked at."""
-        return self._joined("frame_log", FRAME_LOG, self._state().frames, lambda _: True)
+        return self._arrays.joined("frame_log", FRAME_LOG, self._state(), lambda _: True)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -172,18 +148,18 @@ class ColumnStore:
         """
         while True:
             state = self._state()
-            dtype = _dtype_of(name, state, self._path)
+            dtype = dtype_of(name, state, self._path)
             if name in (DETECTION.names or ()) and not state.holds(name):
                 return unset(dtype, state.rows)
             try:
-                values = self._array(f"columns/{name}", dtype, state.rows)
+                values = self._arrays.items(f"columns/{name}", dtype, state)
             except StoreError:
                 if self._state(fresh=True) is state:
                     raise
                 continue
             # A column may have been replaced by the writer while it was read.
             if name in (DETECTION.names or ()) or self._state(fresh=True) is state:
-                return _as_text(values, name, self._path) if dtype.kind == "S" else values
+                return as_text(values, name, self._path) if dtype.kind == "S" else values
 
     def encoded(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> list[bytes]:
         """Encoded crops of the rows, as they were appended; neighbours are read in one go.
@@ -192,15 +168,22 @@ class ColumnStore:
         ------
         RowError
             If a row is not there, or is negative.
+        StoreError
+            If a crop is not what was appended.
         """
-        starts, ends = self._spans(rows)
-        order = np.argsort(starts, kind="stable")
-        groups = read_together(starts[order], ends[order])
-        ranges = [(int(starts[order[a]]), int(ends[order[b - 1]])) for a, b in groups]
-        crops: list[bytes] = [b""] * len(starts)
-        for (first, last), (origin, _), data in zip(groups, ranges, self._fetch(DATA, ranges), strict=True):
-            for row in order[first:last]:
-                crops[row] = data[int(starts[row]) - origin : int(ends[row]) - origin]
+        state = self._state()
+        chosen = row_numbers(rows, state.rows, self._path)
+        begins, ends, expected = self._arrays.places(state)[:, chosen]
+        order = np.argsort(begins, kind="stable")
+        spans = list(zip(order.tolist(), begins[order].tolist(), ends[order].tolist(), strict=True))
+        runs = [spans[a:b] for a, b in read_together(begins[order].tolist(), ends[order].tolist())]
+        crops: list[bytes] = [b""] * len(spans)
+        for run, data in zip(runs, self._fetch(DATA, [(run[0][1], run[-1][2]) for run in runs]), strict=True):
+            origin = run[0][1]
+            for row, begin, end in run:
+                crops[row] = data[begin - origin : end - origin]
+        if state.checks is not None and len(wrong := np.flatnonzero(crcs(crops) != expected)):
+            raise damaged(self._path, f"the crop of row {chosen[wrong[0]]} is not what was written")
         return crops
 
     def read(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> list[Image]:
@@ -211,9 +194,28 @@ class ColumnStore:
         RowError
             If a row is not there, or is negative.
         StoreError
-            If a crop does not decode.
+            If a crop is not what was appended, or does not decode.
         """
         return [decoded_crop(crop, self._path, row) for row, crop in zip(rows, self.encoded(rows), strict=True)]
+
+    @property
+    def has_checksums(self) -> bool:
+        """Whether it knows of everything that it holds what was written; stores of older versions do not."""
+        return self._state().checks is not None
+
+    def damage(self) -> list[Damage]:
+        """Everything that is not as it was written; everything is read."""
+        for _ in range(_TRIES):
+            state = self._state(fresh=True)
+            checks = state.checks
+            expected = None if checks is None else lambda name: self._arrays.expected(checks, name, state.count(name))  # noqa: B023
+            found = list(damage_of(self._fetch, state, expected))
+            if isinstance(medium := self._ready(), Inspecting) and checks is not None:
+                found += [Damage(f"{name}: not as it was written", np.empty(0, np.int64)) for name in medium.inspect()]
+            # A column may have been replaced by the writer while it was read.
+            if not found or self._state(fresh=True) is state:
+                break
+        return found
 
     def append(
         self, table: Detections, encoded_crops: Sequence[bytes], frame_log: NDArray[np.void] | None = None
@@ -254,23 +256,24 @@ class ColumnStore:
         sizes = np.fromiter(map(len, pending.crops), np.int64, len(pending.crops))
         ends = state.bytes + np.cumsum(sizes)
         data = {DATA: np.frombuffer(b"".join(pending.crops), np.uint8)}
-        self._add(table, ends - sizes, ends, frames, data, state.bytes + pending.bytes)
+        self._add(table, (ends - sizes, ends, crcs(pending.crops)), frames, data, state.bytes + pending.bytes)
 
     def _add(
         self,
         table: Detections,
-        starts: NDArray[np.int64],
-        ends: NDArray[np.int64],
+        places: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint32]],
         frames: NDArray[np.void],
         data: Mapping[str, NDArray[Any]],
         count: int,
     ) -> None:
-        """Commit rows whose crops lie from `starts` to `ends` of `count` bytes, in `data` or written already."""
+        """Commit rows whose crops lie at `places` (starts, ends, CRCs) of `count` bytes, in `data` or already there."""
         state = self._state()
+        starts, ends, crc = places
         appended: dict[str, NDArray[Any]] = {
             **data,
             ENDS: ends,
             **({STARTS: starts} if state.sparse else {}),
+            **({} if state.checks is None else {CRC: crc}),
             **split("columns", table[[name for name in table.dtype.names or () if state.holds(name)]]),
             **state.unmeasured(len(table)),
             **split("frame_log", frames),
@@ -278,7 +281,7 @@ class ColumnStore:
         counts = {"rows": state.rows + len(table), "bytes": count, "frames": state.frames + len(frames)}
         self._commit(state.header(**counts), {name: array for name, array in appended.items() if len(array)})
 
-    def part_writer(self, parts: int) -> Callable[[int, list[bytes]], list[range]] | None:
+    def part_writer(self, parts: int) -> Callable[[int, list[bytes]], list[Place]] | None:
         """What other processes write crops with, each those of its own part, straight to where they stay.
 
         Parameters
@@ -298,12 +301,12 @@ class ColumnStore:
             return None
         state = self._state()
         write, count = medium.reserve(state.bytes, parts)
-        places = {} if state.sparse else {STARTS: self._places(state)[0]}
+        places = {} if state.sparse else {STARTS: self._arrays.places(state)[0]}
         # What a run keeps is never given to another: a worker of a run that was killed may still be writing.
         self._commit(replace(state, sparse=True).header(bytes=count), {}, places)
         return write
 
-    def adopt(self, table: Detections, places: Sequence[range], frame_log: NDArray[np.void] | None = None) -> None:
+    def adopt(self, table: Detections, places: Sequence[Place], frame_log: NDArray[np.void] | None = None) -> None:
         """Add rows whose crops a `part_writer` has written, at once, and the log of the frames they came from."""
         self._check_writable()
         frames = np.empty(0, FRAME_LOG) if frame_log is None else frame_log
@@ -313,7 +316,8 @@ class ColumnStore:
         ends = np.array([place.stop for place in places], np.int64)
         if not state.sparse or ((starts < 0) | (ends <= starts) | (ends > state.bytes)).any():
             raise ParameterError(f"{self._path} kept no such places; take those that its part_writer gave")
-        self._add(table, starts, ends, frames, {}, state.bytes)
+        crc = np.array([place.crc32 for place in places], np.uint32)
+        self._add(table, (starts, ends, crc), frames, {}, state.bytes)
 
     def set_column(self, name: str, values: NDArray[Any] | Sequence[Any]) -> None:
         """Write one further column (label, group, probability), or replace it, at once and as a whole.
@@ -415,8 +419,13 @@ class ColumnStore:
         appended: Mapping[str, NDArray[Any]],
         created: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
+        created, state = created or {}, self._state()
+        if state.checks is not None:
+            checks, records = state.checks.after(state.count, appended, created)
+            header = sealed(header, checks)
+            appended = {**appended, BLOCKS: records} if len(records) else appended
         try:
-            self._ready().commit(header, appended, created or {})
+            self._ready().commit(header, appended, created)
         except StoreError:
             raise
         except (OSError, RuntimeError) as error:
@@ -426,57 +435,3 @@ class ColumnStore:
     def _fetch(self, array: str, ranges: Sequence[ByteRange]) -> list[bytes]:
         with self._reading():
             return self._ready().fetch(array, ranges)
-
-    def _array(self, array: str, dtype: np.dtype[Any], count: int, start: int = 0) -> NDArray[Any]:
-        """Items ``start .. count - 1`` of an array, writable."""
-        [data] = self._fetch(array, [(start * dtype.itemsize, count * dtype.itemsize)])
-        return np.frombuffer(bytearray(data), dtype)
-
-    def _joined(self, group: str, dtype: np.dtype[Any], count: int, holds: Callable[[str], bool]) -> NDArray[np.void]:
-        names = dtype.names or ()
-        # All read before any memory is taken: a damaged count must not ask for it.
-        arrays = [
-            self._array(f"{group}/{name}", dtype[name], count) if holds(name) else unset(dtype[name], count)
-            for name in names
-        ]
-        table = np.empty(count, dtype)
-        for name, array in zip(names, arrays, strict=True):
-            table[name] = array
-        return table
-
-    def _spans(self, rows: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where in the crops' bytes each of the rows begins and ends."""
-        state = self._state()
-        places = self._places(state)
-        chosen = row_numbers(rows, state.rows, self._path)
-        return places[0, chosen], places[1, chosen]
-
-    def _places(self, state: StoreState) -> NDArray[np.int64]:
-        """``(2, rows)`` where each crop begins and ends; what is known already is not read again."""
-        known = self._known
-        if (count := known.shape[1]) < state.rows:
-            ends = self._array(ENDS, np.dtype("<i8"), state.rows, count)
-            if state.sparse:
-                starts = self._array(STARTS, np.dtype("<i8"), state.rows, count)
-            else:
-                starts = np.concatenate([known[1, -1:] if count else np.zeros(1, np.int64), ends[:-1]])
-            if starts.min() < 0 or np.any(ends < starts) or ends.max() > state.bytes:
-                raise damaged(self._path, "its crops do not follow each other")
-            known = self._known = np.concatenate([known, np.stack([starts, ends])], axis=1)
-        return known
-
-
-def _as_text(values: NDArray[Any], name: str, path: str) -> NDArray[np.str_]:
-    try:
-        return np.char.decode(values, "utf-8")
-    except UnicodeDecodeError as error:
-        raise damaged(path, f"column {name!r} holds bytes that are no text") from error
-
-
-def _dtype_of(name: str, state: StoreState, path: str) -> np.dtype[Any]:
-    if name in (DETECTION.names or ()):
-        return DETECTION[name]
-    if name in state.columns:
-        return state.columns[name]
-    known = ", ".join([*(DETECTION.names or ()), *state.columns])
-    raise ParameterError(f"{path} has no column {name!r}; it has {known}")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from spatterlib.common.files import settle
-from spatterlib.errors import StoreError
+from spatterlib.errors import DamageError, StoreError
 
 __all__ = [
     "BESIDE",
@@ -104,9 +104,9 @@ def write_at(descriptor: int, data: memoryview | bytes, offset: int) -> None:
         view, offset = view[done:], offset + done
 
 
-def damaged(path: str, what: str) -> StoreError:
+def damaged(path: str, what: str) -> DamageError:
     """The error that says of a store what is wrong with it and what can be done."""
-    return StoreError(f"{path} is damaged: {what}; {_ADVICE}")
+    return DamageError(f"{path} is damaged: {what}; {_ADVICE}")
 
 
 def sync_folder(path: str | Path) -> None:

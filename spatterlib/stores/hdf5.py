@@ -26,21 +26,27 @@ from numpy.typing import NDArray
 
 from spatterlib.common import files
 from spatterlib.common.files import SIGNATURE, is_there, settle
-from spatterlib.errors import MissingFileError, SpatterlibError, StoreError, one_line
+from spatterlib.errors import DamageError, MissingFileError, SpatterlibError, StoreError, one_line
 from spatterlib.plugins.hookspecs import hookimpl
-from spatterlib.stores.columns import ByteRange, ColumnStore
+from spatterlib.stores.columns import ColumnStore
 from spatterlib.stores.file_io import beside, claim, damaged, leftovers, lock, read_at, sync_folder
 from spatterlib.stores.hdf5_journal import Shadow, check_free, has_journal, replay
 from spatterlib.stores.hdf5_layout import Layout, change, counter_of, found, make
+from spatterlib.stores.medium import ByteRange
 from spatterlib.stores.rows import StoreHeader, blank
 from spatterlib.types import Store, StoreKind
 
 _PATIENCE = 10.0  # s, how long a reader waits for a writer in the middle of a commit
 _TRIES = 10
+_END = 28  # where a superblock of version 2 or 3 says where the file ends
 
 
 class _ForeignError(StoreError):
     """What is there is none of ours, for certain."""
+
+
+class _NoHdf5Error(_ForeignError, DamageError):
+    """It has the name of an HDF5 file and is none: what was in it nobody can tell."""
 
 
 class Hdf5:
@@ -157,6 +163,12 @@ class _File:
             self._begin()
             raise
         self._header, self._layout = header, None
+
+    def inspect(self) -> Iterator[str]:
+        """The file's name if it ends before HDF5 says that it ends: other programs do not open it then."""
+        head = self._read(0, _END + 8)
+        if os.fstat(self._descriptor).st_size < int.from_bytes(head[_END:], "little"):
+            yield f"the end of {Path(self._path).name}"
 
     def close(self) -> None:
         """Let go of the file."""
@@ -279,7 +291,7 @@ def _no_hdf5(path: str, descriptor: int) -> StoreError:
     if Path(path).suffix.lower() not in Hdf5.suffixes:
         return _ForeignError(f"{path} is no HDF5 file")
     what = "does not begin as one" if os.fstat(descriptor).st_size else "is empty"
-    return _ForeignError(str(damaged(path, f"an HDF5 file is expected there, but it {what}")))
+    return _NoHdf5Error(str(damaged(path, f"an HDF5 file is expected there, but it {what}")))
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from spatterlib.common.image_codec import decode
 from spatterlib.errors import ParameterError, RowError, StoreError
+from spatterlib.stores.checksums import BLOCKS, CRC, Checksums
 from spatterlib.stores.file_io import damaged
 from spatterlib.types import DETECTION, FRAME_LOG, Image
 
@@ -26,13 +28,16 @@ __all__ = [
     "STARTS",
     "StoreHeader",
     "StoreState",
+    "as_text",
     "blank",
     "check_batch",
     "decoded_crop",
+    "dtype_of",
     "json_copy",
     "parsed",
     "read_together",
     "row_numbers",
+    "sealed",
     "split",
     "storable",
     "unset",
@@ -44,6 +49,8 @@ FORMATS = DENSE, SPARSE = 1, 2
 COLUMN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 DATA, STARTS, ENDS = "crops/data", "crops/starts", "crops/ends"
+
+_CHECKS, _SEAL = "checksums", "crc32"
 
 _FIRST = frozenset(["frame", "time", "x", "y", "width", "height", "area", "red", "green", "blue", "peak"])
 """Fields of `DETECTION` that every store has; the header of a store names those of later versions that it has."""
@@ -58,8 +65,14 @@ def blank(attrs: Mapping[str, Any] | None) -> tuple[StoreHeader, dict[str, NDArr
     """Header and arrays of a store without rows."""
     later = {name: DETECTION[name] for name in DETECTION.names or () if name not in _FIRST}
     header = StoreState(secrets.token_hex(8), 0, 0, 0, {}, json.dumps(json_copy(attrs or {})), later=later).header()
-    arrays = {DATA: np.empty(0, np.uint8), ENDS: np.empty(0, "<i8")}
-    return header, arrays | split("columns", np.empty(0, DETECTION)) | split("frame_log", np.empty(0, FRAME_LOG))
+    arrays = {
+        DATA: np.empty(0, np.uint8),
+        ENDS: np.empty(0, "<i8"),
+        CRC: np.empty(0, "<u4"),
+        BLOCKS: np.empty(0, "<u4"),
+    }
+    arrays |= split("columns", np.empty(0, DETECTION)) | split("frame_log", np.empty(0, FRAME_LOG))
+    return sealed(header, Checksums({}).after(len, {}, arrays)[0]), arrays
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,8 @@ class StoreState:
     attrs: str
     sparse: bool = False
     later: dict[str, np.dtype[Any]] = field(default_factory=dict)
+    checks: Checksums | None = None
+    """None in a store that an older version has made or written to."""
 
     def holds(self, name: str) -> bool:
         """Whether the store has that field of `DETECTION`: one that is newer than the store was never measured."""
@@ -95,6 +110,10 @@ class StoreState:
             | {"columns": columns, "attrs": json.loads(self.attrs)}
             | changed
         )
+
+    def count(self, array: str) -> int:
+        """How many items an array has, other than the crops' bytes."""
+        return self.frames if array.startswith("frame_log/") else self.rows
 
 
 def row_numbers(rows: Any, count: int, path: str) -> NDArray[np.int64]:
@@ -127,7 +146,7 @@ def decoded_crop(crop: bytes, path: str, row: int) -> Image:
         raise StoreError(f"{path}, row {row}: {error}") from error
 
 
-def read_together(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> list[tuple[int, int]]:
+def read_together(starts: Sequence[int], ends: Sequence[int]) -> list[tuple[int, int]]:
     """Runs ``[first, last)`` of sorted spans that are read in one go."""
     groups: list[tuple[int, int]] = []
     first = 0
@@ -182,6 +201,18 @@ def json_copy(attrs: Mapping[str, Any]) -> dict[str, Any]:
     return copy
 
 
+def sealed(header: StoreHeader, checks: Checksums) -> StoreHeader:
+    """The header with these checksums of arrays, and with a checksum of itself."""
+    header = dict(header) | {_CHECKS: {"tails": dict(checks.tails), "records": checks.records}}
+    return header | {_SEAL: _seal(header)}
+
+
+def _seal(header: StoreHeader) -> int:
+    """CRC-32 of what a header says; media add entries of their own."""
+    said = {name: value for name, value in header.items() if name not in (_SEAL, "arrays")}
+    return zlib.crc32(json.dumps(said, sort_keys=True).encode())
+
+
 def parsed(header: StoreHeader, path: str) -> StoreState:
     """The state that a header says, checked: it may come from a newer version, or from another program."""
     version = header.get("format")
@@ -198,10 +229,32 @@ def parsed(header: StoreHeader, path: str) -> StoreState:
         sound &= all(COLUMN_NAME.fullmatch(name) is not None for name in columns | later)
         sound &= all(dtype.kind in "biufS" and dtype.itemsize > 0 for dtype in (columns | later).values())
         sound &= isinstance(header["attrs"], dict)
+        # Older versions leave out what they do not know: then there are no checksums any more.
+        checks = Checksums(header[_CHECKS]["tails"], header[_CHECKS]["records"]) if _CHECKS in header else None
+        sound &= header.get(_SEAL) == (None if checks is None else _seal(header))
+        sound &= checks is None or all(type(n) is int and n >= 0 for n in (checks.records, *checks.tails.values()))
         if sound:
             rows, data, frames = counts
             sparse, attrs = version == SPARSE, json.dumps(header["attrs"])
-            return StoreState(str(header["id"]), rows, data, frames, columns, attrs, sparse, later)
+            return StoreState(str(header["id"]), rows, data, frames, columns, attrs, sparse, later, checks)
     except (KeyError, TypeError, ValueError, AttributeError):
         pass
     raise damaged(path, "its header does not say what it holds")
+
+
+def as_text(values: NDArray[Any], name: str, path: str) -> NDArray[np.str_]:
+    """A column of text, as it is stored, as text."""
+    try:
+        return np.char.decode(values, "utf-8")
+    except UnicodeDecodeError as error:
+        raise damaged(path, f"column {name!r} holds bytes that are no text") from error
+
+
+def dtype_of(name: str, state: StoreState, path: str) -> np.dtype[Any]:
+    """Type of a column; ParameterError if there is none."""
+    if name in (DETECTION.names or ()):
+        return DETECTION[name]
+    if name in state.columns:
+        return state.columns[name]
+    known = ", ".join([*(DETECTION.names or ()), *state.columns])
+    raise ParameterError(f"{path} has no column {name!r}; it has {known}")

@@ -17,13 +17,13 @@ Format: `Zarr v3 <https://zarr-specs.readthedocs.io/en/latest/v3/core/index.html
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import secrets
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import accumulate, islice, pairwise
 from pathlib import Path
@@ -33,23 +33,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.errors import MissingFileError, StoreError
+from spatterlib.plugins.capabilities import Place
 from spatterlib.plugins.hookspecs import hookimpl
-from spatterlib.stores.columns import ByteRange, ColumnStore
+from spatterlib.stores.columns import ColumnStore
 from spatterlib.stores.file_io import damaged
+from spatterlib.stores.medium import ByteRange
 from spatterlib.stores.objects import Objects, objects_at
 from spatterlib.stores.rows import COLUMN_NAME, DATA, DENSE, StoreHeader, blank
+from spatterlib.stores.zarr_layout import GROUPS, ROOT, ShardedArray, document, is_json, root_of
 from spatterlib.types import Store, StoreKind
 
-_ROOT = "zarr.json"
-_GROUPS = ("columns", "crops", "frame_log")
 _TAG = re.compile(r"([0-9a-f]{8})?")
 _PART = 1 << 36  # bytes of crops that a part may have
 _FRESH = 1.0  # s, how long a reader believes what it knows where looking is expensive
-_TYPES = {"u1": "uint8", "b1": "bool"} | {
-    f"{kind}{size}": f"{name}{8 * size}"
-    for kind, name, sizes in (("i", "int", (1, 2, 4, 8)), ("u", "uint", (2, 4, 8)), ("f", "float", (2, 4, 8)))
-    for size in sizes
-}
 
 
 class Zarr:
@@ -66,10 +62,10 @@ class Zarr:
         OSError
             If it cannot be told, as when a server does not answer.
         """
-        text = objects_at(path).get(_ROOT)
-        if text is not None and not _is_json(text):
-            raise damaged(path, f"its {_ROOT} is cut short or overwritten")
-        return _root(text) is not None
+        text = objects_at(path).get(ROOT)
+        if text is not None and not is_json(text):
+            raise damaged(path, f"its {ROOT} is cut short or overwritten")
+        return root_of(text) is not None
 
     @classmethod
     def create(cls, path: str, *, attrs: Mapping[str, Any] | None = None, exclusive: bool = False) -> Store:
@@ -103,74 +99,6 @@ class Zarr:
         return ColumnStore(target, partial(_Group, target, mode), mode).opened()
 
 
-@dataclass(frozen=True)
-class _Array:
-    """One array: where it is, what it is of, how long it is."""
-
-    name: str
-    tag: str
-    dtype: np.dtype[Any]
-    length: int
-
-    @property
-    def path(self) -> str:
-        return f"{self.name}~{self.tag}" if self.tag else self.name
-
-    def key(self, number: int) -> str:
-        """Name of a shard; text has a second axis, its bytes."""
-        return f"{self.path}/c/{number}" + ("/0" if self.dtype.kind == "S" else "")
-
-    @property
-    def chunk(self) -> int:
-        """Items in an inner chunk."""
-        return 1 << 16 if self.name == "crops/data" else max(1, min(8192, (1 << 16) // self.dtype.itemsize))
-
-    @property
-    def shard(self) -> int:
-        """Items in a shard."""
-        return self.chunk * (128 if self.name == "crops/data" else 8)
-
-    def objects(self, start: int, data: bytes) -> dict[str, bytes]:
-        """Shards that hold `data` from item `start` on, the beginning of a shard."""
-        item, size = self.dtype.itemsize, self.shard * self.dtype.itemsize
-        return {
-            self.key(start // self.shard + number): _shard(
-                data[begin : begin + size], self.chunk * item, self.shard // self.chunk
-            )
-            for number, begin in enumerate(range(0, len(data), size))
-        }
-
-    def pieces(self, start: int, stop: int) -> Iterator[tuple[str, int, int]]:
-        """(object, first byte, byte behind the last) of the array's bytes ``start .. stop - 1``."""
-        size = self.shard * self.dtype.itemsize
-        if not 0 <= start <= stop <= self.length * self.dtype.itemsize:
-            raise damaged("the store", f"its array {self.name} is shorter than its header says")
-        while start < stop:
-            number, inside = divmod(start, size)
-            count = min(size - inside, stop - start)
-            yield self.key(number), inside, inside + count
-            start += count
-
-    def metadata(self) -> bytes:
-        """The array's ``zarr.json``; text is rows of UTF-8 bytes, filled up with zeros."""
-        kind, size = self.dtype.kind, self.dtype.itemsize
-        width = (size,) if kind == "S" else ()
-        little = {"name": "bytes", "configuration": {"endian": "little"}}
-        chunks = {"chunk_shape": (self.chunk, *width), "codecs": [little], "index_codecs": [little]}
-        document = {
-            "zarr_format": 3,
-            "node_type": "array",
-            "shape": (self.length, *width),
-            "data_type": _TYPES["u1" if kind == "S" else f"{kind}{size}"],
-            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": (self.shard, *width)}},
-            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-            "fill_value": {"b": False, "f": 0.0}.get(kind, 0),
-            "codecs": [{"name": "sharding_indexed", "configuration": chunks | {"index_location": "end"}}],
-            "attributes": {"encoding": "utf-8"} if kind == "S" else {},
-        }
-        return json.dumps(document).encode()
-
-
 class _Group:
     """The medium: a group of sharded arrays.
 
@@ -199,21 +127,21 @@ class _Group:
         self._objects: Objects = objects_at(path)
         self._text: bytes | None = None
         self._header: StoreHeader | None = None
-        self._arrays: dict[str, _Array] = {}
+        self._arrays: dict[str, ShardedArray] = {}
         self._tails: dict[str, bytes] = {}
         self._looked = -_FRESH
         if mode == "a":
-            if not new and self._objects.get(_ROOT) is None:
+            if not new and self._objects.get(ROOT) is None:
                 self.header()
             self._objects.claim()
         try:
             if not new:
                 self.header()
             else:
-                text = self._objects.get(_ROOT)
+                text = self._objects.get(ROOT)
                 if exclusive and (text is not None or (self._objects.cheap and self._objects.names(""))):
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-                self._arrays = self._known(_root(text) or {"arrays": {}})
+                self._arrays = self._known(root_of(text) or {"arrays": {}})
         except BaseException:
             self.close()
             raise
@@ -226,9 +154,9 @@ class _Group:
         new = not fresh and not self._objects.cheap and time.monotonic() - self._looked < _FRESH
         if self._header is not None and (new or self._mode == "a"):
             return self._header
-        text, first = self._objects.get(_ROOT), self._header is None
+        text, first = self._objects.get(ROOT), self._header is None
         while first or text != self._text:
-            root = _root(text)
+            root = root_of(text)
             if root is None:
                 raise self._no_store(text)
             self._text, self._arrays, self._header = text, self._known(root), root
@@ -238,7 +166,7 @@ class _Group:
                 break
             except StoreError:
                 # A writer may have replaced an array in the meantime.
-                if (text := self._objects.get(_ROOT)) == self._text:
+                if (text := self._objects.get(ROOT)) == self._text:
                     raise
         self._looked = time.monotonic()
         header: StoreHeader = self._header or {}
@@ -257,27 +185,26 @@ class _Group:
             if self._objects.cheap and Path(self._path).exists():
                 return StoreError(f"{self._path} is an empty folder, or a file, and no Zarr store")
             return MissingFileError(f"{self._path}: there is no such store")  # type: ignore[return-value]
-        if text is not None and _is_json(text):
+        if text is not None and is_json(text):
             return StoreError(f"{self._path} is a Zarr group of something else, and no store of spatterlib")
         lost = "missing" if text is None else "cut short or overwritten"
-        if text is None and not set(_GROUPS) & set(self._objects.names("")):
-            return StoreError(
-                f"{self._path} is no Zarr store: its {_ROOT} is missing, and so is everything else of one"
-            )
-        return damaged(self._path, f"its {_ROOT} is {lost}")
+        if text is None and not set(GROUPS) & set(self._objects.names("")):
+            return StoreError(f"{self._path} is no Zarr store: its {ROOT} is missing, and so is everything else of one")
+        return damaged(self._path, f"its {ROOT} is {lost}")
 
-    def _known(self, root: Mapping[str, Any]) -> dict[str, _Array]:
+    def _known(self, root: Mapping[str, Any]) -> dict[str, ShardedArray]:
         try:
             arrays = {
-                name: _Array(name, tag, np.dtype(text), length) for name, (tag, text, length) in root["arrays"].items()
+                name: ShardedArray(name, tag, np.dtype(text), length)
+                for name, (tag, text, length) in root["arrays"].items()
             }
             for array in arrays.values():
                 group, _, name = array.name.partition("/")
-                sound = group in _GROUPS and COLUMN_NAME.fullmatch(name) and _TAG.fullmatch(array.tag)
+                sound = group in GROUPS and COLUMN_NAME.fullmatch(name) and _TAG.fullmatch(array.tag)
                 if not sound or type(array.length) is not int or array.dtype.kind not in "biufS":
                     raise ValueError
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise damaged(self._path, f"its {_ROOT} does not say what it holds") from error
+            raise damaged(self._path, f"its {ROOT} does not say what it holds") from error
         return arrays
 
     def fetch(self, array: str, ranges: Sequence[ByteRange]) -> list[bytes]:
@@ -308,30 +235,30 @@ class _Group:
         arrays = {} if self._replaces else dict(before)
         tails = dict(self._tails)
         shards: dict[str, bytes] = {}
-        documents = {f"{group}/{_ROOT}": _document(None) for group in _GROUPS} if self._replaces else {}
+        documents = {f"{group}/{ROOT}": document(None) for group in GROUPS} if self._replaces else {}
         for name, values in created.items():
             # Names that differ in case only are one folder on macOS and Windows, and stores travel.
             taken = name.casefold() in {array.path.casefold() for array in (*before.values(), *arrays.values())}
-            arrays[name] = _Array(name, secrets.token_hex(4) if taken else "", values.dtype, 0)
+            arrays[name] = ShardedArray(name, secrets.token_hex(4) if taken else "", values.dtype, 0)
             tails[name] = b""
         for name, values in [*created.items(), *appended.items()]:
             old = arrays[name]
-            data = self._tail(old, tails) + values.tobytes()
-            new = arrays[name] = _Array(name, old.tag, old.dtype, old.length + len(values))
-            documents[f"{new.path}/{_ROOT}"] = new.metadata()
+            data = b"".join([self._tail(old, tails), np.ascontiguousarray(values).data])
+            new = arrays[name] = ShardedArray(name, old.tag, old.dtype, old.length + len(values))
+            documents[f"{new.path}/{ROOT}"] = new.metadata()
             shards |= new.objects(old.length - old.length % old.shard, data)
             tails[name] = data[len(data) - new.length % new.shard * new.dtype.itemsize :]
         if arrays[DATA].length < header["bytes"]:
             # Kept for parts that others write; the last shard is looked up anew if anybody appends.
             arrays[DATA] = replace(arrays[DATA], length=header["bytes"])
-            documents[f"{arrays[DATA].path}/{_ROOT}"] = arrays[DATA].metadata()
+            documents[f"{arrays[DATA].path}/{ROOT}"] = arrays[DATA].metadata()
             tails.pop(DATA, None)
         root = {**header, "arrays": {a.name: [a.tag, a.dtype.str, a.length] for a in arrays.values()}}
         try:
             self._objects.put(shards)
             if not self._replaces:
                 self._objects.put(documents, safe=False)
-            self._objects.put({_ROOT: _document(root)}, new=self._exclusive)
+            self._objects.put({ROOT: document(root)}, new=self._exclusive)
             if self._replaces:
                 # Empty arrays need no shards: the root comes first, so that there is a store or nothing.
                 self._objects.put(documents, safe=False)
@@ -346,12 +273,28 @@ class _Group:
             if array.path not in kept:
                 self._objects.remove(array.path)
 
-    def reserve(self, count: int, parts: int) -> tuple[partial[list[range]], int]:
+    def reserve(self, count: int, parts: int) -> tuple[partial[list[Place]], int]:
         """What writes crops of parts behind the first `count` bytes, and how many bytes there are with all parts."""
         first = -(-count // _PART)
         return partial(_write_part, self._path, self._arrays[DATA].tag, first), (first + parts) * _PART
 
-    def _tail(self, array: _Array, tails: dict[str, bytes]) -> bytes:
+    def inspect(self) -> Iterator[str]:
+        """Names of documents and shards that are not as they were written, beside the values in them."""
+        header = self.header(fresh=True)
+        if self._objects.get(ROOT) != document(header):
+            yield ROOT
+        yield from (name for group in GROUPS if self._objects.get(name := f"{group}/{ROOT}") != document(None))
+        for array in self._arrays.values():
+            if not array.is_described_by(self._objects.get(name := f"{array.path}/{ROOT}")):
+                yield name
+            shards: Sequence[int] = range(-(-array.length // array.shard))
+            if array.name == DATA and header.get("format") != DENSE:
+                # Of those in between, that were kept and not filled, there are none.
+                known = {name for name in self._objects.names(f"{array.path}/c") if name.isascii() and name.isdigit()}
+                shards = sorted(map(int, known))
+            yield from (name for n in shards if not array.is_indexed(self._objects.get(name := array.key(n))))
+
+    def _tail(self, array: ShardedArray, tails: dict[str, bytes]) -> bytes:
         """What the last, unfinished shard of an array holds."""
         if array.name not in tails:
             item = array.dtype.itemsize
@@ -359,11 +302,11 @@ class _Group:
             [tails[array.name]] = self.fetch(array.name, [(begin * item, array.length * item)])
         return tails[array.name]
 
-    def _sweep(self, arrays: Iterable[_Array]) -> None:
+    def _sweep(self, arrays: Iterable[ShardedArray]) -> None:
         """Remove arrays that a killed writer left and no commit names."""
         kept = {array.path for array in arrays}
         ours = {array.name for array in arrays}
-        for group in _GROUPS:
+        for group in GROUPS:
             for name in self._objects.names(group):
                 path, (base, _, tag) = f"{group}/{name}", name.partition("~")
                 if path not in kept and (f"{group}/{base}" in ours) and _TAG.fullmatch(tag):
@@ -374,50 +317,20 @@ class _Group:
         self._objects.close()
 
 
-def _write_part(path: str, tag: str, first: int, number: int, crops: list[bytes]) -> list[range]:
+def _write_part(path: str, tag: str, first: int, number: int, crops: list[bytes]) -> list[Place]:
     """Write the crops of a part into shards of its own; where each lies."""
-    array = _Array(DATA, tag, np.dtype("u1"), 0)
+    array = ShardedArray(DATA, tag, np.dtype("u1"), 0)
     data, begin = b"".join(crops), (first + number) * _PART
     if len(data) > _PART:
         raise StoreError(f"{path}: a part has {len(data)} bytes of crops, more than {_PART}; extract with workers=1")
     if data:
         objects_at(path).put(array.objects(begin, data))
-    return [range(*pair) for pair in pairwise(accumulate(map(len, crops), initial=begin))]
+    spans = pairwise(accumulate(map(len, crops), initial=begin))
+    return [Place(*span, zlib.crc32(crop)) for span, crop in zip(spans, crops, strict=True)]
 
 
 def _absolute(path: str) -> str:
     return path if "://" in path or "::" in path else str(Path(path).absolute())
-
-
-def _document(header: StoreHeader | None) -> bytes:
-    """A group's ``zarr.json``."""
-    attributes = {} if header is None else {"spatterlib": header}
-    return json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}).encode()
-
-
-def _root(text: bytes | None) -> dict[str, Any] | None:
-    """What our root says; None if it is not ours."""
-    try:
-        facts = json.loads(text or b"")["attributes"]["spatterlib"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return facts if isinstance(facts, dict) else None
-
-
-def _is_json(text: bytes) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-def _shard(data: bytes, chunk: int, chunks: int) -> bytes:
-    """A shard object: inner chunks one behind the other, then where each begins and how long it is."""
-    used = -(-len(data) // chunk)
-    index = np.full((chunks, 2), np.iinfo(np.uint64).max, "<u8")
-    index[:used, 0] = np.arange(used) * chunk
-    index[:used, 1] = chunk
-    return data.ljust(used * chunk, b"\0") + index.tobytes()
 
 
 @hookimpl
