@@ -24,6 +24,7 @@ from spatterlib.types import Picture, Video
 from spatterlib.video.decoded import Orientation, TurnedPicture, brightest_of_16_bits, picture_of
 from spatterlib.video.ffmpeg import open_input
 from spatterlib.video.fields import SecondFields
+from spatterlib.video.kinds import is_guess, is_text, other_kind
 from spatterlib.video.packets import REORDERED, Packets, demux, list_packets, row
 from spatterlib.video.still import warn_if_dark
 from spatterlib.video.streams import lessons, moving, prepare, say_what_is_left_out, shown, teaches
@@ -328,11 +329,14 @@ def spatter_open_video(path: str) -> Video | None:
     file = Path(path)
     if not file.is_file() or is_for_a_store(path):
         return None
+    if what := other_kind(file):
+        raise VideoError(f"{path} is no video, but {what}")
     try:
         with open_input(f"file:{file}") as source:
-            if not moving(source) or source.format.name == "tty":
+            guess = is_guess(file, source.format.name)
+            if not moving(source) or guess:
                 kinds = sorted({stream.type for stream in source.streams})
-                text = "text" if source.format.name == "tty" else " and ".join(kinds) or "nothing"
+                text = "text" if is_text(file) else "data" if guess else " and ".join(kinds) or "nothing"
                 raise VideoError(f"{path} holds no video, only {text}")
             return _opened(file, source)
     except av.FFmpegError as error:
@@ -414,6 +418,8 @@ def _reason(path: Path, error: Exception) -> str:
         head = file.read(8)
     if not head:
         return "the file is empty"
+    if is_text(path):
+        return "it is text"
     if head[4:] == b"ftyp":
         return "it begins as MP4, but its index (moov) is missing or damaged; was the recording cut off?"
     return str(getattr(error, "strerror", "") or error).lower()
