@@ -234,7 +234,7 @@ def _in_order(data: Dataset, classes: tuple[str, ...]) -> Dataset:
     return replace(data, classes=classes, labels=numbers[data.labels])
 
 
-def _as_run(model: Any) -> Run | None:
+def _as_run(model: object) -> Run | None:
     """The trained model at a path; None if it is a classifier."""
     if isinstance(model, os.PathLike) or (isinstance(model, str) and model not in catalog().classifiers):
         return load_model(model)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ log = logging.getLogger("spatterlib")
 
 INDEX = ("file", "dataset", "ds_idx", "label")
 """Columns of an index as the research system wrote it (``images.csv``, ``unshuffled_images.csv``)."""
+
+Line: TypeAlias = tuple[str, str, int, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +123,7 @@ def csv_lines(path: str | os.PathLike[str], columns: Sequence[str]) -> Iterable[
         raise ParameterError(f"{path} is no CSV text: {error}") from error
 
 
-def whole_number(text: str, path: Any, line: int) -> int:
+def whole_number(text: str, path: str | os.PathLike[str], line: int) -> int:
     """A number in a line of a CSV file."""
     try:
         return int(text)
@@ -187,7 +189,7 @@ def places_of(store: Store) -> list[tuple[str, int]]:
     return [(name, index) for name, count in datasets.items() for index in range(count)]
 
 
-def shuffled(lines: Sequence[tuple[Any, ...]], files: Sequence[str], seed: int) -> list[tuple[Any, ...]]:
+def shuffled(lines: Sequence[Line], files: Sequence[str], seed: int) -> list[Line]:
     """In random order, but for the first line of each file: so files come in the order that they were given in."""
     mixed = [lines[index] for index in np.random.default_rng(seed).permutation(len(lines))]
     for number, file in enumerate(files):

@@ -7,14 +7,23 @@ import re
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.common.files import check_target, write_csv
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
-from spatterlib.learning.index_files import INDEX, Labelled, csv_lines, places_of, read_index, shuffled, whole_number
+from spatterlib.learning.index_files import (
+    INDEX,
+    Labelled,
+    Line,
+    csv_lines,
+    places_of,
+    read_index,
+    shuffled,
+    whole_number,
+)
 from spatterlib.plugins.capabilities import SupportsExport
 from spatterlib.stores.opening import find_store, open_store
 from spatterlib.types import Store
@@ -83,7 +92,7 @@ def labelled(data: Any, column: str = "label") -> list[Labelled]:
     return items
 
 
-def _whole(path: str, label: Any, column: str) -> Labelled:
+def _whole(path: str, label: object, column: str) -> Labelled:
     with open_store(path) as store:
         if not len(store):
             raise StoreError(f"{path} holds no crops; extract a video with spatter into it, or leave it out")
@@ -107,7 +116,7 @@ def _column(store: Store, path: str, column: str) -> NDArray[np.str_]:
     return np.where(values == -1, "", names).astype(np.str_) if values.dtype.kind == "i" else names
 
 
-def _check_twins(items: Sequence[Labelled], labels: Mapping[str, Any]) -> None:
+def _check_twins(items: Sequence[Labelled], labels: Mapping[str, object]) -> None:
     """The same recording must not be there twice."""
     seen: dict[str, str] = {}
     for item in items:
@@ -153,7 +162,7 @@ def write_index(data: Any, path: str | os.PathLike[str], *, column: str = "label
     """
     target, files = Path(path), []
     check_target(target)
-    lines: list[tuple[str, str, int, str]] = []
+    lines: list[Line] = []
     for item in labelled(data, column):
         with open_store(item.path) as store:
             places = places_of(store)
@@ -269,11 +278,11 @@ def _changes(path: str | os.PathLike[str], store: Store) -> Iterable[tuple[int, 
         yield number, np.array([row]), line["label"]
 
 
-def _missing(path: Any) -> Any:
+def _missing(path: str | os.PathLike[str]) -> NoReturn:
     raise MissingFileError(f"no labels at {path}; expected a CSV with row,label or start,stop,label")
 
 
-def _seconds(text: str, path: Any, line: int) -> float:
+def _seconds(text: str, path: str | os.PathLike[str], line: int) -> float:
     try:
         return float(text) if text else np.inf
     except ValueError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from spatterlib.common.origin import Origin
+from spatterlib.learning.run_facts import SplitFields
 from spatterlib.learning.runs import Run
 from spatterlib.plugins.registry import versions_of
 
@@ -29,7 +30,7 @@ class ModelFacts(TypedDict):
     origin: Origin
     classifier: Mapping[str, Any] | None
     created: str | None
-    split: Mapping[str, Any] | None
+    split: SplitFields | None
     accuracy: float | None
     accuracy_interval: Sequence[float] | None
     recordings: int

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, TypeAlias, TypedDict
 
 from spatterlib.common.origin import Origin
 
-__all__ = ["DataSourceFields", "ExportFacts", "MetricsFields", "PartFields", "RunFacts", "RunOptions", "SplitFields"]
+__all__ = [
+    "DataSourceFields",
+    "DataSpec",
+    "ExportFacts",
+    "MetricsFields",
+    "PartFields",
+    "RunFacts",
+    "RunOptions",
+    "SplitFields",
+]
 
 # Nothing is required: a run that is not finished, one of an older version and an exported file know less.
+
+
+DataSpec: TypeAlias = str | list[str] | dict[str, str | None] | None
+"""What was given as data: an index, stores, stores with labels (None: the column's), or something that has no path."""
 
 
 class DataSourceFields(TypedDict, total=False):
@@ -79,7 +92,7 @@ class RunFacts(TypedDict, total=False):
     preprocessing: dict[str, Any]
     simulated: bool | None
     origin: Origin
-    data: Any
+    data: DataSpec
     sources: list[DataSourceFields]
     counts: Mapping[str, int]
     dropped: dict[str, dict[str, int]]

@@ -28,7 +28,7 @@ from spatterlib.learning.dataset import GROUPS, Data, Dataset, load_dataset
 from spatterlib.learning.metrics import Metrics, metrics_of, temperature_of
 from spatterlib.learning.model_card import model_card
 from spatterlib.learning.novelty import Familiar
-from spatterlib.learning.run_facts import DataSourceFields, RunFacts, SplitFields
+from spatterlib.learning.run_facts import DataSourceFields, DataSpec, RunFacts, SplitFields
 from spatterlib.learning.runs import Run, run_folder
 from spatterlib.learning.splits import Split, SplitName
 from spatterlib.plugins.capabilities import HasSeed, SupportsReady
@@ -340,7 +340,7 @@ def _facts(classifier: Classifier, data: Dataset, split: Split, given: Data, see
     }
 
 
-def _spec(given: Data) -> Any:
+def _spec(given: Data) -> DataSpec:
     """What was given as data, so that it can be loaded again: paths absolute."""
     if isinstance(given, Dataset):
         return None
@@ -351,7 +351,7 @@ def _spec(given: Data) -> Any:
     return [_absolute(path) for path in given]
 
 
-def _absolute(path: Any) -> str:
+def _absolute(path: str | os.PathLike[str]) -> str:
     text = os.fspath(path)
     return text if "://" in text else str(Path(text).absolute())
 

@@ -26,7 +26,7 @@ CROPS = 1000
 TOLERANCE = 1e-4
 """Largest difference of a probability that is let through."""
 
-Ask: TypeAlias = Callable[[Image], NDArray[Any]]
+Ask: TypeAlias = Callable[[Image], NDArray[np.float32]]
 """``(n, h, w, 3)`` uint8 RGB to ``(n, classes)`` probabilities."""
 
 
@@ -69,7 +69,7 @@ def in_batches(ask: Ask, crops: Sequence[Image]) -> Scores:
     by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for row, crop in enumerate(crops):
         by_shape[crop.shape].append(row)
-    answers: dict[int, NDArray[Any]] = {}
+    answers: dict[int, NDArray[np.float32]] = {}
     for rows in by_shape.values():
         answers |= zip(rows, ask(np.stack([crops[row] for row in rows])), strict=True)
     return np.array([answers[row] for row in range(len(crops))], np.float64)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
@@ -137,14 +137,14 @@ def export(
 
 def _format(path: str | os.PathLike[str] | None, format_: str | None) -> Format:
     suffix = Path(path).suffix.lower() if path is not None else ""
-    by_suffix: dict[str, Any] = {known: name for name, known in FORMATS.items()}
-    chosen: Any = format_ or by_suffix.get(suffix, "onnx" if path is None else None)
+    by_suffix = {known: name for name, known in FORMATS.items()}
+    chosen = format_ or by_suffix.get(suffix, "onnx" if path is None else None)
     if chosen is None or (chosen in FORMATS and path is not None and suffix != FORMATS[chosen]):
-        wanted = FORMATS.get(chosen, " or ".join(by_suffix))
+        wanted = FORMATS.get(chosen or "", " or ".join(by_suffix))
         raise ParameterError(f"an exported model is a file {wanted}, got {os.fspath(path or '')!r}; name it so")
     if chosen not in get_args(Format):
         raise ParameterError(f"models are exported as 'onnx' or 'torch', not {chosen!r}")
-    return chosen  # type: ignore[no-any-return]
+    return cast("Format", chosen)
 
 
 def _target(path: str | os.PathLike[str] | None, home: str, kind: str, *, overwrite: bool) -> Path:

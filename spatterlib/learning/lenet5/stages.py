@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 from spatterlib.types import Image
 
 Array = NDArray[np.float32]
+Trace: TypeAlias = NDArray[np.float32] | NDArray[np.uint8]
+"""What pooling keeps for the way back: activations, or which of four was the largest."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 # Parts of a batch that are summed one after the other, however many threads there are: the same weights with
 # one thread and with eight.
@@ -31,9 +35,9 @@ class Passed:
     samples: int
     x: Array
     middle: Array
-    trace: NDArray[Any]
+    trace: Trace
     last: Array
-    last_trace: NDArray[Any]
+    last_trace: Trace
 
 
 Spare: TypeAlias = dict[tuple[int, int, bool], list[Passed]]
@@ -143,7 +147,7 @@ def _cuts(count: int) -> list[slice]:
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
-def _each(work: Callable[[Any], Any], items: list[Any], threads: int) -> list[Any]:
+def _each(work: Callable[[Item], Result], items: list[Item], threads: int) -> list[Result]:
     if threads <= 1 or len(items) <= 1:
         return [work(item) for item in items]
     return list(_pool(threads).map(work, items))
