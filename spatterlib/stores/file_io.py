@@ -16,6 +16,7 @@ from spatterlib.errors import DamageError, StoreError
 __all__ = [
     "BESIDE",
     "beside",
+    "check_in_place",
     "claim",
     "damaged",
     "leftovers",
@@ -80,6 +81,25 @@ def claim(descriptor: int, path: str) -> None:
     """
     if not lock(descriptor):
         raise StoreError(f"{path} is being written by another process; wait until it is done")
+
+
+def check_in_place(descriptor: int, path: str) -> None:
+    """Refuse to write where nobody will find it.
+
+    Raises
+    ------
+    StoreError
+        If `path` does not name the open file or folder any more.
+    """
+    try:
+        there = os.path.samestat(os.fstat(descriptor), os.stat(path))  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        there = False
+    if not there:
+        raise StoreError(
+            f"{path} was removed, renamed or replaced while it was written; nothing more is written to it: "
+            "go on with it where it is now, or begin anew"
+        )
 
 
 def read_at(descriptor: int, size: int, offset: int) -> bytes:

@@ -29,7 +29,7 @@ from spatterlib.common.files import SIGNATURE, is_there, settle
 from spatterlib.errors import DamageError, MissingFileError, SpatterlibError, StoreError, one_line
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.stores.columns import ColumnStore
-from spatterlib.stores.file_io import beside, claim, damaged, leftovers, lock, read_at, sync_folder
+from spatterlib.stores.file_io import beside, check_in_place, claim, damaged, leftovers, lock, read_at, sync_folder
 from spatterlib.stores.hdf5_journal import Shadow, check_free, has_journal, replay
 from spatterlib.stores.hdf5_layout import Layout, change, counter_of, found, make
 from spatterlib.stores.medium import ByteRange
@@ -154,6 +154,7 @@ class _File:
     ) -> None:
         """Change the file as a whole; after an error it is as before, and open again."""
         h5 = self._opened()
+        check_in_place(self._descriptor, self._path)
         try:
             change(h5, header, appended, created)
             h5.flush()
@@ -341,8 +342,6 @@ def _close_quietly(h5: Any) -> None:
 
 def _create(path: str, header: StoreHeader, arrays: Mapping[str, NDArray[Any]], *, exclusive: bool) -> _File:
     """A new file: made beside, then renamed to its place, and locked all the while."""
-    import h5py
-
     part = Path(beside(path))
     descriptor = old = -1
     try:
@@ -357,12 +356,7 @@ def _create(path: str, header: StoreHeader, arrays: Mapping[str, NDArray[Any]], 
         _sweep(path)
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         claim(descriptor, path)
-        with h5py.File(part, "w", libver=("v108", "v108"), locking=False) as h5:
-            identity = np.frombuffer(secrets.token_bytes(16), "<u8")
-            h5.create_dataset("commit", data=np.concatenate([[0], identity]).astype("<u8"))
-            make(h5, "header", np.empty(0, np.uint8))
-            change(h5, header, {}, arrays)
-        os.fsync(descriptor)
+        _write_new(Shadow(descriptor), header, arrays)
         if files.WINDOWS:  # which moves no open file
             os.close(descriptor)
             descriptor = -1
@@ -380,6 +374,22 @@ def _create(path: str, header: StoreHeader, arrays: Mapping[str, NDArray[Any]], 
         if old >= 0:
             os.close(old)
     return _File(path, "a", descriptor if descriptor >= 0 else None)
+
+
+def _write_new(shadow: Shadow, header: StoreHeader, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """What a new file holds. HDF5's own way to a file takes Python down with it where the disk is full."""
+    import h5py
+
+    try:
+        with h5py.File(shadow, "w", libver=("v108", "v108")) as h5:
+            identity = np.frombuffer(secrets.token_bytes(16), "<u8")
+            h5.create_dataset("commit", data=np.concatenate([[0], identity]).astype("<u8"))
+            make(h5, "header", np.empty(0, np.uint8))
+            change(h5, header, {}, arrays)
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        # HDF5 reads back what could not be written.
+        raise shadow.error or error from error
+    shadow.secure()
 
 
 def _sweep(path: str) -> None:

@@ -140,6 +140,13 @@ class Shadow:
         if os.fstat(self._descriptor).st_size < self.end:
             os.ftruncate(self._descriptor, self.end)
 
+    def secure(self) -> None:
+        """Make sure that everything written so far is on disk, or raise what went wrong."""
+        if self.error is not None:
+            raise self.error
+        self._reserve()
+        os.fsync(self._descriptor)
+
     def commit(self, path: str, mark: tuple[int, bytes]) -> None:
         """Make everything written so far count.
 
@@ -156,10 +163,7 @@ class Shadow:
         OSError
             If something could not be written; without a journal beside the file nothing counts.
         """
-        if self.error is not None:
-            raise self.error
-        self._reserve()
-        os.fsync(self._descriptor)
+        self.secure()
         # The owner's counter of commits stands before its identity. It is written first: whoever reads something and
         # then finds the counter as it was has read nothing of this commit.
         first = {page: self._pages[page] for page in ((mark[0] - 8) // _PAGE,) if page in self._pages}

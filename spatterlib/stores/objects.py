@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from spatterlib.common.install_hints import extra, missing
 from spatterlib.errors import StoreError, one_line
-from spatterlib.stores.file_io import claim, leftovers, put, read_at
+from spatterlib.stores.file_io import check_in_place, claim, leftovers, put, read_at
 
 __all__ = ["Bucket", "Folder", "Objects", "objects_at"]
 
@@ -80,6 +80,7 @@ class Folder:
     def __init__(self, path: str) -> None:
         self._root = Path(path).absolute()
         self._unlock: Any = None
+        self._descriptor: int | None = None
 
     def get(self, name: str) -> bytes | None:
         """A whole file; None if there is none."""
@@ -101,6 +102,8 @@ class Folder:
 
     def put(self, objects: Mapping[str, bytes], *, safe: bool = True, new: bool = False) -> None:
         """Write files, each beside its place and renamed; a task that is done twice may write one twice."""
+        if self._descriptor is not None:
+            check_in_place(self._descriptor, str(self._root))
         put({str(self._root / name): data for name, data in objects.items()}, safe=safe, new=new)
 
     def names(self, prefix: str) -> list[str]:
@@ -129,7 +132,7 @@ class Folder:
         except OSError as error:
             raise StoreError(f"{self._root} cannot be written: {error.strerror}") from error
         if descriptor is not None:
-            self._unlock = weakref.finalize(self, os.close, descriptor)
+            self._unlock, self._descriptor = weakref.finalize(self, os.close, descriptor), descriptor
             claim(descriptor, str(self._root))
         for folder, _, _ in os.walk(self._root):
             for unfinished in list(leftovers(Path(folder))):
@@ -137,6 +140,7 @@ class Folder:
 
     def close(self) -> None:
         """Let go of the lock."""
+        self._descriptor = None
         if self._unlock is not None:
             self._unlock()
 
