@@ -145,7 +145,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch").set_num_threads(1)
 
     def write(run: Run, facts: Any, part: Path) -> Ask:
-        return lambda crops: run.probabilities(list(crops))
+        return lambda crops: run.probabilities(list(crops)).astype(np.float32)
 
     monkeypatch.setattr("spatterlib.learning.export.writing.write_onnx", write)
 
