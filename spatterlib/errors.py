@@ -26,6 +26,8 @@ class Exit(IntEnum):
     INCOMPLETE = 3
     FALSE = 4
     ALARM = 5
+    LOST = 6
+    UNDELIVERED = 7
     HANGUP = 129
     INTERRUPTED = 130
     TERMINATED = 143
@@ -67,6 +69,8 @@ _MEANINGS = {
     Exit.INCOMPLETE: "done, but under 99.9 % of the frames decoded",
     Exit.FALSE: "`verify`: the report does not hold; `check`: the store is damaged",
     Exit.ALARM: "`monitor`: at least one layer with an alarm",
+    Exit.LOST: "`watch`: the stream was given up after `--give-up` seconds without a picture, or a file broke off",
+    Exit.UNDELIVERED: "`watch`: at least one alarm was not handed over; stderr says how many",
     Exit.HANGUP: "ended by SIGHUP, a terminal that closes; stderr says what is kept",
     Exit.INTERRUPTED: "ended by Ctrl-C; stderr says what is kept",
     Exit.TERMINATED: "ended by SIGTERM; stderr says what is kept",
@@ -85,6 +89,18 @@ class MissingFileError(SpatterlibError, FileNotFoundError):
 
 class VideoError(SpatterlibError, OSError):
     """A video cannot be opened, holds no frames, or changes within the stream."""
+
+
+class LostError(VideoError):
+    """A stream was given up, or a file broke off while it was watched."""
+
+    exit_code = Exit.LOST
+
+
+class UndeliveredError(SpatterlibError):
+    """A watch has ended, and not all of its alarms were handed over."""
+
+    exit_code = Exit.UNDELIVERED
 
 
 class StoreError(SpatterlibError, OSError):

@@ -8,7 +8,8 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count, product
 from pathlib import Path
 from tempfile import mkdtemp
@@ -22,10 +23,10 @@ from streams import transport_stream
 
 import spatterlib as sp
 from spatterlib.cli.main import main
-from spatterlib.errors import VideoError
+from spatterlib.errors import Exit, VideoError
 from spatterlib.live import source
 from spatterlib.live.clock import Clock
-from spatterlib.live.feed import Feed, StreamFrame, StreamLost
+from spatterlib.live.feed import Feed, StreamFrame, StreamLost, StreamOpened
 from spatterlib.live.source import OpenedSource, SourceFrame, camera_frames, open_source, reason_of
 from spatterlib.types import RgbPicture
 
@@ -85,6 +86,8 @@ class Flaky:
         What it sends before the frames.
     once : bool
         Nobody can connect a second time.
+    port : int
+        Where it is; 0: anywhere.
     """
 
     def __init__(
@@ -93,9 +96,10 @@ class Flaky:
         head: bytes = b"",
         *,
         once: bool = False,
+        port: int = 0,
     ) -> None:
         self.faults, self.head, self.once, self.sent, self.over = faults, head, once, 0, threading.Event()
-        self.server = socket.create_server(("127.0.0.1", 0))
+        self.server = socket.create_server(("127.0.0.1", port))
         self.server.settimeout(0.05)
         self.port = int(self.server.getsockname()[1])
         self.threads = [threading.Thread(target=self._run, daemon=True)]
@@ -152,9 +156,11 @@ def watched(url: str, camera: Flaky, **options: Any) -> tuple[Any, list[dict[str
 
     def stopped() -> bool:
         # The parser knows that a frame is whole when the next one comes: the last of each connection may stay out.
-        return time.monotonic() > until or (camera.sent == FRAMES and frames >= FRAMES - 2 * len(camera.faults) - 2)
+        whole = camera.sent == FRAMES and frames >= FRAMES - 2 * len(camera.faults) - 2
+        return time.monotonic() > until or (whole and all(item["phase"] == "end" for item in alarms(messages)[-1:]))
 
-    found = sp.watch(url, "simulated", timeout=3.0, status=0.1, notify=notify, stopped=stopped, **options)
+    options = {"timeout": 3.0, "status": 0.1, "hold": 0.0, **options}
+    found = sp.watch(url, "simulated", notify=notify, stopped=stopped, **options)
     return found, messages
 
 
@@ -180,9 +186,7 @@ def test_after_every_fault_of_a_stream_it_says_lost_and_goes_on(
     with Flaky([fault], head) as camera:
         found, messages = watched(f"{scheme.partition(',')[0]}://127.0.0.1:{camera.port}/live", camera)
     facts = found.facts
-    told = [
-        (item["phase"], item["state"]) for item in messages if item["type"] == "alarm" and "stream" in item["state"]
-    ]
+    told = [(item["phase"], item["state"]) for item in alarms(messages)]
     assert told == [("new", "stream lost"), ("end", "stream back")]
     assert (facts["gaps"], facts["connections"], facts["connected"], facts["reason"]) == (1, 2, True, "stopped")
     assert facts["decoded"] >= FRAMES - 4
@@ -195,12 +199,13 @@ def test_a_camera_that_freezes_never_ends_the_command_in_silence(capsys: pytest.
     """The process that watched it ended after the time-out, with exit code 0."""
     arguments = ["--model", "simulated", "--timeout", "3", "--give-up", "0.1"]
     with Flaky([stall], once=True) as camera:
-        assert main(["watch", f"tcp://127.0.0.1:{camera.port}", *arguments]) == 1
+        url = f"tcp://127.0.0.1:{camera.port}"
+        assert main(["watch", url, *arguments]) == Exit.LOST
     out, err = capsys.readouterr()
-    states = [found["state"] for found in map(json.loads, out.splitlines()) if found["type"] == "alarm"]
-    assert states == ["stream lost"]
+    told = [(found["phase"], found["state"]) for found in map(json.loads, out.splitlines()) if found["type"] == "alarm"]
+    assert told == [("new", "stream lost"), ("end", "stream lost")]
     assert "stream lost: no data came in time" in err
-    assert err.splitlines()[-1].startswith("error: gave up after 0.1 s without a picture: ")
+    assert err.splitlines()[-1] == f"error: {url}: gave up after 0.1 s without a picture: no data came in time"
 
 
 def wait_for(happened: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -208,6 +213,172 @@ def wait_for(happened: Callable[[], bool], seconds: float = 30.0) -> None:
     while not happened():
         assert time.monotonic() < until, "it did not happen"
         time.sleep(0.02)
+
+
+def test_a_camera_that_is_not_there_yet_is_waited_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    came: list[Flaky] = []
+
+    def notify(found: dict[str, Any]) -> None:
+        messages.append(found)
+        if found["type"] == "alarm" and not came:
+            came.append(Flaky([], port=port))
+
+    messages: list[dict[str, Any]] = []
+    until = time.monotonic() + 40
+    store = tmp_path / "kept.h5"
+    sp.watch(
+        f"tcp://127.0.0.1:{port}",
+        "simulated",
+        store=str(store),
+        notify=notify,
+        hold=0.0,
+        stopped=lambda: time.monotonic() > until or (bool(alarms(messages)) and alarms(messages)[-1]["phase"] == "end"),
+    )
+    with came[0]:
+        pass
+    assert [found["type"] for found in messages[:2]] == ["start", "alarm"]
+    assert messages[0]["stream"] == {"name": f"tcp://127.0.0.1:{port}"}
+    assert [found["state"] for found in alarms(messages)] == ["stream lost", "stream back"]
+    [gap] = [found for found in messages if found["type"] == "gap"]
+    assert gap["start"] == 0.0
+    assert gap["stop"] > 0.0
+    assert gap["stream"]["width"] == 640
+    with sp.open_store(store) as opened:
+        assert opened.attrs["complete"] is True
+        assert opened.attrs["video"]["width"] == 640
+
+
+def flapping(seconds: float) -> tuple[list[Any], list[float]]:
+    """A source that gives three pictures and ends, again and again; what a feed gave, and when it connected."""
+    tries: list[float] = []
+
+    def connect() -> OpenedSource:
+        tries.append(time.monotonic())
+        return OpenedSource(frames(), {}, lambda: None)
+
+    feed = Feed(connect, again=True, clock=Clock(), pause=0.02)
+    items: list[Any] = []
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        items += feed.take(16, 0.05)
+    feed.stop()
+    return items, tries
+
+
+def test_a_stream_that_comes_and_goes_does_not_begin_at_the_first_pause_each_time() -> None:
+    items, tries = flapping(1.0)
+    pauses = [item.pause for item in items if isinstance(item, StreamLost)]
+    assert pauses == [0.02 * 2**power for power in range(len(pauses))]
+    assert 4 <= len(tries) <= 6
+
+
+@pytest.mark.slow
+def test_a_stream_that_comes_and_goes_is_one_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    def come_and_go() -> Iterator[SourceFrame]:
+        for frame in frames(18):
+            time.sleep(1 / 60)
+            yield frame
+
+    monkeypatch.setattr(
+        "spatterlib.live.watch.open_source", lambda *_, **__: OpenedSource(come_and_go(), {}, lambda: None)
+    )
+    messages: list[dict[str, Any]] = []
+    until = time.monotonic() + 7
+    found = sp.watch(
+        "tcp://camera", "simulated", hold=0.3, notify=messages.append, stopped=lambda: time.monotonic() > until
+    )
+    assert [(item["phase"], item["state"]) for item in alarms(messages)] == [
+        ("new", "stream lost"),
+        ("end", "stream lost"),
+    ]
+    assert found.facts["gaps"] == found.facts["connections"] >= 3
+
+
+def test_giving_up_counts_time_without_a_picture_even_while_it_is_connected() -> None:
+    hanging = threading.Event()
+
+    def silent() -> Iterator[SourceFrame]:
+        yield from frames()
+        hanging.wait(60)
+
+    feed = Feed(lambda: OpenedSource(silent(), {}, lambda: None), again=True, clock=Clock(), give_up=0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("spatterlib.live.feed._PATIENCE", 0.3)
+        items: list[Any] = []
+        while not feed.ended:
+            items += feed.take(16, 0.05)
+    hanging.set()
+    assert [type(item) for item in items] == [StreamOpened, *3 * [StreamFrame], StreamLost]
+    assert (feed.gave_up, feed.counts.connected) == (True, False)
+    assert feed.reason == "gave up after 0 s without a picture: nothing comes"
+
+
+def test_what_a_parser_held_back_does_not_shorten_the_gap() -> None:
+    """The last frame of a stream that freezes comes with the end of the connection."""
+    began = time.monotonic() - 100.0
+    late = [SourceFrame(0.0, began, None), SourceFrame(0.1, began + 0.1, None), SourceFrame(0.2, began + 60.0, None)]
+    then = [SourceFrame(0.0, began + 61.0, None)]
+    sources = [OpenedSource(iter(found), {}, lambda: None) for found in (then, late)]
+    feed = Feed(sources.pop, again=True, clock=Clock(), pause=0.01)
+    items: list[Any] = []
+    while len(items) < 7:
+        items += feed.take(16, 0.05)
+    feed.stop()
+    assert items[4].time == pytest.approx(0.2)
+    assert items[6].time == pytest.approx(61.0)
+
+
+def test_a_recording_at_a_url_ends_as_a_file_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    for name in ("build.mkv", "build.ts"):
+        write(tmp_path / name, 30)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path)))
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        for name in ("build.mkv", "build.ts"):
+            found = sp.watch(f"http://127.0.0.1:{server.server_port}/{name}", "simulated")
+            assert (found.facts["reason"], found.facts["decoded"]) == ("end of the file", 30)
+            assert (found.facts["connections"], found.facts["dropped"]) == (1, 0)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_a_file_that_becomes_shorter_while_it_is_watched_breaks_off(tmp_path: Path) -> None:
+    path = tmp_path / "build.ts"
+    path.write_bytes(bytes(100))
+    with path.open("rb", buffering=0) as file:
+        growing = source.GrowingFile(file, 0.05)
+        assert len(growing.read(100)) == 100
+        path.write_bytes(b"new")
+        with pytest.raises(OSError, match="became shorter while it was watched"):
+            growing.read(100)
+
+
+def test_alarms_that_nobody_took_are_an_exit_code_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path(mkdtemp(prefix="spatterlib-faults-")) / "build.mp4"
+    sp.simulate(path, gas_flow="low", seconds=4, seed=9907)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    arguments = [
+        "--model",
+        "simulated",
+        "--idle",
+        "0.1",
+        "--expected",
+        "high",
+        "--webhook",
+        f"http://127.0.0.1:{port}/",
+    ]
+    assert main(["watch", str(path), *arguments]) == Exit.UNDELIVERED
+    assert capsys.readouterr().err.splitlines()[-1] == "error: 2 alarms not handed over"
 
 
 # -- faults of all other kinds: whatever a source may raise
@@ -239,24 +410,25 @@ def others() -> list[Exception]:
 
 @pytest.mark.parametrize("error", [*ffmpeg_errors(), *others(), ValueError("format"), KeyError("x")], ids=repr)
 def test_whatever_a_source_raises_it_is_connected_again(error: Exception) -> None:
-    tries = [broken(error, 0), frames()]
+    tries = [broken(error), broken(error, 0), frames()]
     refused = [error]
 
     def connect() -> OpenedSource:
-        if refused:
+        if refused and len(tries) == 2:
             raise refused.pop()
         return OpenedSource(tries.pop(0), {}, lambda: None)
 
-    feed = Feed(OpenedSource(broken(error), {}, lambda: None), connect, live=True, clock=Clock(), pause=0.001)
+    feed = Feed(connect, again=True, clock=Clock(), pause=0.001)
     items: list[Any] = []
     until = time.monotonic() + 20
     while sum(isinstance(item, StreamFrame) for item in items) < 6 and not feed.ended and time.monotonic() < until:
         items += feed.take(16, 0.1)
     feed.stop()
-    assert [type(item) for item in items[:8]] == [*3 * [StreamFrame], *2 * [StreamLost], *3 * [StreamFrame]]
-    assert items[3].reason == reason_of(error)
-    assert items[3].reason.strip()
-    assert "\n" not in items[3].reason
+    found = [item for item in items if not isinstance(item, StreamOpened)]
+    assert [type(item) for item in found[:9]] == [*3 * [StreamFrame], *3 * [StreamLost], *3 * [StreamFrame]]
+    assert {item.reason for item in found[3:6]} == {reason_of(error)}
+    assert found[3].reason.strip()
+    assert "\n" not in found[3].reason
     assert feed.failure is None
 
 
@@ -274,9 +446,9 @@ def test_a_file_that_breaks_off_is_no_file_that_has_ended(
         return read(self, min(size, 16384))
 
     monkeypatch.setattr(source.GrowingFile, "read", fail)
-    assert main(["watch", str(path), "--model", "simulated", "--idle", "0.1"]) == 1
+    assert main(["watch", str(path), "--model", "simulated", "--idle", "0.1"]) == Exit.LOST
     err = capsys.readouterr().err
-    assert err.splitlines()[-1] == f"error: {path} broke off: stale file handle"
+    assert err.splitlines()[-1] == f"error: {path}: broke off: stale file handle"
 
 
 def test_a_fault_of_our_own_is_raised_and_never_taken_for_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,12 +467,15 @@ def test_pauses_grow_until_a_picture_comes_and_giving_up_counts_from_the_last_pi
 
     def connect() -> OpenedSource:
         tries.append(time.monotonic())
-        return OpenedSource(iter(()), {}, lambda: None)
+        return OpenedSource(frames() if len(tries) == 1 else iter(()), {}, lambda: None)
 
-    feed = Feed(OpenedSource(frames(), {}, lambda: None), connect, live=True, clock=Clock(), give_up=0.6, pause=0.02)
-    wait_for(lambda: feed._ended)
-    assert 3 <= len(tries) <= 6
-    assert feed.reason == "the stream ended"
+    feed = Feed(connect, again=True, clock=Clock(), give_up=0.6, pause=0.02)
+    items: list[Any] = []
+    while not feed.ended:
+        items += feed.take(16, 0.05)
+    assert 3 <= len(tries) <= 7
+    assert feed.gave_up
+    assert feed.reason == "gave up after 0.6 s without a picture: the stream ended"
 
 
 def test_many_vain_connections_are_one_event() -> None:
@@ -318,11 +493,8 @@ def test_many_vain_connections_are_one_event() -> None:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("spatterlib.live.watch.open_source", connect)
-            patch.setattr("spatterlib.live.feed._FIRST_PAUSE", 0.01)
             _, messages = watched(f"tcp://127.0.0.1:{camera.port}", camera)
-    told = [
-        (item["event"], item["phase"]) for item in messages if item["type"] == "alarm" and "stream" in item["state"]
-    ]
+    told = [(item["event"], item["phase"]) for item in alarms(messages)]
     assert told == [(told[0][0], "new"), (told[0][0], "end")]
 
 
@@ -360,14 +532,15 @@ def raising() -> Any:
 )
 def test_a_camera_that_fails_is_a_fault_of_the_source_and_is_let_go(then: Callable[[], Any], text: str) -> None:
     capture = Capture(then)
-    again = [OpenedSource(frames(), {}, lambda: None)]
-    first = OpenedSource(camera_frames(capture), {}, lambda: None)
-    feed = Feed(first, again.pop, live=True, clock=Clock(), give_up=0.0, pause=0.001)
+    sources = [OpenedSource(found, {}, lambda: None) for found in (frames(), camera_frames(capture))]
+    feed = Feed(sources.pop, again=True, clock=Clock(), give_up=2.0, pause=0.001)
     items: list[Any] = []
-    while not feed.ended:
+    while len(items) < 8:
         items += feed.take(16, 0.1)
-    assert [type(item) for item in items[:6]] == [*2 * [StreamFrame], StreamLost, *3 * [StreamFrame]]
-    assert text in items[2].reason
+    feed.stop()
+    once = [StreamOpened, *2 * [StreamFrame]]
+    assert [type(item) for item in items[:8]] == [*once, StreamLost, *once, StreamFrame]
+    assert text in items[3].reason
     assert capture.released.wait(10)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import signal
 import threading
 from collections.abc import Iterator
@@ -17,7 +16,8 @@ from spatterlib.cli.options import PluginCommand
 from spatterlib.cli.run_options import extraction_options, run_settings
 from spatterlib.common.record_options import given_values, options_of, with_options
 from spatterlib.common.signals import signals
-from spatterlib.errors import SpatterlibError, UsageError
+from spatterlib.common.wording import counted
+from spatterlib.errors import LostError, SpatterlibError, UndeliveredError, UsageError
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.live.settings import AlarmSettings, ChartSettings, OutputSettings, WatchSettings
 from spatterlib.verdicts.rules import Rules
@@ -95,10 +95,9 @@ def watch(
     if facts["store"] not in (None, "ok"):
         raise SpatterlibError(f"{settings.outputs.store} does not hold everything: {facts['store']}")
     if not told.is_set() and not facts["connected"]:
-        limit = settings.give_up
-        broken = f"{facts['source']} broke off"
-        what = broken if limit == math.inf else f"gave up after {limit:g} s without a picture"
-        raise SpatterlibError(f"{what}: {facts['reason']}")
+        raise LostError(f"{facts['source']}: {facts['reason']}")
+    if facts["undelivered"]:
+        raise UndeliveredError(f"{counted(facts['undelivered'], 'alarm')} not handed over")
 
 
 def _gap(extraction: ExtractionSettings) -> dict[str, float]:

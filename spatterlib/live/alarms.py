@@ -30,7 +30,7 @@ class Observation:
     charts : tuple of str
         Charts beyond their limits.
     since : float or None
-        S, when it began; None: when it is seen first.
+        S, when it began, from where it must last; None: when it is seen first.
     """
 
     state: str
@@ -137,10 +137,11 @@ def step(
         return _reminded(replace(alarm, candidate=None), time, settings.remind)
     if alarm.candidate is None or not _equal(alarm.candidate[0], observation):
         alarm = replace(alarm, candidate=(observation, time))
-    since = alarm.candidate[1] if alarm.candidate else time
+    first = alarm.candidate[1] if alarm.candidate else time
+    since = first if observation.since is None else observation.since
     if not final and time - since < settings.hold:
         return _reminded(alarm, time, settings.remind)
-    return _changed(alarm.open, observation, since if observation.since is None else observation.since, time, number)
+    return _changed(alarm.open, observation, since, time, number)
 
 
 def _same(event: Notice, seen: Observation) -> bool:

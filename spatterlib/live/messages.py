@@ -50,7 +50,7 @@ class StartFields(TypedDict):
     """Once, at the beginning."""
 
     kind: Annotated[Kind, "camera, url or file"]
-    stream: Annotated[StreamFacts, "format, codec, width, height, as far as the stream says"]
+    stream: Annotated[StreamFacts, "format, codec, width, height, as far as it says; the name alone: not there yet"]
     model: Annotated[Mapping[str, Any], "path, digest, classes, split and accuracy of the model"]
     settings: Annotated[Mapping[str, Any], "all that the watch was started with"]
     versions: Annotated[Mapping[str, str], "of the packages that a verdict depends on"]
@@ -113,12 +113,13 @@ class AlarmFields(TypedDict):
 
 
 class GapFields(TypedDict):
-    """When a stream is back."""
+    """When a stream is back, and at the end where it is not."""
 
     start: Annotated[float, "s, last frame before the stream broke"]
-    stop: Annotated[float, "s, first frame behind"]
+    stop: Annotated[float, "s, first frame behind; the end, where none came"]
     seconds: Annotated[float, "how long nothing was seen"]
     reason: Annotated[str, "why it broke"]
+    stream: Annotated[StreamFacts, "what the stream says of itself now"]
 
 
 class StatusFields(TypedDict):
@@ -192,7 +193,7 @@ def message(
     Examples
     --------
     >>> from spatterlib.live.messages import GapFields, message
-    >>> gap = GapFields(start=2.0, stop=9.0, seconds=7.0, reason="it ended")
+    >>> gap = GapFields(start=2.0, stop=9.0, seconds=7.0, reason="it ended", stream={})
     >>> message("gap", gap, time=9.0, source="0", simulated=None, model_origin="not stated")["seconds"]
     7.0
     """
@@ -223,7 +224,8 @@ def _clock(seconds: float) -> str:
 def _start(fields: StartMessage) -> str:
     stream = fields["stream"]
     size = f" {stream['width']}x{stream['height']}" if stream.get("width") else ""
-    return f"watching {fields['source']} ({stream['format']}{size}) with model {fields['model']['name']}"
+    form = stream.get("format", "not there yet")
+    return f"watching {fields['source']} ({form}{size}) with model {fields['model']['name']}"
 
 
 def _verdict(fields: VerdictFields) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import os
 import queue
 import re
 import threading
@@ -73,11 +75,17 @@ class OpenedSource:
         As far as known.
     close : callable
         Lets go of it.
+    live : bool
+        Whether it goes on when nobody reads. Files and recordings at a URL wait.
+    whole : bool
+        Whether it has a length, so that behind it nothing comes.
     """
 
     frames: Iterator[SourceFrame]
     facts: StreamFacts
     close: Callable[[], None] = field(repr=False)
+    live: bool = True
+    whole: bool = False
 
 
 def kind_of(source: str) -> Kind:
@@ -228,7 +236,7 @@ def _open_file(path: str, idle: float, stopped: Callable[[], bool]) -> OpenedSou
         raise VideoError(f"{path} is no file; a source is a camera number, a URL, or a file that grows")
     if _is_mp4(path):
         # It has its index at the end, so nobody can follow it; one that is closed is read as it is.
-        return _open_container(f"file:{path}", path)
+        return dataclasses.replace(_open_container(f"file:{path}", path), live=False)
     file = Path(path).open("rb", buffering=0)  # noqa: SIM115 - open as long as the source
     try:
         opened = _open_container(GrowingFile(file, idle, stopped), path)
@@ -240,7 +248,7 @@ def _open_file(path: str, idle: float, stopped: Callable[[], bool]) -> OpenedSou
         opened.close()
         file.close()
 
-    return OpenedSource(opened.frames, opened.facts, close)
+    return OpenedSource(opened.frames, opened.facts, close, live=False)
 
 
 class GrowingFile:
@@ -269,7 +277,11 @@ class GrowingFile:
         until = time.monotonic() + self.idle
         while True:
             data = bytes(self.file.read(size) or b"")
-            if data or self.stopped() or time.monotonic() >= until:
+            if data or self.stopped():
+                return data
+            if time.monotonic() >= until:
+                if self.file.seekable() and self.file.tell() > os.fstat(self.file.fileno()).st_size:
+                    raise OSError("it became shorter while it was watched: who records began it anew")
                 return data
             time.sleep(_PAUSE)
 
@@ -302,7 +314,10 @@ def _open_container(source: str | GrowingFile, name: str = "", **options: Any) -
     if comment := container.metadata.get("comment") or container.metadata.get("COMMENT"):
         facts["comment"] = comment
     blind = _BLIND if options else math.inf  # a file has no time-out
-    return OpenedSource(_frames(container, name, blind), facts, container.close)
+    # Only a recording knows how long it is; TS at a URL says no more than its bytes.
+    recording, sized = container.duration is not None, container.size > 0
+    frames = _frames(container, name, blind)
+    return OpenedSource(frames, facts, container.close, live=not recording, whole=recording or sized)
 
 
 def _hint(name: str) -> str:

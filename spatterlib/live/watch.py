@@ -35,7 +35,7 @@ from spatterlib.live.settings import (
 )
 from spatterlib.live.source import Kind, StreamFacts, kind_of, open_source, redacted
 from spatterlib.live.watcher import Plan, Summary, Watcher
-from spatterlib.stores.opening import check_output, is_simulated
+from spatterlib.stores.opening import check_output
 from spatterlib.verdicts.rules import Rules
 from spatterlib.verdicts.training_mismatch import unlike, warning
 
@@ -115,7 +115,7 @@ def watch(
     timeout : float
         S without data after which a stream counts as broken, and is connected again.
     give_up : float
-        S without a picture after which the watch ends, if no connection is there then.
+        S without a picture after which a watch of a camera or stream ends; 0: if it is not there at once.
     metrics_at : str, optional
         PORT or HOST:PORT for Prometheus.
     webhook : str, optional
@@ -138,7 +138,9 @@ def watch(
     Raises
     ------
     MissingFileError, VideoError
-        If the source cannot be opened, or is no video.
+        If a file cannot be opened, or is no video.
+    LostError
+        If a camera or stream gave no picture at all before it was given up.
     ParameterError
         If a parameter is out of range, or the model does not know the class that is expected.
     PluginError
@@ -198,30 +200,30 @@ def watch_with(
             stack.callback(sender.close, _GRACE)
             senders.append(sender)
         watcher = Watcher(plan, redacted(source), notify or (lambda _: None), senders, charts=charts)
+        watcher.meet = partial(_meet, watcher, kind)
         if outputs.metrics_at:
             stack.callback(serve_metrics(outputs.metrics_at, watcher.snapshot))
         watcher.warm_up()
         connect = partial(open_source, source, timeout=settings.timeout, idle=settings.idle, stopped=stopped)
-        opened = connect()
-        _start(watcher, kind, {"name": watcher.source, **opened.facts})
         clock = Clock(0.0, jump=math.inf) if kind == "file" else Clock(jump=JUMP)
-        again = None if kind == "file" else connect
-        watcher.feed = Feed(opened, again, live=kind != "file", clock=clock, give_up=settings.give_up)
+        watcher.feed = Feed(connect, again=kind != "file", clock=clock, give_up=settings.give_up)
         return watcher.run(stopped)
 
 
-def _start(watcher: Watcher, kind: Kind, stream: StreamFacts) -> None:
-    """Say what is watched and how; begin the store."""
+def _meet(watcher: Watcher, kind: Kind, stream: StreamFacts) -> None:
+    """Say what is watched and how; begin the store once something is known of the stream but its name."""
     plan, outputs = watcher.plan, watcher.plan.settings.outputs
-    watcher.simulated = is_simulated({"video": stream}) or None
     identity = plan.identity() | ({"charts": watcher.charts.identity()} if watcher.charts else {})
-    if differing := unlike(plan.run.facts, identity | {"video": stream}):
-        log.warning(warning(watcher.source, Path(plan.run.path).name, differing))
     made_with = versions(detector=[plan.detector], filter=plan.filters)
-    if outputs.store is not None:
-        attrs: dict[str, Any] = {"video": stream, "simulated": watcher.simulated, **identity, "versions": made_with}
-        attrs["created"] = datetime.now(UTC).isoformat(timespec="seconds")
-        watcher.recorder = Recorder(outputs.store, attrs, overwrite=outputs.overwrite)
-    model = model_facts(plan.run, familiarity=watcher.scorer.familiar is not None)
-    start = StartFields(kind=kind, stream=stream, model=model, settings=identity, versions=made_with)
-    watcher.publish("start", start)
+    if "format" in stream:
+        if differing := unlike(plan.run.facts, identity | {"video": stream}):
+            log.warning(warning(watcher.source, Path(plan.run.path).name, differing))
+        if outputs.store is not None:
+            attrs: dict[str, Any] = {"video": stream, "simulated": watcher.simulated, **identity, "versions": made_with}
+            attrs["created"] = datetime.now(UTC).isoformat(timespec="seconds")
+            watcher.recorder = Recorder(outputs.store, attrs, overwrite=outputs.overwrite)
+    if not watcher.started:
+        model = model_facts(plan.run, familiarity=watcher.scorer.familiar is not None)
+        start = StartFields(kind=kind, stream=stream, model=model, settings=identity, versions=made_with)
+        watcher.publish("start", start)
+        watcher.started = True

@@ -15,12 +15,21 @@ from numpy.typing import NDArray
 
 from spatterlib.detection.defaults import Roi
 from spatterlib.detection.detect import detections_in
-from spatterlib.errors import VideoError
+from spatterlib.errors import LostError, VideoError
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.learning.runs import Run
-from spatterlib.live.alarms import AlarmState, Notice, end_event, observe_verdict, step
+from spatterlib.live.alarms import AlarmState, Notice, Observation, end_event, observe_verdict, step
 from spatterlib.live.control_charts import LayerCharts, observe_layer
-from spatterlib.live.feed import STOPPED, Feed, FrameCounts, StreamFrame, StreamLost, consecutive
+from spatterlib.live.feed import (
+    STOPPED,
+    Feed,
+    FrameCounts,
+    StreamFrame,
+    StreamItem,
+    StreamLost,
+    StreamOpened,
+    consecutive,
+)
 from spatterlib.live.latency import Latencies
 from spatterlib.live.messages import (
     AlarmFields,
@@ -39,7 +48,9 @@ from spatterlib.live.recorder import Recorder
 from spatterlib.live.rolling import Rolling, add_rows, finished_layers, forget_rows
 from spatterlib.live.senders import Sender
 from spatterlib.live.settings import WatchSettings
+from spatterlib.live.source import StreamFacts
 from spatterlib.plugins.registry import identity
+from spatterlib.stores.opening import is_simulated
 from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detections, Detector, Filter, Picture
 from spatterlib.verdicts.judgement import Span, judge_rows
 from spatterlib.verdicts.rules import Rules
@@ -114,13 +125,21 @@ class Watcher:
     recorder: Recorder | None = None
     charts: LayerCharts | None = None
     simulated: bool | None = None
+    meet: Callable[[StreamFacts], None] = lambda _: None
+    started: bool = False
     gaps: list[GapFields] = field(default_factory=list)
     latencies: Latencies = field(default_factory=Latencies)
     _feed: Feed | None = None
     _lead: list[StreamFrame] = field(default_factory=list)
     _verdict_alarm: AlarmState = field(default_factory=AlarmState)
     _chart_alarm: AlarmState = field(default_factory=AlarmState)
-    _outage: Notice | None = None
+    _stream_alarm: AlarmState = field(default_factory=AlarmState)
+    _outage: StreamLost | None = None
+    _stream: StreamFacts = field(default_factory=StreamFacts)
+    _back: StreamLost | None = None
+    _blind: float = 0.0
+    _lost_told: float = -math.inf
+    _arrived: float = field(default_factory=time.monotonic)
     _last_event: int = 0
     _layers: list[Span] = field(default_factory=list)
     _spans: dict[str, Span] = field(default_factory=dict)
@@ -166,7 +185,7 @@ class Watcher:
             status=self.status(),
             latencies=self.latencies,
             spans=dict(self._spans),
-            alarm=bool(self._verdict_alarm.open or self._chart_alarm.open),
+            alarm=bool(self._verdict_alarm.open or self._chart_alarm.open or self._stream_alarm.open),
             chart=self.charts.newest_fields if self.charts else None,
             simulated=self.simulated,
             model_origin=self.plan.run.origin,
@@ -174,7 +193,7 @@ class Watcher:
 
     def status(self) -> StatusFields:
         """Fields of the message "status"."""
-        counts = self._feed.counts if self._feed else FrameCounts(connections=0, connected=False)
+        counts = self._feed.counts if self._feed else FrameCounts()
         return StatusFields(
             received=counts.received,
             decoded=self._decoded,
@@ -222,7 +241,8 @@ class Watcher:
             if self.charts:
                 self.charts.close()
             if self.recorder:
-                self.recorder.close({"gaps": self.gaps, "state": state, "complete": state == "complete"})
+                facts = {"gaps": self.gaps, "simulated": self.simulated, "state": state}
+                self.recorder.close({**facts, "complete": state == "complete"})
 
     def _watch(self, stopped: Callable[[], bool]) -> Summary:
         """Watch until the source ends, or the caller says so."""
@@ -237,8 +257,8 @@ class Watcher:
         if self.feed.failure:
             raise self.feed.failure
         reason = reason or self.feed.reason
-        if not self._decoded and reason != STOPPED:
-            raise VideoError(f"{self.source}: no frame could be decoded ({reason})")
+        if self._outage:
+            self._end_gap(self._outage, self._moment())
         self._judge_finished(range(self.rolling.done + 1, self.rolling.layer + 1))
         # The frames behind the last draft waited for no other: the final verdict was theirs.
         self._count_latencies()
@@ -247,16 +267,23 @@ class Watcher:
             self._take_charts(self.charts)
         self._end_events()
         ending = EndFields(reason=reason, seconds=time.monotonic() - began, **self.status())
-        return Summary(tuple(self._layers), cast(EndMessage, self.publish("end", ending)))
+        told = cast(EndMessage, self.publish("end", ending))
+        if not self._decoded and reason != STOPPED:
+            if self.feed.gave_up:
+                raise LostError(f"{self.source}: {reason}")
+            raise VideoError(f"{self.source}: no frame could be decoded ({reason})")
+        return Summary(tuple(self._layers), told)
 
     def _patience(self) -> float:
         """S to wait for frames: less where a verdict is due."""
         return max(min(0.2, self._next_draft - time.monotonic()), 0.0) if self._arrivals else 0.2
 
-    def _process(self, items: Sequence[StreamFrame | StreamLost]) -> None:
+    def _process(self, items: Sequence[StreamItem]) -> None:
         """Everything that is to be done with what has come."""
         for part in consecutive(items):
-            if isinstance(part, StreamLost):
+            if isinstance(part, StreamOpened):
+                self._open_stream(part.facts)
+            elif isinstance(part, StreamLost):
                 self._lose_stream(part)
             else:
                 if part[0].picture is not None:
@@ -265,6 +292,7 @@ class Watcher:
         self._judge_finished(finished_layers(self.rolling, self._now, self.plan.settings.gap))
         if self.charts:
             self._take_charts(self.charts)
+        self._observe_stream()
         now = time.monotonic()
         if self._arrivals and (not self._unjudged or now >= self._next_draft):
             self._draft(now)
@@ -272,30 +300,67 @@ class Watcher:
             self.publish("status", self.status())
             self._next_status = now + self.plan.settings.status
 
+    def _open_stream(self, facts: StreamFacts) -> None:
+        """There is a connection, maybe to another stream than before."""
+        first, self._stream = not self._stream, StreamFacts(name=self.source, **facts)
+        # What was simulated once stays so.
+        self.simulated = is_simulated({"video": self._stream}) or self.simulated
+        if first:
+            self.meet(self._stream)
+
     def _lose_stream(self, lost: StreamLost) -> None:
-        """One event, however often it is connected in vain."""
+        """One outage, however often it is connected in vain."""
         self._lead = []
-        if self._outage is None:
-            number = self._last_event + 1
-            self._outage = Notice(number, "new", "stream lost", None, lost.time, lost.time, lost.reason)
-            self._send(self._outage)
+        if not self.started:
+            self.meet(StreamFacts(name=self.source))
+        self._now, self._arrived = lost.time, lost.arrived
+        self._outage = dataclasses.replace(self._outage or lost, pause=lost.pause)
 
     def _resume_stream(self, frame: StreamFrame) -> None:
         """The stream is back, or was never gone."""
-        lost, self._outage = self._outage, None
-        if lost is None:
-            return
-        gap = GapFields(start=lost.since, stop=frame.time, seconds=frame.time - lost.since, reason=lost.reason)
+        if self._outage:
+            self._now, self._arrived = frame.time, frame.arrived
+            self._end_gap(self._outage, frame.time)
+            self._back = dataclasses.replace(self._outage, time=frame.time)
+            self._outage = None
+
+    def _end_gap(self, lost: StreamLost, stop: float) -> None:
+        seconds = stop - lost.time
+        gap = GapFields(start=lost.time, stop=stop, seconds=seconds, reason=lost.reason, stream=self._stream)
         self.gaps.append(gap)
-        self._now = frame.time
+        self._blind += seconds
         self.publish("gap", gap)
-        reason = f"nothing was seen for {gap['seconds']:.1f} s"
-        self._send(dataclasses.replace(lost, phase="end", state="stream back", reason=reason))
+
+    def _moment(self) -> float:
+        """S, time of the stream now, also while nothing comes."""
+        return self._now + max(time.monotonic() - self._arrived, 0.0)
+
+    def _observe_stream(self) -> None:
+        """Lost for a while: an event. It ends when pictures come for a while, for longer where it comes and goes."""
+        now, settings, final = self._moment(), self.plan.settings.alarms, self.feed.gave_up
+        if self._outage:
+            if not (self._stream_alarm.open or final) and now - self._lost_told < settings.remind:
+                return
+            seen = Observation("stream lost", False, self._outage.reason, since=self._outage.time)
+        else:
+            reason = f"nothing was seen for {self._blind:.1f} s"
+            seen = Observation("stream back", True, reason, since=self._back.time if self._back else None)
+            settings = dataclasses.replace(
+                settings, hold=max(settings.hold, 2 * self._back.pause if self._back else 0.0)
+            )
+        number = self._last_event + 1
+        self._stream_alarm, notices = step(self._stream_alarm, seen, now, number, settings, final=final)
+        if self._stream_alarm.open is None:
+            self._blind = self._blind if self._outage else 0.0
+        elif self._stream_alarm.open.event == number:
+            self._lost_told = now
+        for notice in notices:
+            self._send(notice)
 
     def _take_frames(self, frames: Sequence[StreamFrame]) -> None:
         """Detect, classify, remember."""
         self._begin = frames[0].time if math.isnan(self._begin) else self._begin
-        self._now = frames[-1].time
+        self._now, self._arrived = frames[-1].time, frames[-1].arrived
         decoded = [frame for frame in frames if frame.picture is not None]
         table, crops = self._detect(decoded) if decoded else (np.empty(0, DETECTION), [])
         encoded = [crop.encoded for crop in crops]
@@ -425,8 +490,9 @@ class Watcher:
         notices = [
             *end_event(self._chart_alarm, self._now, "layer"),
             *end_event(self._verdict_alarm, self._now, "verdict"),
+            *end_event(self._stream_alarm, self._moment(), "picture"),
         ]
-        self._chart_alarm = self._verdict_alarm = AlarmState()
+        self._chart_alarm = self._verdict_alarm = self._stream_alarm = AlarmState()
         for notice in notices:
             self._send(notice)
 
