@@ -61,13 +61,70 @@ def test_what_was_cut_off_is_accounted_for(tmp_path: Path) -> None:
 
 
 def test_what_it_cannot_read_is_told(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match="monochrome frames of 8 or 16 bits"):
-        spatter_open_video(str(write(tmp_path, **{"Color Bit": "12"})))
+    with pytest.raises(VideoError, match="monochrome frames of 8, 12 or 16 bits"):
+        spatter_open_video(str(write(tmp_path, **{"Color Bit": "24"})))
     with pytest.raises(VideoError, match="no header that can be read"):
         spatter_open_video(str(write(tmp_path, **{"Image Width": "wide"})))
     write(tmp_path).with_suffix(".mraw").unlink()
     with pytest.raises(MissingFileError, match=r"shot\.mraw"):
         spatter_open_video(str(tmp_path / "shot.cih"))
+
+
+@pytest.mark.parametrize(("header", "frames"), [("CIH", "MRAW"), ("Cih", "mraw"), ("cih", "MRaw")])
+def test_names_may_be_in_capital_letters(
+    isolated_catalog: Callable[..., None], tmp_path: Path, header: str, frames: str
+) -> None:
+    isolated_catalog("spatterlib-mraw")
+    path = write(tmp_path)
+    for old, new in ((path, header), (path.with_suffix(".mraw"), frames)):
+        old.rename(old.with_suffix(".old")).rename(tmp_path / f"SHOT 7.{new}")
+    for name in (header, frames):
+        with sp.open_video(tmp_path / f"SHOT 7.{name}") as video:
+            assert [picture is None for picture in video.read(0, 12)] == [False] * 12
+
+
+def test_a_cihx_says_the_same(tmp_path: Path) -> None:
+    path = write(tmp_path, bits=16, depth=12)
+    text = (
+        "<cih><recordInfo><recordRate>10000</recordRate></recordInfo><frameInfo><totalFrame>12</totalFrame></frameInfo>"
+        "<imageDataInfo><resolution><width>16</width><height>9</height></resolution><colorInfo><type>Mono</type>"
+        "<bit>16</bit></colorInfo><effectiveBit><depth>12</depth><side>Lower</side></effectiveBit></imageDataInfo></cih>"
+    )
+    lines = spatter_open_video(str(path))
+    assert lines is not None
+    path.unlink()
+    path.with_suffix(".cihx").write_bytes(b"\0\xffpreview" + text.encode() + b"\xff")
+    xml = spatter_open_video(str(path.with_suffix(".mraw")))
+    assert xml is not None
+    assert xml.times.tolist() == lines.times.tolist()
+    for one, other in zip(xml.read(0, 12), lines.read(0, 12), strict=True):
+        assert one is not None
+        assert other is not None
+        np.testing.assert_array_equal(one.rgb((0, 0, 16, 9)), other.rgb((0, 0, 16, 9)))
+
+
+def test_packed_pixels_of_12_bits(tmp_path: Path) -> None:
+    path = write(tmp_path, depth=12, **{"Color Bit": "12"})
+    values = np.random.default_rng(1).integers(0, 4096, (12, 9 * 16))
+    first, second = values[:, 0::2], values[:, 1::2]
+    packed = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], 2).astype(np.uint8)
+    path.with_suffix(".mraw").write_bytes(packed.tobytes())
+    video = spatter_open_video(str(path))
+    assert video is not None
+    for number, picture in enumerate(video.read(0, 12)):
+        assert picture is not None
+        np.testing.assert_array_equal(picture.rgb((0, 0, 16, 9))[..., 0].ravel(), values[number] >> 4)
+
+
+def test_a_header_that_names_the_wrong_side_is_not_believed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write(tmp_path, bits=16, depth=12)
+    path.write_text(path.read_text().replace("EffectiveBit Side : Lower", "EffectiveBit Side : Higher"))
+    video = spatter_open_video(str(path))
+    assert video is not None
+    [picture] = video.read(0, 1)
+    assert picture is not None
+    assert picture.rgb((0, 0, 16, 9))[0, :4, 0].tolist() == [0, 1, 2, 3]
+    assert "no value exceeds the lower" in caplog.text
 
 
 def test_recordings_are_found_in_a_folder(isolated_catalog: Callable[..., None], tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ EXAMPLES = MappingProxyType(
         ("command", "serve"): "spatterlib-serve",
         ("command", "photron"): "spatterlib-mraw",
         ("suffix", ".cih"): "spatterlib-mraw",
+        ("suffix", ".cihx"): "spatterlib-mraw",
         ("suffix", ".mraw"): "spatterlib-mraw",
         ("suffix", ".npz"): "spatterlib-npz",
         ("store", "npz"): "spatterlib-npz",
