@@ -398,6 +398,8 @@ class ColumnStore:
         except OSError as error:
             reason = error.strerror or one_line(error)
             raise StoreError(f"{self._path} cannot be read: {reason}") from error
+        except MemoryError as error:
+            raise damaged(self._path, "it says that it holds more than there is memory for") from error
 
     def _state(self, *, fresh: bool = False) -> StoreState:
         """What is committed, everything appended so far included."""

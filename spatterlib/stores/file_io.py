@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import secrets
+import stat
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ __all__ = [
     "damaged",
     "leftovers",
     "lock",
+    "open_plain",
     "put",
     "read_at",
     "sync_folder",
@@ -109,6 +111,27 @@ def read_at(descriptor: int, size: int, offset: int) -> bytes:
     with _SEEKING:  # Windows: copies of a descriptor share one position
         os.lseek(descriptor, offset, os.SEEK_SET)
         return os.read(descriptor, size)
+
+
+def open_plain(path: str | Path) -> int:
+    """A file opened for reading, that is one: a pipe would be waited for, a link could lead anywhere.
+
+    Raises
+    ------
+    StoreError
+        If it is something else.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO):
+            raise
+        raise StoreError(f"{path} is a link or a device where a file is expected; put the file itself there") from error
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise StoreError(f"{path} is a folder, a pipe or a device where a file is expected; put the file itself there")
 
 
 def write_at(descriptor: int, data: memoryview | bytes, offset: int) -> None:

@@ -10,6 +10,7 @@ again. The writer locks the file; other HDF5 programs, which lock too, are told 
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -30,7 +31,7 @@ from spatterlib.errors import DamageError, MissingFileError, SpatterlibError, St
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.stores.columns import ColumnStore
 from spatterlib.stores.file_io import beside, check_in_place, claim, damaged, leftovers, lock, read_at, sync_folder
-from spatterlib.stores.hdf5_journal import Shadow, check_free, has_journal, replay
+from spatterlib.stores.hdf5_journal import Shadow, check_free, has_journal, pending, replay
 from spatterlib.stores.hdf5_layout import Layout, change, counter_of, found, make
 from spatterlib.stores.medium import ByteRange
 from spatterlib.stores.rows import StoreHeader, blank
@@ -38,6 +39,7 @@ from spatterlib.types import Store, StoreKind
 
 _PATIENCE = 10.0  # s, how long a reader waits for a writer in the middle of a commit
 _TRIES = 10
+_READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 _END = 28  # where a superblock of version 2 or 3 says where the file ends
 
 
@@ -114,6 +116,7 @@ class _File:
         self._path, self._mode = path, mode
         self._layout: Layout | None = None
         self._counter: int | None = None
+        self._pages: dict[int, bytearray] | None = None
         self._h5: Any = None
         self._descriptor = _open(path, mode) if descriptor is None else descriptor
         self._finalizer = weakref.finalize(self, os.close, self._descriptor)
@@ -132,6 +135,9 @@ class _File:
         """The header as of the last commit; always fresh."""
         if self._mode == "r":
             layout = self._layout
+            if self._pages is not None and not has_journal(self._path, self._descriptor):
+                # Somebody who may write the file has opened it.
+                layout = self._pages = None
             if layout is None or self._commits(layout.counter) != layout.commits:
                 layout = self._layout = self._looked_up()
             self._header = layout.header
@@ -204,6 +210,10 @@ class _File:
         self._h5 = self._layout = None
 
     def _read(self, offset: int, count: int) -> bytes:
+        if self._pages and offset >= 0:
+            shadow = Shadow(self._descriptor, self._pages)
+            shadow.seek(offset)
+            return shadow.read(count)
         data = read_at(self._descriptor, count, offset) if offset >= 0 else b""
         if len(data) != count:
             raise damaged(self._path, "it is shorter than it should be")
@@ -216,7 +226,7 @@ class _File:
         """The layout, read at a moment when no writer was changing it."""
         tries = 0
         while True:
-            _wait_for_writer(self._path, self._descriptor)
+            self._pages = _wait_for_writer(self._path, self._descriptor)
             try:
                 if layout := self._undisturbed():
                     return layout
@@ -246,7 +256,7 @@ class _File:
         """The file as HDF5 sees it. HDF5 does not learn that a read failed, and must not be believed then."""
         import h5py
 
-        shadow = Shadow(self._descriptor)
+        shadow = Shadow(self._descriptor, self._pages)
         try:
             with _told(self._path), h5py.File(shadow, "r") as h5:
                 yield h5
@@ -265,7 +275,7 @@ class _File:
             with self._viewed() as h5:
                 self._counter = counter_of(h5)
         before = self._commits(self._counter)
-        if has_journal(self._path, self._descriptor):
+        if self._pages is None and has_journal(self._path, self._descriptor):
             return None
         with self._viewed() as h5:
             layout = found(h5, self._read)
@@ -308,29 +318,42 @@ def _told(path: str) -> Iterator[None]:
         raise damaged(path, f"it is cut short, or was changed by another program ({one_line(error)})") from error
 
 
-def _wait_for_writer(path: str, descriptor: int) -> None:
-    """Wait until no commit is under way; finish one that a kill interrupted."""
+def _wait_for_writer(path: str, descriptor: int) -> dict[int, bytearray] | None:
+    """Wait until no commit is under way; finish one that a kill interrupted, or answer with its pages."""
     limit = time.monotonic() + _PATIENCE
     while has_journal(path, descriptor):
         if time.monotonic() > limit:
             raise StoreError(f"{path} is in the middle of a commit for more than {_PATIENCE:.0f} s; try again later")
         with suppress(FileNotFoundError):
-            _repair(path)
+            pages = _repair(path)
+            if pages is not None:
+                return pages
         time.sleep(0.002)
+    return None
 
 
-def _repair(path: str) -> None:
-    """Finish the commit of a killed writer; leave that of a living one alone."""
+def _repair(path: str) -> dict[int, bytearray] | None:
+    """Finish the commit of a killed writer, or give its pages where nothing may be written; a living one goes on."""
+    binary = getattr(os, "O_BINARY", 0)
+    writable = True
     try:
-        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
-    except PermissionError as error:
-        raise StoreError(
-            f"{path} needs a repair, its writer was killed in the middle of a commit; "
-            "open it once as a user who may write it"
-        ) from error
+        descriptor = os.open(path, os.O_RDWR | binary)
+    except OSError as error:
+        if error.errno not in _READ_ONLY:
+            raise
+        writable, descriptor = False, os.open(path, os.O_RDONLY | binary)
     try:
-        if lock(descriptor):
+        if not lock(descriptor):
+            return None
+        if not writable:
+            return pending(path, descriptor)
+        try:
             replay(path, descriptor)
+        except OSError as error:
+            if error.errno not in _READ_ONLY:
+                raise
+            return pending(path, descriptor)
+        return None
     finally:
         os.close(descriptor)
 

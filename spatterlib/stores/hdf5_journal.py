@@ -15,6 +15,7 @@ import errno
 import os
 import struct
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from spatterlib.common.files import is_there, patiently
 from spatterlib.errors import StoreError
 from spatterlib.stores.file_io import leftovers, put, read_at, sync_folder, write_at
 
-__all__ = ["Shadow", "check_free", "has_journal", "journal_of", "replay"]
+__all__ = ["Shadow", "check_free", "has_journal", "journal_of", "pending", "replay"]
 
 _PAGE = 4096
 _MAGIC = b"SPTRJNL1"
@@ -44,11 +45,13 @@ class Shadow:
     ----------
     descriptor : int
         The open file.
+    pages : mapping of int to bytearray, optional
+        Of a commit that cannot be finished in the file, as `pending` gives them.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, pages: Mapping[int, bytearray] | None = None) -> None:
         self._descriptor = descriptor
-        self._pages: dict[int, bytearray] = {}
+        self._pages: dict[int, bytearray] = dict(pages or {})
         self._position = 0
         self.error: BaseException | None = None
         self._owner = os.getpid()
@@ -191,12 +194,17 @@ def replay(path: str, descriptor: int) -> None:
         unfinished.unlink(missing_ok=True)
     if not has_journal(path, descriptor):
         return
-    pages = _unpacked(journal.read_bytes(), descriptor)
+    pages = pending(path, descriptor)
     try:
         _apply(descriptor, pages)
     except OSError as error:
         raise StoreError(f"{path} cannot be repaired from its journal: {error.strerror}") from error
     _remove(path)
+
+
+def pending(path: str, descriptor: int) -> dict[int, bytearray]:
+    """Pages of the commit that a kill interrupted, by number; none where it was not decided yet."""
+    return _unpacked(Path(journal_of(path)).read_bytes(), descriptor)
 
 
 def has_journal(path: str, descriptor: int) -> bool:

@@ -16,11 +16,13 @@ from urllib.parse import urlsplit
 
 from spatterlib.common.install_hints import extra, missing
 from spatterlib.errors import StoreError, one_line
-from spatterlib.stores.file_io import check_in_place, claim, leftovers, put, read_at
+from spatterlib.stores.file_io import check_in_place, claim, leftovers, open_plain, put, read_at
 
 __all__ = ["Bucket", "Folder", "Objects", "objects_at"]
 
 Piece = tuple[str, int, int]
+
+_LARGEST = 1 << 28
 
 
 class Objects(Protocol):
@@ -85,15 +87,22 @@ class Folder:
     def get(self, name: str) -> bytes | None:
         """A whole file; None if there is none."""
         try:
-            return (self._root / name).read_bytes()
+            descriptor = open_plain(self._root / name)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        with open(descriptor, "rb") as file:  # noqa: PTH123
+            data = file.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise StoreError(
+                f"{self._root / name} has more than {_LARGEST >> 20} MiB, which no such file of a store has"
+            )
+        return data
 
     def pieces(self, wanted: Sequence[Piece]) -> list[bytes]:
         """Bytes of files, each file opened once for its run of pieces."""
         pieces: list[bytes] = []
         for name, run in groupby(wanted, lambda piece: piece[0]):
-            descriptor = os.open(self._root / name, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            descriptor = open_plain(self._root / name)
             try:
                 pieces += [read_at(descriptor, stop - start, start) for _, start, stop in run]
             finally:

@@ -237,7 +237,7 @@ def parsed(header: StoreHeader, path: str) -> StoreState:
             rows, data, frames = counts
             sparse, attrs = version == SPARSE, json.dumps(header["attrs"])
             return StoreState(str(header["id"]), rows, data, frames, columns, attrs, sparse, later, checks)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         pass
     raise damaged(path, "its header does not say what it holds")
 
