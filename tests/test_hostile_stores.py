@@ -1,4 +1,4 @@
-"""Stores with what no writer of ours leaves: pipes, links, devices, huge and deep documents, a journal that must stay."""
+"""Stores with what no writer of ours leaves: pipes, links, devices, huge and deep documents, a journal that stays."""
 
 from __future__ import annotations
 

@@ -300,8 +300,11 @@ class ColumnStore:
         if not isinstance(medium, Reserving):
             return None
         state = self._state()
+        begins, ends, _ = self._arrays.places(state)
+        # Left by runs that were killed: their rows were never adopted.
+        medium.sweep_parts(begins, ends)
         write, count = medium.reserve(state.bytes, parts)
-        places = {} if state.sparse else {STARTS: self._arrays.places(state)[0]}
+        places = {} if state.sparse else {STARTS: begins}
         # What a run keeps is never given to another: a worker of a run that was killed may still be writing.
         self._commit(replace(state, sparse=True).header(bytes=count), {}, places)
         return write

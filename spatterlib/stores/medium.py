@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.plugins.capabilities import Place
@@ -45,6 +46,9 @@ class Reserving(Protocol):
 
     def reserve(self, count: int, parts: int) -> tuple[Callable[[int, list[bytes]], list[Place]], int]:
         """What writes crops of parts behind the first `count` bytes, and how many bytes there are with all parts."""
+
+    def sweep_parts(self, begin: NDArray[np.int64], end: NDArray[np.int64]) -> None:
+        """Remove what parts wrote that no row came to; the crops of all rows lie from `begin` to `end`."""
 
 
 @runtime_checkable

@@ -49,8 +49,11 @@ class Objects(Protocol):
     def remove(self, name: str) -> None:
         """Remove an object, or everything under a prefix."""
 
-    def claim(self) -> None:
-        """Become the only writer, where that can be; StoreError if somebody else is."""
+    def claim(self, name: str) -> None:
+        """Become the only writer, where that can be; StoreError if somebody else is.
+
+        What is locked is the object of that name, which is never written again, as soon as there is one.
+        """
 
     def close(self) -> None:
         """Stop being the only writer."""
@@ -82,6 +85,7 @@ class Folder:
     def __init__(self, path: str) -> None:
         self._root = Path(path).absolute()
         self._unlock: Any = None
+        self._unlock_file: Any = None
         self._descriptor: int | None = None
 
     def get(self, name: str) -> bytes | None:
@@ -130,8 +134,22 @@ class Folder:
         else:
             path.unlink(missing_ok=True)
 
-    def claim(self) -> None:
-        """Make the folder if there is none, lock it, remove what a killed writer left unfinished."""
+    def claim(self, name: str) -> None:
+        """Make the folder if there is none, lock it and the file, remove what a killed writer left unfinished."""
+        if self._descriptor is None:
+            self._claim_folder()
+        if self._unlock_file is None:
+            try:
+                # NFS locks only what is opened for writing, and no folders.
+                file = os.open(self._root / name, os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+            except FileNotFoundError:
+                return
+            except OSError as error:
+                raise StoreError(f"{self._root} cannot be written: {name}: {error.strerror}") from error
+            self._unlock_file = weakref.finalize(self, os.close, file)
+            claim(file, str(self._root))
+
+    def _claim_folder(self) -> None:
         try:
             self._root.mkdir(exist_ok=True)
             if not os.access(self._root, os.W_OK | os.X_OK):
@@ -148,8 +166,10 @@ class Folder:
                 unfinished.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let go of the lock."""
+        """Let go of the locks."""
         self._descriptor = None
+        if self._unlock_file is not None:
+            self._unlock_file()
         if self._unlock is not None:
             self._unlock()
 
@@ -226,7 +246,7 @@ class Bucket:
         except FileNotFoundError:
             return
 
-    def claim(self) -> None:
+    def claim(self, name: str) -> None:
         """Nothing: there are no locks."""
 
     def close(self) -> None:

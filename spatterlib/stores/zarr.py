@@ -44,6 +44,7 @@ from spatterlib.stores.zarr_layout import GROUPS, ROOT, ShardedArray, document, 
 from spatterlib.types import Store, StoreKind
 
 _TAG = re.compile(r"([0-9a-f]{8})?")
+_LOCK = f"crops/{ROOT}"  # what a writer locks
 _PART = 1 << 36  # bytes of crops that a part may have
 _FRESH = 1.0  # s, how long a reader believes what it knows where looking is expensive
 
@@ -133,7 +134,7 @@ class _Group:
         if mode == "a":
             if not new and self._objects.get(ROOT) is None:
                 self.header()
-            self._objects.claim()
+            self._objects.claim(_LOCK)
         try:
             if not new:
                 self.header()
@@ -235,7 +236,11 @@ class _Group:
         arrays = {} if self._replaces else dict(before)
         tails = dict(self._tails)
         shards: dict[str, bytes] = {}
-        documents = {f"{group}/{ROOT}": document(None) for group in GROUPS} if self._replaces else {}
+        groups = {f"{group}/{ROOT}": document(None) for group in GROUPS} if self._replaces else {}
+        # The file that is locked must stay the one that has the name.
+        documents = {
+            name: text for name, text in groups.items() if not self._objects.cheap or self._objects.get(name) != text
+        }
         for name, values in created.items():
             # Names that differ in case only are one folder on macOS and Windows, and stores travel.
             taken = name.casefold() in {array.path.casefold() for array in (*before.values(), *arrays.values())}
@@ -262,6 +267,7 @@ class _Group:
             if self._replaces:
                 # Empty arrays need no shards: the root comes first, so that there is a store or nothing.
                 self._objects.put(documents, safe=False)
+                self._objects.claim(_LOCK)
         except BaseException:
             # Whether a remote root has been written is not known: look.
             self._header, self._tails, self._text = None, {}, None
@@ -277,6 +283,19 @@ class _Group:
         """What writes crops of parts behind the first `count` bytes, and how many bytes there are with all parts."""
         first = -(-count // _PART)
         return partial(_write_part, self._path, self._arrays[DATA].tag, first), (first + parts) * _PART
+
+    def sweep_parts(self, begin: NDArray[np.int64], end: NDArray[np.int64]) -> None:
+        """Remove shards of parts that no row came to; the crops of all rows lie from `begin` to `end`."""
+        if not self._objects.cheap:  # nothing keeps a second writer away, whose parts these may be
+            return
+        array = self._arrays[DATA]
+        first, last = begin // array.shard, (end - 1) // array.shard
+        kept = {array.length // array.shard}.union(first.tolist(), last.tolist())
+        for a, b in zip(first[last - first > 1].tolist(), last[last - first > 1].tolist(), strict=True):
+            kept.update(range(a, b))
+        for name in self._objects.names(f"{array.path}/c"):
+            if name.isascii() and name.isdigit() and int(name) not in kept:
+                self._objects.remove(f"{array.path}/c/{name}")
 
     def inspect(self) -> Iterator[str]:
         """Names of documents and shards that are not as they were written, beside the values in them."""
