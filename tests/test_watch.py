@@ -38,6 +38,7 @@ from spatterlib.live.clock import Clock, tick
 from spatterlib.live.feed import Feed, StreamFrame, StreamLost, StreamOpened
 from spatterlib.live.latency import Latencies
 from spatterlib.live.messages import COMMON, FIELDS, json_line, text_line
+from spatterlib.live.outbox import Outbox
 from spatterlib.live.prometheus import address_of
 from spatterlib.live.rolling import Rolling
 from spatterlib.live.senders import Mqtt, Webhook, headers_of
@@ -772,6 +773,22 @@ def test_mqtt_waits_for_a_broker_that_comes_late() -> None:
     with broker(port):
         wait_for(lambda: sender.undelivered == 0)
         sender.close(10)
+
+
+def test_mqtt_tells_what_an_earlier_program_could_not(tmp_path: Path) -> None:
+    port = free_port()
+    pytest.importorskip("amqtt", reason="no MQTT broker is installed")
+    left = Mqtt(f"mqtt://127.0.0.1:{port}/hall", outbox=Outbox(tmp_path))
+    left.send({"event": 1})
+    left.close(0.0)
+    with broker(port), subscriber(port, "hall") as heard:
+        sender = Mqtt(f"mqtt://127.0.0.1:{port}/hall", outbox=Outbox(tmp_path))
+        sender.send({"event": 2})
+        wait_for(lambda: sender.undelivered == 0)
+        sender.close(10)
+        wait_for(lambda: len(heard) >= 4)
+    assert [json.loads(text)["event"] for topic, text in heard if topic == "hall/alarm"] == [1, 2]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_its_package_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

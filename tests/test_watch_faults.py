@@ -378,7 +378,7 @@ def test_alarms_that_nobody_took_are_an_exit_code_of_their_own(capsys: pytest.Ca
         f"http://127.0.0.1:{port}/",
     ]
     assert main(["watch", str(path), *arguments]) == Exit.UNDELIVERED
-    assert capsys.readouterr().err.splitlines()[-1] == "error: 2 alarms not handed over"
+    assert capsys.readouterr().err.splitlines()[-1] == "error: 2 alarms not handed over; --alarm-queue keeps them"
 
 
 # -- faults of all other kinds: whatever a source may raise

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import base64
+import hmac
+import json
 import logging
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import av
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from spatterlib.errors import ParameterError, VideoError
-from spatterlib.live.senders import Webhook, headers_of
+from spatterlib.errors import ParameterError, SpatterlibError, VideoError
+from spatterlib.live.outbox import Outbox
+from spatterlib.live.senders import Webhook, headers_of, secret_of
 from spatterlib.live.source import open_source, redacted
 
 Answer = Callable[[Any], tuple[int, dict[str, str]]]
@@ -149,6 +158,129 @@ def test_an_answer_that_is_no_http_is_no_delivery(caplog: pytest.LogCaptureFixtu
         webhook.close(0.0)
     assert webhook.undelivered == 1
     assert "220 mail.example" in caplog.text
+
+
+# -- what waits, over a restart
+
+
+KILLED = """
+import sys, time
+from spatterlib.live.outbox import Outbox
+from spatterlib.live.senders import Webhook
+webhook = Webhook(sys.argv[1], outbox=Outbox(sys.argv[2]))
+for number in range(3):
+    webhook.send({"id": f"m{number}", "event": number})
+print("sent", flush=True)
+time.sleep(60)
+"""
+
+
+def test_what_waited_when_the_program_was_killed_is_sent_by_the_next_one_in_order(tmp_path: Path) -> None:
+    with server(lambda _: (503, {})) as (url, _):
+        command = [sys.executable, "-c", KILLED, url, str(tmp_path / "waiting")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as killed:
+            assert killed.stdout
+            assert killed.stdout.readline() == "sent\n"
+            killed.kill()
+    with server(taking) as (url, requests):
+        webhook = Webhook(url, outbox=Outbox(tmp_path / "waiting"))
+        webhook.send({"id": "m3", "event": 3})
+        webhook.close(20)
+    assert [json.loads(body)["id"] for _, _, body in requests] == ["m0", "m1", "m2", "m3"]
+    assert len(Outbox(tmp_path / "waiting")) == webhook.undelivered == 0
+
+
+def test_what_is_refused_does_not_wait_for_the_next_program(tmp_path: Path) -> None:
+    with server(lambda _: (404, {})) as (url, _):
+        webhook = Webhook(url, outbox=Outbox(tmp_path))
+        webhook.send({"id": "a"})
+        webhook.close(20)
+    assert webhook.undelivered == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_are_no_messages_stay_where_they_are(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    torn, other = tmp_path / f"{1:020d}-000001.json", tmp_path / "notes.json"
+    torn.write_text('{"id": "a"')
+    other.write_text('{"id": "b"}')
+    assert len(Outbox(tmp_path)) == 0
+    assert torn.exists()
+    assert other.exists()
+    assert f"{torn} is not sent: " in caplog.text
+
+
+def test_a_disk_that_takes_nothing_leaves_alarms_in_memory_and_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = Outbox(tmp_path / "waiting")
+    (tmp_path / "waiting").rmdir()
+    for name in "ab":
+        outbox.add({"id": name})
+    assert [message["id"] for message in outbox.waiting().values()] == ["a", "b"]
+    assert caplog.text.count("alarms wait in memory only") == 1
+
+
+@given(st.lists(st.booleans(), max_size=30))
+@settings(max_examples=30, deadline=None)
+def test_an_outbox_gives_what_was_added_and_not_removed_in_order_before_and_after_a_restart(steps: list[bool]) -> None:
+    with TemporaryDirectory() as folder:
+        outbox, expected = Outbox(folder), list[int]()
+        for number, add in enumerate(steps):
+            if add:
+                outbox.add({"id": number})
+                expected.append(number)
+            elif oldest := outbox.first():
+                assert oldest[1]["id"] == expected.pop(0)
+                outbox.remove(oldest[0])
+        for found in (outbox, Outbox(folder)):
+            assert [message["id"] for message in found.waiting().values()] == expected
+
+
+def test_the_oldest_is_given_up_for_the_newest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("spatterlib.live.outbox._MOST", 2)
+    outbox = Outbox(tmp_path)
+    for name in "abc":
+        outbox.add({"id": name})
+    assert [message["id"] for message in Outbox(tmp_path).waiting().values()] == ["b", "c"]
+    assert outbox.lost == 1
+
+
+# -- signatures
+
+
+def test_a_body_is_signed_so_that_the_receiver_can_check_it(tmp_path: Path) -> None:
+    """https://www.standardwebhooks.com: Base64 of the HMAC-SHA256 of id.timestamp.body."""
+    (tmp_path / "secret").write_text("whsec_" + base64.b64encode(b"s3cret").decode() + "\n")
+    seen: list[Any] = []
+
+    def answer(request: Any) -> tuple[int, dict[str, str]]:
+        seen.append(request.headers)
+        return 200, {}
+
+    with server(answer) as (url, requests):
+        webhook = Webhook(url, secret=secret_of(str(tmp_path / "secret")))
+        webhook.send({"id": "a", "event": 1})
+        webhook.close(20)
+    [(_, _, body)], [headers] = requests, seen
+    assert headers["webhook-id"] == headers["Idempotency-Key"] == "a"
+    assert abs(int(headers["webhook-timestamp"]) - time.time()) < 60
+    content = f"a.{headers['webhook-timestamp']}.".encode() + body
+    expected = base64.b64encode(hmac.digest(b"s3cret", content, "sha256")).decode()
+    assert headers["webhook-signature"] == f"v1,{expected}"
+
+
+def test_a_secret_comes_from_a_file_or_a_variable_and_is_never_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").write_text("s3cret\n")
+    monkeypatch.setenv("HOOK", "s3cret")
+    assert secret_of(str(tmp_path / "secret")) == secret_of("env:HOOK") == b"s3cret"
+    (tmp_path / "secret").write_text("\n")
+    (tmp_path / "wrong").write_text("whsec_s3cret!")
+    for text in (str(tmp_path / "secret"), "env:NOTHING_OF_THAT_NAME", str(tmp_path / "wrong"), str(tmp_path / "none")):
+        with pytest.raises(SpatterlibError, match="secret") as caught:
+            secret_of(text)
+        assert "s3cret" not in str(caught.value)
 
 
 def test_nothing_of_a_webhook_but_its_host_is_logged(caplog: pytest.LogCaptureFixture) -> None:

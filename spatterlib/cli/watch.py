@@ -97,7 +97,12 @@ def watch(
     if not told.is_set() and not facts["connected"]:
         raise LostError(f"{facts['source']}: {facts['reason']}")
     if facts["undelivered"]:
-        raise UndeliveredError(f"{counted(facts['undelivered'], 'alarm')} not handed over")
+        kept = (
+            f"; what waits is kept in {settings.outputs.queue}"
+            if settings.outputs.queue
+            else "; --alarm-queue keeps them"
+        )
+        raise UndeliveredError(f"{counted(facts['undelivered'], 'alarm')} not handed over{kept}")
 
 
 def _gap(extraction: ExtractionSettings) -> dict[str, float]:

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
+import hmac
 import http.client
 import json
 import logging
+import os
 import re
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urljoin, urlsplit
 
 from spatterlib.common.install_hints import missing
 from spatterlib.common.standard_streams import shown
-from spatterlib.errors import ParameterError, PluginError
+from spatterlib.errors import MissingFileError, ParameterError, PluginError
+from spatterlib.live.outbox import Outbox
 from spatterlib.live.settings import OutputSettings
 from spatterlib.live.source import redacted
 
-__all__ = ["Mqtt", "Sender", "Webhook", "headers_of", "senders_of"]
+__all__ = ["Mqtt", "Sender", "Webhook", "headers_of", "secret_of", "senders_of", "signature"]
 
 log = logging.getLogger("spatterlib")
 
-# Messages that wait at most; the oldest are given up for the newest.
-_MOST = 1000
 _LONGEST_PAUSE = 30.0
 # Answers that may be others next time; further ones of 400-499 say that the message itself is refused.
 _RETRY = {408, 425, 429}
@@ -69,6 +73,47 @@ def _check_headers(headers: Mapping[str, str]) -> None:
             raise ParameterError(f"header {name!r} has characters that no header may have, in its name or its value")
 
 
+def secret_of(text: str) -> bytes:
+    """The secret in a file or, of ``env:NAME``, in an environment variable; of ``whsec_...`` what its Base64 says.
+
+    Raises
+    ------
+    MissingFileError, ParameterError
+        If there is none.
+
+    Examples
+    --------
+    >>> import os
+    >>> from spatterlib.live.senders import secret_of
+    >>> os.environ["HOOK"] = "s3cret"
+    >>> secret_of("env:HOOK")
+    b's3cret'
+    """
+    if text.startswith("env:"):
+        value = os.environ.get(text[4:], "")
+    else:
+        try:
+            value = Path(text).read_text(encoding="utf-8")
+        except OSError as error:
+            raise MissingFileError(f"no secret can be read from {text}: {error.strerror}; or env:NAME") from error
+    value = value.strip()
+    if not value:
+        raise ParameterError(f"there is no secret in {text}: it is empty, or not set")
+    if not value.startswith("whsec_"):
+        return value.encode()
+    try:
+        return base64.b64decode(value.removeprefix("whsec_"), validate=True)
+    except binascii.Error as error:
+        raise ParameterError(f"the secret in {text} begins with whsec_, but no Base64 follows") from error
+
+
+def signature(secret: bytes, number: str, seconds: int, body: bytes) -> dict[str, str]:
+    """Headers that let the receiver check who sent a body, and when, by the rules of Standard Webhooks."""
+    signed = hmac.new(secret, f"{number}.{seconds}.".encode() + body, hashlib.sha256).digest()
+    text = "v1," + base64.b64encode(signed).decode()
+    return {"webhook-id": number, "webhook-timestamp": str(seconds), "webhook-signature": text}
+
+
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """Follows no redirect: of the message only an empty request would be left, and the headers are not for others."""
 
@@ -87,6 +132,10 @@ class Webhook:
         Of ``http`` or ``https``.
     headers : mapping
         Further headers, such as for authorisation. Each message also has its id as ``Idempotency-Key``.
+    secret : bytes, optional
+        Sign each message with it, see `signature`.
+    outbox : Outbox, optional
+        Where messages wait; those that are there already are sent too.
     pause : float
         S before the second try; twice as long before each next, up to 30 s.
     timeout : float
@@ -99,34 +148,38 @@ class Webhook:
     """
 
     def __init__(
-        self, url: str, headers: Mapping[str, str] | None = None, *, pause: float = 0.5, timeout: float = 5.0
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        secret: bytes | None = None,
+        outbox: Outbox | None = None,
+        pause: float = 0.5,
+        timeout: float = 5.0,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ParameterError(f"a webhook is an http:// or https:// address, got {redacted(url)!r}")
         _check_headers(headers or {})
         self.url, self.headers, self.pause, self.timeout = url, dict(headers or {}), pause, timeout
+        self._secret, self._outbox = secret, Outbox() if outbox is None else outbox
         self._opener = urllib.request.build_opener(_NoRedirects())
         # Addresses of webhooks are secrets themselves: their paths and queries are not shown.
         self._host = f"{parts.scheme}://{_host(url)}"
-        self._waiting: deque[Mapping[str, Any]] = deque()
         self._ready, self._closing = threading.Condition(), threading.Event()
-        self._until, self._lost, self._problem = float("inf"), 0, ""
+        self._until, self._problem = float("inf"), ""
         self._thread = threading.Thread(target=self._run, name="spatterlib-webhook", daemon=True)
         self._thread.start()
 
     @property
     def undelivered(self) -> int:
         """How many were given up, or still wait."""
-        return self._lost + len(self._waiting)
+        return self._outbox.lost + len(self._outbox)
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Put it into the queue."""
+        self._outbox.add(message)
         with self._ready:
-            if len(self._waiting) >= _MOST:
-                self._waiting.popleft()
-                self._lost += 1
-            self._waiting.append(message)
             self._ready.notify_all()
 
     def close(self, seconds: float) -> None:
@@ -140,29 +193,27 @@ class Webhook:
     def _run(self) -> None:
         while True:
             with self._ready:
-                while not self._waiting:
+                while not (oldest := self._outbox.first()):
                     if self._closing.is_set():
                         return
                     self._ready.wait()
-                message = self._waiting[0]
-            if not self._delivered(message):
+            key, message = oldest
+            taken = self._delivered(message)
+            if taken is None:
                 return
-            with self._ready:
-                if self._waiting and self._waiting[0] is message:
-                    self._waiting.popleft()
+            self._outbox.remove(key, lost=not taken)
 
-    def _delivered(self, message: Mapping[str, Any]) -> bool:
-        """Try until it is taken or refused; False where time is up."""
+    def _delivered(self, message: Mapping[str, Any]) -> bool | None:
+        """Try until it is taken (True) or refused (False); None where time is up."""
         pause = self.pause
         while time.monotonic() < self._until:
             problem, retry = self._post(message)
             self._warn(problem)
             if not retry:
-                self._lost += bool(problem)
-                return True
+                return not problem
             self._wait(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
-        return False
+        return None
 
     def _wait(self, seconds: float) -> None:
         """Wait; shorter where it is being closed."""
@@ -175,6 +226,8 @@ class Webhook:
         headers = {"Content-Type": "application/json", "User-Agent": "spatterlib", **self.headers}
         headers.setdefault("Idempotency-Key", str(message.get("id", "")))
         body = json.dumps(message, allow_nan=False).encode()
+        if self._secret is not None:
+            headers |= signature(self._secret, str(message.get("id", "")), int(time.time()), body)
         request = urllib.request.Request(self.url, body, headers, method="POST")  # noqa: S310 - checked above
         try:
             with self._opener.open(request, timeout=self.timeout):
@@ -221,6 +274,8 @@ class Mqtt:
     ----------
     url : str
         ``mqtt://[user[:password]@]host[:port]/topic``, or ``mqtts://`` for TLS.
+    outbox : Outbox, optional
+        Where messages wait; those that are there already are sent too.
 
     Raises
     ------
@@ -230,7 +285,7 @@ class Mqtt:
         If paho-mqtt is not installed.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, outbox: Outbox | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
             raise ParameterError(f"an MQTT broker is given as mqtt://host[:port]/topic, got {redacted(url)!r}")
@@ -243,7 +298,7 @@ class Mqtt:
         if set(self.topic) & set("+#\0"):
             raise ParameterError(f"an MQTT topic has no + and #, got {self.topic!r}")
         self._client = client = paho.Client(CallbackAPIVersion.VERSION2)
-        client.max_queued_messages_set(_MOST)
+        client.max_queued_messages_set(0)  # no limit: the outbox has one
         client.reconnect_delay_set(1, int(_LONGEST_PAUSE))
         client.will_set(f"{self.topic}/status", "offline", qos=1, retain=True)
         if parts.username:
@@ -252,35 +307,48 @@ class Mqtt:
             client.tls_set()
         client.on_connect, client.on_connect_fail = self._connected, self._failed
         client.on_publish = self._published
-        self._pending: set[int] = set()
-        self._acknowledged: set[int] = set()
-        self._lost, self._problem = 0, ""
+        self._outbox, self._lock = Outbox() if outbox is None else outbox, threading.Lock()
+        # Keys of messages under way, by paho's number; numbers that were acknowledged before they were known here.
+        self._pending: dict[int, str] = {}
+        self._early: set[int] = set()
+        self._problem = ""
         client.connect_async(parts.hostname, parts.port or (8883 if parts.scheme == "mqtts" else 1883))
         client.loop_start()
+        for key, message in self._outbox.waiting().items():
+            self._publish(key, message)
 
     @property
     def undelivered(self) -> int:
         """How many were given up, or still wait."""
-        done = self._pending & self._acknowledged
-        self._pending -= done
-        self._acknowledged -= done
-        return self._lost + len(self._pending)
+        return self._outbox.lost + len(self._outbox)
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Give it to paho, which keeps it until the broker has it."""
+        self._publish(self._outbox.add(message), message)
+
+    def _publish(self, key: str, message: Mapping[str, Any]) -> None:
         info = self._client.publish(f"{self.topic}/alarm", json.dumps(message, allow_nan=False), qos=1)
-        # 4: no connection yet, but it waits; what the full queue does not take is lost.
+        # 4: no connection yet, but it waits.
         if info.rc not in (0, 4):
-            self._lost += 1
+            self._outbox.remove(key, lost=True)
             return
-        self._pending.add(info.mid)
+        with self._lock:
+            # The broker may have been quicker than this. All other numbers in there are those of the status.
+            done = info.mid in self._early
+            self._early.clear()
+            if not done:
+                self._pending[info.mid] = key
+        if done:
+            self._outbox.remove(key)
 
     def close(self, seconds: float) -> None:
         """Wait at most so long, say "offline", and go."""
-        if self._client.is_connected():
-            self._pending.add(self._client.publish(f"{self.topic}/status", "offline", qos=1, retain=True).mid)
         until = time.monotonic() + seconds
-        while self.undelivered > self._lost and time.monotonic() < until:
+        if self._client.is_connected():
+            offline = self._client.publish(f"{self.topic}/status", "offline", qos=1, retain=True)
+            while not offline.is_published() and time.monotonic() < until:
+                time.sleep(0.02)
+        while len(self._outbox) and time.monotonic() < until:
             time.sleep(0.02)
         self._client.disconnect()
         self._client.loop_stop()
@@ -293,7 +361,12 @@ class Mqtt:
         client.publish(f"{self.topic}/status", "online", qos=1, retain=True)
 
     def _published(self, _: Any, __: Any, number: int, *___: Any) -> None:
-        self._acknowledged.add(number)
+        with self._lock:
+            key = self._pending.pop(number, None)
+            if key is None:
+                self._early.add(number)
+        if key is not None:
+            self._outbox.remove(key)
 
     def _failed(self, *_: Any) -> None:
         self._warn("no connection; trying again")
@@ -306,7 +379,9 @@ class Mqtt:
 
 def senders_of(outputs: OutputSettings) -> Iterator[Sender]:
     """The senders that are asked for, each as it starts."""
+    folder = None if outputs.queue is None else Path(outputs.queue)
     if outputs.webhook:
-        yield Webhook(outputs.webhook, outputs.headers)
+        secret = None if outputs.webhook_secret is None else secret_of(outputs.webhook_secret)
+        yield Webhook(outputs.webhook, outputs.headers, secret=secret, outbox=Outbox(folder and folder / "webhook"))
     if outputs.mqtt:
-        yield Mqtt(outputs.mqtt)
+        yield Mqtt(outputs.mqtt, outbox=Outbox(folder and folder / "mqtt"))

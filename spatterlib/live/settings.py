@@ -72,6 +72,12 @@ class OutputSettings:
     metrics_at: str | None = parameter(None, "Serve metrics for Prometheus.", flag="--metrics", metavar="[HOST:]PORT")
     webhook: str | None = parameter(None, "POST every alarm as JSON.", metavar="URL")
     headers: Mapping[str, str] | None = None
+    webhook_secret: str | None = parameter(
+        None, "Sign what is posted with the secret in a file, or in a variable.", metavar="FILE|env:NAME"
+    )
+    queue: str | None = parameter(
+        None, "Keep alarms that wait, over a restart.", flag="--alarm-queue", metavar="FOLDER"
+    )
     mqtt: str | None = parameter(None, "Publish every alarm: mqtt://[user:password@]host[:port]/topic.", metavar="URL")
     store: str | None = parameter(None, "Keep what is found (.h5, .zarr).", metavar="STORE")
     overwrite: bool = False

@@ -75,6 +75,8 @@ def watch(
     metrics_at: str | None = None,
     webhook: str | None = None,
     headers: Mapping[str, str] | None = None,
+    webhook_secret: str | None = None,
+    queue: str | None = None,
     mqtt: str | None = None,
     store: str | None = None,
     overwrite: bool = False,
@@ -120,6 +122,11 @@ def watch(
         PORT or HOST:PORT for Prometheus.
     webhook : str, optional
         Address that gets every message "alarm" as JSON by POST, with these `headers`.
+    webhook_secret : path, optional
+        File with a secret, or ``env:NAME`` for that in a variable: what is posted is signed with it, by the rules of
+        Standard Webhooks.
+    queue : path, optional
+        Folder of this watch alone in which messages wait; what one watch could not hand over the next one does.
     mqtt : str, optional
         Broker and topic that get them, ``mqtt://host/topic``.
     store : path, optional
@@ -166,7 +173,7 @@ def watch(
         give_up=give_up,
         alarms=AlarmSettings(alarm, hold, remind),
         charts=ChartSettings(reference, camera, calibration, scan_start),
-        outputs=OutputSettings(metrics_at, webhook, headers, mqtt, store, overwrite),
+        outputs=OutputSettings(metrics_at, webhook, headers, webhook_secret, queue, mqtt, store, overwrite),
     )
     extraction = ExtractionSettings(detector, filters, roi=roi, crop_format=crop_format, quality=quality)
     rules = rules or Rules()
