@@ -74,18 +74,17 @@ def _add_row(
         sums[begin + p] = total + e * values[k + _FOUR * _SIDE]
 
 
-@kernel
+@kernel(**_ORDERED)
 def _maximum(sums: Lanes, wide: np.uint64, out: Lanes, trace: Image, own: np.uint64) -> None:
-    """Pool two rows of sums, `wide` pooled values."""
-    for j in range(wide // _SIDE):
-        for lane in range(_SIDE):
-            k, to = _TWO * _SIDE * j + lane, own + j * _SIDE + lane
-            best, which = sums[k], np.uint8(0)
+    """Pool two rows of sums, each twice as wide, to `wide` values: k, of the block from j on, begins at ``j + k``."""
+    for j in range(np.uint64(0), wide, _SIDE):
+        for k in range(j, j + _SIDE):
+            best, which = sums[j + k], np.uint8(0)
             for number in range(_ONE, _FOUR):
-                value = sums[k + number // _TWO * _TWO * wide + number % _TWO * _SIDE]
+                value = sums[j + k + (number >> _ONE) * _TWO * wide + (number & _ONE) * _SIDE]
                 # Without branches, so that lanes stay side by side.
                 which, best = np.uint8(number) if value > best else which, value if value > best else best
-            out[to], trace[to] = best, which
+            out[own + k], trace[own + k] = best, which
 
 
 @kernel(**_ORDERED)
@@ -103,20 +102,22 @@ def _fraction_of_tanh(x: np.float32) -> tuple[np.float32, np.float32]:
 
 @kernel(**_FAST)
 def _mean_of_tanh(sums: Lanes, wide: np.uint64, out: Lanes, trace: Lanes, own: np.uint64) -> None:
-    """Activate and pool two rows of sums, `wide` pooled values."""
-    for j in range(wide // _SIDE):
-        for lane in range(_SIDE):
-            k, to, mean = _TWO * _SIDE * j + lane, _FOUR * (own + j * _SIDE) + lane, np.float32(0)
+    """Activate and pool two rows of sums, as `_maximum` does."""
+    for j in range(np.uint64(0), wide, _SIDE):
+        for k in range(j, j + _SIDE):
+            # The traces of a block lie one behind the other.
+            mean, to = np.float32(0), _FOUR * (own + j) + k - j
             for number in range(_FOUR):
-                above, below = _fraction_of_tanh(sums[k + number // _TWO * _TWO * wide + number % _TWO * _SIDE])
+                value = sums[j + k + (number >> _ONE) * _TWO * wide + (number & _ONE) * _SIDE]
+                above, below = _fraction_of_tanh(value)
                 activated = above / below
                 quarter = activated * _QUARTER
                 mean += quarter
                 trace[to + number * _SIDE] = _QUARTER - quarter * activated
-            out[own + j * _SIDE + lane] = mean
+            out[own + k] = mean
 
 
-@kernel
+@kernel(**_ORDERED)
 def convolve(x: Lanes, weights: Lanes, bias: NDArray[np.float32], out: Lanes, trace: NDArray[Any]) -> None:
     """One stage forward.
 
@@ -137,14 +138,18 @@ def convolve(x: Lanes, weights: Lanes, bias: NDArray[np.float32], out: Lanes, tr
     sums, count, own = np.empty(4 * out.shape[3], np.float32), _TWO * wide, np.uint64(0)
     for n in range(blocks):
         for k in range(kernels):
-            for i in range(rows):
-                sums[:] = bias[k]
-                for half in range(2):
-                    for channel in range(channels):
-                        for row in range(5):
-                            at = ((n * channels + channel) * high + 2 * i + half + row) * step
-                            first = (k * channels + channel) * 25 + 5 * row
-                            _add_row(values, np.uint64(at), taps, first, sums, np.uint64(half) * count, count)
+            # Two rows of sums make one of pooled values.
+            for i in range(2 * rows):
+                begin = np.uint64(i % 2) * count
+                for p in range(count):
+                    sums[begin + p] = bias[k]
+                for channel in range(channels):
+                    for row in range(5):
+                        at = ((n * channels + channel) * high + i + row) * step
+                        first = (k * channels + channel) * 25 + 5 * row
+                        _add_row(values, np.uint64(at), taps, first, sums, begin, count)
+                if i % 2 == 0:
+                    continue
                 if marks.itemsize == 1:
                     _maximum(sums, wide, results, marks, own)
                 else:
