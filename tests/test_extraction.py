@@ -119,7 +119,7 @@ def test_the_same_rows_as_detect_with_the_original_settings_too(out: Path) -> No
 
 
 def test_rows_of_a_frame_are_committed_together_with_its_log(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spatterlib.extraction.extract._ROWS", 1)
+    monkeypatch.setattr("spatterlib.extraction.pending._ROWS", 1)
     recording = Recording(flashes(300, every=3), breaks_at=250)
     with pytest.raises(VideoError, match="frame 250"):
         sp.extract(recording, out, **sp.ORIGINAL)

@@ -66,7 +66,7 @@ class TestDiskFull:
 
     @pytest.fixture(autouse=True)
     def small_commits(self, monkeypatch: pytest.MonkeyPatch, no_waiting_for_the_disk: None) -> None:
-        monkeypatch.setattr("spatterlib.extraction.extract._ROWS", 5)
+        monkeypatch.setattr("spatterlib.extraction.pending._ROWS", 5)
 
     def test_at_a_few_moments(self, video: Path, out: Path) -> None:
         self.fill_up(video, out, 8, 1)

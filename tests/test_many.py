@@ -56,7 +56,7 @@ class TestMany:
         assert content(out / "build1.h5") == before
 
     def test_what_was_cut_is_gone_on_with(self, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("spatterlib.extraction.extract._ROWS", 1)
+        monkeypatch.setattr("spatterlib.extraction.pending._ROWS", 1)
         out = videos.parent / "out"
         out.mkdir()
         run_until(100, videos / "build1.mp4", out / "build1.h5")

@@ -41,7 +41,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_commits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spatterlib.extraction.extract._ROWS", 10)
+    monkeypatch.setattr("spatterlib.extraction.pending._ROWS", 10)
 
 
 def content(path: Path) -> tuple[bytes, bytes, list[bytes], dict[str, Any]]:
@@ -204,9 +204,9 @@ def test_two_at_a_time_are_refused(video: Path, out: Path) -> None:
 
 KILLED = """
 import os, signal, sys, threading
-import spatterlib as sp, spatterlib.extraction.extract as extraction
+import spatterlib as sp, spatterlib.extraction.pending as pending_
 os.fsync = lambda descriptor: None
-extraction._ROWS = 5
+pending_._ROWS = 5
 def start_the_clock(progress, started=[]):
     if not started:
         started.append(threading.Timer(float(sys.argv[3]), os.kill, (os.getpid(), signal.SIGKILL)))
@@ -270,15 +270,15 @@ def test_flushed_rows_are_there_after_a_kill(video: Path, out: Path) -> None:
     """A row counts as flushed when the commit has returned: the process that made it dies right behind it."""
     code = """
 import os, signal, sys
-import spatterlib as sp, spatterlib.extraction.extract as extraction
-extraction._ROWS = 5
-commit = extraction._Pending.commit
+import spatterlib as sp, spatterlib.extraction.pending as pending_
+pending_._ROWS = 5
+commit = pending_.Pending.commit
 def then_die(pending, store, *, final):
     commit(pending, store, final=final)
     if len(store) > 40:
         print(len(store), len(store.frame_log), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
-extraction._Pending.commit = then_die
+pending_.Pending.commit = then_die
 sp.extract(sys.argv[1], sys.argv[2])
 """
     done = subprocess.run(

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from spatterlib.cli.options import PluginCommand
-from spatterlib.cli.run_options import completeness, extraction_options, run_settings
+from spatterlib.cli.run_options import completeness, extraction_options, run_settings, say_what_filters_took
 from spatterlib.common.files import beside, check_target, json_ready
 from spatterlib.common.signals import interrupt_note
 from spatterlib.common.wording import counted
@@ -39,10 +39,12 @@ def detect(
     One row per spatter, columns as in the table of a store: frame, time (s), x, y, width, height (px), area (px²),
     red, green, blue, peak (grey levels). What was found in all is said on stderr.
     """
+    from spatterlib.detection.tally import tallies
     from spatterlib.extraction.dry_run import dry_run
 
     frames = decoded = rows = lit = 0
-    found = dry_run(video, run_settings(ctx, values))
+    settings = run_settings(ctx, values)
+    found, sums = dry_run(video, settings), None
     with (
         _written(out, form, overwrite) as write,
         contextlib.closing(found),
@@ -51,10 +53,13 @@ def detect(
         for batch in found:
             write(batch.table)
             frames, decoded = frames + len(batch.frame_log), decoded + int(batch.frame_log["decoded"].sum())
+            sums = batch.sums if sums is None else sums + batch.sums
             rows, lit = rows + len(batch.table), lit + len(set(batch.table["frame"].tolist()))
             if getattr(sys.stdout, "failure", None) and not out:
                 return
     said = f"{counted(rows, 'detection')} in {counted(lit, 'frame')}; nothing was stored"
+    if sums is not None:
+        click.echo(say_what_filters_took(tallies(settings.plugins()[1], sums), video), err=True)
     click.echo(f"{video}: {decoded} of {counted(frames, 'frame')}; {said}", err=True)
     ctx.exit(completeness(decoded, frames))
 

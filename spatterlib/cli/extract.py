@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spatterlib.cli.options import PluginCommand
-from spatterlib.cli.run_options import completeness, extraction_options, interrupted_store, run_settings
+from spatterlib.cli.run_options import (
+    completeness,
+    extraction_options,
+    interrupted_store,
+    run_settings,
+    say_what_filters_took,
+)
 from spatterlib.cli.schema import Extracted, Forecasts, RecordingDone
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.files import check_target
@@ -149,6 +155,7 @@ def _one(
     if report.resumed == report.expected:
         say("nothing to do: it is complete")
     say(f"layers: {report.gap}" if report.detections else _NOTHING)
+    say(say_what_filters_took(report.filters, video))
     if plot:
         _plot(out, plot, Path(video).name)
         say(f"timeline: {plot}")
@@ -169,6 +176,7 @@ def _all(
             log.error("%s", outcome.error)
             return
         say(str(outcome.report))
+        say(say_what_filters_took(outcome.report.filters, outcome.video))
         completeness(outcome.report.decoded, outcome.report.expected, outcome.video)
 
     again = "the same command" + " without --overwrite" * bool(run["overwrite"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,9 @@ from spatterlib.common.standard_streams import shown
 from spatterlib.common.wording import counted
 from spatterlib.errors import Exit
 from spatterlib.extraction.settings import ExtractionSettings
+
+if TYPE_CHECKING:
+    from spatterlib.detection.tally import FilterTally
 
 __all__ = [
     "TERMINAL",
@@ -113,6 +116,24 @@ def completeness(decoded: int, expected: int, video: str = "") -> Exit:
     frames = counted(expected, "frame") + f" of {video}" * bool(video)
     log.warning("only %s of %s were decoded", decoded, frames)
     return Exit.INCOMPLETE
+
+
+def say_what_filters_took(filters: Sequence[FilterTally], video: str) -> str:
+    """How many rows each filter took out; warns where most of the light went with one of them."""
+    from spatterlib.detection.tally import unfit
+
+    if bad := unfit(filters):
+        log.warning(
+            "%s: %.0f %% of the light lies in the boxes that filter %s took out, of about %.0f px² each; change %s",
+            video,
+            100 * bad.light,
+            bad.id,
+            bad.area,
+            bad.option(),
+        )
+    return "filters took out: " + (
+        ", ".join(f"{counted(item.rows, 'row')} by {item.id}" for item in filters) or "nothing"
+    )
 
 
 def interrupted_store(store: str, how: str) -> str:

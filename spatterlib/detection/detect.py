@@ -8,14 +8,25 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spatterlib.detection.defaults import DETECTOR, FILTERS, ORIGINAL, DetectorSpec, FilterSpec, Position, Roi
+from spatterlib.detection.tally import rows_and_light
 from spatterlib.errors import ContractError, ParameterError, SpatterlibError, one_line
 from spatterlib.plugins.registry import make, plugin_in_words
 from spatterlib.types import DETECTION, Clip, Detections, Detector, Filter, Video
 from spatterlib.video.opening import clips, open_video, position
 
-__all__ = ["ORIGINAL", "apply_filter", "contract_problem", "detect", "detections_in", "frame_span", "plugins_of"]
+__all__ = [
+    "ORIGINAL",
+    "apply_filter",
+    "contract_problem",
+    "detect",
+    "detections_in",
+    "frame_span",
+    "plugins_of",
+    "sifted",
+]
 
 
 def detect(
@@ -87,6 +98,11 @@ def detections_in(clip: Clip, detector: Detector, filters: Sequence[Filter]) -> 
     ContractError
         If a plugin fails or breaks its contract; names it, its distribution and version, and the frames.
     """
+    return sifted(clip, detector, filters)[0]
+
+
+def sifted(clip: Clip, detector: Detector, filters: Sequence[Filter]) -> tuple[Detections, NDArray[np.float64]]:
+    """As `detections_in`, and ``(filters + 1, 3)`` `rows_and_light` of what each filter took out and of what stayed."""
     with _named("detector", detector, clip):
         table = detector(clip)
         if problem := contract_problem(table, clip):
@@ -95,9 +111,14 @@ def detections_in(clip: Clip, detector: Detector, filters: Sequence[Filter]) -> 
         table = table.copy()
         table["x"] += clip.roi[0]
         table["y"] += clip.roi[1]
-    for filter_ in filters:
+    sums = np.zeros((len(filters) + 1, 3))
+    before = rows_and_light(table)
+    for number, filter_ in enumerate(filters):
         table = apply_filter(filter_, table, clip)
-    return table
+        after = rows_and_light(table)
+        sums[number], before = before - after, after
+    sums[-1] = before
+    return table, sums
 
 
 def apply_filter(filter_: Filter, table: Detections, clip: Clip) -> Detections:

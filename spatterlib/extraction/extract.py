@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
@@ -22,22 +22,21 @@ from spatterlib.common.wording import counted
 from spatterlib.detection.defaults import DETECTOR, FILTERS, DetectorSpec, FilterSpec, Gap, Position, Roi
 from spatterlib.detection.detect import frame_span
 from spatterlib.detection.layers import gap_of, layers
+from spatterlib.detection.tally import FilterTally, tallies
 from spatterlib.errors import ParameterError, VideoError
-from spatterlib.extraction.pipeline import Crop, DetectionBatch, RemoteRecording, Work, batches, batches_of_parts, cut
+from spatterlib.extraction.pending import Pending
+from spatterlib.extraction.pipeline import DetectionBatch, RemoteRecording, Work, batches, batches_of_parts, cut
 from spatterlib.extraction.resume import begun, is_begun
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.kernels.compile_progress import subscribed
-from spatterlib.plugins.capabilities import Place, SupportsParts
+from spatterlib.plugins.capabilities import SupportsParts
 from spatterlib.plugins.registry import identity, versions_of
 from spatterlib.stores.opening import check_output, create_store
-from spatterlib.types import DETECTION, FRAME_LOG, Detections, Store, Video
+from spatterlib.types import DETECTION, Store, Video
 from spatterlib.video.opening import Recording, open_video, region
 
 __all__ = ["Report", "extract", "extract_with", "followed", "is_whole", "undecodable"]
 
-# What a kill can cost at most: rows, bytes of crops, frames, seconds between two commits; and the parts of the video
-# that come behind the one whose turn it is.
-_ROWS, _BYTES, _FRAMES, _SECONDS = 2048, 8 << 20, 16384, 10.0
 _FULLY_DECODED = 0.999
 
 
@@ -82,6 +81,8 @@ class Report:
         S, time that the extraction took; where it was resumed, since then.
     resumed : int
         Frames that were in the store already.
+    filters : tuple of FilterTally
+        What each filter took out; where the extraction was resumed, since then.
     """
 
     video: str
@@ -95,6 +96,7 @@ class Report:
     gap: str
     seconds: float
     resumed: int = 0
+    filters: tuple[FilterTally, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -253,17 +255,17 @@ def extract_with(
         crew = _Crew(source, origin, Work.of(settings), settings.workers, executor, ended)
         kept = attrs | {"gap": gap_of({}, settings.gap)}
         make = partial(create_store, os.fspath(out), attrs=kept, overwrite=overwrite)
-        store = begun(out, attrs) if earlier else None
+        store, sums = begun(out, attrs) if earlier else None, np.zeros((0, 3))
         resumed = 0 if store is None else len(store.frame_log)
         if store is None or not store.attrs.get("complete"):
             with followed(progress_callback(progress), len(span)) as tell:
                 store, found = crew.begin(store, make, range(span.start + resumed, span.stop), settings.limit)
-                _fill(store, found, span, settings.limit, tell)
+                sums = _fill(store, found, span, settings.limit, tell)
         with store:
-            return _report(store, source.name, os.fspath(out), began, resumed)
+            return _report(store, source.name, os.fspath(out), began, resumed, tallies(crew.work.filters, sums))
 
 
-def _report(store: Store, video: str, out: str, began: float, resumed: int) -> Report:
+def _report(store: Store, video: str, out: str, began: float, resumed: int, filters: tuple[FilterTally, ...]) -> Report:
     frames, times = store.frame_log["decoded"], store.column("time")
     grouped = layers(times, gap_of(store.attrs), store.column("frame"))
     return Report(
@@ -278,6 +280,7 @@ def _report(store: Store, video: str, out: str, began: float, resumed: int) -> R
         gap=grouped.chosen,
         seconds=time.perf_counter() - began,
         resumed=resumed,
+        filters=filters,
     )
 
 
@@ -371,51 +374,11 @@ def _attrs(video: Video, settings: ExtractionSettings, span: range) -> dict[str,
     }
 
 
-@dataclass
-class _Pending:
-    """What is found but not yet committed."""
-
-    table: list[Detections] = field(default_factory=list)
-    crops: list[Crop] = field(default_factory=list)
-    frames: list[NDArray[np.void]] = field(default_factory=list)
-    since: float = field(default_factory=time.monotonic)
-
-    def add(self, batch: DetectionBatch) -> None:
-        self.table.append(batch.table)
-        self.crops.extend(batch.crops)
-        self.frames.append(batch.frame_log)
-
-    def full(self) -> bool:
-        return (
-            len(self.crops) >= _ROWS
-            or sum(map(len, self.crops)) >= _BYTES
-            or sum(map(len, self.frames)) >= _FRAMES
-            or time.monotonic() - self.since >= _SECONDS
-        )
-
-    def commit(self, store: Store, *, final: bool) -> None:
-        """Write all frames that are done with: the newest may still get rows (`crop_from="first"`)."""
-        table = np.concatenate([np.empty(0, DETECTION), *self.table])
-        frames = np.concatenate([np.empty(0, FRAME_LOG), *self.frames])
-        done = len(frames) if final else len(frames) - 1
-        rows = len(table) if final else int(np.searchsorted(table["frame"], frames["number"][done]))
-        if len(frames):
-            frames["detections"] = np.bincount(table["frame"] - frames["number"][0], minlength=len(frames))
-        crops = self.crops[:rows]
-        # Taken out first: a batch whose writing is interrupted must not be written again.
-        self.table, self.crops, self.frames = [table[rows:]], self.crops[rows:], [frames[done:]]
-        written = bool(crops) and isinstance(crops[0], Place)
-        append: Any = store.adopt if written and isinstance(store, SupportsParts) else store.append
-        append(table[:rows], crops, frames[:done])
-        store.flush()
-        self.since = time.monotonic()
-
-
 def _fill(
     store: Store, found: Iterable[DetectionBatch], span: range, limit: int | None, notify: Callable[[Progress], None]
-) -> None:
+) -> NDArray[np.float64]:
     """Append everything to the store and say that it is whole; an error leaves what was committed."""
-    pending, done, rows = _Pending(), len(store.frame_log), len(store)
+    pending, done, rows, sums = Pending(), len(store.frame_log), len(store), np.zeros((0, 3))
     first = span.start + done
     try:
         for batch in found:
@@ -423,6 +386,7 @@ def _fill(
             full = limit is not None and rows + len(batch.table) >= limit
             batch = batch.first(limit - rows) if limit is not None and full else batch
             pending.add(batch)
+            sums = batch.sums + sums if len(sums) else batch.sums
             rows, done = rows + len(batch.table), done + len(batch.frame_log)
             notify(Progress(done, done if full else len(span), rows, batch.table))
             if full:
@@ -434,12 +398,13 @@ def _fill(
         counts = {"expected": done, "decoded": decoded, "failed": done - decoded}
         store.set_attrs({"state": "complete", "complete": True} | counts)
         store.flush()
+        return sums
     except BaseException as error:
         _abandon(store, pending, error)
         raise
 
 
-def _abandon(store: Store, pending: _Pending, error: BaseException) -> None:
+def _abandon(store: Store, pending: Pending, error: BaseException) -> None:
     """Keep what was done and say that it is not all; the first error is the one to report."""
     interrupted = isinstance(error, KeyboardInterrupt | CancelledError)
     state = "interrupted" if interrupted else f"failed: {type(error).__name__}: {error}"

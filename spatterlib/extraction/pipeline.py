@@ -11,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import islice, pairwise
 from queue import SimpleQueue
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from spatterlib.common.threads import cores, in_order, one_opencv_thread
 from spatterlib.detection.defaults import Roi
-from spatterlib.detection.detect import detections_in
+from spatterlib.detection.detect import sifted
 from spatterlib.errors import VideoError
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.plugins.capabilities import HasKeyframes, Place
@@ -57,22 +57,25 @@ class DetectionBatch:
         ``(n,)`` `DETECTION`.
     crops : list of bytes or range
         ``n`` encoded crops, or their places.
+    sums : ndarray
+        ``(filters + 1, 3)``, what each filter took out and what stayed, as `sifted` gives them.
     """
 
     frame_log: NDArray[np.void]
     table: Detections
     crops: list[Crop]
+    sums: NDArray[np.float64]
 
     def since(self, frame: int) -> DetectionBatch:
         """Without rows of earlier frames: with ``crop_from="first"`` they belong to the last frame before a span."""
         behind = int(np.searchsorted(self.table["frame"], frame))
-        return DetectionBatch(self.frame_log, self.table[behind:], self.crops[behind:]) if behind else self
+        return replace(self, table=self.table[behind:], crops=self.crops[behind:]) if behind else self
 
     def first(self, rows: int) -> DetectionBatch:
         """The first rows, 1 or more, and the frames up to the last of them."""
         table = self.table[:rows]
         frames = self.frame_log[self.frame_log["number"] <= table["frame"][-1]]
-        return DetectionBatch(frames, table, self.crops[:rows])
+        return replace(self, frame_log=frames, table=table, crops=self.crops[:rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,7 +245,7 @@ def _task(
     if write is None:
         return done
     places = iter(write([crop for batch in done for crop in batch.crops if isinstance(crop, bytes)]))
-    return [DetectionBatch(batch.frame_log, batch.table, [next(places) for _ in batch.crops]) for batch in done]
+    return [replace(batch, crops=[next(places) for _ in batch.crops]) for batch in done]
 
 
 def _workers_of(executor: Executor) -> int:
@@ -288,6 +291,7 @@ def _joined(several: Sequence[DetectionBatch]) -> DetectionBatch:
         np.concatenate([batch.frame_log for batch in several]),
         np.concatenate([batch.table for batch in several]),
         [crop for batch in several for crop in batch.crops],
+        np.sum([batch.sums for batch in several], axis=0),
     )
 
 
@@ -306,9 +310,9 @@ def _clips(video: Video, span: range, work: Work, length: int) -> Iterator[tuple
 
 def _batch(frame_log: NDArray[np.void], clip: Clip, work: Work) -> DetectionBatch:
     if not clip.pictures:
-        return DetectionBatch(frame_log, np.empty(0, DETECTION), [])
-    table = detections_in(clip, work.detector, work.filters)
-    return DetectionBatch(frame_log, table, [work.encode(crop) for crop in clip.crops(table)])
+        return DetectionBatch(frame_log, np.empty(0, DETECTION), [], np.zeros((len(work.filters) + 1, 3)))
+    table, sums = sifted(clip, work.detector, work.filters)
+    return DetectionBatch(frame_log, table, [work.encode(crop) for crop in clip.crops(table)], sums)
 
 
 def _frame_log(times: NDArray[np.float64], following: int, start: int, end: int) -> NDArray[np.void]:
