@@ -156,7 +156,7 @@ def page(image: NDArray[Any], order: str = "<", **more: Any) -> tuple[list[bytes
     tags: Entries = {256: (4, image.shape[1]), 257: (4, image.shape[0]), 258: (3, bits), 259: (3, 1), 262: (3, 1)}
     tags |= {277: (3, 1), 278: (4, image.shape[0])}
     tags |= {int(tag[1:]): value for tag, value in more.items()}
-    return [image.astype(image.dtype.newbyteorder(order)).tobytes()], tags
+    return [image.astype(image.dtype.newbyteorder("<" if order == "<" else ">")).tobytes()], tags
 
 
 def compressed(path: Path, code: int, rows: int, count: int = 12, colour: bool = False) -> Path:
@@ -165,7 +165,7 @@ def compressed(path: Path, code: int, rows: int, count: int = 12, colour: bool =
     return path
 
 
-def strips_of(data: bytes, number: int) -> list[tuple[int, int]]:
+def strips_of(data: bytes | bytearray, number: int) -> list[tuple[int, int]]:
     """Place and length of the strips of a page of a little-endian TIFF."""
     place = struct.unpack_from("<I", data, 4)[0]
     for _ in range(number):

@@ -121,7 +121,8 @@ def paletted(path: Path, codec: str, count: int = 30) -> Path:
         stream: Any = out.add_stream(codec, rate=25, options={"g": "12"})
         stream.width, stream.height, stream.pix_fmt = 160, 120, "pal8"
         for number in range(count):
-            frame = av.VideoFrame.from_ndarray((255 - paint(number)[..., 0], palette.copy()), "pal8")
+            pair: Any = 255 - paint(number)[..., 0], palette.copy()
+            frame = av.VideoFrame.from_ndarray(pair, "pal8")
             frame.pts = number
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
@@ -348,7 +349,7 @@ class TestDepthAndRate:
             stream: Any = out.add_stream(codec, rate=25)
             stream.width, stream.height, stream.pix_fmt = 160, 120, pixels
             for number in range(3):
-                grey = paint(number + 1)[..., 0].astype(np.uint16) << (bits - 8)
+                grey: Any = paint(number + 1)[..., 0].astype(np.uint16) << (bits - 8)
                 frame: Any = av.VideoFrame.from_ndarray(grey, "gray16le").reformat(format=pixels)
                 frame.pts, frame.time_base = number, Fraction(1, 25)
                 out.mux(stream.encode(frame))

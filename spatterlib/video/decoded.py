@@ -160,7 +160,8 @@ def brightest_of_16_bits(frame: VideoFrame) -> int | None:
     if frame.format.components[0].bits != 16 or "f16" in name:
         return None
     across = frame.width * (len(frame.format.components) if len(frame.planes) == 1 else 1)
-    values = np.frombuffer(plane, ">u2" if name.endswith("be") else "<u2").reshape(frame.height, -1)
+    memory: Any = plane
+    values = np.frombuffer(memory, ">u2" if name.endswith("be") else "<u2").reshape(frame.height, -1)
     return int(values[:, :across].max())
 
 

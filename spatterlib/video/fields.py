@@ -119,9 +119,11 @@ class SecondFields:
         """Whether the packet is the second field of a frame."""
         fields = [picture for unit in self._units(packet) if (picture := self._learn(unit)) is not None]
         first, self._first = self._first, None
-        if len(set(fields)) != 1 or fields[0] == ():
+        alike = set(fields)
+        field_ = alike.pop() if len(alike) == 1 else ()
+        if not field_:
             return False
-        [(number, bottom)] = set(fields)
+        number, bottom = field_
         if first == (number, not bottom):
             return True
         self._first = number, bottom

@@ -53,7 +53,7 @@ def decode_still(data: bytes) -> Still | None:
         return None
     if image.ndim == 3 and image.shape[2] == 3:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    return _full_range(image, data)
+    return _full_range(image, data)  # type: ignore[arg-type]
 
 
 def _full_range(image: Still, data: bytes) -> Still:
@@ -65,7 +65,7 @@ def _full_range(image: Still, data: bytes) -> Still:
     if not 0 < top < full:
         return image
     values = (image.astype(np.uint32).clip(max=top) * full + top // 2) // top
-    return values.astype(image.dtype)
+    return values.astype(np.uint16) if full > 255 else values.astype(np.uint8)
 
 
 def _whole(data: bytes) -> bool:
