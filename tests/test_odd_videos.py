@@ -334,6 +334,12 @@ class TestCoarseClocks:
         assert caplog.text == ""
 
 
+@pytest.mark.parametrize("name", ["a.avi", "a.wmv", "a.mxf", "a.h264"])
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv444p"])
+def test_containers_that_hold_times_of_decoding_only_are_put_in_order(name: str, pixels: str, tmp_path: Path) -> None:
+    assert numbers(write(tmp_path / name, 40, pixels=pixels)) == list(range(40))
+
+
 class TestDepthAndRate:
     """What fills few of its bits is told of; a rate in the stream itself is read."""
 

@@ -43,6 +43,7 @@ _SUFFIXES = (
     ".h264 .264 .hevc .265 .mjpeg .mjpg .gif"
 )
 suffixes = tuple(_SUFFIXES.split())
+_NAMES = {"video": "a picture or video of an unknown kind"}
 # Share of frames without a time of their own of which one is told.
 _MANY = 0.05
 # Packets that a decoder may swallow before the first frame: what it reorders, and what its threads hold.
@@ -335,7 +336,7 @@ def spatter_open_video(path: str) -> Video | None:
         with open_input(f"file:{file}") as source:
             guess = is_guess(file, source.format.name)
             if not moving(source) or guess:
-                kinds = sorted({stream.type for stream in source.streams})
+                kinds = sorted({_NAMES.get(stream.type, stream.type) for stream in source.streams})
                 text = "text" if is_text(file) else "data" if guess else " and ".join(kinds) or "nothing"
                 raise VideoError(f"{path} holds no video, only {text}")
             return _opened(file, source)

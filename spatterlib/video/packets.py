@@ -162,12 +162,12 @@ def list_packets(
 def _order_is_untold(format_: str, stream: VideoStream, shown: NDArray[np.void]) -> bool:
     """Whether frames are reordered and the container does not say how.
 
-    AVI holds no presentation times. Those that FFmpeg makes up for it are in the order of decoding where it
-    does not know the codec's picture types (H.264).
+    AVI and ASF hold no presentation times, MXF not always. Those that FFmpeg makes up are in the order of decoding
+    where it does not know the codec's picture types (H.264).
     """
     if not stream.codec_context.has_b_frames:
         return False
-    invented = format_ == "avi" and bool(np.all(np.diff(shown["pts"]) > 0))
+    invented = format_ in ("avi", "asf", "mxf") and bool(np.all(np.diff(shown["pts"]) > 0))
     return invented or bool((shown["pts"] == NONE).any())
 
 
