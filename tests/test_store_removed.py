@@ -15,6 +15,7 @@ from store_tools import KINDS, assert_holds, child, fill, names, one_line
 import spatterlib as sp
 from spatterlib.errors import SpatterlibError, StoreError
 from spatterlib.stores import hdf5_journal
+from spatterlib.stores.file_io import write_at
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
@@ -48,7 +49,8 @@ def test_the_next_commit_says_that_the_store_is_gone(
         store.set_attrs({"complete": True})
     assert str(path) in one_line(caught.value)
     with pytest.raises(SpatterlibError) as caught_again:
-        (fill(store, 10, 5), store.flush())
+        fill(store, 10, 5)
+        store.flush()
     one_line(caught_again.value)
     store.close()
     assert names(tmp_path) == there
@@ -64,7 +66,7 @@ def test_the_next_commit_says_that_the_store_is_gone(
 def test_a_full_disk_at_creation_is_one_line_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: int
 ) -> None:
-    real, written = hdf5_journal.write_at, iter(range(10_000))
+    real, written = write_at, iter(range(10_000))
 
     def full(descriptor: int, data: Any, offset: int) -> None:
         if next(written) >= write:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class ShardedArray:
     dtype: np.dtype[Any]
     length: int
 
-    @property
+    @cached_property
     def path(self) -> str:
         """Its folder: a tag tells arrays of one name apart."""
         return f"{self.name}~{self.tag}" if self.tag else self.name
@@ -41,12 +42,12 @@ class ShardedArray:
         """Name of a shard; text has a second axis, its bytes."""
         return f"{self.path}/c/{number}" + ("/0" if self.dtype.kind == "S" else "")
 
-    @property
+    @cached_property
     def chunk(self) -> int:
         """Items in an inner chunk."""
         return 1 << 16 if self.name == "crops/data" else max(1, min(8192, (1 << 16) // self.dtype.itemsize))
 
-    @property
+    @cached_property
     def shard(self) -> int:
         """Items in a shard."""
         return self.chunk * (128 if self.name == "crops/data" else 8)
