@@ -18,8 +18,10 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from media import paint, write
-from streams import transport_stream
+from streams import Camera, transport_stream
 
 import spatterlib as sp
 from spatterlib.cli.main import main
@@ -27,8 +29,9 @@ from spatterlib.errors import Exit, VideoError
 from spatterlib.live import source
 from spatterlib.live.clock import Clock
 from spatterlib.live.feed import Feed, StreamFrame, StreamLost, StreamOpened
+from spatterlib.live.repeats import Repeats
 from spatterlib.live.source import OpenedSource, SourceFrame, camera_frames, open_source, reason_of
-from spatterlib.types import RgbPicture
+from spatterlib.types import DETECTION, RgbPicture
 
 # Of all connections, and of one; so many that FFmpeg has looked at 1 s before a fault.
 FRAMES, EACH = 200, 100
@@ -37,9 +40,14 @@ FRAMES, EACH = 200, 100
 @cache
 def parts() -> list[bytes]:
     """Frames of a recording as a camera sends them, each a key frame: what comes after a fault is whole at once."""
+    return transport_stream(recording(), FRAMES, fps=60, gop=1)
+
+
+@cache
+def recording() -> Path:
     path = Path(mkdtemp(prefix="spatterlib-faults-")) / "build.mp4"
     sp.simulate(path, gas_flow="low", seconds=2, seed=9907)
-    return transport_stream(path, FRAMES, fps=60, gop=1)
+    return path
 
 
 # -- faults of the network: real sockets
@@ -202,7 +210,7 @@ def test_a_camera_that_freezes_never_ends_the_command_in_silence(capsys: pytest.
         url = f"tcp://127.0.0.1:{camera.port}"
         assert main(["watch", url, *arguments]) == Exit.LOST
     out, err = capsys.readouterr()
-    told = [(found["phase"], found["state"]) for found in map(json.loads, out.splitlines()) if found["type"] == "alarm"]
+    told = [(found["phase"], found["state"]) for found in alarms([json.loads(line) for line in out.splitlines()])]
     assert told == [("new", "stream lost"), ("end", "stream lost")]
     assert "stream lost: no data came in time" in err
     assert err.splitlines()[-1] == f"error: {url}: gave up after 0.1 s without a picture: no data came in time"
@@ -496,6 +504,75 @@ def test_many_vain_connections_are_one_event() -> None:
             _, messages = watched(f"tcp://127.0.0.1:{camera.port}", camera)
     told = [(item["event"], item["phase"]) for item in alarms(messages)]
     assert told == [(told[0][0], "new"), (told[0][0], "end")]
+
+
+# -- the same pictures again
+
+
+def test_the_same_second_again_and_again_has_the_votes_of_one_second() -> None:
+    second = transport_stream(recording(), 60, fps=60, gop=60)
+
+    def watch(times: int) -> tuple[Any, list[dict[str, Any]]]:
+        messages: list[dict[str, Any]] = []
+        with Camera(times * second) as camera:
+            options: dict[str, Any] = {"give_up": 2.0, "hold": 0.5, "notify": messages.append}
+            return sp.watch(camera.url, "simulated", **options).facts, messages
+
+    once, first = watch(1)
+    again, messages = watch(6)
+    assert once["crops"] > 10
+    assert once["repeated"] == 0
+    # Where it begins anew there is one more pair of pictures, which is new the first time.
+    assert once["crops"] <= again["crops"] < 2 * once["crops"]
+    assert again["repeated"] >= 100
+    assert again["decoded"] == 6 * once["decoded"]
+    votes = [max(item["votes"] for item in found if item["type"] == "verdict") for found in (first, messages)]
+    assert votes[1] <= votes[0] + 2
+    told = [(item["phase"], item["state"]) for item in messages if item["type"] == "alarm" and item["verdict"] is None]
+    assert told[0] == ("new", "pictures repeat")
+
+
+def rows(frames_: list[int]) -> tuple[Any, list[bytes]]:
+    table = np.zeros(len(frames_), DETECTION)
+    table["frame"] = np.arange(len(frames_))
+    table["time"] = table["frame"] / 10
+    return table, [b"%d" % number for number in frames_]
+
+
+@given(st.lists(st.integers(0, 6), max_size=40), st.integers(1, 40))
+@settings(deadline=None)
+def test_each_picture_counts_once_however_the_stream_is_cut_into_batches(numbers: list[int], size: int) -> None:
+    repeats, new = Repeats(), list[bool]()
+    table, crops = rows(numbers)
+    for start in range(0, len(numbers), size):
+        new += repeats.fresh(table[start : start + size], crops[start : start + size]).tolist()
+    assert new == [number not in numbers[:index] for index, number in enumerate(numbers)]
+    assert repeats.count == new.count(False)
+
+
+def test_a_crop_at_another_place_is_another_picture() -> None:
+    table, crops = rows([1, 1])
+    table["x"] = [3, 4]
+    assert Repeats().fresh(table, crops).all()
+
+
+def test_one_picture_that_comes_again_is_no_repetition_that_lasts() -> None:
+    repeats = Repeats()
+    repeats.fresh(*rows([1, 2, 3, 1]))
+    assert not repeats.lasting(0.1)
+    repeats = Repeats()
+    repeats.fresh(*rows([1, 2, 1, 2, 1, 2]))
+    assert repeats.lasting(0.3)
+    assert not repeats.lasting(0.31)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_no_picture_of_a_simulated_recording_is_taken_for_another(tmp_path: Path, seed: int) -> None:
+    sp.simulate(tmp_path / "build.mp4", seconds=10, seed=seed)
+    sp.extract(tmp_path / "build.mp4", tmp_path / "kept.h5")
+    with sp.open_store(tmp_path / "kept.h5") as store:
+        assert len(store) > 100
+        assert Repeats().fresh(store.table, store.encoded(range(len(store)))).all()
 
 
 # -- cameras at this machine, which OpenCV reads

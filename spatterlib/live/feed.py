@@ -180,6 +180,11 @@ class Feed:
         return self._ended and not self._queue
 
     @property
+    def live(self) -> bool:
+        """Whether the source goes on when nobody reads."""
+        return self._live
+
+    @property
     def reason(self) -> str:
         """Why it ended, in words."""
         return self._reason

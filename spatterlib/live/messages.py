@@ -99,7 +99,9 @@ class AlarmFields(TypedDict):
     id: Annotated[str, "of this message, to know it again if it comes twice"]
     event: Annotated[int, "number of the event, from 1"]
     phase: Annotated[Phase, "new, update or end"]
-    state: Annotated[str, "as in verdicts; stream lost, stream back; layer differs, layer as usual"]
+    state: Annotated[
+        str, "as in verdicts; stream lost, stream back; pictures repeat, pictures new; layer differs, layer as usual"
+    ]
     label: Annotated[str | None, "the class; null where it is not clear"]
     since: Annotated[float, "s, when the event began"]
     reason: Annotated[str, "why, in words"]
@@ -134,6 +136,7 @@ class StatusFields(TypedDict):
     connections: Annotated[int, "how often it was connected"]
     gaps: Annotated[int, "how often it broke and came back"]
     gap_seconds: Annotated[float, "s without stream in all"]
+    repeated: Annotated[int, "frames with spatter that were seen before, so that they give no votes"]
     crops: Annotated[int, "crops with and without a vote so far"]
     events: Annotated[int, "events so far"]
     layers: Annotated[int, "layers so far"]

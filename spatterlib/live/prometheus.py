@@ -27,6 +27,7 @@ _COUNTERS = {
     "connections": "times that the stream was connected",
     "gaps": "times that the stream broke and came back",
     "gap_seconds": "seconds without stream",
+    "repeated": "frames with spatter that were seen before",
     "crops": "crops found",
     "events": "spatter events",
     "layers": "layers begun",

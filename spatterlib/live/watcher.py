@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any, cast
 
 import numpy as np
@@ -45,6 +46,7 @@ from spatterlib.live.messages import (
 )
 from spatterlib.live.prometheus import Snapshot
 from spatterlib.live.recorder import Recorder
+from spatterlib.live.repeats import Repeats
 from spatterlib.live.rolling import Rolling, add_rows, finished_layers, forget_rows
 from spatterlib.live.senders import Sender
 from spatterlib.live.settings import WatchSettings
@@ -129,11 +131,13 @@ class Watcher:
     started: bool = False
     gaps: list[GapFields] = field(default_factory=list)
     latencies: Latencies = field(default_factory=Latencies)
+    repeats: Repeats = field(default_factory=Repeats)
     _feed: Feed | None = None
     _lead: list[StreamFrame] = field(default_factory=list)
     _verdict_alarm: AlarmState = field(default_factory=AlarmState)
     _chart_alarm: AlarmState = field(default_factory=AlarmState)
     _stream_alarm: AlarmState = field(default_factory=AlarmState)
+    _repeat_alarm: AlarmState = field(default_factory=AlarmState)
     _outage: StreamLost | None = None
     _stream: StreamFacts = field(default_factory=StreamFacts)
     _back: StreamLost | None = None
@@ -185,7 +189,9 @@ class Watcher:
             status=self.status(),
             latencies=self.latencies,
             spans=dict(self._spans),
-            alarm=bool(self._verdict_alarm.open or self._chart_alarm.open or self._stream_alarm.open),
+            alarm=any(
+                alarm.open for alarm in (self._verdict_alarm, self._chart_alarm, self._repeat_alarm, self._stream_alarm)
+            ),
             chart=self.charts.newest_fields if self.charts else None,
             simulated=self.simulated,
             model_origin=self.plan.run.origin,
@@ -204,6 +210,7 @@ class Watcher:
             connections=counts.connections,
             gaps=len(self.gaps),
             gap_seconds=sum(gap["seconds"] for gap in self.gaps),
+            repeated=self.repeats.count,
             crops=self._crops,
             events=self.rolling.events,
             layers=self.rolling.layer,
@@ -293,6 +300,7 @@ class Watcher:
         if self.charts:
             self._take_charts(self.charts)
         self._observe_stream()
+        self._observe_repeats()
         now = time.monotonic()
         if self._arrivals and (not self._unjudged or now >= self._next_draft):
             self._draft(now)
@@ -336,24 +344,37 @@ class Watcher:
         return self._now + max(time.monotonic() - self._arrived, 0.0)
 
     def _observe_stream(self) -> None:
-        """Lost for a while: an event. It ends when pictures come for a while, for longer where it comes and goes."""
+        """Lost for a while: an event. It ends when pictures come for a while, see `StreamLost.pause`."""
         now, settings, final = self._moment(), self.plan.settings.alarms, self.feed.gave_up
         if self._outage:
-            if not (self._stream_alarm.open or final) and now - self._lost_told < settings.remind:
+            if self._stream_alarm.open is None and now - self._lost_told < settings.remind and not final:
                 return
             seen = Observation("stream lost", False, self._outage.reason, since=self._outage.time)
         else:
-            reason = f"nothing was seen for {self._blind:.1f} s"
-            seen = Observation("stream back", True, reason, since=self._back.time if self._back else None)
-            settings = dataclasses.replace(
-                settings, hold=max(settings.hold, 2 * self._back.pause if self._back else 0.0)
-            )
+            reason, back = f"nothing was seen for {self._blind:.1f} s", self._back
+            seen = Observation("stream back", True, reason, since=back.time if back else None)
+            settings = dataclasses.replace(settings, hold=max(settings.hold, 2 * back.pause if back else 0.0))
         number = self._last_event + 1
         self._stream_alarm, notices = step(self._stream_alarm, seen, now, number, settings, final=final)
         if self._stream_alarm.open is None:
             self._blind = self._blind if self._outage else 0.0
         elif self._stream_alarm.open.event == number:
             self._lost_told = now
+        for notice in notices:
+            self._send(notice)
+
+    def _observe_repeats(self) -> None:
+        """Nothing new for a while: an event. A stream that is away has another."""
+        settings, repeats = self.plan.settings.alarms, self.repeats
+        if self._outage:
+            return
+        if repeats.lasting(settings.hold):
+            reason = "every frame with spatter was seen before: none gives a vote"
+            seen = Observation("pictures repeat", False, reason, since=repeats.since)
+        else:
+            seen = Observation("pictures new", True, "frames with spatter are new again")
+        number = self._last_event + 1
+        self._repeat_alarm, notices = step(self._repeat_alarm, seen, self._moment(), number, settings)
         for notice in notices:
             self._send(notice)
 
@@ -364,6 +385,9 @@ class Watcher:
         decoded = [frame for frame in frames if frame.picture is not None]
         table, crops = self._detect(decoded) if decoded else (np.empty(0, DETECTION), [])
         encoded = [crop.encoded for crop in crops]
+        if self.feed.live:
+            fresh = self.repeats.fresh(table, encoded)
+            table, crops, encoded = table[fresh], list(compress(crops, fresh)), list(compress(encoded, fresh))
         if self.recorder:
             self.recorder.add(table, encoded, self._frame_log(frames, table))
         if self.charts:
@@ -490,9 +514,10 @@ class Watcher:
         notices = [
             *end_event(self._chart_alarm, self._now, "layer"),
             *end_event(self._verdict_alarm, self._now, "verdict"),
+            *end_event(self._repeat_alarm, self._now, "picture"),
             *end_event(self._stream_alarm, self._moment(), "picture"),
         ]
-        self._chart_alarm = self._verdict_alarm = self._stream_alarm = AlarmState()
+        self._chart_alarm = self._verdict_alarm = self._repeat_alarm = self._stream_alarm = AlarmState()
         for notice in notices:
             self._send(notice)
 
