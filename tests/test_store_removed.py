@@ -48,8 +48,8 @@ def test_the_next_commit_says_that_the_store_is_gone(
     with pytest.raises(StoreError, match="was removed, renamed or replaced while it was written") as caught:
         store.set_attrs({"complete": True})
     assert str(path) in one_line(caught.value)
+    fill(store, 10, 5)
     with pytest.raises(SpatterlibError) as caught_again:
-        fill(store, 10, 5)
         store.flush()
     one_line(caught_again.value)
     store.close()
