@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import io
 import os
 from collections.abc import Iterator
@@ -123,6 +124,10 @@ def test_whatever_read_fails_resume_keeps_a_complete_store(
             break
     assert done
     assert len({one_line(error) for error in said}) > 3
+    said.clear()
+    gc.collect()
+    left = [item for item in gc.get_objects() if isinstance(item, h5py.h5p.PropFAID)]
+    assert not left, "what HDF5 has open at the end of Python takes it down"
     assert not any(isinstance(error, MissingFileError) for error in said)
 
 

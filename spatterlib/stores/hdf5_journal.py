@@ -85,7 +85,7 @@ class Shadow:
                     origin = page * _PAGE
                     view[begin - start : end - start] = self._pages[page][begin - origin : end - origin]
         except BaseException as error:
-            self.error = self.error or error
+            self._remember(error)
         return len(view)
 
     def write(self, buffer: bytes | memoryview) -> int:
@@ -95,8 +95,12 @@ class Shadow:
             try:
                 self._write(view, start)
             except BaseException as error:
-                self.error = error
+                self._remember(error)
         return len(view)
+
+    def _remember(self, error: BaseException) -> None:
+        """Keep the first error without its frames, which hold what HDF5 has open: Python would crash at its end."""
+        self.error = self.error or error.with_traceback(None)
 
     def _write(self, view: memoryview, start: int) -> None:
         inside = max(0, min(len(view), self._committed - start))
