@@ -199,6 +199,25 @@ class TestPicturesThatADecoderInvents:
         path = rewritten(path, lambda number, data: data[:-2000] if number == 7 else data)
         assert numbers(path) == [*range(7), None, *range(8, 20)]
 
+    @pytest.mark.parametrize("name", ["a.mkv", "a.avi", "a.nut"])
+    @pytest.mark.parametrize(("group", "lost"), [("1", [13]), ("12", list(range(13, 24)))])
+    @pytest.mark.parametrize("slices", ["4", "9"])
+    def test_of_ffv1_whose_check_sums_are_wrong(
+        self, name: str, group: str, lost: list[int], slices: str, tmp_path: Path
+    ) -> None:
+        options = {"slicecrc": "1", "level": "3", "slices": slices, "g": group}
+        path = write(tmp_path / name, 30, codec="ffv1", options=options)
+        assert numbers(path) == list(range(30))
+        place = np.random.default_rng(4).integers(40, 400)
+        path = rewritten(path, lambda n, data: data[:place] + b"\x55\xaa\x55" + data[place + 3 :] if n == 13 else data)
+        assert numbers(path) == [None if number in lost else number for number in range(30)]
+        with sp.open_video(path) as video:
+            assert [next(iter(video.read(at, at + 1))) is None for at in (23, 13, 12)] == [23 in lost, True, False]
+
+    def test_of_ffv1_without_check_sums_nothing_is_known(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.mkv", 20, codec="ffv1", options={"slicecrc": "0", "level": "3"})
+        assert numbers(path) == list(range(20))
+
     @pytest.mark.parametrize(
         "habit",
         [lambda data: data[:-2], lambda data: data + bytes(9), lambda data: data[:2] + b"\xff\xe3\0\1" + data[2:]],

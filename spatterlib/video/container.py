@@ -21,6 +21,7 @@ from spatterlib.common.files import is_for_a_store
 from spatterlib.errors import VideoError
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Picture, Video
+from spatterlib.video.check_sums import slices_are_whole
 from spatterlib.video.decoded import Orientation, TurnedPicture, brightest_of_16_bits, picture_of
 from spatterlib.video.ffmpeg import open_input
 from spatterlib.video.fields import SecondFields
@@ -85,6 +86,8 @@ class Container:
         read with one, without listing the packets again.
     index : int
         Which of the file's streams.
+    has_check_sums : bool
+        Whether packets hold check sums that the decoder does not go by: FFV1.
     """
 
     path: Path
@@ -95,6 +98,7 @@ class Container:
     facts: dict[str, Any] = field(repr=False)
     threads: int = 1
     index: int = 0
+    has_check_sums: bool = False
     _idle: dict[int, list[InputContainer]] = field(init=False, repr=False, default_factory=lambda: defaultdict(list))
     _learned: dict[int, list[PacketSideData]] = field(init=False, repr=False, default_factory=dict)
 
@@ -176,7 +180,7 @@ class Container:
         """Number and picture in the decoder's order, None for a flawed one; number -1 for a packet without one."""
         first, last = self.packets.span(start, stop, back)
         numbers: list[int | None] = self.packets.numbers[first : last + 1].tolist()
-        flawed = set(self.packets.numbers[self.packets.rows["corrupt"]].tolist())
+        flawed: set[int] = set(self.packets.numbers[self.packets.rows["corrupt"]].tolist())
         threads = 1 if self.packets.counted else threads
         source, packets = self._packets_from(first, threads)
         following = zip([*numbers, None], chain(packets, [None]), strict=False)
@@ -185,7 +189,7 @@ class Container:
             # What Python does with a packet and its frame takes a fraction of the time when several come in a row:
             # decoding throws it out of the processor's cache. And threads meet less often.
             while some := list(islice(following, at_once)):
-                decoded = self._decode(stream, some)
+                decoded = self._decode(stream, some, flawed)
                 while decoded:
                     frames = decoded.popleft()
                     for frame in frames:
@@ -197,14 +201,20 @@ class Container:
         finally:
             self._idle[threads].append(source)
 
+    def _key_behind(self, number: int) -> int:
+        return int(min(self.keyframes[self.keyframes > number], default=self.packets.found))
+
     def _decode(
-        self, stream: VideoStream, packets: Sequence[tuple[int | None, Packet[Any] | None]]
+        self, stream: VideoStream, packets: Sequence[tuple[int | None, Packet[Any] | None]], flawed: set[int]
     ) -> deque[list[VideoFrame]]:
         """The frames that come for each packet, with its number as time stamp; for a number None, the last ones."""
         import av
 
         for number, packet in packets:
             if packet is not None:
+                if self.has_check_sums and number is not None and not slices_are_whole(bytes(packet)):
+                    # States go from frame to frame: none up to the next key frame is right.
+                    flawed.update(range(number, self._key_behind(number)))
                 # The decoder hands a packet's time stamp on to its frame: the surest way to know its number.
                 packet.pts, packet.dts = number, None
         decode, came = stream.codec_context.decode, deque[list["VideoFrame"]]()
@@ -378,7 +388,18 @@ def _opened(path: Path, source: InputContainer) -> Container:
         **({"cut": True} if packets.cut else {}),
         **({"comment": source.metadata["comment"]} if source.metadata.get("comment") else {}),
     }
-    return Container(path, packets, width, height, turn, facts, index=stream.index)
+    return Container(
+        path, packets, width, height, turn, facts, index=stream.index, has_check_sums=_has_check_sums(path, stream)
+    )
+
+
+def _has_check_sums(path: Path, stream: VideoStream) -> bool:
+    """Whether one of the first packets agrees with check sums in it."""
+    if stream.codec_context.name != "ffv1":
+        return False
+    with open_input(f"file:{path}") as source:
+        same = cast("VideoStream", source.streams[stream.index])
+        return any(slices_are_whole(bytes(packet)) for packet in islice(demux(source, same), _AT_ONCE))
 
 
 def _look(source: InputContainer, stream: VideoStream, seen: list[VideoFrame]) -> Iterator[tuple[Any, ...]]:
