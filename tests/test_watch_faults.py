@@ -323,6 +323,19 @@ def test_giving_up_counts_time_without_a_picture_even_while_it_is_connected() ->
     assert feed.reason == "gave up after 0 s without a picture: nothing comes"
 
 
+@pytest.mark.parametrize(("stamps", "jumps"), [((0.0, 0.1, 0.2), 0), ((0.0, 5000.0, 5000.1), 1), ((9.0, 9.1, 0.0), 1)])
+def test_time_stamps_that_jump_are_counted(stamps: tuple[float, ...], jumps: int) -> None:
+    now = time.monotonic()
+    found = [SourceFrame(stamp, now + index / 10, None) for index, stamp in enumerate(stamps)]
+    feed = Feed(lambda: OpenedSource(iter(found), {}, lambda: None, whole=True), again=True, clock=Clock())
+    items: list[Any] = []
+    while not feed.ended:
+        items += feed.take(16, 0.05)
+    assert feed.counts.jumps == jumps
+    times = [item.time for item in items if isinstance(item, StreamFrame)]
+    assert times == pytest.approx([0.0, 0.1, 0.2])
+
+
 def test_what_a_parser_held_back_does_not_shorten_the_gap() -> None:
     """The last frame of a stream that freezes comes with the end of the connection."""
     began = time.monotonic() - 100.0

@@ -112,12 +112,14 @@ def consecutive(items: Sequence[StreamItem]) -> Iterator[StreamOpened | StreamLo
 class FrameCounts:
     """What a feed has seen: frames that came, of these that did not decode, and were dropped; connections.
 
+    `jumps`: how often time stamps jumped while it was connected, and this machine's clock was taken instead.
     `connected`: whether pictures come, and nothing is wrong with the source.
     """
 
     received: int = 0
     undecoded: int = 0
     dropped: int = 0
+    jumps: int = 0
     connections: int = 0
     connected: bool = False
 
@@ -311,7 +313,11 @@ class Feed:
 
     def _receive(self, frame: SourceFrame, *, fresh: bool) -> None:
         stamp, arrived, picture = frame
-        self._clock, time_ = tick(self._clock, stamp, arrived, fresh=fresh)
+        before = self._clock
+        self._clock, time_ = tick(before, stamp, arrived, fresh=fresh)
+        if not fresh and self._clock.offset != before.offset:
+            self.counts.jumps += 1
+            log.debug("time stamps jump to %s s behind %.3f s", stamp, before.last or 0.0)
         self._newest.append((time_, arrived))
         number = self.counts.received
         self.counts.received += 1

@@ -133,6 +133,7 @@ class StatusFields(TypedDict):
     dropped: Annotated[int, "frames dropped because the machine did not keep up"]
     waiting: Annotated[int, "frames in the queue"]
     connected: Annotated[bool, "whether the stream is there"]
+    jumps: Annotated[int, "how often time stamps jumped, so that this machine's clock was taken instead"]
     connections: Annotated[int, "how often it was connected"]
     gaps: Annotated[int, "how often it broke and came back"]
     gap_seconds: Annotated[float, "s without stream in all"]

@@ -24,6 +24,7 @@ _COUNTERS = {
     "decoded": "frames looked at",
     "undecoded": "frames that did not decode",
     "dropped": "frames dropped because the machine did not keep up",
+    "jumps": "times that time stamps jumped",
     "connections": "times that the stream was connected",
     "gaps": "times that the stream broke and came back",
     "gap_seconds": "seconds without stream",

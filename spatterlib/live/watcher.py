@@ -207,6 +207,7 @@ class Watcher:
             dropped=counts.dropped,
             waiting=self._feed.waiting if self._feed else 0,
             connected=counts.connected,
+            jumps=counts.jumps,
             connections=counts.connections,
             gaps=len(self.gaps),
             gap_seconds=sum(gap["seconds"] for gap in self.gaps),
