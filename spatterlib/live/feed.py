@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -285,6 +286,8 @@ class Feed:
                 fresh = False
         finally:
             opened.close()
+            # PyAV keeps a frame of each connection in a cycle: rare collections would let them pile up.
+            gc.collect()
         return "", opened.whole or not self._live
 
     def _lose(self, reason: str) -> None:

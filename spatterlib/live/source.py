@@ -377,6 +377,7 @@ def _decoded(
     # Threads of the decoder would each hold a frame back.
     stream.codec_context.thread_count = 1
     decoded = time.monotonic()
+    turn, seen = Orientation(), (0, 0)
     for packet in container.demux(stream):
         now = time.monotonic()
         if packet.pts is not None:
@@ -390,7 +391,11 @@ def _decoded(
             raise VideoError(f"of what came for {blind:g} s nothing could be decoded")
         for frame in frames:
             yield from _overtaken(arrivals, frame.pts, unit)
-            turn, picture = Orientation.of(frame), picture_of(frame)
+            size = frame.width, frame.height
+            if size != seen:
+                # Not of each frame: one that was asked for its side data is let go by the garbage collector only.
+                turn, seen = Orientation.of(frame), size
+            picture = picture_of(frame)
             upright: Picture = TurnedPicture(picture, turn) if turn else picture
             stamp = None if frame.pts is None else _seconds(frame.pts, unit)
             arrived = now if frame.pts is None else arrivals.pop(frame.pts, now)
