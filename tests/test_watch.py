@@ -394,7 +394,7 @@ def test_a_file_that_grows_is_followed_to_its_end(tmp_path: Path, suffix: str) -
                 file.write(whole[start : start + 9000])
                 file.flush()
 
-    writer = threading.Thread(target=grow)
+    writer = threading.Thread(target=grow, daemon=True)
     writer.start()
     opened = open_source(str(path), idle=1.5)
     numbers = [number_of(picture.rgb((0, 0, 160, 120))) for _, _, picture in opened.frames if picture is not None]
@@ -551,7 +551,7 @@ def test_a_stream_over_http_is_watched() -> None:
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.handle_request)
+    thread = threading.Thread(target=server.handle_request, daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{server.server_port}/live"
 
@@ -651,7 +651,7 @@ def receiver(answers: list[int]) -> Iterator[tuple[str, list[dict[str, Any]], li
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}/alarm", bodies, headers
@@ -856,7 +856,7 @@ def hang_up() -> tuple[str, Callable[[], None]]:
         connection.sendall(b"<html><body>Login</body></html>" * 200)
         connection.close()
 
-    thread = threading.Thread(target=answer)
+    thread = threading.Thread(target=answer, daemon=True)
     thread.start()
 
     def end() -> None:

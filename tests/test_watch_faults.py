@@ -384,7 +384,7 @@ def test_a_recording_at_a_url_ends_as_a_file_does(tmp_path: Path, capsys: pytest
     for name in ("build.mkv", "build.ts"):
         write(tmp_path / name, 30)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path)))
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
         for name in ("build.mkv", "build.ts"):

@@ -54,7 +54,7 @@ def server(answer: Answer) -> Iterator[tuple[str, list[tuple[str, str, bytes]]]]
             pass
 
     found = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=found.serve_forever, args=(0.05,))
+    thread = threading.Thread(target=found.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{found.server_port}", requests
@@ -150,7 +150,7 @@ def test_an_answer_that_is_no_http_is_no_delivery(caplog: pytest.LogCaptureFixtu
                     connection.recv(65536)
                     connection.sendall(b"220 mail.example ESMTP\r\n")
 
-        thread = threading.Thread(target=answer)
+        thread = threading.Thread(target=answer, daemon=True)
         thread.start()
         webhook = Webhook(f"http://127.0.0.1:{listening.getsockname()[1]}/", pause=0.01)
         webhook.send({"id": "a"})

@@ -82,6 +82,12 @@ class OutputSettings:
     store: str | None = parameter(None, "Keep what is found (.h5, .zarr).", metavar="STORE")
     overwrite: bool = False
 
+    def __post_init__(self) -> None:
+        if self.webhook is None and (self.headers or self.webhook_secret is not None):
+            raise ParameterError("headers and a secret are for a webhook; give its address too (--webhook URL)")
+        if self.queue is not None and self.webhook is None and self.mqtt is None:
+            raise ParameterError("a queue of alarms is for a webhook or MQTT; give one too (--webhook or --mqtt URL)")
+
 
 @dataclass(frozen=True)
 class WatchSettings:
