@@ -21,9 +21,9 @@ from spatterlib.common.files import is_for_a_store
 from spatterlib.errors import VideoError
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Picture, Video
-from spatterlib.video.check_sums import slices_are_whole
 from spatterlib.video.decoded import Orientation, TurnedPicture, brightest_of_16_bits, picture_of
 from spatterlib.video.ffmpeg import open_input
+from spatterlib.video.ffv1 import slices_are_whole
 from spatterlib.video.fields import SecondFields
 from spatterlib.video.kinds import is_guess, is_text, other_kind
 from spatterlib.video.packets import REORDERED, Packets, demux, list_packets, row
