@@ -7,9 +7,9 @@ import logging
 import os
 import re
 import threading
-import time
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ class Outbox:
         """Let a message wait; gives the key by which it is removed."""
         with self._lock:
             self._number += 1
-            key = f"{time.time_ns():020d}-{self._number % 1_000_000:06d}.json"
+            key = f"{datetime.now(UTC):%Y%m%d%H%M%S%f}-{self._number % 1_000_000:06d}.json"
             oldest = next(iter(self._waiting)) if len(self._waiting) >= _MOST else None
             self._waiting[key] = message
         if oldest is not None:

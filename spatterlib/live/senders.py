@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urljoin, urlsplit
@@ -227,7 +228,7 @@ class Webhook:
         headers.setdefault("Idempotency-Key", str(message.get("id", "")))
         body = json.dumps(message, allow_nan=False).encode()
         if self._secret is not None:
-            headers |= signature(self._secret, str(message.get("id", "")), int(time.time()), body)
+            headers |= signature(self._secret, str(message.get("id", "")), int(datetime.now(UTC).timestamp()), body)
         request = urllib.request.Request(self.url, body, headers, method="POST")  # noqa: S310 - checked above
         try:
             with self._opener.open(request, timeout=self.timeout):
