@@ -315,7 +315,7 @@ def _open_container(source: str | GrowingFile, name: str = "", **options: Any) -
         facts["comment"] = comment
     blind = _BLIND if options else math.inf  # a file has no time-out
     # Only a recording knows how long it is; TS at a URL says no more than its bytes.
-    recording, sized = container.duration is not None, container.size > 0
+    recording, sized = container.duration is not None, (container.size or 0) > 0
     frames = _frames(container, name, blind)
     return OpenedSource(frames, facts, container.close, live=not recording, whole=recording or sized)
 
