@@ -25,6 +25,7 @@ import spatterlib as sp
 from spatterlib.errors import ParameterError, StoreError, VideoError
 from spatterlib.extraction.batch import RecordingOutcome
 from spatterlib.extraction.extract import extract_with
+from spatterlib.extraction.pending import Pending
 from spatterlib.plugins import Place
 from spatterlib.stores.opening import create_store
 
@@ -213,6 +214,12 @@ class TestParts:
             assert store.encoded([0]) == [b"new"]
             with pytest.raises(ParameterError, match="kept no such places"):
                 store.adopt(row, [Place(0, 1 << 60, 0)])  # type: ignore[attr-defined]
+
+    def test_crops_that_workers_have_written_count_with_their_bytes(self) -> None:
+        """They are committed as soon as so many bytes are held, as crops that are yet to be written are."""
+        held = Pending(crops=[Place(1 << 36, (1 << 36) + (4 << 20), 0)] * 2)
+        assert held.full()
+        assert not Pending(crops=[Place(1 << 36, (1 << 36) + (4 << 20), 0)]).full()
 
     def test_another_recording_at_the_workers_is_refused(self, video: Path, tmp_path: Path) -> None:
         class Moved(Twice):

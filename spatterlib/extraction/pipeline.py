@@ -55,7 +55,7 @@ class DetectionBatch:
         ``(frames,)`` `FRAME_LOG` with `detections` still 0: a row may yet come for its last frame.
     table : ndarray
         ``(n,)`` `DETECTION`.
-    crops : list of bytes or range
+    crops : list of bytes or Place
         ``n`` encoded crops, or their places.
     sums : ndarray
         ``(filters + 1, 3)``, what each filter took out and what stayed, as `sifted` gives them.

@@ -6,7 +6,8 @@ Whoever has none of them is complete. What each is good for stands in its docstr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, runtime_checkable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:  # NumPy is not loaded for what starts without it
     import numpy as np
@@ -57,8 +58,9 @@ class HasKeyframes(Protocol):
         """``(k,)`` int64, increasing: numbers of frames at which reading can begin at no extra cost."""
 
 
-class Place(NamedTuple):
-    """Where in a store a crop lies that another process has written."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a store a crop lies that another process has written; its length is that of the crop's bytes."""
 
     start: int
     """Its first byte."""
@@ -68,6 +70,9 @@ class Place(NamedTuple):
 
     crc32: int
     """CRC-32 of its bytes, as `zlib.crc32` computes it."""
+
+    def __len__(self) -> int:
+        return self.stop - self.start
 
 
 @runtime_checkable
