@@ -39,8 +39,8 @@ from spatterlib.stores.rows import (
     dtype_of,
     json_copy,
     parsed,
-    read_together,
     row_numbers,
+    runs_of,
     sealed,
     split,
     storable,
@@ -174,10 +174,8 @@ class ColumnStore:
         state = self._state()
         chosen = row_numbers(rows, state.rows, self._path)
         begins, ends, expected = self._arrays.places(state)[:, chosen]
-        order = np.argsort(begins, kind="stable")
-        spans = list(zip(order.tolist(), begins[order].tolist(), ends[order].tolist(), strict=True))
-        runs = [spans[a:b] for a, b in read_together(begins[order].tolist(), ends[order].tolist())]
-        crops: list[bytes] = [b""] * len(spans)
+        runs = runs_of(begins, ends)
+        crops: list[bytes] = [b""] * len(chosen)
         for run, data in zip(runs, self._fetch(DATA, [(run[0][1], run[-1][2]) for run in runs]), strict=True):
             origin = run[0][1]
             for row, begin, end in run:

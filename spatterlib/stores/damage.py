@@ -14,7 +14,7 @@ from spatterlib.common.wording import spans
 from spatterlib.errors import StoreError
 from spatterlib.stores.checksums import BLOCK, CRC
 from spatterlib.stores.medium import ByteRange
-from spatterlib.stores.rows import ENDS, STARTS, StoreState, read_together
+from spatterlib.stores.rows import DATA, ENDS, STARTS, StoreState, runs_of
 from spatterlib.types import DETECTION, FRAME_LOG
 
 __all__ = ["Damage", "damage_of"]
@@ -101,20 +101,18 @@ def _read(
 
 def _crops(fetch: Fetch, begin: NDArray[np.int64], end: NDArray[np.int64]) -> list[bytes | None]:
     """Bytes of crops; None where they cannot be read."""
-    order = np.argsort(begin, kind="stable")
-    crops: list[bytes | None] = [None] * len(order)
-    for first, last in read_together(begin[order].tolist(), end[order].tolist()):
-        run = order[first:last].tolist()
-        origin = int(begin[run[0]])
+    crops: list[bytes | None] = [None] * len(begin)
+    for run in runs_of(begin, end):
+        origin = run[0][1]
         try:
-            [data] = fetch("crops/data", [(origin, int(end[run[-1]]))])
+            [data] = fetch(DATA, [(origin, run[-1][2])])
         except StoreError:
             if len(run) > 1:
-                for row in run:
-                    [crops[row]] = _crops(fetch, begin[row : row + 1], end[row : row + 1])
+                for number, _, _ in run:
+                    [crops[number]] = _crops(fetch, begin[number : number + 1], end[number : number + 1])
             continue
-        for row in run:
-            crops[row] = data[int(begin[row]) - origin : int(end[row]) - origin]
+        for number, start, stop in run:
+            crops[number] = data[start - origin : stop - origin]
     return crops
 
 

@@ -35,8 +35,8 @@ __all__ = [
     "dtype_of",
     "json_copy",
     "parsed",
-    "read_together",
     "row_numbers",
+    "runs_of",
     "sealed",
     "split",
     "storable",
@@ -146,8 +146,16 @@ def decoded_crop(crop: bytes, path: str, row: int) -> Image:
         raise StoreError(f"{path}, row {row}: {error}") from error
 
 
-def read_together(starts: Sequence[int], ends: Sequence[int]) -> list[tuple[int, int]]:
-    """Runs ``[first, last)`` of sorted spans that are read in one go."""
+def runs_of(begins: NDArray[np.int64], ends: NDArray[np.int64]) -> list[list[tuple[int, int, int]]]:
+    """Crops that are read in one go: of each its number among those given, where it begins and where it ends."""
+    order = np.argsort(begins, kind="stable")
+    starts, stops = begins[order].tolist(), ends[order].tolist()
+    spans = list(zip(order.tolist(), starts, stops, strict=True))
+    return [spans[first:last] for first, last in _together(starts, stops)]
+
+
+def _together(starts: Sequence[int], ends: Sequence[int]) -> list[tuple[int, int]]:
+    """Runs ``[first, last)`` of sorted spans that are near each other."""
     groups: list[tuple[int, int]] = []
     first = 0
     for index in range(1, len(starts) + 1):

@@ -293,9 +293,14 @@ class _Group:
         kept = {array.length // array.shard}.union(first.tolist(), last.tolist())
         for a, b in zip(first[last - first > 1].tolist(), last[last - first > 1].tolist(), strict=True):
             kept.update(range(a, b))
-        for name in self._objects.names(f"{array.path}/c"):
-            if name.isascii() and name.isdigit() and int(name) not in kept:
-                self._objects.remove(f"{array.path}/c/{name}")
+        for number in self._shards(array):
+            if number not in kept:
+                self._objects.remove(f"{array.path}/c/{number}")
+
+    def _shards(self, array: ShardedArray) -> list[int]:
+        """Numbers of the shards that there are."""
+        names = self._objects.names(f"{array.path}/c")
+        return sorted({int(name) for name in names if name.isascii() and name.isdigit()})
 
     def inspect(self) -> Iterator[str]:
         """Names of documents and shards that are not as they were written, beside the values in them."""
@@ -306,11 +311,9 @@ class _Group:
         for array in self._arrays.values():
             if not array.is_described_by(self._objects.get(name := f"{array.path}/{ROOT}")):
                 yield name
-            shards: Sequence[int] = range(-(-array.length // array.shard))
-            if array.name == DATA and header.get("format") != DENSE:
-                # Of those in between, that were kept and not filled, there are none.
-                known = {name for name in self._objects.names(f"{array.path}/c") if name.isascii() and name.isdigit()}
-                shards = sorted(map(int, known))
+            # Of those in between, that were kept and not filled, there are none.
+            sparse = array.name == DATA and header.get("format") != DENSE
+            shards = self._shards(array) if sparse else range(-(-array.length // array.shard))
             yield from (name for n in shards if not array.is_indexed(self._objects.get(name := array.key(n))))
 
     def _tail(self, array: ShardedArray, tails: dict[str, bytes]) -> bytes:
