@@ -290,11 +290,11 @@ class TiffPages:
 def _axes(said: str) -> tuple[int, int, int]:
     """Channels, depths and times, as ImageJ and OME describe them; 1 where they do not."""
     if said.startswith("ImageJ="):
-        words = ("^channels=", "^slices=", "^frames="), r"(\d+)"
+        words = ("^channels=", "^slices=", "^frames=")
     elif "<OME" in said:
-        words = ('SizeC="', 'SizeZ="', 'SizeT="'), r"(\d+)"
+        words = ('SizeC="', 'SizeZ="', 'SizeT="')
     else:
         return 1, 1, 1
-    found = [re.search(word + words[1], said, re.MULTILINE) for word in words[0]]
+    found = [re.search(rf"{word}(\d+)", said, re.MULTILINE) for word in words]
     channels, depth, times = (int(match[1]) if match else 1 for match in found)
     return channels, depth, times
