@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
-from typing import Any, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,7 @@ from spatterlib.live.recorder import Recorder
 from spatterlib.live.repeats import Repeats
 from spatterlib.live.rolling import Rolling, add_rows, finished_layers, forget_rows
 from spatterlib.live.senders import Sender
-from spatterlib.live.settings import WatchSettings
+from spatterlib.live.settings import AlarmSettings, WatchSettings
 from spatterlib.live.source import StreamFacts
 from spatterlib.plugins.registry import identity
 from spatterlib.stores.opening import is_simulated
@@ -63,6 +63,9 @@ __all__ = ["Plan", "Summary", "Watcher"]
 
 # Frames that are worked on together where several wait; resamples of a verdict that will be made anew soon.
 _BATCH, _DRAFT = 16, 500
+AlarmKind: TypeAlias = Literal["chart", "verdict", "repeats", "stream"]
+# What is watched for, in the order in which it ends, and what its last state is that of.
+_SUBJECTS: dict[AlarmKind, str] = {"chart": "layer", "verdict": "verdict", "repeats": "picture", "stream": "picture"}
 
 
 @dataclass(frozen=True)
@@ -134,10 +137,7 @@ class Watcher:
     repeats: Repeats = field(default_factory=Repeats)
     _feed: Feed | None = None
     _lead: list[StreamFrame] = field(default_factory=list)
-    _verdict_alarm: AlarmState = field(default_factory=AlarmState)
-    _chart_alarm: AlarmState = field(default_factory=AlarmState)
-    _stream_alarm: AlarmState = field(default_factory=AlarmState)
-    _repeat_alarm: AlarmState = field(default_factory=AlarmState)
+    _alarms: dict[AlarmKind, AlarmState] = field(default_factory=lambda: dict.fromkeys(_SUBJECTS, AlarmState()))
     _outage: StreamLost | None = None
     _stream: StreamFacts = field(default_factory=StreamFacts)
     _back: StreamLost | None = None
@@ -189,9 +189,7 @@ class Watcher:
             status=self.status(),
             latencies=self.latencies,
             spans=dict(self._spans),
-            alarm=any(
-                alarm.open for alarm in (self._verdict_alarm, self._chart_alarm, self._repeat_alarm, self._stream_alarm)
-            ),
+            alarm=any(alarm.open for alarm in self._alarms.values()),
             chart=self.charts.newest_fields if self.charts else None,
             simulated=self.simulated,
             model_origin=self.plan.run.origin,
@@ -348,7 +346,7 @@ class Watcher:
         """Lost for a while: an event. It ends when pictures come for a while, see `StreamLost.pause`."""
         now, settings, final = self._moment(), self.plan.settings.alarms, self.feed.gave_up
         if self._outage:
-            if self._stream_alarm.open is None and now - self._lost_told < settings.remind and not final:
+            if self._alarms["stream"].open is None and now - self._lost_told < settings.remind and not final:
                 return
             seen = Observation("stream lost", False, self._outage.reason, since=self._outage.time)
         else:
@@ -356,28 +354,23 @@ class Watcher:
             seen = Observation("stream back", True, reason, since=back.time if back else None)
             settings = dataclasses.replace(settings, hold=max(settings.hold, 2 * back.pause if back else 0.0))
         number = self._last_event + 1
-        self._stream_alarm, notices = step(self._stream_alarm, seen, now, number, settings, final=final)
-        if self._stream_alarm.open is None:
+        self._observe("stream", seen, now, settings, final=final)
+        event = self._alarms["stream"].open
+        if event is None:
             self._blind = self._blind if self._outage else 0.0
-        elif self._stream_alarm.open.event == number:
+        elif event.event == number:
             self._lost_told = now
-        for notice in notices:
-            self._send(notice)
 
     def _observe_repeats(self) -> None:
         """Nothing new for a while: an event. A stream that is away has another."""
-        settings, repeats = self.plan.settings.alarms, self.repeats
         if self._outage:
             return
-        if repeats.lasting(settings.hold):
+        if self.repeats.lasting(self.plan.settings.alarms.hold):
             reason = "every frame with spatter was seen before: none gives a vote"
-            seen = Observation("pictures repeat", False, reason, since=repeats.since)
+            seen = Observation("pictures repeat", False, reason, since=self.repeats.since)
         else:
             seen = Observation("pictures new", True, "frames with spatter are new again")
-        number = self._last_event + 1
-        self._repeat_alarm, notices = step(self._repeat_alarm, seen, self._moment(), number, settings)
-        for notice in notices:
-            self._send(notice)
+        self._observe("repeats", seen, self._moment())
 
     def _take_frames(self, frames: Sequence[StreamFrame]) -> None:
         """Detect, classify, remember."""
@@ -437,7 +430,7 @@ class Watcher:
                 self.charts.end_layer(number, rows)
             self._publish_verdict("layer", span, final=True)
             if self.plan.settings.alarms.alarm == "layer":
-                self._observe(span, final=True)
+                self._observe("verdict", observe_verdict(span), self._now, final=True, span=span)
             self.rolling = forget_rows(self.rolling, number, self._now - self.plan.settings.window)
 
     def _draft(self, now: float) -> None:
@@ -473,7 +466,7 @@ class Watcher:
             spans["layer"] = judge_rows(rows[rows["layer"] == number], classes, self.draft_rules, number)
         for scope, span in spans.items():
             if scope == self.plan.settings.alarms.alarm:
-                self._observe(span)
+                self._observe("verdict", observe_verdict(span), self._now, span=span)
             yield scope, span
 
     def _publish_drafts(self) -> None:
@@ -489,13 +482,22 @@ class Watcher:
         latency = time.monotonic() - newest
         self.publish("verdict", VerdictFields(scope=scope, final=final, latency=latency, **span.facts()))
 
-    def _observe(self, span: Span, *, final: bool = False) -> None:
-        """Give a verdict to the state machine, and send what it says."""
-        seen, settings = observe_verdict(span), self.plan.settings.alarms
-        number = self._last_event + 1
-        self._verdict_alarm, notices = step(self._verdict_alarm, seen, self._now, number, settings, final=final)
+    def _observe(
+        self,
+        kind: AlarmKind,
+        seen: Observation,
+        now: float,
+        settings: AlarmSettings | None = None,
+        *,
+        final: bool = False,
+        span: Span | None = None,
+        chart: ChartFields | None = None,
+    ) -> None:
+        """Give an observation to the state machine of its kind, and send what that says."""
+        settings, number = settings or self.plan.settings.alarms, self._last_event + 1
+        self._alarms[kind], notices = step(self._alarms[kind], seen, now, number, settings, final=final)
         for notice in notices:
-            self._send(notice, span)
+            self._send(notice if chart is None else dataclasses.replace(notice, reason=seen.reason), span, chart)
 
     def _take_charts(self, charts: LayerCharts) -> None:
         """Publish layers that were charted since; the first that differs begins an event."""
@@ -503,22 +505,17 @@ class Watcher:
             fields = layer.fields(charts.reference)
             self.publish("chart", fields)
             seen = observe_layer(layer)
-            if seen.normal is None:
-                continue
-            number, settings = self._last_event + 1, self.plan.settings.alarms
-            self._chart_alarm, notices = step(self._chart_alarm, seen, self._now, number, settings, final=True)
-            for notice in notices:
-                self._send(dataclasses.replace(notice, reason=seen.reason), chart=fields)
+            if seen.normal is not None:
+                self._observe("chart", seen, self._now, final=True, chart=fields)
 
     def _end_events(self) -> None:
         """End the events that still go on, because the watch ends."""
         notices = [
-            *end_event(self._chart_alarm, self._now, "layer"),
-            *end_event(self._verdict_alarm, self._now, "verdict"),
-            *end_event(self._repeat_alarm, self._now, "picture"),
-            *end_event(self._stream_alarm, self._moment(), "picture"),
+            notice
+            for kind, subject in _SUBJECTS.items()
+            for notice in end_event(self._alarms[kind], self._moment() if kind == "stream" else self._now, subject)
         ]
-        self._chart_alarm = self._verdict_alarm = self._repeat_alarm = self._stream_alarm = AlarmState()
+        self._alarms = dict.fromkeys(_SUBJECTS, AlarmState())
         for notice in notices:
             self._send(notice)
 
