@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from store_tools import assert_holds, fill, names, one_line
 
 import spatterlib as sp
-from spatterlib.errors import SpatterlibError, StoreError
+from spatterlib.errors import DamageError, SpatterlibError, StoreError
 from spatterlib.stores import hdf5_journal
 
 pytestmark = [
@@ -121,6 +122,32 @@ class TestHotJournal:
             assert_holds(store, 150)
         assert sp.check_store(hot).whole
         assert {name: (hot.parent / name).read_bytes() for name in names(hot.parent)} == before
+
+    def test_a_read_that_fails_is_no_damage(self, hot: Path, read_only: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whichever it is, of all that a column takes: the values, or that they cannot be read now."""
+        right, told = hdf5_journal.read_at, []
+        with sp.open_store(hot) as store:
+            expected = store.column("x")
+            for which in range(1, 9):
+                calls = count(1)
+
+                def fail(*arguments: Any, calls: Any = calls, which: int = which) -> bytes:
+                    if next(calls) == which:
+                        raise OSError(errno.EIO, os.strerror(errno.EIO))
+                    return right(*arguments)
+
+                with monkeypatch.context() as broken:
+                    broken.setattr(hdf5_journal, "read_at", fail)
+                    try:
+                        found = store.column("x")
+                    except StoreError as error:
+                        told.append(error)
+                        continue
+                np.testing.assert_array_equal(found, expected)
+            assert_holds(store, 150)
+        assert told
+        assert not [error for error in told if isinstance(error, DamageError)]
+        assert all("cannot be read: Input/output error" in str(error) for error in told)
 
     def test_a_journal_that_is_not_whole_never_happened(self, hot: Path, read_only: None) -> None:
         journal = hot.with_name("s.h5.journal")

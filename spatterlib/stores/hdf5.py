@@ -213,7 +213,10 @@ class _File:
         if self._pages and offset >= 0:
             shadow = Shadow(self._descriptor, self._pages)
             shadow.seek(offset)
-            return shadow.read(count)
+            data = shadow.read(count)
+            if shadow.error is not None:
+                raise shadow.error
+            return data
         data = read_at(self._descriptor, count, offset) if offset >= 0 else b""
         if len(data) != count:
             raise damaged(self._path, "it is shorter than it should be")
