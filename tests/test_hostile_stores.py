@@ -18,7 +18,7 @@ from store_tools import assert_holds, fill, names, one_line
 
 import spatterlib as sp
 from spatterlib.errors import DamageError, SpatterlibError, StoreError
-from spatterlib.stores import hdf5_journal
+from spatterlib.stores import file_io, hdf5_journal
 
 pytestmark = [
     pytest.mark.usefixtures("no_waiting_for_the_disk"),
@@ -125,7 +125,7 @@ class TestHotJournal:
 
     def test_a_read_that_fails_is_no_damage(self, hot: Path, read_only: None, monkeypatch: pytest.MonkeyPatch) -> None:
         """Whichever it is, of all that a column takes: the values, or that they cannot be read now."""
-        right, told = hdf5_journal.read_at, []
+        right, told = file_io.read_at, []
         with sp.open_store(hot) as store:
             expected = store.column("x")
             for which in range(1, 9):
