@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import errno
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -569,3 +570,26 @@ def test_want_of_memory_is_no_flaw_of_the_recording() -> None:
     assert container._try(stream(errno.EINVAL), None) == []
     with pytest.raises(VideoError, match="not enough memory"):
         container._try(stream(errno.ENOMEM), None)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_and_its_parent_read_the_same_opened_video(tmp_path: Path) -> None:
+    """A file that is open in both has one position: what one reads, the other misses."""
+    video = opened(write(tmp_path / "v.mp4", 400), threads=1)
+    whole = numbers(video)
+    go, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.read(go, 1)
+        os._exit(0 if numbers(video) == whole else 1)
+    reading = video.read(0, 400)
+    parents = [next(reading) for _ in range(20)]
+    os.write(told, b"1")
+    assert os.waitpid(child, 0)[1] == 0
+    parents += reading
+    box = (0, 0, video.width, video.height)
+    assert [None if picture is None else number_of(picture.rgb(box)) for picture in parents] == whole
+    os.close(go)
+    os.close(told)
+    video.close()

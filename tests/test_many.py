@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,18 @@ class TestParts:
         (tmp_path / "v.mp4").write_bytes(video.read_bytes())
         with pytest.raises(VideoError, match="another recording"):
             sp.extract(tmp_path / "v.mp4", tmp_path / "out.zarr", executor=Moved())
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+    @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+    def test_processes_forked_from_one_that_has_opened_the_recording_lose_no_frame(self, tmp_path: Path) -> None:
+        # Noise: more bytes than a reader holds at a time.
+        write_video(tmp_path / "v.mp4", np.random.default_rng(1).integers(0, 255, (600, 120, 160, 3), np.uint8), gop=25)
+        with ThreadPoolExecutor(2) as threads:
+            sp.extract(tmp_path / "v.mp4", tmp_path / "threads.zarr", executor=threads)
+        with ProcessPoolExecutor(2, get_context("fork")) as processes:
+            report = sp.extract(tmp_path / "v.mp4", tmp_path / "forked.zarr", executor=processes)
+        assert report.failed == 0
+        assert content(tmp_path / "forked.zarr") == content(tmp_path / "threads.zarr")
 
     def test_nothing_that_decodes_leaves_no_store(self, tmp_path: Path) -> None:
         with pytest.raises(VideoError, match="none of its 10 frames"), ThreadPoolExecutor(1) as pool:

@@ -196,7 +196,8 @@ def _pairs(video: Video) -> tuple[tuple[str, Any], ...]:
 
 
 @lru_cache(maxsize=4)
-def _opened(source: RemoteRecording) -> Recording:
+def _opened(source: RemoteRecording, process: int) -> Recording:
+    """Opened once per process: one that was forked must not read from its parent's files."""
     video = open_video(source.path, source.fps)
     if _pairs(video) != source.identity:
         video.close()
@@ -241,7 +242,7 @@ def _task(
     source: RemoteRecording | Video, part: range, work: Work, write: Callable[[list[bytes]], list[Place]] | None
 ) -> list[DetectionBatch]:
     with one_opencv_thread():
-        done = list(_part(_opened(source) if isinstance(source, RemoteRecording) else source, part, work))
+        done = list(_part(_opened(source, os.getpid()) if isinstance(source, RemoteRecording) else source, part, work))
     if write is None:
         return done
     places = iter(write([crop for batch in done for crop in batch.crops if isinstance(crop, bytes)]))

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import hashlib
 import logging
+import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -67,7 +68,7 @@ class Container:
     as the decoder gives them.
 
     Reading changes nothing in the object: several threads may read at the same time, each `read` from a decoder
-    of its own.
+    of its own; forked processes too.
 
     Parameters
     ----------
@@ -99,7 +100,10 @@ class Container:
     threads: int = 1
     index: int = 0
     has_check_sums: bool = False
-    _idle: dict[int, list[InputContainer]] = field(init=False, repr=False, default_factory=lambda: defaultdict(list))
+    # By process: a forked one has the files of its parent at the same position, which is nobody's then.
+    _idle: dict[tuple[int, int], list[InputContainer]] = field(
+        init=False, repr=False, default_factory=lambda: defaultdict(list)
+    )
     _learned: dict[int, list[PacketSideData]] = field(init=False, repr=False, default_factory=dict)
 
     @property
@@ -199,7 +203,7 @@ class Container:
                     if not frames:
                         yield -1, None
         finally:
-            self._idle[threads].append(source)
+            self._idle[os.getpid(), threads].append(source)
 
     def _key_behind(self, number: int) -> int:
         return int(min(self.keyframes[self.keyframes > number], default=self.packets.found))
@@ -233,7 +237,7 @@ class Container:
 
     def _packets_from(self, first: int, threads: int) -> tuple[InputContainer, Iterator[Packet[Any]]]:
         """Packets from number `first` on: by seeking if that lands where it should, else by skipping."""
-        idle = self._idle[threads]
+        idle = self._idle[os.getpid(), threads]
         source = idle.pop() if idle else self._open(threads)
         packets = self._sought(source, first)
         if packets is None:
@@ -291,8 +295,8 @@ class Container:
 
     def close(self) -> None:
         """Let go of the file; may be called twice."""
-        for idle in self._idle.values():
-            while idle:
+        for (process, _), idle in self._idle.items():
+            while process == os.getpid() and idle:
                 idle.pop().close()
 
     def __enter__(self) -> Self:
