@@ -40,7 +40,17 @@ from spatterlib.stores.file_io import damaged
 from spatterlib.stores.medium import ByteRange
 from spatterlib.stores.objects import Objects, objects_at
 from spatterlib.stores.rows import COLUMN_NAME, DATA, DENSE, StoreHeader, blank
-from spatterlib.stores.zarr_layout import GROUPS, ROOT, ShardedArray, document, is_json, root_of
+from spatterlib.stores.zarr_layout import (
+    GROUP,
+    GROUPS,
+    ROOT,
+    ShardedArray,
+    described_in,
+    is_json,
+    is_root_document,
+    root_document,
+    root_of,
+)
 from spatterlib.types import Store, StoreKind
 
 _TAG = re.compile(r"([0-9a-f]{8})?")
@@ -236,7 +246,7 @@ class _Group:
         arrays = {} if self._replaces else dict(before)
         tails = dict(self._tails)
         shards: dict[str, bytes] = {}
-        groups = {f"{group}/{ROOT}": document(None) for group in GROUPS} if self._replaces else {}
+        groups = {f"{group}/{ROOT}": GROUP for group in GROUPS} if self._replaces else {}
         # The file that is locked must stay the one that has the name.
         documents = {
             name: text for name, text in groups.items() if not self._objects.cheap or self._objects.get(name) != text
@@ -250,20 +260,22 @@ class _Group:
             old = arrays[name]
             data = b"".join([self._tail(old, tails), np.ascontiguousarray(values).data])
             new = arrays[name] = ShardedArray(name, old.tag, old.dtype, old.length + len(values))
-            documents[f"{new.path}/{ROOT}"] = new.metadata()
             shards |= new.objects(old.length - old.length % old.shard, data)
             tails[name] = data[len(data) - new.length % new.shard * new.dtype.itemsize :]
         if arrays[DATA].length < header["bytes"]:
             # Kept for parts that others write; the last shard is looked up anew if anybody appends.
             arrays[DATA] = replace(arrays[DATA], length=header["bytes"])
-            documents[f"{arrays[DATA].path}/{ROOT}"] = arrays[DATA].metadata()
             tails.pop(DATA, None)
+        # In a store of an older version all are described anew.
+        described = {} if self._replaces or described_in(self._text) is None else before
+        documents |= {f"{a.path}/{ROOT}": a.metadata for a in arrays.values() if described.get(a.name) != a}
         root = {**header, "arrays": {a.name: [a.tag, a.dtype.str, a.length] for a in arrays.values()}}
+        text = root_document(root, arrays.values())
         try:
             self._objects.put(shards)
             if not self._replaces:
                 self._objects.put(documents, safe=False)
-            self._objects.put({ROOT: document(root)}, new=self._exclusive)
+            self._objects.put({ROOT: text}, new=self._exclusive)
             if self._replaces:
                 # Empty arrays need no shards: the root comes first, so that there is a store or nothing.
                 self._objects.put(documents, safe=False)
@@ -272,7 +284,7 @@ class _Group:
             # Whether a remote root has been written is not known: look.
             self._header, self._tails, self._text = None, {}, None
             raise
-        self._arrays, self._tails, self._header = arrays, tails, root
+        self._arrays, self._tails, self._header, self._text = arrays, tails, root, text
         self._replaces = self._exclusive = False
         kept = {array.path for array in arrays.values()}
         for array in before.values():
@@ -304,12 +316,14 @@ class _Group:
 
     def inspect(self) -> Iterator[str]:
         """Names of documents and shards that are not as they were written, beside the values in them."""
-        header = self.header(fresh=True)
-        if self._objects.get(ROOT) != document(header):
+        header, text = self.header(fresh=True), self._text or b""
+        if not (sound := is_root_document(text)):
             yield ROOT
-        yield from (name for group in GROUPS if self._objects.get(name := f"{group}/{ROOT}") != document(None))
+        yield from (name for group in GROUPS if self._objects.get(name := f"{group}/{ROOT}") != GROUP)
+        entries = described_in(text)
         for array in self._arrays.values():
-            if not array.is_described_by(self._objects.get(name := f"{array.path}/{ROOT}")):
+            entry = None if entries is None else entries.get(array.path, {})
+            if sound and not array.is_described_by(self._objects.get(name := f"{array.path}/{ROOT}"), entry):
                 yield name
             # Of those in between, that were kept and not filled, there are none.
             sparse = array.name == DATA and header.get("format") != DENSE

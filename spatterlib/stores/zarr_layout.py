@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from spatterlib.stores.descriptions import attributes_of, dimension_of
 from spatterlib.stores.file_io import damaged
 from spatterlib.stores.rows import StoreHeader
 
-__all__ = ["GROUPS", "ROOT", "ShardedArray", "document", "is_json", "root_of"]
+__all__ = [
+    "GROUP",
+    "GROUPS",
+    "ROOT",
+    "ShardedArray",
+    "described_in",
+    "is_json",
+    "is_root_document",
+    "root_document",
+    "root_of",
+]
 
 ROOT = "zarr.json"
 GROUPS = ("columns", "crops", "frame_log")
+_SEAL = "crc32"
 _TYPES = {"u1": "uint8", "b1": "bool"} | {
     f"{kind}{size}": f"{name}{8 * size}"
     for kind, name, sizes in (("i", "int", (1, 2, 4, 8)), ("u", "uint", (2, 4, 8)), ("f", "float", (2, 4, 8)))
@@ -73,13 +86,20 @@ class ShardedArray:
             yield self.key(number), inside, inside + count
             start += count
 
-    def is_described_by(self, text: bytes | None) -> bool:
-        """Whether this is its document, of this commit or of a later one that a kill cut off."""
+    def is_described_by(self, text: bytes | None, entry: Mapping[str, Any] | None) -> bool:
+        """Whether this is its document, of this commit or of a later one that a kill cut off.
+
+        `entry` is what the root says of it; roots of older versions say nothing.
+        """
         try:
             length = json.loads(text or b"")["shape"][0]
+            document = self._document() | {"attributes": self._encoding()} if entry is None else dict(entry)
+            shape = [length, *document["shape"][1:]]
         except (ValueError, KeyError, TypeError, IndexError, RecursionError):
             return False
-        return type(length) is int and length >= self.length and replace(self, length=length).metadata() == text
+        if entry is None:
+            del document["dimension_names"]
+        return type(length) is int and length >= self.length and _text(document | {"shape": shape}) == text
 
     def is_indexed(self, shard: bytes | None) -> bool:
         """Whether a shard object ends with the index that its chunks have; what they hold does not matter."""
@@ -91,13 +111,19 @@ class ShardedArray:
             and shard_of(bytes(used * chunk), chunk, chunks)[-16 * chunks :] == (shard or b"")[-16 * chunks :]
         )
 
+    @cached_property
     def metadata(self) -> bytes:
-        """The array's ``zarr.json``; text is rows of UTF-8 bytes, filled up with zeros."""
+        """The array's ``zarr.json``."""
+        return _text(self._document())
+
+    def _document(self) -> dict[str, Any]:
+        """What describes it; text is rows of UTF-8 bytes, filled up with zeros."""
         kind, size = self.dtype.kind, self.dtype.itemsize
         width = (size,) if kind == "S" else ()
+        dimensions = (dimension_of(self.name), f"{self.name.partition('/')[2]}_byte")
         little = {"name": "bytes", "configuration": {"endian": "little"}}
         chunks = {"chunk_shape": (self.chunk, *width), "codecs": [little], "index_codecs": [little]}
-        document = {
+        return {
             "zarr_format": 3,
             "node_type": "array",
             "shape": (self.length, *width),
@@ -106,15 +132,52 @@ class ShardedArray:
             "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
             "fill_value": {"b": False, "f": 0.0}.get(kind, 0),
             "codecs": [{"name": "sharding_indexed", "configuration": chunks | {"index_location": "end"}}],
-            "attributes": {"encoding": "utf-8"} if kind == "S" else {},
+            "attributes": self._encoding() | attributes_of(self.name),
+            "dimension_names": dimensions[: 1 + len(width)],
         }
-        return json.dumps(document).encode()
+
+    def _encoding(self) -> dict[str, Any]:
+        return {"encoding": "utf-8"} if self.dtype.kind == "S" else {}
 
 
-def document(header: StoreHeader | None) -> bytes:
-    """A group's ``zarr.json``."""
-    attributes = {} if header is None else {"spatterlib": header}
-    return json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}).encode()
+GROUP = b'{"zarr_format": 3, "node_type": "group", "attributes": {}}'
+"""The ``zarr.json`` of a group within the root."""
+
+
+def root_document(header: StoreHeader, arrays: Iterable[ShardedArray]) -> bytes:
+    """The root's ``zarr.json``: our header, and what describes every array, as of the same commit.
+
+    A second checksum is of what describes the arrays: the header's own is of what it says itself.
+    """
+    described = [(group, GROUP) for group in GROUPS] + [(array.path, array.metadata) for array in arrays]
+    # Sorted: zarr-python loses what does not stand beside the others of its group.
+    entries = b", ".join(b'"%s": %s' % (path.encode(), text) for path, text in sorted(described))
+    # Texts that are there already are put together: this is written with every commit.
+    consolidated = b'{"kind": "inline", "must_understand": false, "metadata": {%s}}' % entries
+    attributes = {"spatterlib": header, _SEAL: zlib.crc32(consolidated)}
+    root = _text({"zarr_format": 3, "node_type": "group", "attributes": attributes})
+    return b'%s, "consolidated_metadata": %s}' % (root[:-1], consolidated)
+
+
+def is_root_document(text: bytes) -> bool:
+    """Whether a root is as it was written, beside what the header's checksum says of it."""
+    root = json.loads(text)
+    consolidated = root.get("consolidated_metadata")
+    sealed = consolidated is None or root["attributes"].get(_SEAL) == zlib.crc32(_text(consolidated))
+    return sealed and _text(root) == text
+
+
+def described_in(text: bytes | None) -> Mapping[str, Mapping[str, Any]] | None:
+    """What a root says of each array and group, by its path; None in roots of older versions, which say nothing."""
+    try:
+        entries: Mapping[str, Mapping[str, Any]] = json.loads(text or b"")["consolidated_metadata"]["metadata"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return entries
+
+
+def _text(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document).encode()
 
 
 def root_of(text: bytes | None) -> dict[str, Any] | None:

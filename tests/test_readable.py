@@ -1,0 +1,157 @@
+"""Programs that know nothing of spatterlib open its stores: names, units, and of every array what is committed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from store_tools import fill
+
+import spatterlib as sp
+from spatterlib.stores.descriptions import attributes_of
+from spatterlib.types import DETECTION, FRAME_LOG, Store
+
+xarray: Any = pytest.importorskip("xarray")
+zarr: Any = pytest.importorskip("zarr")
+
+
+def finished(path: Path) -> None:
+    with sp.create_store(path, attrs={"machine": "M 1"}) as store:
+        fill(store, 0, 300)
+        store.set_column("probability", np.linspace(0, 1, 300))
+
+
+def resumed(path: Path) -> None:
+    finished(path)
+    with sp.open_store(path, "a") as store:
+        fill(store, 300, 50)
+
+
+def killed(path: Path) -> None:
+    """While the root was about to be written: the other documents are ahead of it."""
+    finished(path)
+    root = (path / "zarr.json").read_bytes()
+    with sp.open_store(path, "a") as store:
+        fill(store, 300, 50)
+    (path / "zarr.json").write_bytes(root)
+
+
+def torn(path: Path) -> None:
+    """By a power cut: documents other than the root are empty."""
+    killed(path)
+    for name in ("frame", "time", "probability"):
+        (path / f"columns/{name}/zarr.json").write_bytes(b"")
+
+
+WAYS = [finished, resumed, killed, torn]
+
+
+@pytest.fixture(params=WAYS, ids=lambda way: way.__name__)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, Store]]:
+    path = tmp_path / "s.zarr"
+    request.param(path)
+    with sp.open_store(path) as store:
+        yield path, store
+
+
+def same_values(read: Any, store: Store) -> None:
+    """By name, `read` gives of each array what the store gives."""
+    assert sorted(read["columns"]) == sorted(store.columns)
+    for name in store.columns:
+        np.testing.assert_array_equal(read["columns"][name][:], store.column(name))
+    for name in FRAME_LOG.names or ():
+        np.testing.assert_array_equal(read["frame_log"][name][:], store.frame_log[name])
+    [starts] = [read["crops"]["starts"][:]] if "starts" in read["crops"] else [[0, *read["crops"]["ends"][:-1]]]
+    crops = store.encoded(range(len(store)))
+    for crop, start, end in zip(crops, starts, read["crops"]["ends"][:], strict=True):
+        assert bytes(np.asarray(read["crops"]["data"][int(start) : int(end)])) == crop
+
+
+class TestZarr:
+    def test_zarr_python_finds_what_is_committed(self, store: tuple[Path, Store]) -> None:
+        path, ours = store
+        group = zarr.open_consolidated(path)
+        same_values({name: dict(part.arrays()) for name, part in group.groups()}, ours)
+
+    def test_xarray_opens_all_of_it(self, store: tuple[Path, Store]) -> None:
+        path, ours = store
+        with xarray.open_datatree(path, engine="zarr") as tree:
+            same_values(
+                {
+                    name: {key: values.to_numpy() for key, values in part.variables.items()}
+                    for name, part in tree.children.items()
+                },
+                ours,
+            )
+            assert tree["columns"].sizes == {"row": len(ours)}
+            assert tree["frame_log"].sizes == {"frame": len(ours.frame_log)}
+            assert tree["crops"].sizes["row"] == len(ours)
+            assert tree["columns/area"].attrs["units"] == "px^2"
+
+    def test_xarray_opens_a_table_alone(self, store: tuple[Path, Store]) -> None:
+        path, ours = store
+        with xarray.open_zarr(path, group="columns", chunks=None) as columns:
+            frame = columns.to_dataframe()
+        assert len(frame) == len(ours)
+
+    def test_documents_are_as_zarr_python_writes_them(self, store: tuple[Path, Store]) -> None:
+        """But for the byte order of single bytes, which it leaves out."""
+        path, ours = store
+        root = json.loads((path / "zarr.json").read_text())
+        for name, document in root["consolidated_metadata"]["metadata"].items():
+            kind = zarr.core.metadata.ArrayV3Metadata if "shape" in document else zarr.core.group.GroupMetadata
+            theirs = json.loads(json.dumps(kind.from_dict(json.loads(json.dumps(document))).to_dict()))
+            assert theirs.keys() >= document.keys()
+            assert {key: theirs[key] for key in document if key != "codecs"} | {"codecs": document.get("codecs")} == (
+                document | {"codecs": document.get("codecs")}
+            ), name
+        for column in ours.columns:
+            document = json.loads(json.dumps(root["consolidated_metadata"]["metadata"][f"columns/{column}"]))
+            assert document["shape"] == [len(ours)]
+
+
+def test_a_store_of_an_older_version_is_described_by_its_next_commit(tmp_path: Path) -> None:
+    path = tmp_path / "s.zarr"
+    finished(path)
+    as_before(path)
+    assert sp.check_store(path).whole
+    with sp.open_store(path, "a") as store:
+        store.set_attrs({"machine": "M 2"})
+    assert sp.check_store(path).whole
+    with xarray.open_datatree(path, engine="zarr") as tree:
+        assert tree["columns/time"].attrs["units"] == "s"
+
+
+def as_before(path: Path) -> None:
+    """Take from a store what versions did not write that knew of no other programs."""
+    for file in path.rglob("zarr.json"):
+        document = json.loads(file.read_text())
+        document.pop("consolidated_metadata", None)
+        document.pop("dimension_names", None)
+        document["attributes"] = {
+            key: document["attributes"][key] for key in document["attributes"] if key == "spatterlib"
+        }
+        file.write_text(json.dumps(document))
+
+
+def test_what_describes_the_arrays_is_checked(tmp_path: Path) -> None:
+    path = tmp_path / "s.zarr"
+    finished(path)
+    for file in (path / "zarr.json", path / "columns/area/zarr.json"):
+        text = file.read_bytes()
+        file.write_bytes(text.replace(b"area enclosed", b"Area enclosed"))
+        assert sp.check_store(path).damage == (f"{file.relative_to(path)}: not as it was written",)
+        file.write_bytes(text)
+    assert sp.check_store(path).whole
+
+
+def test_every_array_of_a_store_says_what_it_is() -> None:
+    arrays = [f"columns/{name}" for name in DETECTION.names or ()] + [
+        f"frame_log/{name}" for name in FRAME_LOG.names or ()
+    ]
+    arrays += [f"crops/{name}" for name in ("data", "starts", "ends", "crc32", "blocks")]
+    assert [array for array in arrays if not attributes_of(array).get("long_name")] == []
