@@ -773,6 +773,11 @@ def named_otherwise(path: str) -> Any:
 
 named_otherwise.__module__ = "elsewhere"
 
+
+def takes_a_range_in_silence(path: str, value_range: Any) -> Any:
+    return Stack.opener(path)
+
+
 VIDEOS: dict[str, Any] = {
     "it_opens_a_recording": OpensAPath.opener,
     "every_frame_has_a_time": CountsWhatDecodes.opener,
@@ -782,6 +787,7 @@ VIDEOS: dict[str, Any] = {
     "pictures_have_the_videos_size": CutsTheEdge.opener,
     "a_box_is_part_of_the_frame": ShiftsBoxes.opener,
     "identity_is_json": NamesTheHour.opener,
+    "what_it_is_told_is_in_its_identity": takes_a_range_in_silence,
     "it_closes_twice": ClosesOnce.opener,
     "other_files_are_not_its_own": TakesEverything.opener,
     "suffixes_name_its_recordings": named_otherwise,

@@ -30,7 +30,7 @@ from spatterlib.testing import (
     video_checks,
 )
 from spatterlib.types import Clip, Image
-from spatterlib.video import container, images
+from spatterlib.video import arrays, container, images
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
@@ -168,7 +168,7 @@ READERS = {
     "container": video_checks(container.spatter_open_video, write_mp4, last=True),
     "images": video_checks(images.spatter_open_video, write_png),
     "tiff": video_checks(images.spatter_open_video, write_tiff),
-    "npy": video_checks(images.spatter_open_video, liars.write_stack),
+    "npy": video_checks(arrays.spatter_open_video, liars.write_stack),
 }
 
 

@@ -55,7 +55,7 @@ FORMATS: dict[str, dict[str, Any]] = {
 
 
 def opened(path: Path, threads: int = 0) -> Container:
-    video = container.spatter_open_video(str(path))
+    video = container.spatter_open_video(str(path), None)
     assert isinstance(video, Container)
     return dataclasses.replace(video, threads=threads)
 
@@ -445,8 +445,8 @@ class TestRefusals:
         assert "\n" not in str(caught.value)
 
     def test_a_file_that_is_not_there_is_left_to_others(self, tmp_path: Path) -> None:
-        assert container.spatter_open_video(str(tmp_path / "nowhere.mp4")) is None
-        assert container.spatter_open_video(str(tmp_path)) is None
+        assert container.spatter_open_video(str(tmp_path / "nowhere.mp4"), None) is None
+        assert container.spatter_open_video(str(tmp_path), None) is None
 
 
 @pytest.mark.parametrize("name", ["layer 1:30.mp4", "%03d.mp4", "Schweißspritzer 熔融.mp4", "-i.mp4"])

@@ -324,7 +324,7 @@ def directories(data: bytes | bytearray) -> list[int]:
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
-    "floats": (np.zeros((3, 8, 8)), r"float64 \(3, 8, 8\).*astype\('uint8'\)"),
+    "floats": (np.zeros((3, 8, 8)), "float64, whose black and white are not known; .*--range"),
     "signed": (np.zeros((3, 8, 8), np.int16), "int16"),
     "one frame": (np.zeros((8, 8), np.uint8), r"a\[None\]"),
     "one colour frame": (np.zeros((8, 8, 3), np.uint8), r"one colour image; save a\[None\]"),
@@ -332,7 +332,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "nothing": (np.zeros((0, 8, 8), np.uint8), "no frames"),
     "no pixels": (np.zeros((3, 0, 8), np.uint8), "px"),
     "Fortran order": (np.asfortranarray(np.zeros((3, 8, 9), np.uint8)), "Fortran order"),
-    "a table": (np.zeros(3, sp.DETECTION), "frames are uint8"),
+    "a table": (np.zeros(3, sp.DETECTION), "no grey values"),
 }
 
 
@@ -384,8 +384,7 @@ class TestRefusals:
 
     def test_of_floating_point_tiff(self, tmp_path: Path) -> None:
         assert cv2.imwrite(str(tmp_path / "a.tif"), np.zeros((8, 8), np.float32))
-        with sp.open_video(tmp_path / "a.tif") as video, pytest.raises(VideoError, match="holds float32"):
-            list(video.read(0, 1))
+        self.refused(tmp_path / "a.tif", "holds float32")
 
     def test_of_sizes_that_change(self, tmp_path: Path) -> None:
         folder = write_folder(tmp_path / "frames", pixels("colour", "uint8"))

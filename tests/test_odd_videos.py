@@ -298,7 +298,7 @@ class TestFields:
         assert numbers(write_fields(tmp_path / "a.mkv", 30, high=True)) == list(range(30))
 
     def test_with_any_number_of_threads(self, tmp_path: Path) -> None:
-        video = container.spatter_open_video(str(write_fields(tmp_path / "a.ts")))
+        video = container.spatter_open_video(str(write_fields(tmp_path / "a.ts")), None)
         assert isinstance(video, Container)
         for threads in (1, 2, 5):
             pictures = dataclasses.replace(video, threads=threads).read(3, 20)

@@ -97,7 +97,7 @@ class TestOpening:
 
     def test_asks_for_a_video_and_checks_that_it_is_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         class Catalog:
-            def ask(self, hook: str, path: str) -> Any:
+            def ask(self, hook: str, path: str, **said: Any) -> Any:
                 wrong = Answer(Plugin("theirs", "spatterlib-theirs", "2"), error=ContractError("int is no Video"))
                 return {"mine": (Memory(), []), "wrong": (None, [wrong])}.get(Path(path).name, (None, []))
 

@@ -20,7 +20,14 @@ from spatterlib.cli import config as configuration
 from spatterlib.cli import config_sections, detect, extract, predict, watch
 from spatterlib.cli.config import SECTIONS
 from spatterlib.cli.options import PluginCommand
-from spatterlib.cli.run_options import TERMINAL, detection_options, extraction_options, run_log_options, run_settings
+from spatterlib.cli.run_options import (
+    TERMINAL,
+    detection_options,
+    extraction_options,
+    reading_options,
+    run_log_options,
+    run_settings,
+)
 from spatterlib.cli.schema import Configuration, ModelInfo, Shown, StoreInfo, VideoInfo
 from spatterlib.common import run_log
 from spatterlib.common.command_output import CommandRun, Failed, Failure, answer, answers, counts, document, say
@@ -85,10 +92,11 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("path")
+@reading_options
 @answers(StoreInfo, VideoInfo, ModelInfo)
-def info(path: str) -> None:
+def info(path: str, **reading: Any) -> None:
     """Say what is in a store, a video or a model."""
-    found = _facts(path)
+    found = _facts(path, reading)
     shown: dict[str, Any] = {}
     for name, value in answers_facts(found).items():
         facts = value if name in ("attrs", "identity", "facts") else {name.replace("_", " "): value}
@@ -100,7 +108,7 @@ def info(path: str) -> None:
     answer(found)
 
 
-def _facts(path: str) -> StoreInfo | VideoInfo | ModelInfo:
+def _facts(path: str, reading: dict[str, Any]) -> StoreInfo | VideoInfo | ModelInfo:
     import numpy as np
 
     from spatterlib.learning.runs import RECORD, read_facts
@@ -112,7 +120,7 @@ def _facts(path: str) -> StoreInfo | VideoInfo | ModelInfo:
     if find_store(path):
         with open_store(path) as store:
             return _store_facts(store)
-    with open_video(path) as video:
+    with open_video(path, **reading) as video:
         times = video.times[np.isfinite(video.times)]
         duration = round(float(np.ptp(times)), 3) if len(times) else 0.0
         return VideoInfo("video", video.width, video.height, len(video.times), duration, video.identity())
@@ -165,6 +173,7 @@ def show(
     """Write a picture: a montage of a store's crops, or one frame of a video with its detections boxed."""
     from spatterlib.extraction.plots import caption, write_png
     from spatterlib.stores.opening import find_store
+    from spatterlib.video.names import stem_of
 
     chosen = _slice(rows)
     if given := [name for name in ("start", "stop") if values[name] is not None]:
@@ -176,7 +185,7 @@ def show(
         picture, said, kind, count = _montage(path, chosen, columns)
     else:
         picture, said, kind, count = _annotated(path, frame or 0, run_settings(ctx, values))
-    target = out or f"{Path(path).stem}_{f'frame{frame or 0}' if kind == 'frame' else kind}.png"
+    target = out or f"{stem_of(path)}_{f'frame{frame or 0}' if kind == 'frame' else kind}.png"
     write_png(target, caption(picture, f"{Path(path).name}, {said}"))
     number = (frame or 0) if kind == "frame" else None
     answer(Shown(target, kind, number, count, said.endswith("simulated") or None), target)
@@ -203,7 +212,7 @@ def _annotated(path: str, frame: int, settings: ExtractionSettings) -> tuple[Ima
     from spatterlib.stores.opening import is_simulated
     from spatterlib.video.opening import open_video
 
-    with open_video(path, fps=settings.fps) as video:
+    with open_video(path, **settings.reading) as video:
         said = f"frame {frame}" + ", simulated" * is_simulated({"video": video.identity()})
         clip, found = _look(video, path, frame, settings)
     whole = (0, 0, *clip.pictures[-1].shape[::-1])

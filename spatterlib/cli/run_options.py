@@ -27,6 +27,7 @@ __all__ = [
     "detection_options",
     "extraction_options",
     "interrupted_store",
+    "reading_options",
     "run_log_options",
     "run_settings",
 ]
@@ -86,6 +87,11 @@ def extraction_options(*, without: Sequence[str] = ()) -> Callable[[Command], Co
 
     return give
 
+
+reading_options = with_options(
+    [option for option in options_of(ExtractionSettings) if option.name in ("fps", "value_range", "axes")]
+)
+"""Give a command the options that say how a recording is read."""
 
 detection_options = extraction_options(without=("limit", "crop_format", "quality", "gap", "workers"))
 """Give a command the options that say what is looked at and by which plugins."""

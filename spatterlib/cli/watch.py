@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
 import click
@@ -14,7 +15,7 @@ import click
 from spatterlib.cli.model_options import load_named, model_options
 from spatterlib.cli.options import PluginCommand
 from spatterlib.cli.run_options import extraction_options, run_settings
-from spatterlib.common.record_options import given_values, options_of, with_options
+from spatterlib.common.record_options import flag_of, given_values, options_of, with_options
 from spatterlib.common.signals import signals
 from spatterlib.common.wording import counted
 from spatterlib.errors import LostError, SpatterlibError, UndeliveredError, UsageError
@@ -27,7 +28,7 @@ __all__ = ["add_to"]
 log = logging.getLogger("spatterlib")
 
 # Of `extract`, without meaning for a stream.
-_APART = ("start", "stop", "fps", "limit", "workers")
+_APART = ("start", "stop", "fps", "value_range", "axes", "limit", "workers")
 
 
 def _of_recordings(_: click.Context, option: click.Parameter, value: str | None) -> None:
@@ -37,7 +38,8 @@ def _of_recordings(_: click.Context, option: click.Parameter, value: str | None)
 
 def _refused() -> list[click.Option]:
     """Options that people bring along from `extract`: hidden, and refused in words."""
-    return [click.Option([f"--{name}"], hidden=True, expose_value=False, callback=_of_recordings) for name in _APART]
+    flags = [flag_of(item) for item in fields(ExtractionSettings) if item.name in _APART]
+    return [click.Option([flag], hidden=True, expose_value=False, callback=_of_recordings) for flag in flags]
 
 
 @click.command(cls=PluginCommand)

@@ -107,6 +107,8 @@ def _click_type(hint: Any) -> tuple[Any, str | None]:
         return click.Path(path_type=Path), None
     if len(kinds) == 1 and kinds[0] in (int, float, bool, str):
         return kinds[0], None
+    if get_origin(kinds[0]) is tuple and set(get_args(kinds[0])) == {float}:
+        return _numbers, None
     numbers = [kind for kind in (int, float) if kind in kinds]
     return (_number_or_text(numbers), None) if str in kinds else (_json, "JSON")
 
@@ -119,6 +121,14 @@ def _number_or_text(numbers: Sequence[type]) -> Callable[[Any], Any]:
         return given
 
     return value
+
+
+def _numbers(value: Any) -> Any:
+    """Numbers with commas between them, such as ``0,4095``."""
+    try:
+        return tuple(map(float, value.split(","))) if isinstance(value, str) else value
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not numbers with a comma between, such as 0,4095") from None
 
 
 def _json(value: Any) -> Any:

@@ -38,13 +38,15 @@ def detect(
     stop: Position = None,
     roi: Roi = None,
     fps: float | None = None,
+    value_range: tuple[float, float] | None = None,
+    axes: str | None = None,
     gap: float | str | None = None,
 ) -> Iterator[tuple[Clip, Detections]]:
     """Detect spatter clip by clip.
 
     Parameters
     ----------
-    video, detector, filters, start, stop, roi, fps
+    video, detector, filters, start, stop, roi, fps, value_range, axes
         As in `extract`; a `Clip` is taken as it is.
     gap : float or str, optional
         Not used: layers are told apart afterwards. It is here so that `ORIGINAL` suits `detect` as it does `extract`.
@@ -68,7 +70,7 @@ def detect(
     if isinstance(video, Clip):
         yield video, detections_in(video, chosen, kept)
         return
-    with open_video(video, fps=fps) as source:
+    with open_video(video, fps, value_range=value_range, axes=axes) as source:
         span = frame_span(source, start, stop)
         for clip in clips(source, lead=chosen.lead, start=span.start, stop=span.stop, roi=roi):
             yield clip, detections_in(clip, chosen, kept)

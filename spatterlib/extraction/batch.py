@@ -19,6 +19,7 @@ from spatterlib.errors import Exit, ParameterError, SpatterlibError, one_line
 from spatterlib.extraction.extract import Report, extract_with
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.plugins.registry import catalog
+from spatterlib.video.names import stem_of
 from spatterlib.video.opening import expand
 
 __all__ = ["RecordingOutcome", "extract_all", "outcome_of", "store_of"]
@@ -153,7 +154,7 @@ Job = tuple[str, str]
 def store_of(video: str, folder: str, suffix: str) -> str:
     """Path of a recording's store: called as its file, or as the folder in which a pattern looks for images."""
     path = Path(video)
-    stem = path.resolve().parent.name if glob.has_magic(path.name) else path.stem
+    stem = path.resolve().parent.name if glob.has_magic(path.name) else stem_of(video)
     return f"{folder.rstrip('/')}/{stem}{suffix}" if "://" in folder else str(Path(folder) / f"{stem}{suffix}")
 
 

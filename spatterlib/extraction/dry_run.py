@@ -57,7 +57,7 @@ def dry_run(
     """
     settings = settings or ExtractionSettings()
     limit = settings.limit
-    with open_video(video, fps=settings.fps) as source:
+    with open_video(video, **settings.reading) as source:
         span = frame_span(source, settings.start, settings.stop)
         rows = decoded = 0
         with closing(batches(source, span, Work.of(settings, _nothing), settings.workers)) as found:

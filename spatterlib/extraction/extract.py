@@ -130,6 +130,8 @@ def extract(
     stop: Position = None,
     roi: Roi = None,
     fps: float | None = None,
+    value_range: tuple[float, float] | None = None,
+    axes: str | None = None,
     limit: int | None = None,
     crop_format: Literal["jpeg", "png"] = "jpeg",
     quality: int = 95,
@@ -160,6 +162,10 @@ def extract(
         stay in full-frame coordinates.
     fps : float, optional
         The camera's frames per second, where the container's time stamps are not those of the recording.
+    value_range : tuple of float, optional
+        Values that are black and white, such as ``(0, 4095)``; see `open_video`.
+    axes : str, optional
+        Order of an array's axes, such as ``"yxt"``; see `open_video`.
     limit : int, optional
         Stop after this many detections.
     crop_format : {"jpeg", "png"}
@@ -219,6 +225,8 @@ def extract(
         stop=stop,
         roi=roi,
         fps=fps,
+        value_range=value_range,
+        axes=axes,
         limit=limit,
         crop_format=crop_format,
         quality=quality,
@@ -244,11 +252,11 @@ def extract_with(
     earlier = resume and is_begun(out)
     if not resume:
         check_output(os.fspath(out), overwrite=overwrite, mends=("overwrite", "resume"))
-    with open_video(video, fps=settings.fps) as source, ExitStack() as ended:
+    with open_video(video, **settings.reading) as source, ExitStack() as ended:
         span = frame_span(source, settings.start, settings.stop)
         attrs = _attrs(source, settings, span)
         origin = (
-            RemoteRecording.of(os.fspath(video), settings.fps, source)
+            RemoteRecording.of(os.fspath(video), settings.reading, source)
             if isinstance(video, str | os.PathLike)
             else source
         )

@@ -91,6 +91,8 @@ def forecast(
     stop: Position = None,
     roi: Roi = None,
     fps: float | None = None,
+    value_range: tuple[float, float] | None = None,
+    axes: str | None = None,
     crop_format: Literal["jpeg", "png"] = "jpeg",
     quality: int = 95,
 ) -> Forecast:
@@ -98,7 +100,7 @@ def forecast(
 
     Parameters
     ----------
-    video, detector, filters, start, stop, roi, fps, crop_format, quality
+    video, detector, filters, start, stop, roi, fps, value_range, axes, crop_format, quality
         As of `extract`.
     sample : float
         S of recording to look at, in up to twelve places spread evenly. Where the recording is not longer, all of it
@@ -138,6 +140,8 @@ def forecast(
         stop=stop,
         roi=roi,
         fps=fps,
+        value_range=value_range,
+        axes=axes,
         crop_format=crop_format,
         quality=quality,
     )
@@ -152,7 +156,7 @@ def forecast_with(
         raise ParameterError(f"sample must be seconds of recording above 0, got {sample}")
     work = Work.of(settings)
     began = time.perf_counter()
-    with open_video(video, fps=settings.fps) as source:
+    with open_video(video, **settings.reading) as source:
         span = frame_span(source, settings.start, settings.stop)
         source.identity()
         opening = time.perf_counter() - began

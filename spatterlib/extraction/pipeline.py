@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -175,20 +175,20 @@ class RemoteRecording:
     ----------
     path : str
         Where all workers find it.
-    fps : float or None
-        As in `open_video`.
+    reading : tuple
+        Keyword arguments of `open_video`, as pairs.
     identity : tuple
         What `identity` says there, as sorted pairs.
     """
 
     path: str
-    fps: float | None
+    reading: tuple[tuple[str, Any], ...]
     identity: tuple[tuple[str, Any], ...]
 
     @classmethod
-    def of(cls, path: str, fps: float | None, video: Video) -> RemoteRecording:
+    def of(cls, path: str, reading: Mapping[str, Any], video: Video) -> RemoteRecording:
         """The recording that is opened as `video` here."""
-        return cls(os.path.abspath(path), fps, _pairs(video))  # noqa: PTH100 - it may be a pattern
+        return cls(os.path.abspath(path), tuple(reading.items()), _pairs(video))  # noqa: PTH100 - it may be a pattern
 
 
 def _pairs(video: Video) -> tuple[tuple[str, Any], ...]:
@@ -198,7 +198,7 @@ def _pairs(video: Video) -> tuple[tuple[str, Any], ...]:
 @lru_cache(maxsize=4)
 def _opened(source: RemoteRecording, process: int) -> Recording:
     """Opened once per process: one that was forked must not read from its parent's files."""
-    video = open_video(source.path, source.fps)
+    video = open_video(source.path, **dict(source.reading))
     if _pairs(video) != source.identity:
         video.close()
         raise VideoError(f"{source.path} is another recording where it is worked on than where the work was given out")

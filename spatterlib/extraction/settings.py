@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from spatterlib.common.records import check, parameter
 from spatterlib.detection.defaults import DETECTOR, FILTERS, DetectorSpec, FilterSpec, Gap, Position, Roi
@@ -59,6 +59,16 @@ class ExtractionSettings:
         "The camera's frames per second, if the file's times are not its own.",
         wanted="a number of frames per second",
     )
+    value_range: tuple[float, float] | None = parameter(
+        None,
+        "Values that are black and white, such as 0,4095, if not all of 8 or 16 bits.",
+        flag="--range",
+        metavar="LOW,HIGH",
+        wanted="a list of two numbers",
+    )
+    axes: str | None = parameter(
+        None, "Order of an array's axes t, y, x, c, such as yxt, if time is not first.", metavar="AXES"
+    )
     limit: int | None = parameter(None, "Stop after N detections.", 1, metavar="N")
     crop_format: Literal["jpeg", "png"] = parameter("jpeg", "How crops are encoded.")
     quality: int = parameter(95, "JPEG quality, 1-100.", 1, 100)
@@ -73,17 +83,23 @@ class ExtractionSettings:
 
     def __post_init__(self) -> None:
         from spatterlib.detection.layers import gap_of, layers
-        from spatterlib.video.opening import check_fps, check_position
+        from spatterlib.video.opening import check_position, check_reading
 
         self.plugins()
         check(self)
-        check_fps(self.fps)
+        check_reading(**self.reading)
         check_position(self.start)
         check_position(self.stop, least=1)
         layers([], gap_of({}, self.gap))
         bounds = self.roi if isinstance(self.roi, Sequence) else ()
         if any(isinstance(bound, int) and bound < 0 for bound in bounds):
             raise ParameterError(f"the bounds of what is looked at are 0 px or more, got {', '.join(map(str, bounds))}")
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How a recording is read: keyword arguments of `open_video`."""
+        range_ = None if self.value_range is None else tuple(self.value_range)
+        return {"fps": self.fps, "value_range": range_, "axes": self.axes}
 
     def plugins(self) -> tuple[Detector, list[Filter]]:
         """The detector and the filters as objects."""

@@ -123,7 +123,7 @@ def spatter_classifiers() -> dict[str, type[Classifier]]:  # type: ignore[empty-
 
 
 @hookspec(firstresult=True)
-def spatter_open_video(path: str) -> Video | None:
+def spatter_open_video(path: str, value_range: tuple[float, float] | None, axes: str | None) -> Video | None:
     """Open a recording, or return None = not mine; the first that opens it wins.
 
     Every frame is accounted for: ``video.times`` has one entry per expected frame, and
@@ -138,6 +138,10 @@ def spatter_open_video(path: str) -> Video | None:
     these its recordings are found in folders and patterns. A video may have ``keyframes``
     (`spatterlib.plugins.HasKeyframes`), numbers of frames in order at which reading can begin at no extra cost; then
     several readings go on at the same time.
+
+    A hook takes ``path`` alone, or also what its files leave open: ``value_range``, the values that are shown as 0 and
+    255, and ``axes``, the order of the axes of an array such as ``"yxt"``; each is None where nothing is said. A reader
+    that goes by one says so in ``video.identity()``, under the same name; else the recording is refused.
     """
 
 

@@ -35,6 +35,8 @@ BUILTINS = (
     "spatterlib.stores.original",
     "spatterlib.video.container",
     "spatterlib.video.images",
+    # Behind stores, so asked before these: HDF5 files of others hold datasets of frames, perhaps.
+    "spatterlib.video.arrays",
     "spatterlib.learning.lenet5.classifier",
     "spatterlib.learning.onnx_model",
 )

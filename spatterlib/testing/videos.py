@@ -9,7 +9,9 @@ import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from functools import wraps
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,10 @@ from spatterlib.types import Image, Video
 
 __all__ = ["video_checks"]
 
-Opener = Callable[[str], Video | None]
+Opener = Callable[..., Video | None]
+_SAID: dict[str, Any] = {"value_range": (0.0, 200.0), "axes": "tyx"}
+"""What a hook may take besides the path."""
+
 Writer = Callable[[Path], str | Path]
 
 
@@ -47,7 +52,7 @@ def video_checks(open_video: Opener, write: Writer, *, last: bool = False) -> tu
     Examples
     --------
     >>> import numpy as np
-    >>> from spatterlib.video.images import spatter_open_video
+    >>> from spatterlib.video.arrays import spatter_open_video
     >>> from spatterlib.testing import video_checks
     >>> def write(folder):
     ...     np.save(folder / "dark.npy", np.zeros((12, 9, 16), np.uint8))
@@ -55,7 +60,21 @@ def video_checks(open_video: Opener, write: Writer, *, last: bool = False) -> tu
     >>> for check in video_checks(spatter_open_video, write):
     ...     check()
     """
-    return checks(LAWS, open_video, write, last)
+    return checks(LAWS, _with_nothing_said(open_video), write, last)
+
+
+def _with_nothing_said(open_video: Opener) -> Opener:
+    """The hook, which is told None where it may be told more than the path."""
+
+    @wraps(open_video)
+    def opener(path: str, **said: Any) -> Video | None:
+        return open_video(path, **dict.fromkeys(_taken(open_video)) | said)
+
+    return opener
+
+
+def _taken(open_video: Opener) -> list[str]:
+    return [name for name in _SAID if name in signature(open_video).parameters]
 
 
 def _opened(law: Callable[[Video], None]) -> Callable[..., None]:
@@ -172,6 +191,22 @@ def identity_is_json(open_video: Opener, write: Writer, *_: bool) -> None:
         must(len(identities) == 4 and len(set(identities)) == 1, f"it is {shortened(identities)}")
 
 
+def what_it_is_told_is_in_its_identity(open_video: Opener, write: Writer, *_: bool) -> None:
+    """Results name how a recording was read: "says so in ``video.identity()``, under the same name"."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(write(Path(folder)))
+        for name in _taken(open_video):
+            value = _SAID[name]
+            try:
+                video = open_video(path, **{name: value})
+            except VideoError:
+                continue
+            if video is not None:
+                with closing(video):
+                    said = video.identity().get(name)
+                must(json.dumps(said) == json.dumps(value), f"{name} is {value!r}, and its identity says {said!r}")
+
+
 @_opened
 def it_closes_twice(video: Video) -> None:
     """Whoever cleans up need not know who did before: "``video.close()`` may be called twice"."""
@@ -233,6 +268,7 @@ LAWS = (
     pictures_have_the_videos_size,
     a_box_is_part_of_the_frame,
     identity_is_json,
+    what_it_is_told_is_in_its_identity,
     it_closes_twice,
     other_files_are_not_its_own,
     suffixes_name_its_recordings,

@@ -52,6 +52,8 @@ def predict(
     stop: Position = None,
     roi: Roi = None,
     fps: float | None = None,
+    value_range: tuple[float, float] | None = None,
+    axes: str | None = None,
     crop_format: Literal["jpeg", "png"] = "jpeg",
     quality: int = 95,
     gap: Gap | None = None,
@@ -75,7 +77,7 @@ def predict(
         what `train` or `load_model` gave.
     out : path or sequence of paths, optional
         Where to save the verdict: ``.html``, ``.json``, ``.csv``, ``.parquet``.
-    detector, filters, start, stop, roi, fps, crop_format, quality
+    detector, filters, start, stop, roi, fps, value_range, axes, crop_format, quality
         As in `extract`; a store was extracted with its own, and takes none of them. Crops of a video are encoded and
         decoded again, so that the video and its store give the same probabilities.
     gap : float or str, optional
@@ -131,6 +133,8 @@ def predict(
         stop=stop,
         roi=roi,
         fps=fps,
+        value_range=value_range,
+        axes=axes,
         crop_format=crop_format,
         quality=quality,
         gap=gap,

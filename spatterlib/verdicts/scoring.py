@@ -286,7 +286,7 @@ def _of_video(
 ) -> VerdictSettings:
     look: Any = CropPreparation(found.scorer.run.preprocessing, settings.crop_format, settings.quality)
     work = Work.of(settings, look)
-    with open_video(source, fps=settings.fps) as video:
+    with open_video(source, **settings.reading) as video:
         span = frame_span(video, settings.start, settings.stop)
         with followed(notify, len(span)) as told_too:
             tell = _Told(told_too, len(span))

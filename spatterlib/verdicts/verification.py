@@ -190,7 +190,7 @@ def _digests(where: str, run: Run, settings: VerdictSettings) -> list[str]:
     if model_digest(run) != settings["model"]["digest"]:
         faults.append(f"the model is another than the report's (sha256:{settings['model']['digest'][:12]}...)")
     known = (settings.get("video") or {}).get("digest")
-    attrs = _attrs(where, settings.get("fps"))
+    attrs = _attrs(where, _reading(settings))
     found = (attrs.get("video") or {}).get("digest")
     if known != found:
         faults.append(f"the video is another than the report's: expected {known}, got {found}")
@@ -211,12 +211,19 @@ def _origins(settings: VerdictSettings, run: Run, *, simulated: bool) -> list[st
     return faults
 
 
-def _attrs(where: str, fps: float | None) -> Mapping[str, Any]:
+def _reading(settings: VerdictSettings) -> dict[str, Any]:
+    """How the report's recording was read: its identity says it."""
+    video = settings.get("video") or {}
+    range_ = video.get("value_range")
+    return {"fps": settings.get("fps"), "value_range": tuple(range_) if range_ else None, "axes": video.get("axes")}
+
+
+def _attrs(where: str, reading: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a store says of itself, or a recording, as far as a store would say it."""
     if find_store(where):
         with open_store(where) as store:
             return store.attrs
-    with open_video(where, fps=fps) as video:
+    with open_video(where, **reading) as video:
         return {"video": video.identity()}
 
 
@@ -305,7 +312,7 @@ def _settings(facts: VerdictSettings, span: Span) -> ExtractionSettings:
         start=span.first_frame,
         stop=span.last_frame + 1,
         roi=(box[0], box[1], box[0] + box[2], box[1] + box[3]) if box else None,
-        fps=facts.get("fps"),
+        **_reading(facts),
         crop_format=crops.get("format", "jpeg"),
         quality=crops.get("quality", 95),
     )

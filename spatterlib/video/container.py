@@ -10,7 +10,7 @@ import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -22,13 +22,20 @@ from spatterlib.common.files import is_for_a_store
 from spatterlib.errors import VideoError
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Picture, Video
-from spatterlib.video.decoded import Orientation, TurnedPicture, brightest_of_16_bits, picture_of
+from spatterlib.video.decoded import (
+    Orientation,
+    TurnedPicture,
+    brightest_of_16_bits,
+    has_plain_values,
+    picture_in_range,
+    picture_of,
+)
 from spatterlib.video.ffmpeg import open_input
 from spatterlib.video.ffv1 import slices_are_whole
 from spatterlib.video.fields import SecondFields
 from spatterlib.video.kinds import is_guess, is_text, other_kind
 from spatterlib.video.packets import REORDERED, Packets, demux, list_packets, row
-from spatterlib.video.still import warn_if_dark
+from spatterlib.video.still import ValueRange, warn_if_dark
 from spatterlib.video.streams import lessons, moving, prepare, say_what_is_left_out, shown, teaches
 
 if TYPE_CHECKING:
@@ -42,7 +49,7 @@ log = logging.getLogger("spatterlib")
 
 _SUFFIXES = (
     ".mp4 .m4v .mov .3gp .avi .mkv .webm .ts .mts .m2ts .mpg .mpeg .m2v .vob .wmv .asf .flv .ogv .mxf .y4m "
-    ".h264 .264 .hevc .265 .mjpeg .mjpg .gif"
+    ".h264 .264 .hevc .265 .mjpeg .mjpg .gif .cine"
 )
 suffixes = tuple(_SUFFIXES.split())
 _NAMES = {"video": "a picture or video of an unknown kind"}
@@ -89,6 +96,8 @@ class Container:
         Which of the file's streams.
     has_check_sums : bool
         Whether packets hold check sums that the decoder does not go by: FFV1.
+    value_range : tuple of float, optional
+        Values of 16 bits that are shown as 0 and 255.
     """
 
     path: Path
@@ -100,6 +109,7 @@ class Container:
     threads: int = 1
     index: int = 0
     has_check_sums: bool = False
+    value_range: ValueRange = None
     # By process: a forked one has the files of its parent at the same position, which is nobody's then.
     _idle: dict[tuple[int, int], list[InputContainer]] = field(
         init=False, repr=False, default_factory=lambda: defaultdict(list)
@@ -137,6 +147,7 @@ class Container:
             "frames": len(self.times),
             "fps": _mean_rate(self.times),
             "times": self.packets.clock,
+            **({"value_range": [*self.value_range]} if self.value_range else {}),
         }
 
     def read(self, start: int, stop: int) -> Iterator[Picture | None]:
@@ -233,7 +244,8 @@ class Container:
 
     @cached_property
     def _picture(self) -> Callable[[VideoFrame], Picture]:
-        return (lambda frame: TurnedPicture(picture_of(frame), self.turn)) if self.turn else picture_of
+        picture = partial(picture_in_range, value_range=self.value_range) if self.value_range else picture_of
+        return (lambda frame: TurnedPicture(picture(frame), self.turn)) if self.turn else picture
 
     def _packets_from(self, first: int, threads: int) -> tuple[InputContainer, Iterator[Packet[Any]]]:
         """Packets from number `first` on: by seeking if that lands where it should, else by skipping."""
@@ -337,7 +349,7 @@ def _mean_rate(times: NDArray[np.float64]) -> float | None:
 
 
 @hookimpl(trylast=True)
-def spatter_open_video(path: str) -> Video | None:
+def spatter_open_video(path: str, value_range: ValueRange) -> Video | None:
     """Any file that FFmpeg can read a video from."""
     import av
 
@@ -353,12 +365,12 @@ def spatter_open_video(path: str) -> Video | None:
                 kinds = sorted({_NAMES.get(stream.type, stream.type) for stream in source.streams})
                 text = "text" if is_text(file) else "data" if guess else " and ".join(kinds) or "nothing"
                 raise VideoError(f"{path} holds no video, only {text}")
-            return _opened(file, source)
+            return _opened(file, source, value_range)
     except av.FFmpegError as error:
         raise VideoError(f"{path} is no video that can be read: {_reason(file, error)}") from error
 
 
-def _opened(path: Path, source: InputContainer) -> Container:
+def _opened(path: Path, source: InputContainer, value_range: ValueRange) -> Container:
     stream = shown(source)
     prepare(stream)
     seen: list[VideoFrame] = []
@@ -383,8 +395,11 @@ def _opened(path: Path, source: InputContainer) -> Container:
             packets.found,
             stream.time_base or 0,
         )
-    if seen:
-        warn_if_dark(path, brightest_of_16_bits(seen[0]))
+    brightest = brightest_of_16_bits(seen[0]) if seen else None
+    if value_range is None:
+        warn_if_dark(path, brightest)
+    elif brightest is None or not has_plain_values(seen[0]):
+        raise VideoError(f"{path}: value_range (--range) is for grey or RGB of 16 bits; leave it out")
     facts = {
         "format": source.format.name,
         "codec": coding.name,
@@ -393,7 +408,15 @@ def _opened(path: Path, source: InputContainer) -> Container:
         **({"comment": source.metadata["comment"]} if source.metadata.get("comment") else {}),
     }
     return Container(
-        path, packets, width, height, turn, facts, index=stream.index, has_check_sums=_has_check_sums(path, stream)
+        path,
+        packets,
+        width,
+        height,
+        turn,
+        facts,
+        index=stream.index,
+        has_check_sums=_has_check_sums(path, stream),
+        value_range=value_range,
     )
 
 

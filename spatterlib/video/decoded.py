@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from spatterlib.plugins.pictures import YuvPicture, place, yuv_matrix
 from spatterlib.types import Box, Image, Picture, RgbPicture
+from spatterlib.video.still import eight_bits
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -163,6 +164,17 @@ def brightest_of_16_bits(frame: VideoFrame) -> int | None:
     memory: Any = plane
     values = np.frombuffer(memory, ">u2" if name.endswith("be") else "<u2").reshape(frame.height, -1)
     return int(values[:, :across].max())
+
+
+def picture_in_range(frame: VideoFrame, value_range: tuple[float, float]) -> RgbPicture:
+    """A picture of grey or RGB of 16 bits, by the values that are shown as 0 and 255."""
+    values = frame.to_ndarray(format="rgb48le" if frame.format.is_rgb else "gray16le")
+    return RgbPicture(eight_bits(np.asarray(values, np.uint16), value_range))
+
+
+def has_plain_values(frame: VideoFrame) -> bool:
+    """Whether a frame is grey or RGB, so that a range of values applies to it."""
+    return frame.format.is_rgb or frame.format.name.startswith(("gray", "ya"))
 
 
 @lru_cache(maxsize=64)

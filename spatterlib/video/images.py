@@ -1,7 +1,8 @@
-"""Recordings that are images: folders and patterns of PNG, JPEG, BMP, PGM, TIFF; multi-page TIFF; ``.npy`` stacks.
+"""Recordings that are images: folders and patterns of PNG, JPEG, BMP, PGM, TIFF; multi-page TIFF.
 
 They hold no times: 25 frames per second are assumed unless the caller gives `fps`. 16 bits are scaled to 8 by one
-rule, 255 / 65535, whatever the content, so that frames stay comparable. Images of one channel are grey.
+rule, 255 / 65535, whatever the content, so that frames stay comparable, or by the range of values that the caller
+gives. Images of one channel are grey.
 """
 
 from __future__ import annotations
@@ -10,34 +11,29 @@ import glob
 import hashlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.common.files import is_for_a_store
-from spatterlib.common.image_codec import MAX_PIXELS
-from spatterlib.errors import MissingFileError, VideoError, one_line
+from spatterlib.errors import MissingFileError, VideoError
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.types import Picture, RgbPicture, Video
-from spatterlib.video.cut import believed
-from spatterlib.video.names import in_natural_order
-from spatterlib.video.still import Still, decode_still, eight_bits, warn_if_dark
+from spatterlib.video.names import in_natural_order, split_dataset
+from spatterlib.video.still import Still, ValueRange, decode_still, eight_bits, warn_if_dark
 from spatterlib.video.tiff import TiffPages
 
 log = logging.getLogger("spatterlib")
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".tf2", ".tf8"})
 IMAGE_SUFFIXES = TIFF_SUFFIXES | {".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm", ".pnm"}
-suffixes = (".npy", *sorted(IMAGE_SUFFIXES))
+suffixes = tuple(sorted(IMAGE_SUFFIXES))
 FPS = 25.0
-# NumPy reads the head of a file as a Python literal.
-_NO_HEADER = (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError)
 
 
 def is_stack(path: str) -> bool:
@@ -62,6 +58,10 @@ def is_animated(path: str) -> bool:
 class Stills(Protocol):
     """Where the frames of a `Series` come from."""
 
+    @property
+    def files(self) -> Sequence[str]:
+        """What they are made of, for a digest."""
+
     def __len__(self) -> int: ...
 
     def frames(self, start: int, stop: int) -> Iterator[Still | None]:
@@ -76,9 +76,12 @@ class ImageFiles:
     ----------
     files : tuple of str
         Their paths, in order.
+    raw : bool
+        Whether values stay as they are in the file where it states its greatest one.
     """
 
     files: tuple[str, ...]
+    raw: bool = False
 
     def __len__(self) -> int:
         return len(self.files)
@@ -88,82 +91,9 @@ class ImageFiles:
         for file in self.files[start:stop]:
             try:
                 pages = TiffPages.of(Path(file)) if Path(file).suffix.lower() in TIFF_SUFFIXES else None
-                yield next(pages.frames(0, 1)) if pages else decode_still(Path(file).read_bytes())
+                yield next(pages.frames(0, 1)) if pages else decode_still(Path(file).read_bytes(), raw=self.raw)
             except OSError:
                 yield None
-
-
-@dataclass(frozen=True)
-class NpyFrames:
-    """Frames of an ``.npy`` file, read one by one: the file may be larger than memory, or cut off.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    dtype : str
-        NumPy's name of the type, with its byte order.
-    shape : tuple of int
-        ``(n, h, w)`` or ``(n, h, w, channels)``.
-    offset : int
-        Bytes in front of the first frame.
-    """
-
-    path: Path
-    dtype: str
-    shape: tuple[int, ...]
-    offset: int
-
-    @classmethod
-    def of(cls, path: Path) -> NpyFrames:
-        """Read the head of a file and refuse what are no frames."""
-        with path.open("rb") as file:
-            try:
-                major = np.lib.format.read_magic(file)[0]
-                head = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
-                shape, fortran, dtype = head(file)
-            except _NO_HEADER as error:
-                raise VideoError(f"{path} is no .npy file that can be read: {one_line(error)}") from error
-            offset = file.tell()
-        got = f"{dtype} {shape}"
-        if dtype.kind not in "ub" or dtype.itemsize > 2:
-            raise VideoError(
-                f"{path} holds {got}; frames are uint8, uint16 or bool; "
-                "convert it, such as with (255 * a / a.max()).astype('uint8')"
-            )
-        if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3, 4)):
-            raise VideoError(f"{path} holds {got}; frames are (n, h, w) or (n, h, w, 1, 3 or 4); a[None] adds an axis")
-        if len(shape) == 3 and shape[2] in (3, 4):
-            raise VideoError(f"{path} holds {got}, which looks like one colour image; save a[None] for one frame")
-        if fortran:
-            raise VideoError(f"{path} is in Fortran order; save np.ascontiguousarray(a), whose frames lie together")
-        if 0 in shape[1:] or shape[1] * shape[2] > MAX_PIXELS:
-            raise VideoError(f"{path} holds {got}; frames have 1 to {MAX_PIXELS} px")
-        found = (path.stat().st_size - offset) // (dtype.itemsize * int(np.prod(shape[1:])))
-        if found and shape[0] > found and not believed(found, shape[0] - found):
-            log.warning("%s: its head says %d frames, it holds %d", path, shape[0], found)
-            shape = (found, *shape[1:])
-        return cls(path, dtype.str, shape, offset)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def frames(self, start: int, stop: int) -> Iterator[Still | None]:
-        """Frames ``start .. stop - 1``; None where the file is cut off."""
-        dtype, count = np.dtype(self.dtype), int(np.prod(self.shape[1:]))
-        with self.path.open("rb") as file:
-            for number in range(start, stop):
-                file.seek(self.offset + number * count * dtype.itemsize)
-                flat = np.fromfile(file, dtype, count)
-                yield _three_channels(flat.reshape(self.shape[1:])) if len(flat) == count else None
-
-
-def _three_channels(frame: NDArray[Any]) -> Still:
-    """``(h, w, 3)`` or ``(h, w)``, in the machine's byte order."""
-    native = frame.astype(frame.dtype.newbyteorder("="), copy=False)
-    if native.ndim == 3 and native.shape[2] != 3:
-        return native[..., 0] if native.shape[2] == 1 else np.ascontiguousarray(native[..., :3])
-    return native
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,11 +107,13 @@ class Series:
     stills : Stills
         Where the frames come from.
     kind : str
-        ``"images"``, ``"tiff"`` or ``"npy"``.
+        ``"images"``, ``"tiff"``, ``"npy"``, ``"hdf5"`` or ``"zarr"``.
     width, height : int
         Px, of the first image that decodes.
     depth : str
-        Type of its values: ``"uint8"``, ``"uint16"`` or ``"bool"``.
+        Type of its values, such as ``"uint8"``.
+    given : dict
+        What the caller said of its values: ``value_range``, ``axes``.
     """
 
     path: str
@@ -190,6 +122,7 @@ class Series:
     width: int
     height: int
     depth: str
+    given: dict[str, Any] = field(default_factory=dict)
     times: NDArray[np.float64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -198,6 +131,9 @@ class Series:
     @property
     def name(self) -> str:
         """Name of the file or folder; of a pattern, the folder with it."""
+        file, inside = split_dataset(self.path)
+        if inside:
+            return f"{Path(file).name}::{inside}"
         path = Path(self.path)
         return path.name if path.exists() else str(Path(path.absolute().parent.name, path.name))
 
@@ -209,8 +145,7 @@ class Series:
     @cached_property
     def _digest(self) -> str:
         digest = hashlib.sha256()
-        files = self.stills.files if isinstance(self.stills, ImageFiles) else (self.path,)
-        for name in files:
+        for name in self.stills.files:
             with Path(name).open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         return f"sha256:{digest.hexdigest()}"
@@ -227,14 +162,19 @@ class Series:
             "frames": len(self.times),
             "fps": FPS,
             "times": f"assumed {FPS:g} fps",
+            **self.given,
         }
 
     def read(self, start: int, stop: int) -> Iterator[Picture | None]:
         """Frames ``start .. stop - 1``, one item each, in order; None where one does not decode."""
         for number, still in enumerate(_still_there(self.path, self.stills.frames(start, stop)), start):
-            if still is not None and still.dtype not in (np.uint8, np.uint16, np.bool_):
-                raise VideoError(f"{self.name}: frame {number} holds {still.dtype}; convert it to 8 or 16 bits")
-            yield None if still is None else RgbPicture(eight_bits(still))
+            if still is not None and still.dtype != self.depth:
+                check_depth(f"{self.name}: frame {number}", still.dtype, self._range)
+            yield None if still is None else RgbPicture(eight_bits(still, self._range))
+
+    @property
+    def _range(self) -> ValueRange:
+        return self.given.get("value_range")
 
     def close(self) -> None:
         """Nothing is held open between reads."""
@@ -253,35 +193,44 @@ def _still_there(path: str, frames: Iterator[Still | None]) -> Iterator[Still | 
         raise VideoError(f"{path} can no longer be read: {error.strerror}; was it moved meanwhile?") from error
 
 
+def check_depth(what: str, dtype: np.dtype[Any], value_range: ValueRange) -> None:
+    """Refuse values of which nobody says what is black and white."""
+    if dtype.kind not in "buif":
+        raise VideoError(f"{what} holds {dtype}, which are no grey values or colours")
+    if value_range is None and dtype.newbyteorder("=") not in (np.uint8, np.uint16, np.bool_):
+        raise VideoError(
+            f"{what} holds {dtype}, whose black and white are not known; "
+            "say them with value_range=(low, high), --range LOW,HIGH"
+        )
+
+
 @hookimpl(trylast=True)
-def spatter_open_video(path: str) -> Video | None:
-    """Folders and patterns of images, image files, TIFF and ``.npy`` stacks."""
+def spatter_open_video(path: str, value_range: ValueRange) -> Video | None:
+    """Folders and patterns of images, image files, TIFF stacks."""
     file = Path(path)
     suffix = file.suffix.lower()
     if is_for_a_store(path):
         return None
     if file.is_dir():
-        return _series(path, [entry.path for entry in os.scandir(file) if not entry.name.startswith(".")])
+        return _series(path, [entry.path for entry in os.scandir(file) if not entry.name.startswith(".")], value_range)
     if not file.exists():
         names = glob.glob(path, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
         if not names:
             raise MissingFileError(f"nothing matches {path}")
-        return _series(path, names)
-    if suffix == ".npy":
-        return _opened(path, NpyFrames.of(file), "npy")
+        return _series(path, names, value_range)
     if suffix in TIFF_SUFFIXES:
         pages = TiffPages.of(file)
         if pages is None:
             raise VideoError(f"{path} is no TIFF file that can be read")
         if reason := pages.refusal():
             raise VideoError(f"{path}: {reason}")
-        return _opened(path, pages, "tiff")
+        return series_of(path, pages, "tiff", value_range=value_range)
     # An animated PNG is a video, and FFmpeg's.
     single = suffix in IMAGE_SUFFIXES and not is_stack(path)
-    return _opened(path, ImageFiles((path,)), "images") if single else None
+    return _of_files(path, [path], value_range) if single else None
 
 
-def _series(path: str, names: list[str]) -> Series | None:
+def _series(path: str, names: list[str], value_range: ValueRange) -> Series | None:
     files = in_natural_order(name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES)
     if stack := next(filter(is_stack, files), None):
         raise VideoError(f"{path}: {Path(stack).name} holds several pages; open such a stack by itself")
@@ -292,14 +241,27 @@ def _series(path: str, names: list[str]) -> Series | None:
             f"{path} holds {Path(one).name} and {Path(other).name}, one frame in two formats; "
             f"name which, such as {Path(other).with_name('*' + Path(other).suffix)}"
         )
-    return _opened(path, ImageFiles(tuple(files)), "images") if files else None
+    return _of_files(path, files, value_range) if files else None
 
 
-def _opened(path: str, stills: Stills, kind: str) -> Series:
+def _of_files(path: str, files: Sequence[str], value_range: ValueRange) -> Series:
+    return series_of(path, ImageFiles(tuple(files), value_range is not None), "images", value_range=value_range)
+
+
+def series_of(path: str, stills: Stills, kind: str, **given: Any) -> Series:
+    """A recording of images, of which one at least decodes.
+
+    Raises
+    ------
+    VideoError
+        If none does, or if it is not known which of their values are black and white.
+    """
     if not len(stills):
         raise VideoError(f"{path} holds no frames")
     first = next((still for still in stills.frames(0, len(stills)) if still is not None), None)
     if first is None:
         raise VideoError(f"{path}: none of its {len(stills)} images can be decoded")
-    warn_if_dark(path, int(first.max()) if first.dtype == np.uint16 else None)
-    return Series(path, stills, kind, first.shape[1], first.shape[0], str(first.dtype))
+    said = {name: [*value] if name == "value_range" else value for name, value in given.items() if value is not None}
+    check_depth(path, first.dtype, given.get("value_range"))
+    warn_if_dark(path, int(first.max()) if first.dtype == np.uint16 and "value_range" not in said else None)
+    return Series(path, stills, kind, first.shape[1], first.shape[0], str(first.dtype), said)

@@ -15,7 +15,7 @@ _BEGINS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"7z\xbc\xaf\x27\x1c", f"a 7-Zip archive{_ARCHIVE}"),
     (0, b"Rar!\x1a\x07", f"a RAR archive{_ARCHIVE}"),
     (257, b"ustar", f"a tar archive{_ARCHIVE}"),
-    (0, b"MATLAB ", "a MATLAB file; save its frames as TIFF or .npy"),
+    (0, b"MATLAB 5", "an older MATLAB file; save it with -v7.3, and name the frames in it: file.mat::/frames"),
     (0, b"%PDF-", "a PDF document"),
     (0, b"SQLite format 3\0", "an SQLite database"),
     (0, b"PAR1", "a Parquet table"),

@@ -1,4 +1,4 @@
-"""The order of files that are named by numbers."""
+"""Names of recordings: the order of files that are named by numbers, and datasets in files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from decimal import Decimal
+from pathlib import Path
 from typing import TypeAlias
+
+from spatterlib.common.files import is_there
 
 _Key: TypeAlias = list[str | int | Decimal]
 
@@ -14,6 +17,25 @@ _Key: TypeAlias = list[str | int | Decimal]
 _NUMBER = re.compile(r"([+-]?\d+(?:\.\d+)*)")
 # Behind these a minus is a sign and no hyphen.
 _BEFORE_SIGN = ("", "_", "=", "(", "/", "\\", "+")
+
+
+def split_dataset(path: str) -> tuple[str, str]:
+    """File and dataset of a name such as ``file.h5::/dataset``; the dataset is empty where none is named.
+
+    Examples
+    --------
+    >>> from spatterlib.video.names import split_dataset
+    >>> split_dataset("run/shots.h5::/entry/frames"), split_dataset("run/shots.mp4")
+    (('run/shots.h5', '/entry/frames'), ('run/shots.mp4', ''))
+    """
+    file, _, inside = path.partition("::")
+    return (file, inside) if inside and not is_there(path) else (path, "")
+
+
+def stem_of(path: str) -> str:
+    """What to call things that are made of a recording: ``shots_entry_frames`` of ``run/shots.h5::/entry/frames``."""
+    file, inside = split_dataset(path)
+    return "_".join([Path(file).stem, *filter(None, inside.split("/"))])
 
 
 def in_natural_order(names: Iterable[str]) -> list[str]:

@@ -24,8 +24,10 @@ from spatterlib.plugins.capabilities import HasKeyframes
 from spatterlib.plugins.hook_calls import Answer
 from spatterlib.plugins.registry import catalog
 from spatterlib.types import Box, Clip, Picture, Video
+from spatterlib.video.arrays import check_axes
 from spatterlib.video.images import IMAGE_SUFFIXES, is_stack
-from spatterlib.video.names import in_natural_order
+from spatterlib.video.names import in_natural_order, split_dataset
+from spatterlib.video.still import ValueRange, check_value_range
 
 __all__ = ["Recording", "clips", "expand", "open_video", "position", "region"]
 
@@ -105,17 +107,30 @@ class Recording:
         self.close()
 
 
-def open_video(path: str | os.PathLike[str] | Video, fps: float | None = None) -> Recording:
-    """Open a recording: a video file, a folder or pattern of images, a TIFF or an ``.npy`` stack.
+def open_video(
+    path: str | os.PathLike[str] | Video,
+    fps: float | None = None,
+    *,
+    value_range: ValueRange = None,
+    axes: str | None = None,
+) -> Recording:
+    """Open a recording: a video file, a folder or pattern of images, a TIFF or ``.npy`` stack, a dataset.
 
     Readers of installed plugins are asked before the built-in ones.
 
     Parameters
     ----------
     path : path or Video
-        What to open; a Video that is open already is passed through and stays the caller's to close.
+        What to open; ``"shots.h5::/entry/frames"`` is a dataset of an HDF5, MATLAB 7.3 or Zarr file. A Video that is
+        open already is passed through and stays the caller's to close.
     fps : float, optional
         The camera's frames per second, where the container's time stamps are not those of the recording.
+    value_range : tuple of float, optional
+        Values that are shown as 0 and 255, such as ``(0, 4095)`` of 12 bits in 16; needed where values are float or
+        have a sign.
+    axes : str, optional
+        Order of the axes of an ``.npy`` array or dataset: t time, y rows, x columns, c channels. The usual one is
+        ``"tyx"`` or ``"tyxc"``, of MATLAB's ``"txy"`` or ``"tcxy"``, which MATLAB shows as (y, x, t) or (y, x, c, t).
 
     Returns
     -------
@@ -129,7 +144,7 @@ def open_video(path: str | os.PathLike[str] | Video, fps: float | None = None) -
     VideoError
         If it is nothing that can be read, holds no video or no frames.
     ParameterError
-        If `fps` is not a number above 0.
+        If `fps` is not a number above 0, or `value_range` or `axes` are none.
 
     Examples
     --------
@@ -142,37 +157,55 @@ def open_video(path: str | os.PathLike[str] | Video, fps: float | None = None) -
     ...     video.width, video.height, video.times.tolist()
     (64, 48, [0.0, 0.02, 0.04, 0.06, 0.08])
     """
-    check_fps(fps)
+    check_reading(fps, value_range, axes)
     rate = None if fps is None else float(fps)
     if isinstance(path, str | os.PathLike):
-        return Recording(_opened(os.fspath(path)), rate)
+        return Recording(_opened(os.fspath(path), value_range=value_range, axes=axes), rate)
     if not isinstance(path, Video):
         raise ContractError(f"a video is a path or an opened Video, got {type(path).__name__}")
+    _check_heeded(path, value_range=value_range, axes=axes)
     return Recording(path, rate, owned=False)
 
 
-def check_fps(fps: object) -> None:
-    """Refuse a number of frames per second that is none.
+def check_reading(fps: object = None, value_range: object = None, axes: object = None) -> None:
+    """Refuse a number of frames per second, a range of values or an order of axes that is none.
 
     Raises
     ------
     ParameterError
-        If it is neither None nor above 0.
+        Names it.
     """
+    check_value_range(value_range)
+    check_axes(axes)
     if fps is not None and not (isinstance(fps, int | float | np.number) and 0 < float(fps) < math.inf):
         raise ParameterError(f"fps must be a number of frames per second above 0, got {fps!r}")
 
 
-def _opened(path: str) -> Video:
+def _opened(path: str, **given: Any) -> Video:
     _check_there(path)
-    video, answers = catalog().ask("spatter_open_video", path=path)
+    video, answers = catalog().ask("spatter_open_video", path=path, **given)
     failures = [_failure(answer, path) for answer in answers if answer.error]
     if video is None:
         raise _refusal(path, failures)
     for failure in failures:
         log.warning("%s", failure)
     opened: Video = video
+    try:
+        _check_heeded(opened, **given)
+    except VideoError:
+        opened.close()
+        raise
     return opened
+
+
+def _check_heeded(video: Video, **given: Any) -> None:
+    """Refuse to read a recording as it is where it is to be read in another way."""
+    said = {name: value for name, value in given.items() if value is not None}
+    if said and (unheeded := [name for name in said if name not in video.identity()]):
+        raise VideoError(
+            f"{video.name}: its reader takes no {' and no '.join(unheeded)}, which are for arrays, images and videos "
+            "of 16 bits; leave it out"
+        )
 
 
 def _refusal(path: str, failures: Sequence[SpatterlibError]) -> SpatterlibError:
@@ -192,7 +225,7 @@ def _refusal(path: str, failures: Sequence[SpatterlibError]) -> SpatterlibError:
 def _check_there(path: str) -> None:
     if not path:
         raise MissingFileError("no video: its name is empty; is a variable of the shell unset?")
-    if not is_there(path) and not glob.has_magic(path):
+    if not is_there(split_dataset(path)[0]) and not glob.has_magic(path):
         raise MissingFileError(f"no video at {path}")
     if what := special(path):
         raise VideoError(
@@ -432,6 +465,10 @@ def expand(patterns: Iterable[str | os.PathLike[str]]) -> list[str]:
 
 
 def _expanded(pattern: str) -> list[str]:
+    file, inside = split_dataset(pattern)
+    if inside:
+        files = sorted(glob.glob(file)) if glob.has_magic(file) else [file]  # noqa: PTH207 - as below
+        return [f"{name}::{inside}" for name in files]
     path = Path(pattern)
     if path.is_dir():
         return _chosen(pattern, [str(file) for file in path.iterdir() if file.is_file()])

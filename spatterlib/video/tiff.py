@@ -82,6 +82,11 @@ class TiffPages:
             repeats = pages._in_one(file, places[0]) if len(places) == 1 else 1
         return cls(path, order, big, places, repeats)
 
+    @property
+    def files(self) -> tuple[str]:
+        """The file."""
+        return (str(self.path),)
+
     def __len__(self) -> int:
         return len(self.places) * self.repeats
 
