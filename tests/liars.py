@@ -283,6 +283,22 @@ class Honest:
     def adopt(self, table: Any, places: Any, frames: Any = None) -> None:
         self.inner.adopt(table, places, frames)  # type: ignore[attr-defined]
 
+    @property
+    def frame_count(self) -> int:
+        return int(self.inner.frame_count)  # type: ignore[attr-defined]
+
+    def table_rows(self, rows: Any) -> Any:
+        return self.inner.table_rows(rows)  # type: ignore[attr-defined]
+
+    def frame_log_rows(self, rows: Any) -> Any:
+        return self.inner.frame_log_rows(rows)  # type: ignore[attr-defined]
+
+    def column(self, name: str, rows: Any = None) -> Any:
+        return self.inner.column(name, rows)  # type: ignore[call-arg]
+
+    def append(self, *batch: Any) -> None:
+        self.inner.append(*batch)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
@@ -365,8 +381,8 @@ class WritesEverythingAsText(Honest):
 
 
 class FillsWithZeros(Honest):
-    def column(self, name: str) -> Any:
-        found = self.inner.column(name)
+    def column(self, name: str, rows: Any = None) -> Any:
+        found = super().column(name, rows)
         return np.nan_to_num(found) if found.dtype.kind == "f" else found
 
 
@@ -421,8 +437,8 @@ class FlushesWhenItCloses(Honest):
 
 
 class ForgetsToLengthenColumns(Honest):
-    def column(self, name: str) -> Any:
-        found = self.inner.column(name)
+    def column(self, name: str, rows: Any = None) -> Any:
+        found = super().column(name, rows)
         return found[:0] if name == "label" else found
 
 
@@ -434,6 +450,16 @@ class MissesARow(Honest):
 class AdoptsByPlace(Honest):
     def adopt(self, table: Any, places: Any, frames: Any = None) -> None:
         super().adopt(table, sorted(places, key=lambda place: place.start), frames)
+
+
+class SortsTheTable(Honest):
+    def table_rows(self, rows: Any) -> Any:
+        return super().table_rows(sorted(rows))
+
+
+class LeavesColumnsBehind(Honest):
+    def append(self, *batch: Any) -> None:
+        self.inner.append(*batch[:3])
 
 
 class CountsTwice(Honest):
@@ -460,6 +486,8 @@ STORES: dict[str, Any] = {
     "readers_see_what_is_committed": LooksOnce,
     "parts_become_rows": AdoptsByPlace,
     "datasets_add_up": CountsTwice,
+    "chunks_are_parts_of_the_whole": SortsTheTable,
+    "columns_come_with_their_rows": LeavesColumnsBehind,
     "a_kill_costs_what_was_not_flushed": FlushesWhenItCloses,
     "a_kill_leaves_whole_rows": ForgetsToLengthenColumns,
     "it_behaves_as_lists_do": MissesARow,

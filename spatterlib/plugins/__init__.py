@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from spatterlib.plugins.capabilities import HasSeed as HasSeed
     from spatterlib.plugins.capabilities import HasSuffixes as HasSuffixes
     from spatterlib.plugins.capabilities import Place as Place
+    from spatterlib.plugins.capabilities import SupportsChunks as SupportsChunks
     from spatterlib.plugins.capabilities import SupportsEngines as SupportsEngines
     from spatterlib.plugins.capabilities import SupportsExplain as SupportsExplain
     from spatterlib.plugins.capabilities import SupportsExport as SupportsExport
@@ -90,6 +91,7 @@ _HOMES = {
         "HasSeed",
         "HasSuffixes",
         "Place",
+        "SupportsChunks",
         "SupportsEngines",
         "SupportsExplain",
         "SupportsExport",

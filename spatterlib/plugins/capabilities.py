@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:  # NumPy is not loaded for what starts without it
     import numpy as np
@@ -23,6 +23,7 @@ __all__ = [
     "HasSeed",
     "HasSuffixes",
     "Place",
+    "SupportsChunks",
     "SupportsEngines",
     "SupportsExplain",
     "SupportsExport",
@@ -88,6 +89,40 @@ class SupportsParts(Protocol):
 
     def adopt(self, table: Detections, places: Sequence[Place], frame_log: NDArray[np.void] | None = None) -> None:
         """Add rows whose crops a `part_writer` has written, at once, and the log of the frames they came from."""
+
+
+@runtime_checkable
+class SupportsChunks(Protocol):
+    """A store of more rows than there is memory for; `spatterlib.convert`, `events` and `layers` read it in chunks.
+
+    Of any other store they read the table, and each column, as a whole.
+    """
+
+    def table_rows(self, rows: Sequence[int]) -> Detections:
+        """``(k,)`` `DETECTION`: some rows of ``table``, in any order and more than once."""
+
+    @property
+    def frame_count(self) -> int:
+        """How many entries ``frame_log`` has."""
+
+    def frame_log_rows(self, rows: Sequence[int]) -> NDArray[np.void]:
+        """``(k,)`` `FRAME_LOG`: some entries of ``frame_log``, by their place in it."""
+
+    def column(self, name: str, rows: Sequence[int] | None = None) -> NDArray[Any]:
+        """``(n,)`` values of one column, or ``(k,)`` of some rows."""
+
+    def append(
+        self,
+        table: Detections,
+        encoded_crops: Sequence[bytes],
+        frame_log: NDArray[np.void] | None = None,
+        columns: Mapping[str, NDArray[Any]] | None = None,
+    ) -> None:
+        """Add a batch of rows as ever, with their values of further columns.
+
+        Such a column has been made by ``set_column`` before: for a store without rows, with an empty array of the type
+        that is to come; for text of type ``S``, as many bytes of UTF-8 as the longest has.
+        """
 
 
 @runtime_checkable

@@ -92,8 +92,9 @@ def spatter_stores() -> dict[str, type[StoreKind]]:  # type: ignore[empty-body]
 
     A store may have ``part_writer(parts)`` and ``adopt(table, places, frame_log)``
     (`spatterlib.plugins.SupportsParts`): crops that other processes have written, in any order, become those of the
-    rows that are adopted. It may have ``datasets`` (`spatterlib.plugins.HasDatasets`), numbers of rows by name that add
-    up to all rows.
+    rows that are adopted. It may have ``table_rows(rows)`` and the others of `spatterlib.plugins.SupportsChunks`: they
+    give what the whole has in these rows, and a batch may bring its values of further columns. It may have ``datasets``
+    (`spatterlib.plugins.HasDatasets`), numbers of rows by name that add up to all rows.
     """
 
 

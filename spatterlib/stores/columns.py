@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from spatterlib.errors import ParameterError, SpatterlibError, StoreError, one_line
 from spatterlib.plugins.capabilities import Place
-from spatterlib.stores.checked_arrays import CheckedArrays
+from spatterlib.stores.checked_arrays import CheckedArrays, spans_of
 from spatterlib.stores.checksums import BLOCKS, CRC, crcs
 from spatterlib.stores.damage import Damage, damage_of
 from spatterlib.stores.file_io import damaged
@@ -37,6 +37,7 @@ from spatterlib.stores.rows import (
     check_batch,
     decoded_crop,
     dtype_of,
+    fitting,
     json_copy,
     parsed,
     row_numbers,
@@ -51,6 +52,7 @@ from spatterlib.types import DETECTION, FRAME_LOG, Detections, Image
 __all__ = ["ColumnStore"]
 
 _PENDING_BYTES = 32 << 20
+_PER_CROP = 64  # bytes in memory that a crop has besides its own
 _TRIES = 3
 
 
@@ -59,9 +61,12 @@ class _Pending:
     """Appended and not yet committed."""
 
     tables: list[Detections] = field(default_factory=list)
+    columns: list[Mapping[str, NDArray[Any]]] = field(default_factory=list)
     crops: list[bytes] = field(default_factory=list)
     frames: list[NDArray[np.void]] = field(default_factory=list)
     bytes: int = 0
+    others: int = 0
+    """Bytes of everything but the crops."""
 
     def __bool__(self) -> bool:
         return bool(self.crops or self.frames)
@@ -127,6 +132,35 @@ class ColumnStore:
         """``(frames,)`` `FRAME_LOG`: every frame that was looked at."""
         return self._arrays.joined("frame_log", FRAME_LOG, self._state(), lambda _: True)
 
+    def table_rows(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> Detections:
+        """``(k,)`` `DETECTION`: some rows of `table`; no more is read than where these lie.
+
+        Raises
+        ------
+        RowError
+            If a row is not there, or is negative.
+        """
+        state = self._state()
+        chosen = row_numbers(rows, state.rows, self._path)
+        return self._arrays.joined("columns", DETECTION, state, state.holds, spans_of(chosen))
+
+    @property
+    def frame_count(self) -> int:
+        """How many entries `frame_log` has."""
+        return self._state().frames
+
+    def frame_log_rows(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.void]:
+        """``(k,)`` `FRAME_LOG`: some entries of `frame_log`, by their place in it.
+
+        Raises
+        ------
+        RowError
+            If an entry is not there, or is negative.
+        """
+        state = self._state()
+        chosen = row_numbers(rows, state.frames, f"the frame log of {self._path}", "frame")
+        return self._arrays.joined("frame_log", FRAME_LOG, state, lambda _: True, spans_of(chosen))
+
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of all columns, the fields of `DETECTION` first."""
@@ -138,21 +172,27 @@ class ColumnStore:
         attrs: dict[str, Any] = json.loads(self._state().attrs)
         return attrs
 
-    def column(self, name: str) -> NDArray[Any]:
-        """``(n,)`` values of one column; text as ``U``.
+    def column(self, name: str, rows: Sequence[int] | NDArray[np.integer[Any]] | None = None) -> NDArray[Any]:
+        """``(n,)`` values of one column, or those of some rows; text as ``U``.
 
         Raises
         ------
         ParameterError
             If there is no such column.
+        RowError
+            If a row is not there, or is negative.
         """
         while True:
             state = self._state()
             dtype = dtype_of(name, state, self._path)
+            chosen = None if rows is None else row_numbers(rows, state.rows, self._path)
             if name in (DETECTION.names or ()) and not state.holds(name):
-                return unset(dtype, state.rows)
+                return unset(dtype, state.rows if chosen is None else len(chosen))
             try:
-                values = self._arrays.items(f"columns/{name}", dtype, state)
+                if chosen is None:
+                    values = self._arrays.items(f"columns/{name}", dtype, state)
+                else:
+                    values = self._arrays.chosen(f"columns/{name}", dtype, state, spans_of(chosen))
             except StoreError:
                 if self._state(fresh=True) is state:
                     raise
@@ -173,7 +213,7 @@ class ColumnStore:
         """
         state = self._state()
         chosen = row_numbers(rows, state.rows, self._path)
-        begins, ends, expected = self._arrays.places(state)[:, chosen]
+        begins, ends, expected = self._arrays.places(state, chosen)
         runs = runs_of(begins, ends)
         crops: list[bytes] = [b""] * len(chosen)
         for run, data in zip(runs, self._fetch(DATA, [(run[0][1], run[-1][2]) for run in runs]), strict=True):
@@ -216,23 +256,48 @@ class ColumnStore:
         return found
 
     def append(
-        self, table: Detections, encoded_crops: Sequence[bytes], frame_log: NDArray[np.void] | None = None
+        self,
+        table: Detections,
+        encoded_crops: Sequence[bytes],
+        frame_log: NDArray[np.void] | None = None,
+        columns: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
         """Add a batch of rows with their encoded crops, and the log of the frames they came from.
 
         It counts when `flush` returns; reading, and much that is not yet flushed, flush too.
+
+        Parameters
+        ----------
+        table : ndarray
+            ``(n,)`` `DETECTION`.
+        encoded_crops : sequence of bytes
+            One for each row.
+        frame_log : ndarray, optional
+            ``(frames,)`` `FRAME_LOG`.
+        columns : mapping of str to array_like, optional
+            ``(n,)`` values of further columns that `set_column` has made before, each of a type that the column
+            holds. Those that are left out get False, -1 (0 where unsigned), NaN, "".
+
+        Raises
+        ------
+        ParameterError
+            If something of the batch does not fit the rest of it, or the store.
         """
         self._check_writable()
         frames = np.empty(0, FRAME_LOG) if frame_log is None else frame_log
         check_batch(table, encoded_crops, frames)
+        further = fitting(columns, len(table), self._committed().columns, self._path) if columns else {}
         pending = self._pending
         if len(table):
             pending.tables.append(table.copy())
+            pending.columns.append(further)
             pending.crops.extend(encoded_crops)
             pending.bytes += sum(map(len, encoded_crops))
+            pending.others += table.nbytes + _PER_CROP * len(table)
         if len(frames):
             pending.frames.append(frames.copy())
-        if pending.bytes >= _PENDING_BYTES:
+            pending.others += frames.nbytes
+        if pending.bytes + pending.others >= _PENDING_BYTES:
             self.flush()
 
     def flush(self) -> None:
@@ -253,7 +318,11 @@ class ColumnStore:
         frames = np.concatenate([np.empty(0, FRAME_LOG), *pending.frames])
         sizes = np.fromiter(map(len, pending.crops), np.int64, len(pending.crops))
         ends = state.bytes + np.cumsum(sizes)
-        data = {DATA: np.frombuffer(b"".join(pending.crops), np.uint8)}
+        data: dict[str, NDArray[Any]] = {DATA: np.frombuffer(b"".join(pending.crops), np.uint8)}
+        for name, dtype in state.columns.items() if any(pending.columns) else ():
+            batches = zip(pending.tables, pending.columns, strict=True)
+            parts = [further.get(name, unset(dtype, len(rows))) for rows, further in batches]
+            data[f"columns/{name}"] = np.concatenate(parts)
         self._add(table, (ends - sizes, ends, crcs(pending.crops)), frames, data, state.bytes + pending.bytes)
 
     def _add(
@@ -264,16 +333,19 @@ class ColumnStore:
         data: Mapping[str, NDArray[Any]],
         count: int,
     ) -> None:
-        """Commit rows whose crops lie at `places` (starts, ends, CRCs) of `count` bytes, in `data` or already there."""
+        """Commit rows whose crops lie at `places` (starts, ends, CRCs) of `count` bytes, in `data` or already there.
+
+        What else is in `data` are further columns.
+        """
         state = self._state()
         starts, ends, crc = places
         appended: dict[str, NDArray[Any]] = {
-            **data,
             ENDS: ends,
             **({STARTS: starts} if state.sparse else {}),
             **({} if state.checks is None else {CRC: crc}),
             **split("columns", table[[name for name in table.dtype.names or () if state.holds(name)]]),
             **state.unmeasured(len(table)),
+            **data,
             **split("frame_log", frames),
         }
         counts = {"rows": state.rows + len(table), "bytes": count, "frames": state.frames + len(frames)}
@@ -298,7 +370,7 @@ class ColumnStore:
         if not isinstance(medium, Reserving):
             return None
         state = self._state()
-        begins, ends, _ = self._arrays.places(state)
+        begins, ends, _ = self._arrays.all_places(state)
         # Left by runs that were killed: their rows were never adopted.
         medium.sweep_parts(begins, ends)
         write, count = medium.reserve(state.bytes, parts)
@@ -328,7 +400,8 @@ class ColumnStore:
         name : str
             Letters, digits, ``_`` and ``-``, a letter first; no field of `DETECTION`.
         values : array_like
-            ``(n,)`` bool, int, float or text. Rows that are appended later get False, -1 (0 where unsigned), NaN, "".
+            ``(n,)`` bool, int, float or text, as ``U``, or in UTF-8 as ``S``. Rows that are appended later without a
+            value get False, -1 (0 where unsigned), NaN, "".
 
         Raises
         ------
@@ -404,8 +477,13 @@ class ColumnStore:
 
     def _state(self, *, fresh: bool = False) -> StoreState:
         """What is committed, everything appended so far included."""
-        medium = self._ready()
+        self._ready()
         self.flush()
+        return self._committed(fresh=fresh)
+
+    def _committed(self, *, fresh: bool = False) -> StoreState:
+        """What is committed."""
+        medium = self._ready()
         with self._reading():
             header = medium.header(fresh=fresh)
         known, state = self._parsed

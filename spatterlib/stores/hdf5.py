@@ -16,11 +16,11 @@ import secrets
 import stat
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.stores.columns import ColumnStore
 from spatterlib.stores.file_io import beside, check_in_place, claim, damaged, leftovers, lock, read_at, sync_folder
 from spatterlib.stores.hdf5_journal import Shadow, check_free, has_journal, pending, replay
-from spatterlib.stores.hdf5_layout import Layout, change, counter_of, found, make
+from spatterlib.stores.hdf5_layout import ChunkedArray, Layout, change, counter_of, found, located, make
 from spatterlib.stores.medium import ByteRange
 from spatterlib.stores.rows import StoreHeader, blank
 from spatterlib.types import Store, StoreKind
@@ -41,6 +41,7 @@ _PATIENCE = 10.0  # s, how long a reader waits for a writer in the middle of a c
 _TRIES = 10
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 _END = 28  # where a superblock of version 2 or 3 says where the file ends
+_Seen = TypeVar("_Seen", Layout, ChunkedArray)
 
 
 class _ForeignError(StoreError):
@@ -139,7 +140,7 @@ class _File:
                 # Somebody who may write the file has opened it.
                 layout = self._pages = None
             if layout is None or self._commits(layout.counter) != layout.commits:
-                layout = self._layout = self._looked_up()
+                layout = self._layout = self._looked_up(partial(found, read=self._read))
             self._header = layout.header
         return self._header
 
@@ -151,9 +152,18 @@ class _File:
                 layout = self._layout = found(self._opened(), self._read)
         try:
             place = layout.arrays[array]
+            if place.offsets is None:
+                place = layout.arrays[array] = self._located(array)
             return [b"".join(self._read(*piece) for piece in place.pieces(*range_)) for range_ in ranges]
         except (KeyError, ValueError) as error:
             raise damaged(self._path, f"{array} is shorter than the header says") from error
+
+    def _located(self, array: str) -> ChunkedArray:
+        """Where the chunks of an array lie, as of now: those of an earlier commit are among them, and never move."""
+        if self._mode == "r":
+            return self._looked_up(partial(located, array=array))
+        with _told(self._path):
+            return located(self._opened(), array)
 
     def commit(
         self, header: StoreHeader, appended: Mapping[str, NDArray[Any]], created: Mapping[str, NDArray[Any]]
@@ -225,14 +235,14 @@ class _File:
     def _commits(self, counter: int) -> int:
         return int.from_bytes(self._read(counter, 8), "little")
 
-    def _looked_up(self) -> Layout:
-        """The layout, read at a moment when no writer was changing it."""
+    def _looked_up(self, look: Callable[[Any], _Seen]) -> _Seen:
+        """What the file's structure says, read at a moment when no writer was changing it."""
         tries = 0
         while True:
             self._pages = _wait_for_writer(self._path, self._descriptor)
             try:
-                if layout := self._undisturbed():
-                    return layout
+                if seen := self._undisturbed(look):
+                    return seen
             except StoreError as error:
                 if self._foreign():
                     raise _ForeignError(
@@ -268,8 +278,8 @@ class _File:
                 reason = getattr(shadow.error, "strerror", None) or one_line(shadow.error)
                 raise StoreError(f"{self._path} cannot be read: {reason}") from shadow.error
 
-    def _undisturbed(self) -> Layout | None:
-        """The layout; None if a commit came in between.
+    def _undisturbed(self, look: Callable[[Any], _Seen]) -> _Seen | None:
+        """What the file's structure says; None if a commit came in between.
 
         A commit changes its counter before anything else. So what is read is of one commit if the counter, read before
         the file is opened and while no commit was under way, is the same behind the last reading.
@@ -281,8 +291,8 @@ class _File:
         if self._pages is None and has_journal(self._path, self._descriptor):
             return None
         with self._viewed() as h5:
-            layout = found(h5, self._read)
-        return layout if before == layout.commits == self._commits(self._counter) else None
+            seen = look(h5)
+        return seen if before == self._commits(self._counter) else None
 
 
 def _open(path: str, mode: str) -> int:

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from spatterlib.stores.rows import COLUMN_NAME, StoreHeader
 
-__all__ = ["GROUPS", "ChunkedArray", "Layout", "change", "counter_of", "found", "make"]
+__all__ = ["GROUPS", "ChunkedArray", "Layout", "change", "counter_of", "found", "located", "make"]
 
 GROUPS = ("columns", "crops", "frame_log")
 _ROWS_PER_CHUNK, _BYTES_PER_CHUNK = 8192, 1 << 20
+# Arrays of more chunks are located when they are read: to look through all of them takes longer than to open the file.
+_FEW = 256
 
 ByteRange = tuple[int, int]
 
@@ -26,17 +28,19 @@ class ChunkedArray:
 
     size: int
     chunk: int
-    offsets: NDArray[np.int64]
+    offsets: NDArray[np.int64] | None = None
+    """None until they are `located`."""
 
     def pieces(self, start: int, stop: int) -> list[ByteRange]:
         """(offset in the file, number of bytes) of the array's bytes ``start .. stop - 1``."""
-        if not 0 <= start <= stop <= self.size:
+        if self.offsets is None or not 0 <= start <= stop <= self.size:
             raise ValueError
         places = []
         while start < stop:
             chunk, inside = divmod(start, self.chunk)
             count = min(self.chunk - inside, stop - start)
-            places.append((int(self.offsets[chunk]) + inside if self.offsets[chunk] >= 0 else -1, count))
+            offset = int(self.offsets[chunk])
+            places.append((offset + inside if offset >= 0 else -1, count))
             start += count
         return places
 
@@ -48,7 +52,7 @@ class Layout:
     counter: int
     commits: int
     header: StoreHeader
-    arrays: Mapping[str, ChunkedArray]
+    arrays: dict[str, ChunkedArray]
 
 
 def change(
@@ -108,11 +112,11 @@ def found(h5: Any, read: Callable[[int, int], bytes]) -> Layout:
     """Places of the header and of every array in the file."""
     counter = counter_of(h5)
     commits = int.from_bytes(read(counter, 8), "little")
-    text = _place(_child(h5, "header"))
+    text = _placed(_child(h5, "header"))
     header = json.loads(b"".join(read(*piece) for piece in text.pieces(0, text.size)))
     groups = {group: _child(h5, group) for group in GROUPS}
     arrays = {
-        f"{group}/{name}": _place(_child(children, name))
+        f"{group}/{name}": _placed(_child(children, name), most=_FEW)
         for group, children in groups.items()
         for name in children
         if COLUMN_NAME.fullmatch(name)
@@ -129,8 +133,14 @@ def _child(group: Any, name: str) -> Any:
     return group[name]
 
 
-def _place(dataset: Any) -> ChunkedArray:
-    """Where a dataset's chunks lie."""
+def located(h5: Any, array: str) -> ChunkedArray:
+    """An array with the places of its chunks."""
+    group, _, name = array.partition("/")
+    return _placed(_child(_child(h5, group), name))
+
+
+def _placed(dataset: Any, most: int | None = None) -> ChunkedArray:
+    """Where a dataset's chunks lie; not yet if there are more than `most`."""
     from h5py import h5d
 
     plan = dataset.id.get_create_plist()
@@ -140,6 +150,8 @@ def _place(dataset: Any) -> ChunkedArray:
     count = -(-len(dataset) // rows)
     if len(dataset) * item > dataset.file.id.get_filesize():
         raise ValueError(f"{dataset.name} is longer than the file")
+    if most is not None and count > most:
+        return ChunkedArray(len(dataset) * item, rows * item)
     offsets = np.full(count, -1, np.int64)
 
     def note(chunk: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spatterlib.common.files import check_folder, check_source, is_for_a_store, is_there, special
 from spatterlib.common.image_codec import image_size
@@ -26,9 +27,10 @@ from spatterlib.errors import (
     VideoError,
     one_line,
 )
-from spatterlib.plugins.capabilities import SupportsExport
+from spatterlib.plugins.capabilities import SupportsChunks, SupportsExport
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.plugins.registry import catalog
+from spatterlib.stores.chunks import frame_log_chunks, ranges, table_chunks
 from spatterlib.types import DETECTION, Detections, Store, StoreKind, Video
 
 __all__ = ["check_output", "convert", "create_store", "find_store", "open_store"]
@@ -36,7 +38,7 @@ __all__ = ["check_output", "convert", "create_store", "find_store", "open_store"
 log = logging.getLogger("spatterlib")
 
 AnyPath = str | os.PathLike[str]
-_ROWS = 512
+_ROWS = 1024
 _SAMPLE = 256
 
 
@@ -275,15 +277,25 @@ def convert(source: AnyPath, target: AnyPath, *, to: str | None = None, overwrit
 
 
 def _copy(old: Store, new: Store) -> None:
-    table = old.table
-    new.append(table[:0], [], old.frame_log)
+    count, further = len(old), [name for name in old.columns if name not in (DETECTION.names or ())]
+    brought: list[str] = []
+    if isinstance(old, SupportsChunks) and isinstance(new, SupportsChunks):
+        # Never all in memory: rows bring their values along. Otherwise columns are set behind the rows.
+        brought = further
+        for name in brought:
+            new.set_column(name, _empty_column(old, name, count))
+    for frames in frame_log_chunks(old):
+        new.append(np.empty(0, DETECTION), [], frames)
     unread: list[int] = []
-    for start in range(0, len(table), _ROWS):
-        rows = table[start : start + _ROWS]
-        crops = old.encoded(range(start, start + len(rows)))
-        unread += [start + row for row in _fill_sizes(rows, crops)]
-        # No store takes a crop without bytes; a zero is what fills the strings of research files.
-        new.append(rows, [crop or b"\0" for crop in crops])
+    for chunk, table in zip(ranges(count), table_chunks(old, count), strict=True):
+        columns = {name: old.column(name, chunk) for name in brought}  # type: ignore[call-arg]
+        for start in range(0, len(chunk), _ROWS):
+            rows = table[start : start + _ROWS]
+            crops = old.encoded(chunk[start : start + _ROWS])
+            unread += [chunk[start + row] for row in _fill_sizes(rows, crops)]
+            values = {name: column[start : start + _ROWS] for name, column in columns.items()}
+            # No store takes a crop without bytes; a zero is what fills the strings of research files.
+            new.append(rows, [crop or b"\0" for crop in crops], None, *([values] if values else []))
     new.flush()
     if unread:
         log.warning(
@@ -291,9 +303,18 @@ def _copy(old: Store, new: Store) -> None:
             counted(len(unread), "crop"),
             spans(unread),
         )
-    for name in old.columns:
-        if name not in (DETECTION.names or ()):
+    for name in further:
+        if name not in brought:
             new.set_column(name, old.column(name))
+
+
+def _empty_column(store: SupportsChunks, name: str, count: int) -> NDArray[Any]:
+    """No values, of the type of a column; of text as many bytes of UTF-8 as its longest has."""
+    empty = store.column(name, range(0))
+    if empty.dtype.kind != "U":
+        return empty
+    chunks = (store.column(name, rows) for rows in ranges(count))
+    return np.empty(0, f"S{max((np.char.encode(values, 'utf-8').itemsize for values in chunks), default=1)}")
 
 
 def _fill_sizes(table: Detections, crops: list[bytes]) -> list[int]:

@@ -33,6 +33,7 @@ __all__ = [
     "check_batch",
     "decoded_crop",
     "dtype_of",
+    "fitting",
     "json_copy",
     "parsed",
     "row_numbers",
@@ -116,25 +117,31 @@ class StoreState:
         return self.frames if array.startswith("frame_log/") else self.rows
 
 
-def row_numbers(rows: Any, count: int, path: str) -> NDArray[np.int64]:
-    """``(k,)`` int64 row numbers, each found to be in ``0 .. count - 1``.
+def row_numbers(rows: Any, count: int, path: str, what: str = "row") -> NDArray[np.int64]:
+    """``(k,)`` int64 row numbers, each found to be in ``0 .. count - 1``; `what` they count, in one word.
 
     Raises
     ------
     RowError
         If one is not, or if they are no whole numbers.
     """
+    if isinstance(rows, range):
+        # Seen to be right before there is memory for all of them.
+        for row in (rows[0], rows[-1]) if rows else ():
+            if not 0 <= row < count:
+                raise RowError(f"{path} has {count} {what}s, from 0; there is no {what} {row}")
+        return np.arange(rows.start, rows.stop, rows.step, dtype=np.int64)
     numbers = np.asarray(rows)
     if numbers.size == 0 and numbers.ndim == 1:
         return np.empty(0, np.int64)
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
         raise RowError(
-            f"rows of {path} are given as a list of whole numbers, not {numbers.dtype} {numbers.shape}; "
-            "turn a mask into numbers with np.flatnonzero"
+            f"{what}s of {path} are given as a list of whole numbers, not {numbers.dtype} {numbers.shape}; "
+            "turn a mask into numbers with np.flatnonzero, a slice into a range"
         )
     outside = (numbers < 0) | (numbers >= count)
     if outside.any():
-        raise RowError(f"{path} has {count} rows, from 0; there is no row {numbers[outside][0]}")
+        raise RowError(f"{path} has {count} {what}s, from 0; there is no {what} {numbers[outside][0]}")
     return numbers.astype(np.int64)
 
 
@@ -184,9 +191,41 @@ def storable(values: Any, name: str) -> NDArray[Any]:
     if array.dtype.kind == "U":
         array = np.char.encode(array, "utf-8")
         return array.astype(f"S{max(array.dtype.itemsize, 1)}")
+    if array.dtype.kind == "S" and array.dtype.itemsize:
+        return _utf8(array, name)
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise ParameterError(f"column {name!r} must be bool, int, float or text, got {array.dtype}")
     return array.astype(array.dtype.newbyteorder("<"))
+
+
+def _utf8(array: NDArray[np.bytes_], name: str) -> NDArray[np.bytes_]:
+    """Text that is encoded already, found to be text."""
+    try:
+        np.char.decode(array, "utf-8")
+    except UnicodeDecodeError as error:
+        raise ParameterError(
+            f"column {name!r} must be bool, int, float or text, got bytes that are no UTF-8"
+        ) from error
+    return array
+
+
+def fitting(
+    columns: Mapping[str, Any], count: int, known: Mapping[str, np.dtype[Any]], path: str
+) -> dict[str, NDArray[Any]]:
+    """Values of further columns for a batch of rows, as the columns hold them."""
+    found = {}
+    for name, values in columns.items():
+        if name not in known:
+            raise ParameterError(f"{path} has no further column {name!r}; make it with set_column first")
+        array, dtype = storable(values, name), known[name]
+        if array.shape != (count,):
+            raise ParameterError(f"column {name!r} needs one value for each of the {count} rows, got {array.shape}")
+        if (array.dtype.kind == "S") != (dtype.kind == "S") or not np.can_cast(array.dtype, dtype):
+            raise ParameterError(
+                f"column {name!r} of {path} holds {dtype}, not {array.dtype}; give such values, or set the column anew"
+            )
+        found[name] = array.astype(dtype)
+    return found
 
 
 def check_batch(table: Any, crops: Any, frames: Any) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from spatterlib.common.image_codec import decode, encode
 from spatterlib.errors import ParameterError, RowError, SpatterlibError
-from spatterlib.plugins.capabilities import HasDatasets, SupportsExport, SupportsParts
+from spatterlib.plugins.capabilities import HasDatasets, SupportsChunks, SupportsExport, SupportsParts
 from spatterlib.plugins.contract import check_suffixes
 from spatterlib.testing.laws import Check, checks, must, shortened, steady
 from spatterlib.testing.scenes import crops_of, frames_of, rows_of
@@ -385,6 +385,59 @@ def parts_become_rows(kind: type[StoreKind], path: str) -> None:
 
 
 @_in_a_folder
+def chunks_are_parts_of_the_whole(kind: type[StoreKind], path: str) -> None:
+    """Going through more rows than memory holds: "they give what the whole has in these rows"."""
+    with _make(kind, path, 300) as store:
+        if not isinstance(store, SupportsChunks):
+            return
+        table, log = store.table, store.frame_log
+        must(store.frame_count == len(log), f"its frame_count is {store.frame_count}, and its frame log has {len(log)}")
+        for rows in ([], [7, 7, 0, 299], range(9, 3, -2), range(20, 280), np.random.default_rng(1).permutation(300)):
+            own, said = np.asarray(rows, np.int64), shortened(list(rows), 40)
+            must(np.array_equal(store.table_rows(rows), table[own]), f"rows {said} of its table are others")  # type: ignore[arg-type]
+            must(np.array_equal(store.column("x", rows), table["x"][own]), f"rows {said} of a column are others")  # type: ignore[arg-type]
+            same = np.array_equal(store.frame_log_rows(rows), log[own], equal_nan=False)  # type: ignore[arg-type]
+            must(same, f"entries {said} of its frame log are others")
+        for rows in ([-1], [300], [0, 999], range(299, 301)):
+            for read in (store.table_rows, store.frame_log_rows, lambda rows: store.column("x", rows)):
+                _refuses(lambda read=read, rows=rows: read(rows), RowError, f"row {list(rows)[-1]} of 300")  # type: ignore[misc]
+
+
+@_in_a_folder
+def columns_come_with_their_rows(kind: type[StoreKind], path: str) -> None:
+    """Copying labels that memory does not hold: "a batch may bring its values of further columns"."""
+    columns: dict[str, Any] = {
+        "sure": [True, False, True],
+        "group": [3, -4, 5],
+        "probability": [0.25, -1.5, 1e300],
+        "label": ["low", "größer ✓", ""],
+    }
+    with kind.create(path) as store:
+        if not isinstance(store, SupportsChunks):
+            return
+        further = {name: np.array(values) for name, values in columns.items()}
+        for name, values in further.items():
+            store.set_column(name, np.empty(0, "S16") if values.dtype.kind == "U" else values[:0])
+        store.append(
+            rows_of(0, 3), crops_of(0, 3), frames_of(0, 3), {name: np.array(columns[name]) for name in columns}
+        )
+        store.append(rows_of(3, 1), crops_of(3, 1), frames_of(3, 1), {"group": np.array([6])})
+        store.flush()
+        must_hold(store, 4)
+        wrong = {"group": np.array([1, 2])}
+        _refuses(
+            lambda: store.append(rows_of(4, 1), crops_of(4, 1), None, wrong), ParameterError, "two values for a row"
+        )
+    later: dict[str, Any] = {"sure": False, "group": 6, "probability": np.nan, "label": ""}
+    with kind.open(path) as store:
+        must_hold(store, 4)
+        for name, values in columns.items():
+            expected = np.array([*values, later[name]])
+            same = np.array_equal(store.column(name), expected, equal_nan=name == "probability")
+            must(same, f"column {name} is {store.column(name)} instead of {expected}")
+
+
+@_in_a_folder
 def datasets_add_up(kind: type[StoreKind], path: str) -> None:
     """A label that is given within one finds its row: "numbers of rows by name that add up to all rows"."""
     with _make(kind, path, 5) as store:
@@ -400,6 +453,7 @@ READING = (
     missing_rows_are_refused,
     a_reader_goes_to_other_processes,
     datasets_add_up,
+    chunks_are_parts_of_the_whole,
 )
 EXPORTED = READING
 LAWS = (
@@ -414,6 +468,7 @@ LAWS = (
     everything_is_there_again,
     readers_see_what_is_committed,
     parts_become_rows,
+    columns_come_with_their_rows,
     a_kill_costs_what_was_not_flushed,
     a_kill_leaves_whole_rows,
     it_behaves_as_lists_do,
