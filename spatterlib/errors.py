@@ -160,6 +160,10 @@ class ContractError(SpatterlibError, TypeError):
     """A plugin returned something that its hook does not allow."""
 
 
+class WorkerError(SpatterlibError, RuntimeError):
+    """A worker of an executor is unlike the caller: what it found could be something else."""
+
+
 class RowError(SpatterlibError, IndexError):
     """A row number lies outside the store."""
 

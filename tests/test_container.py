@@ -341,6 +341,24 @@ class TestDamage:
         for start, stop in [(1, 60), (5, 9), (24, 40), (30, 60), (45, 58), (59, 60)]:
             assert same(shown(video, start, stop), whole[start:stop]), (start, stop)
 
+    @pytest.mark.parametrize("lost", [[], [24, 31, 50]], ids=["whole", "damaged"])
+    @pytest.mark.parametrize("name", FORMATS)
+    def test_a_piece_for_another_process_reads_what_the_whole_reads(
+        self, name: str, lost: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("spatterlib.video.packets._AROUND", 2)
+        path = write(tmp_path / name, **FORMATS[name])
+        if lost and not name.startswith("no time stamps"):
+            path, _ = damage(path, lost, spare=6)
+        video = opened(path, threads=1)
+        random = np.random.default_rng(2)
+        end = len(video.times)
+        spans = [sorted(random.choice(end + 1, 2, replace=False).tolist()) for _ in range(4)]
+        for start, stop in [*spans, [end - 1, end], [12, 13], [0, end]]:
+            part = pickle.loads(pickle.dumps(video.piece(start, stop))).opened()
+            assert same(shown(part, start, stop), shown(video, start, stop)), (start, stop)
+            np.testing.assert_array_equal(part.times[start:stop], video.times[start:stop])
+
     def test_of_every_packet_leaves_no_frame_and_ends(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.avi", codec="ffv1")
         bad, _ = damage(path, range(60))

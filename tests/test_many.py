@@ -23,7 +23,7 @@ from test_extraction import Recording, flashes, write_video
 from test_resume import content, run_until
 
 import spatterlib as sp
-from spatterlib.errors import ParameterError, StoreError, VideoError
+from spatterlib.errors import ParameterError, StoreError, VideoError, WorkerError
 from spatterlib.extraction.batch import RecordingOutcome
 from spatterlib.extraction.extract import extract_with
 from spatterlib.extraction.pending import Pending
@@ -255,6 +255,70 @@ class TestParts:
             write = store.part_writer(1)  # type: ignore[attr-defined]
             with pytest.raises(StoreError, match="more than"):
                 write(0, [bytes(1 << 23), b"1"])
+
+
+def pretend(package: str) -> None:
+    """In a worker: have another version of a package."""
+    from spatterlib.common import workers
+
+    version = workers._version
+    workers._version = lambda name: "0.0.1" if name == package else version(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("package", ["av", "numba"])
+def test_a_worker_with_another_version_of_what_makes_rows_is_refused(video: Path, tmp_path: Path, package: str) -> None:
+    from importlib.metadata import version
+
+    with ProcessPoolExecutor(1, get_context("spawn"), pretend, (package,)) as pool:
+        said = rf"worker \(.*\) is unlike its caller: {package} is 0.0.1 there and {version(package)} here; install"
+        with pytest.raises(WorkerError, match=said):
+            sp.extract(video, tmp_path / "x.zarr", executor=pool)
+        with pytest.raises(WorkerError, match=said):
+            sp.extract_all([video], tmp_path, suffix=".zarr", executor=pool)
+
+
+def metered(task: Any) -> tuple[Any, int]:
+    """What a task gives, and how many bytes its process read meanwhile."""
+    before = bytes_read()
+    result = task()
+    return result, bytes_read() - before
+
+
+def bytes_read() -> int:
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+class Metered(Executor):
+    """A pool that counts the bytes which its workers read."""
+
+    def __init__(self, pool: Executor) -> None:
+        self.pool, self.read, self._max_workers = pool, 0, 4
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+
+        def done(inner: Future[Any]) -> None:
+            result, count = inner.result()
+            self.read += count
+            future.set_result(result)
+
+        self.pool.submit(metered, fn).add_done_callback(done)
+        return future
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="the system does not count what a process reads")
+def test_four_workers_read_a_recording_once_in_all(tmp_path: Path) -> None:
+    path, noise = tmp_path / "v.mp4", np.random.default_rng(1).integers(0, 50, (200, 120, 160, 3), np.uint8)
+    write_video(path, noise, gop=50, times=20)
+    write_video(tmp_path / "warm.mp4", noise, gop=20, times=8)
+    with ProcessPoolExecutor(4, get_context("spawn")) as pool:
+        # Programs, too, are files that are read.
+        sp.extract(tmp_path / "warm.mp4", tmp_path / "warm.zarr", executor=pool)
+        meter = Metered(pool)
+        sp.extract(path, tmp_path / "v.zarr", executor=meter)
+    assert path.stat().st_size <= meter.read <= 1.3 * path.stat().st_size
 
 
 def suicide(path: str) -> None:

@@ -21,6 +21,7 @@ import spatterlib as sp
 from spatterlib.cli.main import main
 from spatterlib.common.image_codec import encode, image_size
 from spatterlib.common.progress import Progress
+from spatterlib.common.workers import code_digest
 from spatterlib.errors import (
     MissingFileError,
     OutputExistsError,
@@ -30,7 +31,6 @@ from spatterlib.errors import (
     VideoError,
 )
 from spatterlib.kernels import compile_progress
-from spatterlib.learning.provenance import code_digest
 from spatterlib.learning.runs import Run
 from spatterlib.stores.opening import create_store
 from spatterlib.verdicts.rules import Rules

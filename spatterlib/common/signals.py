@@ -8,9 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Stopped", "end_with_parent", "interrupt_note", "signals", "stop_signals"]
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
+__all__ = ["Stopped", "end_with", "end_with_parent", "interrupt_note", "signals", "stop_signals"]
 
 # A terminal tells a whole group of processes, and a starter such as `uv run` or `make` may pass the same on.
 _SAME = 0.5
@@ -92,19 +95,22 @@ def interrupt_note(message: Callable[[], str]) -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """In a process that `multiprocessing` started: leave interrupts to the parent, and end when it ends, even killed.
-
-    The parent holds one end of a pipe (on Windows: is a handle) that the system closes with it. Linux can send a signal
-    instead, but sends it when the thread ends that started this process.
-    """
+    """In a process that `multiprocessing` began: leave interrupts to the parent, and end when it ends, even killed."""
     from multiprocessing import parent_process
 
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    parent = parent_process()
-    if parent is None:
-        return
+    if (parent := parent_process()) is not None:
+        end_with(parent)
+
+
+def end_with(parent: BaseProcess) -> None:
+    """End this process when its parent ends.
+
+    The parent holds one end of a pipe (on Windows: is a handle) that the system closes with it. Linux can send a signal
+    instead, but sends it when the thread ends that started this process.
+    """
 
     def wait() -> None:
         parent.join()

@@ -15,7 +15,7 @@ from typing import Any
 from spatterlib.common.files import folds_case
 from spatterlib.common.progress import Progress
 from spatterlib.common.signals import end_with_parent
-from spatterlib.errors import Exit, ParameterError, SpatterlibError, one_line
+from spatterlib.errors import Exit, ParameterError, SpatterlibError, WorkerError, one_line
 from spatterlib.extraction.extract import Report, extract_with
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.plugins.registry import catalog
@@ -185,6 +185,8 @@ def _one(settings: ExtractionSettings, video: str, out: str, *, overwrite: bool,
         report = extract_with(settings, video, out, overwrite=overwrite, resume=not overwrite, **run)
     except BrokenExecutor:
         return RecordingOutcome(video, out, "failed", error=_LOST, code=Exit.FAILED)
+    except WorkerError:
+        raise
     except Exception as error:
         # Also a fault of a plugin, or ours: the other recordings do not pay for it.
         named = "" if isinstance(error, SpatterlibError | OSError) else f"{type(error).__name__}: "

@@ -6,7 +6,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Executor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from spatterlib.detection.layers import gap_of, layers
 from spatterlib.detection.tally import FilterTally, tallies
 from spatterlib.errors import ParameterError, VideoError
 from spatterlib.extraction.pending import Pending
-from spatterlib.extraction.pipeline import DetectionBatch, RemoteRecording, Work, batches, batches_of_parts, cut
+from spatterlib.extraction.pipeline import DetectionBatch, Work, batches, batches_of_parts, cut, origin_of
 from spatterlib.extraction.resume import begun, is_begun
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.kernels.compile_progress import subscribed
@@ -255,12 +255,7 @@ def extract_with(
     with open_video(video, **settings.reading) as source, ExitStack() as ended:
         span = frame_span(source, settings.start, settings.stop)
         attrs = _attrs(source, settings, span)
-        origin = (
-            RemoteRecording.of(os.fspath(video), settings.reading, source)
-            if isinstance(video, str | os.PathLike)
-            else source
-        )
-        crew = _Crew(source, origin, Work.of(settings), settings.workers, executor, ended)
+        crew = _Crew(source, video, settings.reading, Work.of(settings), settings.workers, executor, ended)
         kept = attrs | {"gap": gap_of({}, settings.gap)}
         make = partial(create_store, os.fspath(out), attrs=kept, overwrite=overwrite)
         store, sums = begun(out, attrs) if earlier else None, np.zeros((0, 3))
@@ -300,7 +295,8 @@ class _Crew:
     """
 
     video: Recording
-    origin: RemoteRecording | Video
+    given: object
+    reading: Mapping[str, Any]
     work: Work
     workers: int
     executor: Executor | None
@@ -336,7 +332,7 @@ class _Crew:
         parts = cut(self.video, rest, self.work.detector.lead)
         store = make() if store is None else store
         write = store.part_writer(len(parts)) if isinstance(store, SupportsParts) else None
-        found = batches_of_parts(self.origin, parts, self.work, executor, write)
+        found = batches_of_parts(origin_of(self.given, self.reading, self.video), parts, self.work, executor, write)
         return store, self.ended.enter_context(closing(found))
 
 

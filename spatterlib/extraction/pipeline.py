@@ -22,15 +22,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.common.threads import cores, in_order, one_opencv_thread
+from spatterlib.common.workers import Caller, spread
 from spatterlib.detection.defaults import Roi
 from spatterlib.detection.detect import sifted
 from spatterlib.errors import VideoError
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.plugins.capabilities import HasKeyframes, Place
+from spatterlib.plugins.registry import foreign_versions
 from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detections, Detector, Filter, Image, Video
+from spatterlib.video.container import Container, ContainerPiece
 from spatterlib.video.opening import Recording, clips, open_video
 
-__all__ = ["Crop", "DetectionBatch", "RemoteRecording", "Work", "batches", "batches_of_parts", "cut"]
+__all__ = ["Crop", "DetectionBatch", "RemoteRecording", "Work", "batches", "batches_of_parts", "cut", "origin_of"]
 
 Item = TypeVar("Item")
 
@@ -190,6 +193,10 @@ class RemoteRecording:
         """The recording that is opened as `video` here."""
         return cls(os.path.abspath(path), tuple(reading.items()), _pairs(video))  # noqa: PTH100 - it may be a pattern
 
+    def opened(self) -> Recording:
+        """The recording; it stays open for the next task."""
+        return _opened(self, os.getpid())
+
 
 def _pairs(video: Video) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted((name, str(value)) for name, value in video.identity().items()))
@@ -205,8 +212,35 @@ def _opened(source: RemoteRecording, process: int) -> Recording:
     return video
 
 
+@dataclass(frozen=True)
+class RecordingPiece:
+    """Some frames of a video file, for a worker that lists no packets and looks at no digest.
+
+    Parameters
+    ----------
+    piece : ContainerPiece
+        These.
+    fps : float or None
+        As in `open_video`.
+    """
+
+    piece: ContainerPiece
+    fps: float | None
+
+    def opened(self) -> Recording:
+        """The recording, of which these frames can be read."""
+        return Recording(self.piece.opened(), self.fps)
+
+
+def origin_of(given: object, reading: Mapping[str, Any], video: Recording) -> RemoteRecording | Recording:
+    """What workers get of a recording that was given as a path, or opened, and is opened as `video` here."""
+    if isinstance(given, str | os.PathLike) and not isinstance(video.video, Container):
+        return RemoteRecording.of(os.fspath(given), reading, video)
+    return video
+
+
 def batches_of_parts(
-    source: RemoteRecording | Video,
+    origin: RemoteRecording | Recording,
     parts: Sequence[range],
     work: Work,
     executor: Executor,
@@ -216,8 +250,8 @@ def batches_of_parts(
 
     Parameters
     ----------
-    source : RemoteRecording or Video
-        What the workers open, or a video that pickles.
+    origin : RemoteRecording or Recording
+        As `origin_of` gives it: what the workers open, or a video that pickles.
     parts : sequence of range
         As `cut` gives them.
     work : Work
@@ -232,29 +266,38 @@ def batches_of_parts(
     ------
     DetectionBatch
         In order.
+
+    Raises
+    ------
+    WorkerError
+        If a worker has other versions of what makes pixels and rows.
     """
-    jobs = (partial(_task, source, part, work, write and partial(write, n)) for n, part in enumerate(parts))
-    for done in in_order(executor, jobs, 2 * _workers_of(executor) + 1):
+
+    def source(part: range) -> RemoteRecording | RecordingPiece | Recording:
+        if isinstance(origin, Recording) and isinstance(origin.video, Container):
+            begin = max(part.start - work.detector.lead, 0)
+            return RecordingPiece(origin.video.piece(begin, part.stop), origin.fps)
+        return origin
+
+    caller = Caller.here(foreign_versions(detector=[work.detector], filter=work.filters))
+    tasks = (partial(_task, source(part), part, work, write and partial(write, n)) for n, part in enumerate(parts))
+    for done in spread(tasks, executor, caller):
         yield from done
 
 
 def _task(
-    source: RemoteRecording | Video, part: range, work: Work, write: Callable[[list[bytes]], list[Place]] | None
+    source: RemoteRecording | RecordingPiece | Recording,
+    part: range,
+    work: Work,
+    write: Callable[[list[bytes]], list[Place]] | None,
 ) -> list[DetectionBatch]:
+    video = source if isinstance(source, Recording) else source.opened()
     with one_opencv_thread():
-        done = list(_part(_opened(source, os.getpid()) if isinstance(source, RemoteRecording) else source, part, work))
+        done = list(_part(video, part, work))
     if write is None:
         return done
     places = iter(write([crop for batch in done for crop in batch.crops if isinstance(crop, bytes)]))
     return [replace(batch, crops=[next(places) for _ in batch.crops]) for batch in done]
-
-
-def _workers_of(executor: Executor) -> int:
-    """How many tasks it works on at a time; as many as there are cores here where it does not say."""
-    client: Any = getattr(executor, "_client", None)
-    if hasattr(client, "nthreads"):
-        return max(int(sum(client.nthreads().values())), 1)
-    return int(getattr(executor, "_max_workers", 0)) or cores()
 
 
 def cut(video: Video, span: range, lead: int) -> list[range]:

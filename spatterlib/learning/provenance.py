@@ -6,7 +6,6 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -15,7 +14,7 @@ from spatterlib.learning.run_facts import SplitFields
 from spatterlib.learning.runs import Run
 from spatterlib.plugins.registry import versions_of
 
-__all__ = ["ModelFacts", "code_digest", "model_digest", "model_facts", "versions"]
+__all__ = ["ModelFacts", "model_digest", "model_facts", "versions"]
 
 
 class ModelFacts(TypedDict):
@@ -67,15 +66,6 @@ def model_digest(run: Run) -> str:
         for file in sorted(Path(folder).rglob("*")):
             if file.is_file():
                 digest.update(os.fsencode(file.name) + b"\0" + file.read_bytes())
-    return digest.hexdigest()
-
-
-@cache
-def code_digest() -> str:
-    """SHA-256 over the package's own Python files."""
-    digest, package = hashlib.sha256(), Path(__file__).parents[1]
-    for file in sorted(package.rglob("*.py")):
-        digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 
 

@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 
 from spatterlib.common.image_codec import decode, encode
 from spatterlib.common.progress import Progress, progress_callback
+from spatterlib.common.workers import code_digest
 from spatterlib.detection.detect import frame_span
 from spatterlib.errors import ParameterError, StoreError
 from spatterlib.extraction.extract import followed, undecodable
 from spatterlib.extraction.pipeline import Work, batches
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.learning.novelty import Familiar
-from spatterlib.learning.provenance import code_digest, model_facts, versions
+from spatterlib.learning.provenance import model_facts, versions
 from spatterlib.learning.runs import Run
 from spatterlib.plugins.classifier import Preprocessing
 from spatterlib.plugins.registry import foreign_versions, identity

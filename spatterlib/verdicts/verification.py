@@ -14,11 +14,12 @@ import numpy as np
 
 from spatterlib.common.files import check_source
 from spatterlib.common.wording import counted
+from spatterlib.common.workers import code_digest
 from spatterlib.detection.defaults import DETECTOR, FILTERS
 from spatterlib.detection.events import events
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
 from spatterlib.extraction.settings import ExtractionSettings
-from spatterlib.learning.provenance import code_digest, model_digest
+from spatterlib.learning.provenance import model_digest
 from spatterlib.learning.runs import Run, load_model
 from spatterlib.stores.opening import find_store, is_simulated, open_store
 from spatterlib.verdicts.document import VerdictDocument, VerdictSettings

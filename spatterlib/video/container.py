@@ -10,7 +10,7 @@ import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -34,7 +34,7 @@ from spatterlib.video.ffmpeg import open_input
 from spatterlib.video.ffv1 import slices_are_whole
 from spatterlib.video.fields import SecondFields
 from spatterlib.video.kinds import is_guess, is_text, other_kind
-from spatterlib.video.packets import REORDERED, Packets, demux, list_packets, row
+from spatterlib.video.packets import REORDERED, Packets, Piece, demux, list_packets, row
 from spatterlib.video.still import ValueRange, warn_if_dark
 from spatterlib.video.streams import lessons, moving, prepare, say_what_is_left_out, shown, teaches
 
@@ -319,6 +319,74 @@ class Container:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), tuple(getattr(self, item.name) for item in dataclasses.fields(self) if item.init)
+
+    @cached_property
+    def _sample(self) -> str:
+        return _sample(self.path)
+
+    def piece(self, start: int, stop: int) -> ContainerPiece:
+        """What another process needs to read frames ``start .. stop - 1``; it reads no more of the file than these."""
+        piece = self.packets.piece(start, stop)
+        shell = dataclasses.replace(self, path=self.path.absolute(), packets=piece.packets)
+        return ContainerPiece(shell, piece, self._sample)
+
+
+@dataclass(frozen=True, eq=False)
+class ContainerPiece:
+    """Some frames of a video file that another process is to read.
+
+    Parameters
+    ----------
+    video : Container
+        The file, without a list of its packets.
+    piece : Piece
+        Those that are needed.
+    sample : str
+        What `_sample` says of the file where the packets were listed.
+    """
+
+    video: Container
+    piece: Piece
+    sample: str
+
+    def opened(self) -> Container:
+        """The video, of which only these frames can be read; the file stays open for the next piece.
+
+        Raises
+        ------
+        VideoError
+            If the file is another one here.
+        """
+        video = dataclasses.replace(self.video, packets=self.piece.placed())
+        idle, learned = _kept(self.video.path, self.sample, os.getpid())
+        object.__setattr__(video, "_idle", idle)
+        object.__setattr__(video, "_learned", learned)
+        return video
+
+
+@lru_cache(maxsize=4)
+def _kept(
+    path: Path, sample: str, process: int
+) -> tuple[dict[tuple[int, int], list[InputContainer]], dict[int, list[PacketSideData]]]:
+    """What a process keeps of a recording from piece to piece, after a look at whether it is the same."""
+    if _sample(path) != sample:
+        raise VideoError(f"{path} is another recording where it is worked on than where the work was given out")
+    return defaultdict(list), {}
+
+
+def _sample(path: Path) -> str:
+    """Digest of the length of a file and of 4 KiB at each of 64 places: cheap, and other recordings have another."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            digest.update(b"%d" % size)
+            for number in range(64):
+                file.seek(number * max(size - 4096, 0) // 63)
+                digest.update(file.read(4096))
+    except OSError as error:
+        raise VideoError(f"{path} cannot be read where it is to be worked on: {error.strerror}") from error
+    return digest.hexdigest()
 
 
 def _count(decoded: Iterator[tuple[int, Picture | None]]) -> Iterator[tuple[int, Picture | None]]:

@@ -10,7 +10,7 @@ import operator
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, SupportsIndex
 
@@ -100,6 +100,9 @@ class Recording:
         if self.owned:
             self.video.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.video, self.fps, self.owned)
+
     def __enter__(self) -> Self:
         return self
 
@@ -164,6 +167,8 @@ def open_video(
     if not isinstance(path, Video):
         raise ContractError(f"a video is a path or an opened Video, got {type(path).__name__}")
     _check_heeded(path, value_range=value_range, axes=axes)
+    if isinstance(path, Recording):
+        return replace(path, fps=path.fps if rate is None else rate, owned=False)
     return Recording(path, rate, owned=False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,8 @@ REORDERED = 16
 _ROW = np.dtype(
     [("pts", "i8"), ("dts", "i8"), ("size", "i8"), ("key", "?"), ("shown", "?"), ("corrupt", "?"), ("lesson", "?")]
 )
+# Packets that are sent along before and behind those of a piece: where seeks of all containers land.
+_AROUND = 256
 _ASSUMED_FPS = 25
 _RESET = 0.25  # s that decoding times fall back where a clock was reset, and not merely out of step
 
@@ -44,6 +46,8 @@ class Packets:
         the order (`counted`), the rank of the packet among those shown.
     times : ndarray
         ``(expected,)`` float64, s; NaN for frames that were cut off with the end of the file.
+    found : int
+        How many frames are in the file; the rest of those expected was cut off.
     counted : bool
         The frames are reordered and the container does not say how: numbers come from counting what is decoded.
     clock : str
@@ -55,14 +59,10 @@ class Packets:
     rows: NDArray[np.void]
     numbers: NDArray[np.int64]
     times: NDArray[np.float64]
+    found: int
     counted: bool
     clock: str
     cut: bool
-
-    @property
-    def found(self) -> int:
-        """How many frames are in the file; the rest of those expected was cut off."""
-        return int(self.rows["shown"].sum())
 
     @property
     def flattened(self) -> int:
@@ -104,6 +104,62 @@ class Packets:
         same = np.flatnonzero((self.rows["pts"] == packet.pts) & (self.rows["size"] == packet.size))
         return int(same[0]) if len(same) == 1 else None
 
+    @cached_property
+    def _twins(self) -> NDArray[np.bool_]:
+        """``(k,)``: packets that `find` cannot tell from another one."""
+        _, which, count = np.unique(self.rows[["pts", "size"]], return_inverse=True, return_counts=True)
+        return np.asarray(count[which] > 1)
+
+    def piece(self, start: int, stop: int) -> Piece:
+        """What is needed to read frames ``start .. stop - 1``, and around it, since a seek may land before."""
+        first = last = 0
+        if start < self.found:
+            first, last = self.span(start, min(stop, self.found), 1)
+        begin, end = max(first - _AROUND, 0), last + _AROUND
+        rows = self.rows[begin:end].copy()
+        rows["size"][self._twins[begin:end]] = -1
+        lesson = max((at for at in self.lessons if at <= begin), default=None)
+        kept = Packets(
+            rows, self.numbers[begin:end], self.times[start:stop], self.found, self.counted, self.clock, self.cut
+        )
+        return Piece(kept, len(self.rows), begin, lesson, len(self.times), start)
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Some of the packets, small enough to be sent with every task, whatever the length of the recording.
+
+    Parameters
+    ----------
+    packets : Packets
+        These; `times` only of the frames that are to be read.
+    of, begin : int
+        How many packets there are in all, and how many are before these.
+    lesson : int or None
+        The last packet up to the first one that brings along what the decoder needs behind it.
+    frames, start : int
+        How many frames are expected in all, and how many are before those to be read.
+    """
+
+    packets: Packets
+    of: int
+    begin: int
+    lesson: int | None
+    frames: int
+    start: int
+
+    def placed(self) -> Packets:
+        """A list of all packets in which only these are told: numbers of packets and frames stay what they are."""
+        part = self.packets
+        rows, numbers = np.zeros(self.of, _ROW), np.full(self.of, -1)
+        times = np.full(self.frames, np.nan)
+        rows[self.begin : self.begin + len(part.rows)] = part.rows
+        numbers[self.begin : self.begin + len(part.rows)] = part.numbers
+        times[self.start : self.start + len(part.times)] = part.times
+        if self.lesson is not None:
+            rows["lesson"][self.lesson] = True
+        return replace(part, rows=rows, numbers=numbers, times=times)
+
 
 def demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet[Any]]:
     """Packets that hold data, in file order; goes on behind what cannot be read."""
@@ -118,7 +174,8 @@ def demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet[Any
                     came = True
                     yield packet
             return
-        except av.FFmpegError:
+        except (av.FFmpegError, IndexError):
+            # IndexError: a packet of a stream that came up meanwhile, as damage makes them; PyAV does not know it.
             continue
 
 
@@ -156,7 +213,8 @@ def list_packets(
     numbers = np.full(len(table), -1)
     numbers[np.flatnonzero(table["shown"])[slice(None) if counted else order]] = np.arange(len(shown))
     cut, missing = _cut_off(path, container, stream, table, times) if len(times) else (False, 0)
-    return Packets(table, numbers, np.concatenate([times, np.full(missing, np.nan)]), counted, clock, cut)
+    times = np.concatenate([times, np.full(missing, np.nan)])
+    return Packets(table, numbers, times, len(shown), counted, clock, cut)
 
 
 def _order_is_untold(format_: str, stream: VideoStream, shown: NDArray[np.void]) -> bool:
