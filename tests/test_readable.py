@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from store_tools import fill
+from store_tools import crops_of, fill, frames_of, rows_of
 
 import spatterlib as sp
 from spatterlib.stores.descriptions import attributes_of
@@ -47,7 +47,15 @@ def torn(path: Path) -> None:
         (path / f"columns/{name}/zarr.json").write_bytes(b"")
 
 
-WAYS = [finished, resumed, killed, torn]
+def farmed(path: Path) -> None:
+    with sp.create_store(path) as store:
+        writing: Any = store
+        write = writing.part_writer(3)
+        places = [place for part in range(3) for place in write(part, crops_of(20 * part, 20))]
+        writing.adopt(rows_of(0, 60), places, frames_of(0, 60))
+
+
+WAYS = [finished, resumed, killed, torn, farmed]
 
 
 @pytest.fixture(params=WAYS, ids=lambda way: way.__name__)

@@ -4,8 +4,7 @@
 together or not at all. The arrays: ``columns/<name>``, one value a row; ``crops/data``, all encoded crops one behind
 the other; ``crops/ends``, where in it each crop ends; ``frame_log/<name>``, one value a frame; and checksums of all
 these (`spatterlib.stores.checksums`). The header says how many rows, bytes of crops and frames are committed. Where
-several workers write crops, each has a stretch of ``crops/data`` of its own: then there are gaps, and ``crops/starts``
-says where each crop begins.
+several workers write crops there are gaps between what they wrote, and ``crops/starts`` says where each crop begins.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from spatterlib.stores.checked_arrays import CheckedArrays, spans_of
 from spatterlib.stores.checksums import BLOCKS, CRC, crcs
 from spatterlib.stores.damage import Damage, damage_of
 from spatterlib.stores.file_io import damaged
-from spatterlib.stores.medium import ByteRange, Inspecting, Medium, Reserving
+from spatterlib.stores.medium import ByteRange, Inspecting, Joining, Medium
 from spatterlib.stores.rows import (
     COLUMN_NAME,
     DATA,
@@ -332,12 +331,14 @@ class ColumnStore:
         frames: NDArray[np.void],
         data: Mapping[str, NDArray[Any]],
         count: int,
+        *,
+        gaps: bool = False,
     ) -> None:
         """Commit rows whose crops lie at `places` (starts, ends, CRCs) of `count` bytes, in `data` or already there.
 
         What else is in `data` are further columns.
         """
-        state = self._state()
+        state, created = self._state(), {}
         starts, ends, crc = places
         appended: dict[str, NDArray[Any]] = {
             ENDS: ends,
@@ -348,8 +349,11 @@ class ColumnStore:
             **data,
             **split("frame_log", frames),
         }
+        if gaps and not state.sparse:
+            created = {STARTS: np.concatenate([self._arrays.all_places(state)[0], starts])}
+            state = replace(state, sparse=True)
         counts = {"rows": state.rows + len(table), "bytes": count, "frames": state.frames + len(frames)}
-        self._commit(state.header(**counts), {name: array for name, array in appended.items() if len(array)})
+        self._commit(state.header(**counts), {name: array for name, array in appended.items() if len(array)}, created)
 
     def part_writer(self, parts: int) -> Callable[[int, list[bytes]], list[Place]] | None:
         """What other processes write crops with, each those of its own part, straight to where they stay.
@@ -367,30 +371,24 @@ class ColumnStore:
         """
         self._check_writable()
         medium = self._ready()
-        if not isinstance(medium, Reserving):
-            return None
-        state = self._state()
-        begins, ends, _ = self._arrays.all_places(state)
-        # Left by runs that were killed: their rows were never adopted.
-        medium.sweep_parts(begins, ends)
-        write, count = medium.reserve(state.bytes, parts)
-        places = {} if state.sparse else {STARTS: begins}
-        # What a run keeps is never given to another: a worker of a run that was killed may still be writing.
-        self._commit(replace(state, sparse=True).header(bytes=count), {}, places)
-        return write
+        return medium.part_writer(parts) if isinstance(medium, Joining) else None
 
     def adopt(self, table: Detections, places: Sequence[Place], frame_log: NDArray[np.void] | None = None) -> None:
         """Add rows whose crops a `part_writer` has written, at once, and the log of the frames they came from."""
         self._check_writable()
         frames = np.empty(0, FRAME_LOG) if frame_log is None else frame_log
         check_batch(table, [b" "] * len(places), frames)
-        state = self._state()
+        state, medium = self._state(), self._ready()
         starts = np.array([place.start for place in places], np.int64)
         ends = np.array([place.stop for place in places], np.int64)
-        if not state.sparse or ((starts < 0) | (ends <= starts) | (ends > state.bytes)).any():
-            raise ParameterError(f"{self._path} kept no such places; take those that its part_writer gave")
+        if not isinstance(medium, Joining):
+            raise ParameterError(f"{self._path} takes no crops that others wrote; append them")
+        with self._writing():
+            joined = medium.join(starts, ends, state.bytes)
         crc = np.array([place.crc32 for place in places], np.uint32)
-        self._add(table, (starts, ends, crc), frames, {}, state.bytes)
+        follows = np.concatenate([[state.bytes], joined.ends])
+        gaps = bool(np.any(joined.starts != follows[:-1])) or int(follows[-1]) != joined.count
+        self._add(table, (joined.starts, joined.ends, crc), frames, {DATA: joined.data}, joined.count, gaps=gaps)
 
     def set_column(self, name: str, values: NDArray[Any] | Sequence[Any]) -> None:
         """Write one further column (label, group, probability), or replace it, at once and as a whole.
@@ -505,9 +503,15 @@ class ColumnStore:
             checks, records = state.checks.after(state.count, appended, created)
             header = sealed(header, checks)
             appended = {**appended, BLOCKS: records} if len(records) else appended
-        try:
+        with self._writing():
             self._ready().commit(header, appended, created)
-        except StoreError:
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Errors of the system as one line that names the store."""
+        try:
+            yield
+        except SpatterlibError:
             raise
         except (OSError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or one_line(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from spatterlib.plugins.capabilities import Place
 from spatterlib.stores.rows import StoreHeader
 
-__all__ = ["ByteRange", "Inspecting", "Medium", "Reserving"]
+__all__ = ["ByteRange", "Inspecting", "Joined", "Joining", "Medium"]
 
 ByteRange = tuple[int, int]
 
@@ -40,15 +41,31 @@ class Medium(Protocol):
         """Let go of everything; may be called twice."""
 
 
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """Where crops are that a `Medium` took."""
+
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    data: NDArray[np.uint8]
+    """What is yet to be appended."""
+
+    count: int
+    """How many bytes there are then."""
+
+
 @runtime_checkable
-class Reserving(Protocol):
-    """A `Medium` that keeps places for crops which other processes write."""
+class Joining(Protocol):
+    """A `Medium` that takes crops which other processes write."""
 
-    def reserve(self, count: int, parts: int) -> tuple[Callable[[int, list[bytes]], list[Place]], int]:
-        """What writes crops of parts behind the first `count` bytes, and how many bytes there are with all parts."""
+    def part_writer(self, parts: int) -> Callable[[int, list[bytes]], list[Place]]:
+        """What writes crops of parts, each to a place of its own that is no place in the array of crops yet."""
 
-    def sweep_parts(self, begin: NDArray[np.int64], end: NDArray[np.int64]) -> None:
-        """Remove what parts wrote that no row came to; the crops of all rows lie from `begin` to `end`."""
+    def join(self, starts: NDArray[np.int64], ends: NDArray[np.int64], count: int) -> Joined:
+        """Bring what parts wrote behind the first `count` bytes of the array; it counts when it is committed.
+
+        ParameterError if nothing is at these places.
+        """
 
 
 @runtime_checkable

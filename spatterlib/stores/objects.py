@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from spatterlib.common.install_hints import extra, missing
 from spatterlib.errors import StoreError, one_line
-from spatterlib.stores.file_io import check_in_place, claim, leftovers, open_plain, put, read_at
+from spatterlib.stores.file_io import check_in_place, claim, leftovers, open_plain, put, read_at, sync_folder
 
 __all__ = ["Bucket", "Folder", "Objects", "objects_at"]
 
@@ -42,6 +42,9 @@ class Objects(Protocol):
 
         With `new`, FileExistsError if there is one.
         """
+
+    def move(self, names: Mapping[str, str]) -> None:
+        """Give objects other names, in place of what has these; it lasts when it returns."""
 
     def names(self, prefix: str) -> list[str]:
         """Names directly under a prefix, without it."""
@@ -118,6 +121,19 @@ class Folder:
         if self._descriptor is not None:
             check_in_place(self._descriptor, str(self._root))
         put({str(self._root / name): data for name, data in objects.items()}, safe=safe, new=new)
+
+    def move(self, names: Mapping[str, str]) -> None:
+        """Rename files."""
+        if self._descriptor is not None:
+            check_in_place(self._descriptor, str(self._root))
+        targets = {self._root / old: self._root / new for old, new in names.items()}
+        folders = {new.parent for new in targets.values()}
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        for old, new in targets.items():
+            old.replace(new)
+        for folder in folders:
+            sync_folder(folder)
 
     def names(self, prefix: str) -> list[str]:
         """Files and folders directly under a prefix."""
@@ -227,6 +243,14 @@ class Bucket:
             self._fs.pipe(
                 {self._at(name): bytes(data) for name, data in objects.items()}, **({"mode": "create"} if new else {})
             )
+
+    def move(self, names: Mapping[str, str]) -> None:
+        """Copy objects, all at the same time, and remove them where they were: no service renames."""
+        old, new = ([self._at(name) for name in some] for some in (names, names.values()))
+        if old:
+            with self._reached():
+                self._fs.copy(old, new)
+                self._fs.rm(old)
 
     def names(self, prefix: str) -> list[str]:
         """Names directly under a prefix, as of now."""

@@ -6,9 +6,10 @@ it stays where it was, so a reader may read it at any time. Shards are written a
 compressed, inner chunks follow each other, so a crop is one range of bytes of one object. A column that is replaced,
 and everything when a store is overwritten, goes into new arrays first; ``arrays`` in the root tells which count.
 
-Several processes may write crops at the same time: each has shards of ``crops/data`` of its own, wide apart, so that
-parts are joined by writing down where their crops lie. The shards in between do not exist; a reader takes them for
-zeros and never asks, since ``crops/starts`` and ``crops/ends`` say where crops are.
+Several processes may write crops at the same time: each part into shards that no commit names yet. When its rows are
+added, a part of one shard is copied to behind what is there, without gaps, so that the array's shape is its content.
+A larger one is renamed to be the next shards of ``crops/data``, which copies nothing and leaves the rest of its last
+shard empty: then ``crops/starts`` and ``crops/ends`` say where crops are.
 
 Format: `Zarr v3 <https://zarr-specs.readthedocs.io/en/latest/v3/core/index.html>`_ with the codec
 ``sharding_indexed``; one thing is added, the attribute ``spatterlib`` of the root.
@@ -23,6 +24,7 @@ import secrets
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import accumulate, islice, pairwise
@@ -32,12 +34,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.errors import MissingFileError, StoreError
+from spatterlib.errors import MissingFileError, ParameterError, StoreError
 from spatterlib.plugins.capabilities import Place
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.stores.columns import ColumnStore
 from spatterlib.stores.file_io import damaged
-from spatterlib.stores.medium import ByteRange
+from spatterlib.stores.medium import ByteRange, Joined
 from spatterlib.stores.objects import Objects, objects_at
 from spatterlib.stores.rows import COLUMN_NAME, DATA, DENSE, StoreHeader, blank
 from spatterlib.stores.zarr_layout import (
@@ -55,7 +57,7 @@ from spatterlib.types import Store, StoreKind
 
 _TAG = re.compile(r"([0-9a-f]{8})?")
 _LOCK = f"crops/{ROOT}"  # what a writer locks
-_PART = 1 << 36  # bytes of crops that a part may have
+_PART = 1 << 36  # bytes of crops that a part may have; a place is that of a part and that within it
 _FRESH = 1.0  # s, how long a reader believes what it knows where looking is expensive
 
 
@@ -141,6 +143,10 @@ class _Group:
         self._arrays: dict[str, ShardedArray] = {}
         self._tails: dict[str, bytes] = {}
         self._looked = -_FRESH
+        # What parts write lies where `_sweep` finds it.
+        self._part_tag, self._parts = secrets.token_hex(4), 0
+        self._joined: dict[int, int] = {}  # where large parts begin, that were renamed
+        self._copied: set[int] = set()
         if mode == "a":
             if not new and self._objects.get(ROOT) is None:
                 self.header()
@@ -263,7 +269,7 @@ class _Group:
             shards |= new.objects(old.length - old.length % old.shard, data)
             tails[name] = data[len(data) - new.length % new.shard * new.dtype.itemsize :]
         if arrays[DATA].length < header["bytes"]:
-            # Kept for parts that others write; the last shard is looked up anew if anybody appends.
+            # Joined; the last shard is looked up anew if anybody appends.
             arrays[DATA] = replace(arrays[DATA], length=header["bytes"])
             tails.pop(DATA, None)
         # In a store of an older version all are described anew.
@@ -282,7 +288,7 @@ class _Group:
                 self._objects.claim(_LOCK)
         except BaseException:
             # Whether a remote root has been written is not known: look.
-            self._header, self._tails, self._text = None, {}, None
+            self._header, self._tails, self._text, self._joined = None, {}, None, {}
             raise
         self._arrays, self._tails, self._header, self._text = arrays, tails, root, text
         self._replaces = self._exclusive = False
@@ -291,23 +297,49 @@ class _Group:
             if array.path not in kept:
                 self._objects.remove(array.path)
 
-    def reserve(self, count: int, parts: int) -> tuple[partial[list[Place]], int]:
-        """What writes crops of parts behind the first `count` bytes, and how many bytes there are with all parts."""
-        first = -(-count // _PART)
-        return partial(_write_part, self._path, self._arrays[DATA].tag, first), (first + parts) * _PART
+    def part_writer(self, parts: int) -> partial[list[Place]]:
+        """What writes crops of parts, to where nobody looks."""
+        first, self._parts = self._parts, self._parts + parts
+        return partial(_write_part, self._path, self._part_tag, first)
 
-    def sweep_parts(self, begin: NDArray[np.int64], end: NDArray[np.int64]) -> None:
-        """Remove shards of parts that no row came to; the crops of all rows lie from `begin` to `end`."""
-        if not self._objects.cheap:  # nothing keeps a second writer away, whose parts these may be
-            return
-        array = self._arrays[DATA]
-        first, last = begin // array.shard, (end - 1) // array.shard
-        kept = {array.length // array.shard}.union(first.tolist(), last.tolist())
-        for a, b in zip(first[last - first > 1].tolist(), last[last - first > 1].tolist(), strict=True):
-            kept.update(range(a, b))
-        for number in self._shards(array):
-            if number not in kept:
-                self._objects.remove(f"{array.path}/c/{number}")
+    def join(self, starts: NDArray[np.int64], ends: NDArray[np.int64], count: int) -> Joined:
+        """Copy what small parts wrote, so that it lies without gaps, and rename what large ones did."""
+        array, parts = self._arrays[DATA], starts // _PART
+        begun, copied = dict(self._joined), list[bytes]()
+        moves: dict[str, str] = {}
+        shards = {part: self._shards(self._part(part)) for part in dict.fromkeys(parts.tolist()) if part not in begun}
+        small = [part for part, numbers in shards.items() if len(numbers) <= 1]
+        for part in small:
+            own = parts == part
+            begin, end = int(starts[own].min()) % _PART, (int(ends[own].max()) - 1) % _PART + 1
+            if end > array.shard:
+                raise self._no_places()
+            try:
+                copied += self._objects.pieces([(self._part(part).key(0), begin, end)])
+            except FileNotFoundError as error:
+                raise self._no_places() from error
+            begun[part] = count - begin
+            count += len(copied[-1])
+        for part in [part for part, numbers in shards.items() if len(numbers) > 1]:
+            first = -(-count // array.shard)
+            moves |= {self._part(part).key(number): array.key(first + number) for number in shards[part]}
+            begun[part] = first * array.shard
+            count = (first + len(shards[part])) * array.shard
+        offsets = np.array([begun[part] - part * _PART for part in parts.tolist()], np.int64)
+        starts, ends = starts + offsets, ends + offsets
+        if np.any((starts < 0) | (ends <= starts) | (ends > count)):
+            raise self._no_places()
+        self._objects.move(moves)
+        for part in self._copied.difference(parts.tolist()):
+            self._objects.remove(self._part(part).path)
+        self._copied, self._joined = set(small), {part: begun[part] for part in begun if part not in small}
+        return Joined(starts, ends, np.frombuffer(b"".join(copied), np.uint8), count)
+
+    def _no_places(self) -> ParameterError:
+        return ParameterError(f"{self._path} kept no such places; take those that its part_writer gave")
+
+    def _part(self, number: int) -> ShardedArray:
+        return ShardedArray(DATA, f"{self._part_tag}/{number}", np.dtype("u1"), 0)
 
     def _shards(self, array: ShardedArray) -> list[int]:
         """Numbers of the shards that there are."""
@@ -347,20 +379,29 @@ class _Group:
                 path, (base, _, tag) = f"{group}/{name}", name.partition("~")
                 if path not in kept and (f"{group}/{base}" in ours) and _TAG.fullmatch(tag):
                     self._objects.remove(path)
+        for array in arrays if self._objects.cheap else ():
+            if array.name == DATA:
+                for number in self._shards(array):
+                    if number * array.shard >= array.length:
+                        self._objects.remove(array.key(number))
 
     def close(self) -> None:
         """Let go of the lock."""
+        if self._parts:
+            with suppress(OSError):  # it is swept when the store is next opened for writing
+                self._objects.remove(f"{DATA}~{self._part_tag}")
+            self._parts = 0
         self._objects.close()
 
 
 def _write_part(path: str, tag: str, first: int, number: int, crops: list[bytes]) -> list[Place]:
     """Write the crops of a part into shards of its own; where each lies."""
-    array = ShardedArray(DATA, tag, np.dtype("u1"), 0)
+    array = ShardedArray(DATA, f"{tag}/{first + number}", np.dtype("u1"), 0)
     data, begin = b"".join(crops), (first + number) * _PART
     if len(data) > _PART:
         raise StoreError(f"{path}: a part has {len(data)} bytes of crops, more than {_PART}; extract with workers=1")
     if data:
-        objects_at(path).put(array.objects(begin, data))
+        objects_at(path).put(array.objects(0, data))
     spans = pairwise(accumulate(map(len, crops), initial=begin))
     return [Place(*span, zlib.crc32(crop)) for span, crop in zip(spans, crops, strict=True)]
 
