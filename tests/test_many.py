@@ -329,7 +329,9 @@ def suicide(path: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_costs_nothing(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_dies_costs_its_own_recording_which_the_next_call_goes_on_with(
+    videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from spatterlib.extraction import batch
 
     class Deadly(ProcessPoolExecutor):
@@ -340,10 +342,49 @@ def test_a_process_that_dies_costs_nothing(videos: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(batch, "ProcessPoolExecutor", Deadly)
     outcomes = sp.extract_all(videos, videos.parent / "out", workers=2, suffix=".zarr")
     assert (videos / "died").exists()
-    assert [outcome.report is not None for outcome in outcomes] == [True, True, False]
+    lost = [outcome for outcome in outcomes if "its worker process died" in outcome.error]
+    assert len(lost) == 1
+    assert sum(outcome.state == "done" for outcome in outcomes) == (1 if lost[0] in outcomes[:2] else 2)
+    outcomes = sp.extract_all(videos, videos.parent / "out", workers=2, suffix=".zarr")
     one = sp.extract_all(videos, videos.parent / "one")
     for outcome, other in zip(one[:2], outcomes[:2], strict=True):
         assert content(Path(outcome.out)) == content(Path(other.out))
+
+
+@pytest.mark.slow
+def test_a_worker_says_what_its_caller_would_have_said(videos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    media.cut(media.write(videos / "cut.mkv", 200))
+    (videos / "cut.mkv").unlink()
+    outcomes = sp.extract_all(videos, videos.parent / "out", workers=2)
+    assert [outcome.out for outcome in outcomes] == [
+        str(videos.parent / "out" / f"{name}.h5") for name in ("build1", "build2", "build10", "cut_cut")
+    ]
+    assert [record.getMessage() for record in caplog.records if "is cut off at its end" in record.getMessage()]
+
+
+class Threads(ThreadPoolExecutor):
+    """Counts its tasks."""
+
+    tasks = 0
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.tasks += 1
+        return super().submit(fn, *args, **kwargs)
+
+
+def test_recordings_are_the_tasks_where_there_are_as_many_as_workers_and_parts_where_there_are_fewer(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spatterlib.extraction.pipeline._PART", 100)
+    (tmp_path / "other.mp4").write_bytes(video.read_bytes())
+    paths = [video, tmp_path / "other.mp4"]
+    one = sp.extract_all(paths, tmp_path / "one", suffix=".zarr")
+    for workers, tasks in ((2, 2), (3, 2 * 5)):
+        with Threads(workers) as pool:
+            found = sp.extract_all(paths, tmp_path / str(workers), suffix=".zarr", executor=pool)
+        assert pool.tasks == tasks
+        for outcome, other in zip(one, found, strict=True):
+            assert content(Path(outcome.out)) == content(Path(other.out))
 
 
 class Cluster:

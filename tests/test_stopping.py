@@ -55,6 +55,14 @@ def begun(
     return subprocess.Popen(command, **pipes, text=True, preexec_fn=preexec_fn, **options)  # type: ignore[call-overload, no-any-return]
 
 
+def copies(video: Path, count: int) -> list[Path]:
+    """The recording, under several names."""
+    paths = [video, *(video.with_stem(f"copy{number}") for number in range(1, count))]
+    for path in paths[1:]:
+        path.hardlink_to(video)
+    return paths
+
+
 def until(true: Callable[[], object], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not true():
@@ -133,9 +141,12 @@ def test_what_the_starter_ignores_is_ignored(long: Path, tmp_path: Path) -> None
     process.communicate()
 
 
-def test_many_recordings_with_processes_are_gone_on_with_by_the_same_command(long: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1, 3], ids=["parts", "whole recordings"])
+def test_many_recordings_with_processes_are_gone_on_with_by_the_same_command(
+    long: Path, tmp_path: Path, count: int
+) -> None:
     out = tmp_path / "stores"
-    process = begun("extract", long, "-o", out, "--workers", 2)
+    process = begun("extract", *copies(long, count), "-o", out, "--workers", 2)
     until((out / "long.h5").exists)
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=120)
@@ -167,11 +178,40 @@ def test_a_simulation_says_that_nothing_is_kept_and_keeps_nothing(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+POOL = """
+import sys, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+import spatterlib as sp
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(2, get_context(sys.argv[3]))
+    sp.extract(sys.argv[1], sys.argv[2], executor=pool)
+    print(*pool._processes, flush=True)
+    time.sleep(60)
+"""
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_processes_of_a_pool_of_the_user_end_with_a_caller_that_is_killed(tmp_path: Path, start: str) -> None:
+    np.save(tmp_path / "v.npy", np.zeros((600, 48, 64), np.uint8))
+    command = [sys.executable, "-W", "ignore", "-c", POOL, f"{tmp_path}/v.npy", f"{tmp_path}/v.zarr", start]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    children = [int(number) for number in process.stdout.readline().split()]
+    assert len(children) == 2
+    assert any(map(alive, children))
+    process.kill()
+    process.communicate()
+    until(lambda: not any(map(alive, children)), 20)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("count", [1, 3], ids=["parts", "whole recordings"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_worker_processes_end_with_their_parent(long: Path, tmp_path: Path, number: int) -> None:
+def test_worker_processes_end_with_their_parent(long: Path, tmp_path: Path, number: int, count: int) -> None:
     out = tmp_path / "stores"
-    process = begun("extract", long, "-o", out, "--workers", 2)
+    process = begun("extract", *copies(long, count), "-o", out, "--workers", 2)
     until(lambda: frames_in(out / "long.h5"))
     children = [
         int(item.name)

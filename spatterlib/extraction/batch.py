@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from logging.handlers import QueueHandler
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
 
 from spatterlib.common.files import folds_case
 from spatterlib.common.progress import Progress
 from spatterlib.common.signals import end_with_parent
+from spatterlib.common.workers import Caller, workers_of
 from spatterlib.errors import Exit, ParameterError, SpatterlibError, WorkerError, one_line
 from spatterlib.extraction.extract import Report, extract_with
 from spatterlib.extraction.settings import ExtractionSettings
-from spatterlib.plugins.registry import catalog
+from spatterlib.plugins.registry import catalog, foreign_versions
 from spatterlib.video.names import stem_of
 from spatterlib.video.opening import expand
+
+if TYPE_CHECKING:
+    from multiprocessing.synchronize import Event
 
 __all__ = ["RecordingOutcome", "extract_all", "outcome_of", "store_of"]
 
 # Recordings at a time: the caller only lists packets and writes rows, while the workers decode.
 _AHEAD = 4
-_ATTEMPTS = 3
-_LOST = "its worker processes died, perhaps for want of memory"
+_LOST = "its worker process died, perhaps for want of memory; the same call again goes on where its store ends"
 
 
 @dataclass(frozen=True)
@@ -92,10 +100,12 @@ def extract_all(
     suffix : str
         Which kind of store: ``".h5"`` or ``".zarr"``.
     workers : int
-        With more than 1, that many processes work on spans of the recordings. A program that is not guarded by
+        With more than 1, that many processes: each does one recording after the other, or parts where there are fewer
+        recordings than processes. One that dies fails its own recording only. A program that is not guarded by
         ``if __name__ == "__main__":`` cannot start processes.
     executor : concurrent.futures.Executor, optional
-        Who works instead; see `extract`.
+        Who works instead; see `extract`. Its workers must find recordings and stores under the same paths. They get
+        whole recordings where there are at least as many as workers, and parts for stores at a URL.
     overwrite : bool
         Do everything anew.
     progress : callable, optional
@@ -115,6 +125,8 @@ def extract_all(
     ParameterError
         If two recordings would be written to the same store, the folder cannot be made, or a setting is wrong for
         every recording.
+    WorkerError
+        If a worker has other versions of what makes pixels and rows.
     MissingFileError
         If a pattern matches nothing.
 
@@ -141,10 +153,12 @@ def extract_all(
     if executor is None and workers == 1:
         alone: dict[str, Any] = {"overwrite": overwrite, "progress": progress or False}
         found = {job: _told(_one(how, *job, **alone), tell) for job in jobs}
-    elif executor is not None:
-        found = _side_by_side(how, jobs, executor, tell, overwrite=overwrite)
     else:
-        found = _with_processes(how, jobs, workers, tell, overwrite=overwrite)
+        # A store at a URL has no lock: only its caller may write it, since an executor may do a task twice.
+        alone_writes = executor is None or "://" not in os.fspath(out)
+        with _Processes(workers) if executor is None else nullcontext(executor) as crew:
+            share = _whole if alone_writes and len(jobs) >= workers_of(crew) else _in_parts
+            found = share(how, jobs, crew, tell, overwrite=overwrite)
     return [found[job] for job in jobs]
 
 
@@ -183,15 +197,19 @@ def _check_apart(stores: Sequence[str]) -> None:
 def _one(settings: ExtractionSettings, video: str, out: str, *, overwrite: bool, **run: Any) -> RecordingOutcome:
     try:
         report = extract_with(settings, video, out, overwrite=overwrite, resume=not overwrite, **run)
-    except BrokenExecutor:
-        return RecordingOutcome(video, out, "failed", error=_LOST, code=Exit.FAILED)
-    except WorkerError:
-        raise
     except Exception as error:
-        # Also a fault of a plugin, or ours: the other recordings do not pay for it.
-        named = "" if isinstance(error, SpatterlibError | OSError) else f"{type(error).__name__}: "
-        return RecordingOutcome(video, out, "failed", error=named + one_line(error), code=Exit.caused_by(error))
+        return _failed(video, out, error)
     return outcome_of(video, out, report)
+
+
+def _failed(video: str, out: str, error: Exception) -> RecordingOutcome:
+    """Also after a fault of a plugin, or ours: the other recordings do not pay for it; for a wrong worker all do."""
+    if isinstance(error, WorkerError):
+        raise error
+    if isinstance(error, BrokenExecutor):
+        return RecordingOutcome(video, out, "failed", error=_LOST, code=Exit.FAILED)
+    named = "" if isinstance(error, SpatterlibError | OSError) else f"{type(error).__name__}: "
+    return RecordingOutcome(video, out, "failed", error=named + one_line(error), code=Exit.caused_by(error))
 
 
 def outcome_of(video: str, out: str, report: Report) -> RecordingOutcome:
@@ -207,7 +225,7 @@ def _told(outcome: RecordingOutcome, tell: Callable[[RecordingOutcome], None]) -
     return outcome
 
 
-def _side_by_side(
+def _in_parts(
     settings: ExtractionSettings,
     jobs: Sequence[Job],
     executor: Executor,
@@ -228,9 +246,7 @@ def _side_by_side(
         futures = {pool.submit(_one, settings, *job, **run): job for job in jobs}
         try:
             for future in as_completed(futures):
-                outcome = found[futures[future]] = future.result()
-                if outcome.error != _LOST:
-                    tell(outcome)
+                found[futures[future]] = _told(future.result(), tell)
         except BaseException:
             stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -238,35 +254,108 @@ def _side_by_side(
     return found
 
 
-def _with_processes(
+def _whole(
     settings: ExtractionSettings,
     jobs: Sequence[Job],
-    workers: int,
+    executor: Executor,
     tell: Callable[[RecordingOutcome], None],
     *,
     overwrite: bool,
 ) -> dict[Job, RecordingOutcome]:
-    """Processes; when one of them dies, its pool does too, and another goes on where the stores end."""
-    found: dict[Job, RecordingOutcome] = {}
-    left = list(jobs)
-    for attempt in range(_ATTEMPTS):
-        with _processes(workers) as pool:
-            found |= _side_by_side(settings, left, pool, tell, overwrite=overwrite and not attempt)
-        left = [job for job in left if found[job].error == _LOST]
-        if not left:
-            break
-    for job in left:
-        tell(found[job])
+    """Each recording a task, which a worker does from opening it to the complete store."""
+    detector, filters = settings.plugins()
+    caller = Caller.here(foreign_versions(detector=[detector], filter=filters))
+    found = {}
+    futures = {}
+    for video, out in jobs:
+        task = partial(_by_a_worker, settings, _absolute(video), _absolute(out), overwrite)
+        futures[executor.submit(caller.run, task)] = video, out
+    try:
+        for future in as_completed(futures):
+            video, out = job = futures[future]
+            try:
+                outcome, said = future.result()
+            except Exception as error:
+                outcome, said = _failed(*job, error), []
+            for record in said:
+                logging.getLogger(record.name).handle(record)
+            report = outcome.report and replace(outcome.report, out=out)
+            found[job] = _told(replace(outcome, video=video, out=out, report=report), tell)
+    finally:
+        for future in futures:
+            future.cancel()
     return found
 
 
-@contextmanager
-def _processes(workers: int) -> Iterator[Executor]:
-    from multiprocessing import get_context
+def _absolute(path: str) -> str:
+    return path if "://" in path else os.path.abspath(path)  # noqa: PTH100 - it may be a pattern
 
-    # Not forked: other threads may hold locks at that moment.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent)
+
+def _by_a_worker(
+    settings: ExtractionSettings, video: str, out: str, overwrite: bool
+) -> tuple[RecordingOutcome, list[logging.LogRecord]]:
+    """What became of a recording, and the warnings on the way, where nobody listens to them."""
+    log, said = logging.getLogger("spatterlib"), SimpleQueue[logging.LogRecord]()
+    listening = None if log.hasHandlers() else QueueHandler(said)
+    if listening:
+        log.addHandler(listening)
     try:
-        yield pool
+        outcome = _one(settings, video, out, overwrite=overwrite, progress=_stop_if_told)
     finally:
-        pool.shutdown(cancel_futures=True)
+        if listening:
+            log.removeHandler(listening)
+    return outcome, [said.get() for _ in range(said.qsize())]
+
+
+class _Processes(Executor):
+    """Processes of this machine, each a pool of its own: one that dies takes its own task along and no other."""
+
+    def __init__(self, workers: int) -> None:
+        # Not forked: other threads may hold locks at that moment.
+        self._context = get_context("spawn")
+        self._stop = self._context.Event()
+        self._max_workers = workers
+        self._threads = ThreadPoolExecutor(workers, "spatterlib")
+        self._idle = SimpleQueue[ProcessPoolExecutor]()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """As of any executor."""
+        return self._threads.submit(self._run, partial(fn, *args, **kwargs))
+
+    def _run(self, task: Callable[[], Any]) -> Any:
+        try:
+            pool = self._idle.get_nowait()
+        except Empty:
+            pool = ProcessPoolExecutor(1, self._context, _begin, (self._stop,))
+        try:
+            result = pool.submit(task).result()
+        except BrokenExecutor:
+            pool.shutdown()
+            raise
+        except BaseException:
+            self._idle.put(pool)
+            raise
+        self._idle.put(pool)
+        return result
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is not None:
+            self._stop.set()
+        self._threads.shutdown(cancel_futures=True)
+        while not self._idle.empty():
+            self._idle.get().shutdown()
+
+
+_stop: Event | None = None
+
+
+def _begin(stop: Event) -> None:
+    """Begin a process of `_Processes`."""
+    global _stop
+    _stop = stop
+    end_with_parent()
+
+
+def _stop_if_told(progress: Progress) -> None:
+    if _stop is not None and _stop.is_set():
+        raise KeyboardInterrupt
