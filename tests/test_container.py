@@ -11,6 +11,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -358,6 +359,38 @@ class TestDamage:
             part = pickle.loads(pickle.dumps(video.piece(start, stop))).opened()
             assert same(shown(part, start, stop), shown(video, start, stop)), (start, stop)
             np.testing.assert_array_equal(part.times[start:stop], video.times[start:stop])
+
+    @pytest.mark.parametrize("name", ["frames.mp4", "frames.mkv", "hevc.mp4", "mpeg4 with B-frames.avi"])
+    def test_to_a_frame_that_others_refer_to_costs_those_behind_it_up_to_the_next_key_frame(
+        self, name: str, tmp_path: Path
+    ) -> None:
+        path = write(tmp_path / name, **FORMATS[name])
+        # The packet behind a key frame: all others of its group are made from it.
+        bad, [hit] = damage(path, [25])
+        video = opened(bad)
+        got, [behind] = numbers(video), video.keyframes[video.keyframes > hit][:1]
+        if got[hit] is None:
+            assert got[hit:behind] == [None] * (behind - hit)
+        assert got[behind:] == list(range(behind, 60))
+
+    @pytest.mark.parametrize(("name", "most"), [("lossless.mkv", 0), ("jpeg.avi", 60), ("frames.mp4", 90)])
+    def test_at_100_places_leaves_hardly_a_frame_that_is_not_what_it_counts_as(
+        self, name: str, most: int, tmp_path: Path
+    ) -> None:
+        data, random = write(tmp_path / name, **FORMATS[name]).read_bytes(), np.random.default_rng(3)
+        decoded = wrong = 0
+        for _ in range(100):
+            bad, place = bytearray(data), int(random.integers(len(data) // 20, len(data)))
+            length = min(int(random.choice([1, 4, 30, 188])), len(data) - place)
+            bad[place : place + length] = random.bytes(length)
+            (tmp_path / f"bad_{name}").write_bytes(bad)
+            with suppress(VideoError), sp.open_video(tmp_path / f"bad_{name}") as video:
+                times = video.times - video.times[0]
+                for time, frame in zip(times, numbers(video.video), strict=True):  # type: ignore[arg-type]
+                    decoded += frame is not None
+                    wrong += frame is not None and frame != round(float(np.nan_to_num(time)) * 25)
+        assert decoded > 4500
+        assert wrong <= most
 
     def test_of_every_packet_leaves_no_frame_and_ends(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.avi", codec="ffv1")

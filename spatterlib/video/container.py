@@ -35,6 +35,7 @@ from spatterlib.video.ffv1 import slices_are_whole
 from spatterlib.video.fields import SecondFields
 from spatterlib.video.kinds import is_guess, is_text, other_kind
 from spatterlib.video.packets import REORDERED, Packets, Piece, demux, list_packets, row
+from spatterlib.video.references import stands_alone
 from spatterlib.video.still import ValueRange, warn_if_dark
 from spatterlib.video.streams import lessons, moving, prepare, say_what_is_left_out, shown, teaches
 
@@ -71,8 +72,7 @@ class Container:
     which `identity` then says.
 
     A frame counts as decoded if the decoder returns it and flags no error in it: what it invents to conceal
-    damage is not taken for a picture. Frames that refer to a damaged one, up to the next key frame, are taken
-    as the decoder gives them.
+    damage is not taken for a picture, nor what it makes of frames behind a damaged one up to the next key frame.
 
     Reading changes nothing in the object: several threads may read at the same time, each `read` from a decoder
     of its own; forked processes too.
@@ -153,9 +153,10 @@ class Container:
     def read(self, start: int, stop: int) -> Iterator[Picture | None]:
         """Frames ``start .. stop - 1``, one item each, in order; None where one does not decode.
 
-        Pictures stay valid when reading goes on. Where a frame fails, its neighbours up to the next key frame are
-        decoded anew by one thread from the key frame before: what comes behind damage then depends neither on the
-        number of threads nor on where reading began.
+        Pictures stay valid when reading goes on. Where a frame fails to which others refer, so do those behind it up to
+        the next key frame: the decoder makes them from a picture that is not there. They are decoded anew by one thread
+        from the key frame before, so that the result depends neither on the number of threads nor on where reading
+        began.
         """
         end = min(stop, self.packets.found)
         while start < end:
@@ -168,10 +169,14 @@ class Container:
                     yield picture
                     start += 1
             if start < end:
-                edge = min(int(min(self.keyframes[self.keyframes > start], default=end)), end)
-                for picture in self._in_order(start, edge, 1, 1):
-                    yield picture
-                    start += 1
+                first = int(self.keyframes[self.keyframes <= start][-1])
+                edge = min(self._key_behind(start), end)
+                whole = True
+                for number, picture in enumerate(self._in_order(first, edge, 1, 1), first):
+                    whole = whole and (picture is not None or self._stands_alone(number))
+                    if number >= start:
+                        yield picture if whole else None
+                start = edge
         yield from [None] * (stop - max(start, end))
 
     def _in_order(self, start: int, stop: int, back: int, threads: int) -> Iterator[Picture | None]:
@@ -218,6 +223,18 @@ class Container:
 
     def _key_behind(self, number: int) -> int:
         return int(min(self.keyframes[self.keyframes > number], default=self.packets.found))
+
+    def _stands_alone(self, number: int) -> bool:
+        """Whether no other frame refers to one; where numbers come from counting nobody knows which is meant."""
+        if self.packets.counted:
+            return True
+        at = int(np.flatnonzero(self.packets.numbers == number)[0])
+        source, packets = self._packets_from(at, 1)
+        try:
+            packet = next(packets, None)
+            return packet is not None and stands_alone(self.facts["codec"], bytes(packet))
+        finally:
+            self._idle[os.getpid(), 1].append(source)
 
     def _decode(
         self, stream: VideoStream, packets: Sequence[tuple[int | None, Packet[Any] | None]], flawed: set[int]
