@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from spatterlib.plugins.registry import catalog as catalog
     from spatterlib.plugins.registry import make as make
     from spatterlib.simulation import simulate as simulate
+    from spatterlib.stores import tables as tables
     from spatterlib.stores.checking import check_store as check_store
     from spatterlib.stores.opening import convert as convert
     from spatterlib.stores.opening import create_store as create_store
@@ -87,6 +88,7 @@ _MODULES = {
     "reference": "control.reference",
     "simulation": "simulation",
     "synchrony": "measuring.synchrony",
+    "tables": "stores.tables",
     "testing": "testing",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

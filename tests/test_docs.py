@@ -87,6 +87,7 @@ def test_what_is_never_run_has_a_reason() -> None:
 
 HOUSE = ROOT / "spatterlib"
 LONG = {"control/monitoring.py": [pytest.mark.slow], "learning/export/writing.py": [pytest.mark.torch]}
+NEEDED = {"learning/export/writing.py": ["onnxscript"], "stores/tables.py": ["pandas", "polars", "pyarrow", "xarray"]}
 
 
 @pytest.mark.parametrize(
@@ -98,8 +99,8 @@ LONG = {"control/monitoring.py": [pytest.mark.slow], "learning/export/writing.py
     ],
 )
 def test_examples_in_docstrings_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if path == HOUSE / "learning" / "export" / "writing.py":
-        pytest.importorskip("onnxscript")
+    for package in NEEDED.get(str(path.relative_to(HOUSE)), ()):
+        pytest.importorskip(package, reason=f"{package} is not installed")
     monkeypatch.chdir(tmp_path)
     name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

@@ -24,7 +24,7 @@ from typing import TextIO
 
 ROOT = Path(__file__).resolve().parents[1]
 VERSIONS = ("3.11", "3.12", "3.13", "3.14")
-EXTRAS = "dask,demo,live,onnx,parquet,remote,testing"
+EXTRAS = "dask,demo,live,onnx,parquet,remote,tables,testing"
 PLUGINS = {"serve": "[test]", "mog2": "", "background": "", "npz": "", "mraw": ""}
 KEY = ("numpy", "numba", "h5py", "opencv-python-headless", "av", "click")
 TESTS = ("video", "container", "images", "detection", "stores", "extraction", "prediction", "watch", "cli")

@@ -18,15 +18,25 @@ from spatterlib.plugins.hookspecs import hookimpl
 @click.command()
 @click.argument("source", metavar="A")
 @click.argument("target", metavar="B")
-@click.option("--to", metavar="ID", help="Kind of store; by default B's suffix says it. 'original': research layout.")
+@click.option(
+    "--to",
+    metavar="ID",
+    help="Kind of store; by default B's suffix says it. 'original': research layout; 'images': folder of image files.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing B.")
 @answers(Converted)
 def convert(source: str, target: str, to: str | None, overwrite: bool) -> None:
-    """Copy store A to a new store B of another kind: rows, crops, columns, frame log."""
+    """Copy store A to a new store B of another kind: rows, crops, columns, frame log; or to a table.
+
+    B.csv and B.parquet have the rows with all columns, without crops. With --to images, B is a new folder with an image
+    file for each crop, by label, and metadata.csv.
+    """
     from spatterlib.stores.opening import convert
+    from spatterlib.stores.tables import writer_of
 
     begun = f"{shown(target)} may have been begun and says that it is not complete; the same command with --overwrite"
-    with interrupt_note(lambda: f"{begun} makes it anew"):
+    note = "nothing was written" if writer_of(target, to) else f"{begun} makes it anew"
+    with interrupt_note(lambda: note):
         convert(source, target, to=to, overwrite=overwrite)
     answer(Converted(source, target), f"{source} -> {target}")
 

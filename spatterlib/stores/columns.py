@@ -46,6 +46,7 @@ from spatterlib.stores.rows import (
     storable,
     unset,
 )
+from spatterlib.stores.tables import to_arrow, to_pandas, to_polars, to_xarray
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Image
 
 __all__ = ["ColumnStore"]
@@ -102,6 +103,8 @@ class ColumnStore:
             self._release()
             raise
         return self
+
+    to_arrow, to_pandas, to_polars, to_xarray = to_arrow, to_pandas, to_polars, to_xarray
 
     def __repr__(self) -> str:
         return f"<store {self._path}, mode {self._mode!r}{', closed' if self._closed else ''}>"

@@ -31,6 +31,7 @@ from spatterlib.plugins.capabilities import SupportsChunks, SupportsExport
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.plugins.registry import catalog
 from spatterlib.stores.chunks import frame_log_chunks, ranges, table_chunks
+from spatterlib.stores.tables import check_written, write_table, writer_of
 from spatterlib.types import DETECTION, Detections, Store, StoreKind, Video
 
 __all__ = ["check_output", "convert", "create_store", "find_store", "open_store"]
@@ -221,7 +222,7 @@ def is_leftover(path: AnyPath) -> bool:
 
 
 def convert(source: AnyPath, target: AnyPath, *, to: str | None = None, overwrite: bool = False) -> None:
-    """Copy a store to a new one of any kind: rows, crops, columns, frame log, attrs; in batches.
+    """Copy a store to a new one of any kind: rows, crops, columns, frame log, attrs; in batches. Or to a table.
 
     Parameters
     ----------
@@ -230,8 +231,10 @@ def convert(source: AnyPath, target: AnyPath, *, to: str | None = None, overwrit
     to : str, optional
         Id of the new store's kind; by default its suffix says it. ``"original"`` writes a file as the
         research system did, with its frame-log CSV beside; further columns and attrs are left behind.
+        ``"csv"`` and ``"parquet"``, or these suffixes, write the table with all columns, without crops; ``"images"`` a
+        new folder with an image file for each crop, in folders by label, and ``metadata.csv``, a line for each.
     overwrite : bool
-        Replace an existing target.
+        Replace an existing target; a folder of images is not replaced.
 
     Raises
     ------
@@ -259,6 +262,10 @@ def convert(source: AnyPath, target: AnyPath, *, to: str | None = None, overwrit
     if first == second or (not _is_url(second) and os.path.realpath(first) == os.path.realpath(second)):
         raise ParameterError(f"{first} cannot be converted onto itself; name another target")
     with open_store(first) as old:
+        if (writer := writer_of(second, to)) is not None:
+            check_written(second, writer, overwrite=overwrite)
+            write_table(old, second, writer)
+            return
         check_output(second, overwrite=overwrite, to=to)
         kind = _kind(second, to)
         if isinstance(kind, SupportsExport):

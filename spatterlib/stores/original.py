@@ -27,6 +27,7 @@ from spatterlib.errors import MissingFileError, OutputExistsError, ParameterErro
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.stores.file_io import damaged, put
 from spatterlib.stores.rows import decoded_crop, row_numbers
+from spatterlib.stores.tables import to_arrow, to_pandas, to_polars, to_xarray
 from spatterlib.types import DETECTION, FRAME_LOG, Detections, Image, Store, StoreKind
 
 log = logging.getLogger("spatterlib")
@@ -134,6 +135,8 @@ class Original:
             raise
         except (OSError, RuntimeError) as error:
             raise StoreError(f"{path} cannot be written: {one_line(error)}") from error
+
+    to_arrow, to_pandas, to_polars, to_xarray = to_arrow, to_pandas, to_polars, to_xarray
 
     def __repr__(self) -> str:
         return f"<store {self._path}, of the research system>"

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.common.files import beside, check_target, json_ready, write_csv, write_text, writing
-from spatterlib.common.install_hints import missing
 from spatterlib.common.origin import marks
-from spatterlib.errors import ParameterError, PluginError
+from spatterlib.errors import ParameterError
+from spatterlib.stores.tables import need_pyarrow
 from spatterlib.types import DETECTION
 from spatterlib.verdicts.change import Change
 from spatterlib.verdicts.document import ChangeFields, SummaryFields, VerdictDocument, VerdictSettings
@@ -191,21 +191,13 @@ class Verdict:
         write_csv(path, list(columns), zip(*values, strict=True))
 
     def _parquet(self, path: Path) -> None:
-        pyarrow = _pyarrow()
+        pyarrow = need_pyarrow("a .parquet file")
         from pyarrow import parquet
 
         facts = json.dumps(self.to_dict(rows=False, evidence=False), allow_nan=False)
         table = pyarrow.table({name: pyarrow.array(column) for name, column in self._columns().items()})
         with beside(path) as part:
             parquet.write_table(table.replace_schema_metadata({"spatterlib": facts}), part)
-
-
-def _pyarrow() -> Any:
-    try:
-        import pyarrow as pa
-    except ImportError as error:
-        raise PluginError(missing("a .parquet file", "pyarrow", "parquet", error)) from error
-    return pa
 
 
 def check_outputs(paths: Sequence[str | os.PathLike[str]], *, overwrite: bool = False) -> None:
@@ -221,5 +213,5 @@ def check_outputs(paths: Sequence[str | os.PathLike[str]], *, overwrite: bool = 
         if target.suffix.lower() not in SUFFIXES:
             raise ParameterError(f"a verdict is saved as {', '.join(SUFFIXES)}, got {os.fspath(path)!r}")
         if target.suffix.lower() == ".parquet":
-            _pyarrow()
+            need_pyarrow("a .parquet file")
         check_target(target, overwrite=overwrite)
