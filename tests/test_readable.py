@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from store_tools import crops_of, fill, frames_of, rows_of
 
 import spatterlib as sp
-from spatterlib.stores.descriptions import attributes_of
+from spatterlib.stores.descriptions import attributes_of, dimension_of
 from spatterlib.types import DETECTION, FRAME_LOG, Store
 
 xarray: Any = pytest.importorskip("xarray")
@@ -163,3 +164,46 @@ def test_every_array_of_a_store_says_what_it_is() -> None:
     ]
     arrays += [f"crops/{name}" for name in ("data", "starts", "ends", "crc32", "blocks")]
     assert [array for array in arrays if not attributes_of(array).get("long_name")] == []
+
+
+class TestHdf5:
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        path = tmp_path / "s.h5"
+        with sp.create_store(path, attrs={"machine": "M 1"}) as store:
+            fill(store, 0, 30)
+            store.set_column("label", np.array(["high", "läg", ""] * 10))
+        return path
+
+    def test_arrays_have_units_names_and_what_they_are_counted_by(self, path: Path) -> None:
+        with h5py.File(path) as file:
+            assert dict(file["columns/area"].attrs)["units"] == "px^2"
+            for name in (*(f"columns/{name}" for name in DETECTION.names or ()), "frame_log/time", "crops/data"):
+                assert file[name].attrs["long_name"] == attributes_of(name)["long_name"]
+                assert file[name].dims[0].label == dimension_of(name)
+            assert {len(column) for column in file["columns"].values()} == {30}
+
+    def test_text_is_text(self, path: Path) -> None:
+        with h5py.File(path) as file:
+            assert file["columns/label"].asstr()[:3].tolist() == ["high", "läg", ""]
+
+    def test_the_header_is_text_too_and_follows_it(self, path: Path) -> None:
+        with h5py.File(path) as file:
+            assert json.loads(file.attrs["spatterlib"])["attrs"] == {"machine": "M 1"}
+        with sp.open_store(path, "a") as store:
+            store.set_attrs({"complete": True, "notes": "ä" * 100_000})
+            store.set_column("mark", np.zeros(30))
+        with h5py.File(path) as file:
+            facts = json.loads(file.attrs["spatterlib"])
+        assert facts["attrs"] == {"machine": "M 1", "complete": True, "notes": "ä" * 100_000}
+        assert facts["columns"].keys() == {"label", "mark"}
+        assert sp.check_store(path).whole
+
+    def test_a_file_of_an_older_version_gets_it_with_its_next_attrs(self, path: Path) -> None:
+        with h5py.File(path, "r+", libver=("v108", "v108")) as file:
+            del file.attrs["spatterlib"]
+        with sp.open_store(path, "a") as store:
+            fill(store, 30, 5)
+            store.set_attrs({"complete": True})
+        with h5py.File(path) as file:
+            assert json.loads(file.attrs["spatterlib"])["attrs"]["complete"] is True

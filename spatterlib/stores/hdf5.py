@@ -172,7 +172,7 @@ class _File:
         h5 = self._opened()
         check_in_place(self._descriptor, self._path)
         try:
-            change(h5, header, appended, created)
+            change(h5, self._header, header, appended, created)
             h5.flush()
             self._shadow.commit(self._path, self._mark)
         except BaseException:
@@ -421,7 +421,7 @@ def _write_new(shadow: Shadow, header: StoreHeader, arrays: Mapping[str, NDArray
             identity = np.frombuffer(secrets.token_bytes(16), "<u8")
             h5.create_dataset("commit", data=np.concatenate([[0], identity]).astype("<u8"))
             make(h5, "header", np.empty(0, np.uint8))
-            change(h5, header, {}, arrays)
+            change(h5, None, header, {}, arrays)
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         # HDF5 reads back what could not be written.
         raise shadow.error or error from error

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.stores.descriptions import attributes_of, dimension_of
 from spatterlib.stores.rows import COLUMN_NAME, StoreHeader
 
 __all__ = ["GROUPS", "ChunkedArray", "Layout", "change", "counter_of", "found", "located", "make"]
@@ -56,7 +57,11 @@ class Layout:
 
 
 def change(
-    h5: Any, header: StoreHeader, appended: Mapping[str, NDArray[Any]], created: Mapping[str, NDArray[Any]]
+    h5: Any,
+    before: StoreHeader | None,
+    header: StoreHeader,
+    appended: Mapping[str, NDArray[Any]],
+    created: Mapping[str, NDArray[Any]],
 ) -> None:
     """Write the header, columns that are new and values that are appended, and count the commit."""
     for name, values in created.items():
@@ -68,7 +73,14 @@ def change(
     text = np.frombuffer(json.dumps(header).encode(), np.uint8)
     h5["header"].resize(text.shape)
     h5["header"][:] = text
+    if before is None or _facts(before) != _facts(header):
+        # For people: numbers of rows, which change with every commit, they see by the lengths of the data sets.
+        h5.attrs["spatterlib"] = json.dumps(_facts(header))
     h5["commit"][0] += np.uint64(1)
+
+
+def _facts(header: StoreHeader) -> dict[str, Any]:
+    return {name: header[name] for name in ("format", "id", "measured", "columns", "attrs") if name in header}
 
 
 def _extend(dataset: Any, values: NDArray[Any]) -> None:
@@ -88,7 +100,10 @@ def make(h5: Any, name: str, values: NDArray[Any]) -> None:
     rows = _BYTES_PER_CHUNK if name == "crops/data" else max(1, min(_ROWS_PER_CHUNK, _BYTES_PER_CHUNK // item))
     data = _for_hdf5(values)
     # Without a filter and fill values, HDF5 writes just the bytes that it is given, and they never move.
-    h5.create_dataset(name, data=data, dtype=data.dtype, maxshape=(None,), chunks=(rows,), fill_time="never")
+    dataset = h5.create_dataset(name, data=data, dtype=data.dtype, maxshape=(None,), chunks=(rows,), fill_time="never")
+    if "/" in name:
+        dataset.attrs.update(attributes_of(name))
+        dataset.dims[0].label = dimension_of(name)
 
 
 def _for_hdf5(values: NDArray[Any]) -> NDArray[Any]:
