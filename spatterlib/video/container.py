@@ -225,11 +225,14 @@ class Container:
         return int(min(self.keyframes[self.keyframes > number], default=self.packets.found))
 
     def _stands_alone(self, number: int) -> bool:
-        """Whether no other frame refers to one; where numbers come from counting nobody knows which is meant."""
-        if self.packets.counted:
+        """Whether no other frame refers to one; where numbers come from counting nobody knows which is meant.
+
+        What a piece of the packets lacks is decoded behind all that is read of it.
+        """
+        places = np.flatnonzero(self.packets.numbers == number)
+        if self.packets.counted or not len(places):
             return True
-        at = int(np.flatnonzero(self.packets.numbers == number)[0])
-        source, packets = self._packets_from(at, 1)
+        source, packets = self._packets_from(int(places[0]), 1)
         try:
             packet = next(packets, None)
             return packet is not None and stands_alone(self.facts["codec"], bytes(packet))
