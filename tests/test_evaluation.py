@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from learning_data import make_store, make_stores
+from liars import Nearest
+from test_many import Twice
 
 import spatterlib as sp
 from spatterlib.errors import MissingFileError, ParameterError
@@ -185,6 +187,16 @@ class TestProbe:
         assert found["mean colour"].accuracy > 0.8
         assert found["crop size"].accuracy < 0.75
         assert found["table columns"].accuracy < 0.75
+
+
+def test_figures_do_not_depend_on_who_trains(tmp_path: Path) -> None:
+    stores = make_stores(tmp_path, 3, 20)
+    here, there = (
+        sp.evaluate(Nearest(), stores, splits=("original", "grouped", "time"), probes=False, executor=executor)
+        for executor in (None, Twice())
+    )
+    assert here["grouped"].metrics
+    assert there.facts() == here.facts()
 
 
 @pytest.mark.torch

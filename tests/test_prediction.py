@@ -16,6 +16,7 @@ import pytest
 from learning_data import crop
 from predictions import CHANGE_AT, build, verdict, weights
 from recordings import existing
+from test_many import Twice
 
 import spatterlib as sp
 from spatterlib.cli.main import main
@@ -359,6 +360,18 @@ def test_without_pyarrow_it_is_said_before_the_work(tmp_path: Path, monkeypatch:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(PluginError, match=r"needs pyarrow, which is not installed; install it with: .*\[parquet\]"):
         sp.predict("no video at all", "simulated", tmp_path / "v.parquet")
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["video", "store"])
+def test_a_verdict_does_not_depend_on_who_works(stored: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spatterlib.extraction.pipeline._PART", 100)
+    source = build()
+    if stored:
+        source = tmp_path / "build.zarr"
+        sp.extract(build(), source)
+    here, there = (sp.predict(source, "simulated", executor=executor) for executor in (None, Twice()))
+    assert there.rows.tobytes() == here.rows.tobytes()
+    assert (there.layers, there.windows, there.evidence) == (here.layers, here.windows, here.evidence)
 
 
 def test_memory_keeps_rows_and_a_few_crops_only() -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from test_many import Twice
 
 import spatterlib as sp
 from spatterlib.cli.main import main
@@ -393,6 +394,19 @@ def test_the_second_table_of_a_store_comes_back_and_points_into_the_first(measur
     rows = describe_by(again, table, "layer")
     assert rows["streaks"].sum() == len(again.streaks)
     assert describe_by(again, table, "event")["detections"].sum() == len(table)
+
+
+def test_streaks_do_not_depend_on_who_looks_for_them(measured_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spatterlib.measuring.measurement._TASK", 7)
+    told: list[tuple[int, int]] = []
+    with sp.open_store(str(measured_store)) as store:
+        here = measure_store(store, LONG)
+        there = measure_store(store, LONG, executor=Twice(), progress=lambda *rows: told.append(rows))
+        assert told[-1] == (len(store), len(store))
+    assert len(told) > 3
+    assert there.streaks.tobytes() == here.streaks.tobytes()
+    with sp.open_store(str(measured_store), "a") as store, pytest.raises(StoreError, match="open for writing"):
+        measure_store(store, LONG, executor=Twice())
 
 
 def test_a_table_of_another_state_of_the_store_is_refused(measured_store: Path, tmp_path: Path) -> None:

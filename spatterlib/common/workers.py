@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import platform
+import secrets
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from spatterlib.common.signals import end_with
 from spatterlib.common.threads import cores, in_order
 from spatterlib.errors import WorkerError
 
-__all__ = ["Caller", "code_digest", "spread", "workers_of"]
+__all__ = ["Caller", "Shared", "code_digest", "spread", "workers_of"]
 
 Item = TypeVar("Item")
 
@@ -111,6 +113,37 @@ def code_digest() -> str:
     for file in sorted(package.rglob("*.py")):
         digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Shared(Generic[Item]):
+    """An object that goes along with many tasks, and is made once in each process.
+
+    Parameters
+    ----------
+    pickled : bytes
+        The object.
+    token : str
+        Drawn at random: an object of the same name may be another one at the next call.
+    """
+
+    pickled: bytes
+    token: str
+
+    @classmethod
+    def of(cls, item: Item) -> Shared[Item]:
+        """An object that pickles."""
+        return cls(pickle.dumps(item), secrets.token_hex(8))
+
+    def here(self) -> Item:
+        """The object in this process."""
+        item: Item = _unpickled(self, os.getpid())
+        return item
+
+
+@lru_cache(maxsize=4)
+def _unpickled(shared: Shared[Any], process: int) -> Any:
+    return pickle.loads(shared.pickled)  # noqa: S301 - it comes from the caller, as the task does
 
 
 def spread(tasks: Iterator[Callable[[], Item]], executor: Executor, caller: Caller) -> Generator[Item, None, None]:

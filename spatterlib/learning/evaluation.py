@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from spatterlib.common.files import beside, check_room, write_text, writing
 from spatterlib.common.markdown import escaped
+from spatterlib.common.workers import Caller, spread
 from spatterlib.errors import ParameterError
 from spatterlib.learning.confounds import Probe, probe
 from spatterlib.learning.dataset import Data, Dataset, load_dataset
@@ -20,12 +23,13 @@ from spatterlib.learning.metrics import Metrics, Reliability
 from spatterlib.learning.run_facts import RunOptions
 from spatterlib.learning.runs import Run, load_model
 from spatterlib.learning.splits import Split, SplitName
-from spatterlib.learning.training import Fitted, check_fit, fit_split, measure_rows, seed_of, split_of
+from spatterlib.learning.training import check_fit, fit_split, measure_rows, seed_of, split_of
 from spatterlib.plugins.classifier import Classifier, Notify
-from spatterlib.plugins.registry import catalog, identity, make
+from spatterlib.plugins.registry import catalog, foreign_versions, identity, make
 
 __all__ = ["Evaluation", "SplitOutcome", "evaluate"]
 
+_Measured: TypeAlias = tuple[Metrics, float]
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#6B6B6B"
 # A trivial model that comes this near to the classifier explains it.
 _NEAR = 0.03
@@ -137,6 +141,7 @@ def evaluate(
     purge: float | None = None,
     probes: bool = True,
     device: str = "auto",
+    executor: Executor | None = None,
     notify: Notify | None = None,
     out: str | os.PathLike[str] | None = None,
     **parameters: Any,
@@ -158,6 +163,8 @@ def evaluate(
         As for `train`; without `data`, the first four are what the model was trained with.
     probes : bool
         Also train models that cannot see spatter; needs scikit-learn.
+    executor : concurrent.futures.Executor, optional
+        Who trains, each split a task, as in `spatterlib.extract`; `notify` hears nothing then.
     notify : callable, optional
         Called with a `spatterlib.plugins.classifier.Epoch` while a classifier is trained.
     out : path, optional
@@ -208,7 +215,7 @@ def evaluate(
             "give data with the model's classes"
         )
     made = [(name, *_split_or_reason(dataset, name, group, seed, purge)) for name in splits]
-    outcomes = [_outcome(name, split, reason, chosen, dataset, run, device, notify) for name, split, reason in made]
+    outcomes = list(_outcomes(made, chosen, dataset, run, device, executor, notify))
     if run and data is not None and _unseen(run, dataset):
         outcomes.append(_as_it_is(run, dataset))
     tried = [probe(dataset, split, seed) for _, split, _ in made if split and probes]
@@ -250,24 +257,38 @@ def _split_or_reason(
         return None, str(error)
 
 
-def _outcome(
-    name: str,
-    split: Split | None,
-    reason: str,
+def _outcomes(
+    made: Sequence[tuple[str, Split | None, str]],
     classifier: Classifier,
     data: Dataset,
     run: Run | None,
     device: str,
+    executor: Executor | None,
     notify: Notify | None,
-) -> SplitOutcome:
-    if split is None:
-        return SplitOutcome(name, "", None, reason)
-    if run and _is_its_own(run, split, data):
-        metrics, temperature = measure_rows(run, data, split.test), run.temperature
+) -> Iterator[SplitOutcome]:
+    """In the order of the splits; what the model itself was trained on is not trained anew."""
+    own = {name for name, split, _ in made if run and split and _is_its_own(run, split, data)}
+    folds = [split for name, split, _ in made if split and name not in own]
+    if executor is None:
+        measured: Iterator[_Measured] = (_fold(classifier, data, split, device, notify) for split in folds)
     else:
-        fitted: Fitted = fit_split(classifier, data, split, device=device, notify=notify)
-        metrics, temperature = fitted.test, fitted.run.temperature
-    return SplitOutcome(name, split.by, metrics, "", len(split.train), len(split.test), temperature)
+        caller = Caller.here(foreign_versions(classifier=[classifier]))
+        measured = spread((partial(_fold, classifier, data, split, device) for split in folds), executor, caller)
+    for name, split, reason in made:
+        if split is None:
+            yield SplitOutcome(name, "", None, reason)
+            continue
+        if run and name in own:
+            metrics, temperature = measure_rows(run, data, split.test), run.temperature
+        else:
+            metrics, temperature = next(measured)
+        yield SplitOutcome(name, split.by, metrics, "", len(split.train), len(split.test), temperature)
+
+
+def _fold(classifier: Classifier, data: Dataset, split: Split, device: str, notify: Notify | None = None) -> _Measured:
+    """Metrics on the test part of a split, and the temperature of what was trained on its training part."""
+    fitted = fit_split(classifier, data, split, device=device, notify=notify)
+    return fitted.test, fitted.run.temperature
 
 
 def _digests(run: Run) -> set[str]:

@@ -11,6 +11,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from spatterlib.common.files import beside
 from spatterlib.common.threads import on_every_core, one_opencv_thread
+from spatterlib.common.workers import Caller, Shared, spread
 from spatterlib.detection.defaults import Gap
 from spatterlib.detection.events import events
 from spatterlib.detection.layers import gap_of, layers
@@ -35,7 +37,8 @@ from spatterlib.types import Detections, Image, Store
 
 __all__ = ["Measured", "crop_streaks", "describe_by", "layer_rows", "measure_store", "streaks_path"]
 
-_BATCH = 64
+# Crops at a time, of a thread here and of a worker elsewhere.
+_BATCH, _TASK = 64, 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +146,7 @@ def measure_store(
     calibration: Calibration | None = None,
     *,
     finder: Finder | None = None,
+    executor: Executor | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Measured:
     """Find and measure the streaks in all crops of a store.
@@ -157,6 +161,8 @@ def measure_store(
         Of this camera; what needs one is NaN without.
     finder : Finder, optional
         How streaks are looked for.
+    executor : concurrent.futures.Executor, optional
+        Who looks instead of threads, as in `spatterlib.extract`; the store is opened for reading then.
     progress : callable, optional
         Called with rows done and rows in all.
 
@@ -173,7 +179,7 @@ def measure_store(
         calibration.check(camera)
     finder, table = finder or Finder(), store.table
     parts = [np.empty(0, STREAK)]
-    for stop, part in _streaks(store, table, finder):
+    for stop, part in _streaks(store, table, finder, executor):
         parts.append(part)
         if progress:
             progress(stop, len(table))
@@ -188,17 +194,31 @@ def measure_store(
     return Measured(streaks, len(table), camera, about)
 
 
-def _streaks(store: Store, table: Detections, finder: Finder) -> Iterator[tuple[int, NDArray[np.void]]]:
-    """Streaks of the store's crops, and how many of these were looked at; one thread reads."""
+def _streaks(
+    store: Store, table: Detections, finder: Finder, executor: Executor | None
+) -> Iterator[tuple[int, NDArray[np.void]]]:
+    """Streaks of the store's crops, and how many of these were looked at; one thread reads, or each worker its own."""
+    length = _BATCH if executor is None else _TASK
+    parts = [(range(first, min(first + length, len(table)))) for first in range(0, len(table), length)]
+    if executor is None:
+        jobs = (partial(_look, store.read(rows), table[rows.start : rows.stop], rows, finder) for rows in parts)
+        with one_opencv_thread():
+            yield from on_every_core(jobs)
+    else:
+        shared = Shared.of(store)
+        tasks = (partial(_read_and_look, shared, table[rows.start : rows.stop], rows, finder) for rows in parts)
+        yield from spread(tasks, executor, Caller.here())
 
-    def look(crops: list[Image], first: int) -> tuple[int, NDArray[np.void]]:
-        stop = first + len(crops)
-        return stop, crop_streaks(crops, table[first:stop], first, finder)
 
-    starts = range(0, len(table), _BATCH)
-    jobs = (partial(look, store.read(range(first, min(first + _BATCH, len(table)))), first) for first in starts)
+def _look(crops: list[Image], table: Detections, rows: range, finder: Finder) -> tuple[int, NDArray[np.void]]:
+    return rows.stop, crop_streaks(crops, table, rows.start, finder)
+
+
+def _read_and_look(
+    store: Shared[Store], table: Detections, rows: range, finder: Finder
+) -> tuple[int, NDArray[np.void]]:
     with one_opencv_thread():
-        yield from on_every_core(jobs)
+        return _look(store.here().read(rows), table, rows, finder)
 
 
 def describe_by(

@@ -8,6 +8,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Literal
 
 import numpy as np
@@ -62,6 +63,7 @@ def predict(
     rules: Rules | None = None,
     crops: int = 6,
     workers: int = 1,
+    executor: Executor | None = None,
     store: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     progress: bool | Callable[[Progress], None] | None = None,
@@ -93,6 +95,9 @@ def predict(
         How many crops of each kind to keep as evidence: surest of each class, least sure.
     workers : int
         As in `extract`.
+    executor : concurrent.futures.Executor, optional
+        Who reads, looks and prepares crops instead, as in `extract`; they are classified here, so that the same rows
+        give the same floats.
     store : path, optional
         Also keep what was extracted, as a store.
     overwrite : bool
@@ -149,6 +154,7 @@ def predict(
         out,
         window=window,
         crops=crops,
+        executor=executor,
         store=store,
         overwrite=overwrite,
         progress=progress,
@@ -164,6 +170,7 @@ def predict_with(
     *,
     window: float = 60.0,
     crops: int = 6,
+    executor: Executor | None = None,
     store: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     progress: bool | Callable[[Progress], None] | None = None,
@@ -180,11 +187,11 @@ def predict_with(
         if isinstance(source, str | os.PathLike) and find_store(source):
             raise ParameterError(f"{os.fspath(source)} is a store already; leave out store={os.fspath(store)!r}")
         check_output(store, overwrite=overwrite)
-        extract_with(settings, source, store, overwrite=overwrite, progress=progress)
+        extract_with(settings, source, store, executor=executor, overwrite=overwrite, progress=progress)
         # The frames have been counted; what is compiled now has not.
         source, progress = store, _of_kernels(progress) if callable(progress) else False
         settings = ExtractionSettings(gap=settings.gap, workers=settings.workers)
-    found, facts = score_crops(source, run, settings, keep=_remembered(crops), progress=progress)
+    found, facts = score_crops(source, run, settings, keep=_remembered(crops), executor=executor, progress=progress)
     gap = gap_of(facts, settings.gap)
     facts |= {"gap": gap, "window": window, "rules": dataclasses.asdict(rules)}
     facts["unlike_training"] = unlike(run.facts, facts)

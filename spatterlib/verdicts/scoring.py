@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,11 +22,11 @@ from numpy.typing import NDArray
 
 from spatterlib.common.image_codec import decode, encode
 from spatterlib.common.progress import Progress, progress_callback
-from spatterlib.common.workers import code_digest
+from spatterlib.common.workers import Caller, Shared, code_digest, spread
 from spatterlib.detection.detect import frame_span
 from spatterlib.errors import ParameterError, StoreError
 from spatterlib.extraction.extract import followed, undecodable
-from spatterlib.extraction.pipeline import Work, batches
+from spatterlib.extraction.pipeline import DetectionBatch, Work, batches, batches_of_parts, cut, origin_of
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.learning.novelty import Familiar
 from spatterlib.learning.provenance import model_facts, versions
@@ -33,9 +34,9 @@ from spatterlib.learning.runs import Run
 from spatterlib.plugins.classifier import Preprocessing
 from spatterlib.plugins.registry import foreign_versions, identity
 from spatterlib.stores.opening import find_store, is_simulated, open_store
-from spatterlib.types import DETECTION, Detections, Image, Store, Video
+from spatterlib.types import DETECTION, Detections, Image, Store
 from spatterlib.verdicts.document import VerdictSettings
-from spatterlib.video.opening import open_video, region
+from spatterlib.video.opening import Recording, open_video, region
 
 __all__ = [
     "CropPreparation",
@@ -235,30 +236,44 @@ def evidence_rows(
 
 
 def from_video(
-    video: Video, span: range, work: Work, *, workers: int, notify: Callable[[int, Detections], None]
+    found: Iterable[DetectionBatch], notify: Callable[[int, Detections], None]
 ) -> Generator[tuple[NDArray[np.void], Detections, Sequence[PreparedCrop]], None, None]:
-    """(frame log, rows, crops) of an opened video; `notify` gets the number of frames and the rows of each part.
+    """(frame log, rows, crops) of batches; `notify` gets the number of frames and the rows of each.
 
-    `work` looks at crops with a `CropPreparation` in place of an encoder.
+    They were looked at with a `CropPreparation` in place of an encoder.
     """
-    for batch in batches(video, span, work, workers):
+    for batch in found:
         seen: list[Any] = batch.crops
         yield batch.frame_log, batch.table, seen
         notify(len(batch.frame_log), batch.table)
 
 
 def from_store(
-    store: Store, rows: range, look: CropPreparation, *, workers: int, notify: Callable[[int, Detections], None]
+    store: Store,
+    rows: range,
+    look: CropPreparation,
+    *,
+    workers: int,
+    executor: Executor | None,
+    notify: Callable[[int, Detections], None],
 ) -> Generator[tuple[NDArray[np.void], Detections, Sequence[PreparedCrop]], None, None]:
     """The same of some rows of a store; the whole frame log comes first."""
     table = store.table
     yield store.frame_log, table[:0], []
+    parts = [range(start, min(start + CHUNK, rows.stop)) for start in range(rows.start, rows.stop, CHUNK)]
     with ThreadPoolExecutor(workers) as pool:
-        for start in range(rows.start, rows.stop, CHUNK):
-            part = range(start, min(start + CHUNK, rows.stop))
-            seen = list(pool.map(look.read, store.encoded(part)))
+        if executor is None:
+            read: Iterator[list[PreparedCrop]] = (list(pool.map(look.read, store.encoded(part))) for part in parts)
+        else:
+            shared = Shared.of(store)
+            read = spread((partial(_read, shared, part, look) for part in parts), executor, Caller.here())
+        for part, seen in zip(parts, read, strict=True):
             yield store.frame_log[:0], table[part.start : part.stop], seen
             notify(0, table[part.start : part.stop])
+
+
+def _read(store: Shared[Store], rows: range, look: CropPreparation) -> list[PreparedCrop]:
+    return [look.read(crop) for crop in store.here().encoded(rows)]
 
 
 def score_crops(
@@ -267,6 +282,7 @@ def score_crops(
     settings: ExtractionSettings,
     *,
     keep: int,
+    executor: Executor | None = None,
     progress: bool | Callable[[Progress], None] | None = False,
     rows: range | None = None,
 ) -> tuple[ScoredCrops, VerdictSettings]:
@@ -274,7 +290,10 @@ def score_crops(
     found = ScoredCrops(Scorer.of(run), keep)
     notify = progress_callback(progress)
     is_store = isinstance(source, str | os.PathLike) and find_store(source)
-    facts = _of_store(source, found, settings, notify, rows) if is_store else _of_video(source, found, settings, notify)
+    if is_store:
+        facts = _of_store(source, found, settings, executor, notify, rows)
+    else:
+        facts = _of_video(source, found, settings, executor, notify)
     facts["model"] = model_facts(run, familiarity=found.scorer.familiar is not None)
     facts["versions"] = facts["versions"] | versions()
     facts["code"] = code_digest()
@@ -283,7 +302,11 @@ def score_crops(
 
 
 def _of_video(
-    source: Any, found: ScoredCrops, settings: ExtractionSettings, notify: Callable[[Progress], None]
+    source: Any,
+    found: ScoredCrops,
+    settings: ExtractionSettings,
+    executor: Executor | None,
+    notify: Callable[[Progress], None],
 ) -> VerdictSettings:
     look: Any = CropPreparation(found.scorer.run.preprocessing, settings.crop_format, settings.quality)
     work = Work.of(settings, look)
@@ -291,8 +314,8 @@ def _of_video(
         span = frame_span(video, settings.start, settings.stop)
         with followed(notify, len(span)) as told_too:
             tell = _Told(told_too, len(span))
-            with closing(from_video(video, span, work, workers=settings.workers, notify=tell)) as seen:
-                found.look_at(seen)
+            with closing(_batches(source, settings, video, span, work, executor)) as looked_at:
+                found.look_at(from_video(looked_at, tell))
         if not found.decoded:
             raise undecodable(video.name, len(span))
         facts = video.identity()
@@ -312,10 +335,20 @@ def _of_video(
     }
 
 
+def _batches(
+    source: Any, settings: ExtractionSettings, video: Recording, span: range, work: Work, executor: Executor | None
+) -> Generator[DetectionBatch, None, None]:
+    if executor is None:
+        return batches(video, span, work, settings.workers)
+    parts = cut(video, span, work.detector.lead)
+    return batches_of_parts(origin_of(source, settings.reading, video), parts, work, executor)
+
+
 def _of_store(
     source: str | os.PathLike[str],
     found: ScoredCrops,
     settings: ExtractionSettings,
+    executor: Executor | None,
     notify: Callable[[Progress], None],
     rows: range | None,
 ) -> VerdictSettings:
@@ -333,7 +366,8 @@ def _of_store(
         look = CropPreparation(found.scorer.run.preprocessing)
         with followed(notify, len(store.frame_log)) as told_too:
             tell = _Told(told_too, len(store.frame_log))
-            with closing(from_store(store, chosen, look, workers=settings.workers, notify=tell)) as seen:
+            reading = from_store(store, chosen, look, workers=settings.workers, executor=executor, notify=tell)
+            with closing(reading) as seen:
                 found.look_at(seen)
     kept = ("video", "detector", "filters", "start", "stop", "roi", "crops", "gap")
     name = (attrs.get("video") or {}).get("name") or Path(os.fspath(source)).name
