@@ -112,11 +112,32 @@ def a_copy(path: Path, folder: Path) -> int:
         return len(store)
 
 
+def the_events(path: Path, _: Path) -> int:
+    """Join all rows into events."""
+    with sp.open_store(path) as store:
+        return len(sp.events(store if hasattr(store, "table_rows") else store.table))
+
+
+def the_layers(path: Path, _: Path) -> int:
+    """Find the layers of all rows."""
+    with sp.open_store(path) as store:
+        return len(sp.layers(store if hasattr(store, "table_rows") else store.column("time")))
+
+
+def a_table(path: Path, folder: Path) -> int:
+    """Convert it to Parquet."""
+    sp.convert(path, folder / "copy.parquet")
+    return 1
+
+
 TASKS: dict[str, Callable[[Path, Path], int]] = {
     "one crop": one_crop,
     "1,000 crops from all over": random_crops,
     "100,000 rows of the table": a_slice,
     "100,000 values of a column": a_column,
+    "events": the_events,
+    "layers": the_layers,
+    "convert to Parquet": a_table,
     "convert to the other kind": a_copy,
 }
 

@@ -300,3 +300,90 @@ class TestRowsWithColumns:
                 append(rows_of(0, 1), crops_of(0, 1), None, columns)
             assert said in one_line(caught.value)
             assert len(store) == 0
+
+
+def table_of(frames: list[int], times: list[float], boxes: list[tuple[int, int, int, int]]) -> NDArray[np.void]:
+    table = np.zeros(len(frames), DETECTION)
+    table["frame"], table["time"] = frames, times
+    for field, values in zip(("x", "y", "width", "height"), zip(*boxes, strict=True), strict=True):
+        table[field] = values
+    table["area"], table["peak"] = np.arange(len(frames)) % 7, np.arange(len(frames)) % 5
+    return table
+
+
+ROW = st.tuples(
+    st.integers(0, 12),
+    st.sampled_from([0.0, 0.04, 0.5, 3.0, 3.04, 20.0, float("nan")]),
+    st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(1, 12), st.integers(1, 12)),
+)
+
+
+class InMemory:
+    """A store in chunks, of which only the table matters."""
+
+    frame_count = 0
+
+    def __init__(self, table: NDArray[np.void]) -> None:
+        self.table = table
+
+    def table_rows(self, rows: range) -> NDArray[np.void]:
+        return self.table[rows.start : rows.stop].copy()
+
+    def column(self, name: str, rows: range | None = None) -> NDArray[Any]:
+        found: NDArray[Any] = self.table[name] if rows is None else self.table[name][rows.start : rows.stop]
+        return found
+
+    def frame_log_rows(self, rows: range) -> NDArray[np.void]:
+        raise NotImplementedError
+
+    def encoded(self, rows: range) -> list[bytes]:
+        raise NotImplementedError
+
+    def append(self, *batch: Any) -> None:
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
+class TestGroups:
+    """Events and layers of a store are those of its table, however it is cut into chunks."""
+
+    @given(st.lists(ROW, max_size=40), st.integers(1, 9), st.booleans(), st.sampled_from([None, 0.3, 100.0]))
+    @settings(max_examples=300, deadline=None)
+    def test_events(self, rows: list[Any], size: int, ascending: bool, gap: float | None) -> None:
+        rows = sorted(rows, key=lambda row: row[0]) if ascending else rows
+        table = table_of(*map(list, zip(*rows, strict=True))) if rows else np.empty(0, DETECTION)
+        whole = sp.events(table, gap)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ranges, "__defaults__", (size,))
+            found = sp.events(InMemory(table), gap)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(found.number, whole.number)
+        assert repr(found.table.tolist()) == repr(whole.table.tolist())  # NaN is NaN
+
+    @given(st.lists(ROW, max_size=40), st.integers(1, 9), st.sampled_from(["auto", 1.0, 0.1, "3 frames"]))
+    @settings(max_examples=300, deadline=None)
+    def test_layers(self, rows: list[Any], size: int, gap: Any) -> None:
+        table = table_of(*map(list, zip(*rows, strict=True))) if rows else np.empty(0, DETECTION)
+        whole = sp.layers(table["time"], gap, table["frame"])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ranges, "__defaults__", (size,))
+            found = sp.layers(InMemory(table), gap)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(found.number, whole.number)
+        assert repr(found.table.tolist()) == repr(whole.table.tolist())  # NaN is NaN
+        np.testing.assert_array_equal(found.gap, whole.gap)
+        assert found.chosen == whole.chosen
+
+    @pytest.mark.parametrize("wrap", [lambda store: store, WholeOnly], ids=["in chunks", "as a whole"])
+    def test_of_a_store(self, large: Path, wrap: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(ranges, "__defaults__", (3000,))
+        with sp.open_store(large) as store:
+            np.testing.assert_array_equal(sp.events(wrap(store)).number, sp.events(store.table).number)
+            np.testing.assert_array_equal(sp.layers(wrap(store)).number, sp.layers(store.column("time")).number)
+
+    def test_an_event_may_last_through_chunks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(ranges, "__defaults__", (2,))
+        table = table_of(list(range(9)), [frame / 25 for frame in range(9)], [(frame, 0, 5, 5) for frame in range(9)])
+        found = sp.events(InMemory(table))  # type: ignore[arg-type]
+        assert found.number.tolist() == [1] * 9
+        assert (found.table["first_frame"][0], found.table["last_frame"][0], found.table["width"][0]) == (0, 8, 13)

@@ -130,22 +130,25 @@ def _store_facts(store: Store) -> StoreInfo:
     import numpy as np
 
     from spatterlib.detection.layers import gap_of, layers
+    from spatterlib.stores.chunks import column_chunks, frame_log_chunks
     from spatterlib.stores.opening import check_readable
 
-    table, frame_log, attrs = store.table, store.frame_log, dict(store.attrs)
+    attrs = dict(store.attrs)
     check_readable(store)
-    timed = table[np.isfinite(table["time"])]
-    grouped = layers(timed["time"], gap_of(attrs), timed["frame"])
+    grouped = layers(store, gap_of(attrs))
+    timed = any(np.isfinite(times).any() for times in column_chunks(store, "time"))
+    lit = np.unique(np.concatenate([np.empty(0, np.int64), *map(np.unique, column_chunks(store, "frame"))]))
+    frames = [(len(chunk), int(chunk["decoded"].sum())) for chunk in frame_log_chunks(store)]
     return StoreInfo(
         kind="store",
         complete=attrs.pop("complete", None),
         state=attrs.pop("state", None),
-        detections=len(table),
-        frames=len(frame_log),
-        decoded=int(frame_log["decoded"].sum()),
-        spatter_frames=len(np.unique(table["frame"][table["frame"] >= 0])),
-        layers=len(grouped),
-        gap=grouped.chosen if len(timed) or not len(table) else "not known: the file has no times",
+        detections=len(grouped.number),
+        frames=sum(count for count, _ in frames),
+        decoded=sum(decoded for _, decoded in frames),
+        spatter_frames=int((lit >= 0).sum()),
+        layers=len(grouped) if timed else 0,
+        gap=grouped.chosen if timed or not len(grouped.number) else "not known: the file has no times",
         columns=list(store.columns),
         attrs=attrs,
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.errors import ParameterError
-from spatterlib.types import Detections
+from spatterlib.stores.chunks import table_chunks
+from spatterlib.types import Detections, Store
 
 __all__ = ["EVENT", "Events", "events"]
 
@@ -51,13 +53,26 @@ class Events:
         return len(self.table)
 
 
-def events(table: Detections, gap: float | None = None) -> Events:
+# How each column of the table becomes one of an event: the first of these, the last of these, or the most.
+_JOINED: tuple[tuple[str, str, np.ufunc], ...] = (
+    ("first_frame", "frame", np.minimum),
+    ("last_frame", "frame", np.maximum),
+    ("start", "time", np.minimum),
+    ("stop", "time", np.maximum),
+    ("x", "x", np.minimum),
+    ("y", "y", np.minimum),
+    ("area", "area", np.maximum),
+    ("peak", "peak", np.maximum),
+)
+
+
+def events(table: Detections | Store, gap: float | None = None) -> Events:
     """Join detections into events: boxes that overlap from frame to frame are one event.
 
     Parameters
     ----------
-    table : ndarray
-        ``(n,)`` `DETECTION`, in any order.
+    table : ndarray or Store
+        ``(n,)`` `DETECTION`, in any order; or a store, whose table is read in chunks if its frames ascend.
     gap : float, optional
         S, how far apart two overlapping detections may lie; by default they must be in consecutive frames.
 
@@ -77,53 +92,65 @@ def events(table: Detections, gap: float | None = None) -> Events:
     """
     if gap is not None and not gap > 0:
         raise ParameterError(f"gap must be a number of seconds above 0, got {gap!r}")
+    if not isinstance(table, np.ndarray):
+        count = len(table)
+        number = _numbers(table_chunks(table, count), count, gap)
+        if number is None:
+            return events(table.table, gap)
+        return Events(number, _event_table(table_chunks(table, count), number))
     order = np.argsort(table["frame"], kind="stable")
-    rows = table[order]
-    _, number = np.unique(_roots(rows, gap), return_inverse=True)
-    result = np.empty(len(rows), np.int64)
-    result[order] = number + 1
-    return Events(result, _event_table(table, result))
+    found = np.empty(len(table), np.int64)
+    found[order] = _numbers([table[order]], len(table), gap)  # type: ignore[assignment]
+    return Events(found, _event_table([table], found))
 
 
-def _roots(rows: Detections, gap: float | None) -> NDArray[np.int64]:
-    """First row of each row's event; rows in the order of their frames."""
-    from spatterlib.kernels.detection.overlapping_boxes import join_overlapping
+def _numbers(chunks: Iterable[Detections], count: int, gap: float | None) -> NDArray[np.int64] | None:
+    """Event of each of `count` rows, from 1; None if the rows are not in the order of their frames."""
+    from spatterlib.kernels.detection.overlapping_boxes import join_overlapping, number_groups
 
-    x, y, width, height = (rows[name].astype(np.int64) for name in ("x", "y", "width", "height"))
-    moments = rows["frame"] if gap is None else rows["time"]
-    parent = np.empty(len(rows), np.int64)
-    join_overlapping(
-        np.ascontiguousarray(rows["frame"]),
-        np.ascontiguousarray(moments, np.float64),
-        np.stack([x, y, x + width, y + height], axis=1),
-        1.0 if gap is None else float(gap),
-        parent,
-    )
+    parent = np.empty(count, np.int64)
+    # Rows that were joined and can be joined with rows to come.
+    kept: Detections | None = None
+    done = 0
+    for chunk in chunks:
+        rows = chunk if kept is None else np.concatenate([kept, chunk])
+        if np.any(np.diff(rows["frame"]) < 0):
+            return None
+        known = len(rows) - len(chunk)
+        x, y, width, height = (rows[name].astype(np.int64) for name in ("x", "y", "width", "height"))
+        moments = rows["frame"] if gap is None else rows["time"]
+        first = join_overlapping(
+            np.ascontiguousarray(rows["frame"]),
+            np.ascontiguousarray(moments, np.float64),
+            np.stack([x, y, x + width, y + height], axis=1),
+            1.0 if gap is None else float(gap),
+            parent,
+            done - known,
+            known,
+        )
+        kept, done = rows[first:], done + len(chunk)
+    number_groups(parent)
     return parent
 
 
-def _event_table(table: Detections, number: NDArray[np.int64]) -> NDArray[np.void]:
+def _event_table(chunks: Iterable[Detections], number: NDArray[np.int64]) -> NDArray[np.void]:
     count = int(number.max()) if len(number) else 0
     result = np.zeros(count, EVENT)
     result["event"] = np.arange(1, count + 1)
-    result["detections"] = np.bincount(number - 1, minlength=count)
+    result["detections"] = np.bincount(number, minlength=count + 1)[1:]
+    for field, _, join in _JOINED:
+        kind = EVENT[field]
+        least, most = (-np.inf, np.inf) if kind.kind == "f" else (np.iinfo(kind).min, np.iinfo(kind).max)
+        result[field] = most if join is np.minimum else least
     right, bottom = np.zeros(count, np.int32), np.zeros(count, np.int32)
-    for field, values, join in (
-        ("first_frame", table["frame"], np.minimum),
-        ("last_frame", table["frame"], np.maximum),
-        ("start", table["time"], np.minimum),
-        ("stop", table["time"], np.maximum),
-        ("x", table["x"], np.minimum),
-        ("y", table["y"], np.minimum),
-        ("area", table["area"], np.maximum),
-        ("peak", table["peak"], np.maximum),
-    ):
-        target = result[field]
-        first = np.full(count, np.nan)
-        first[number[::-1] - 1] = values[::-1]
-        target[:] = first
-        join.at(target, number - 1, values)
-    np.maximum.at(right, number - 1, table["x"] + table["width"])
-    np.maximum.at(bottom, number - 1, table["y"] + table["height"])
+    done = 0
+    for table in chunks:
+        own = number[done : done + len(table)] - 1
+        for field, column, join in _JOINED:
+            with np.errstate(invalid="ignore"):  # a time that is not known stays so
+                join.at(result[field], own, table[column])
+        np.maximum.at(right, own, table["x"] + table["width"])
+        np.maximum.at(bottom, own, table["y"] + table["height"])
+        done += len(table)
     result["width"], result["height"] = right - result["x"], bottom - result["y"]
     return result

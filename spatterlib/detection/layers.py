@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from spatterlib.detection.defaults import Gap
 from spatterlib.errors import ParameterError
+from spatterlib.stores.chunks import column_chunks, is_store
+from spatterlib.types import Store
 
 __all__ = ["LAYER", "Layers", "gap_of", "layers"]
 
@@ -54,19 +56,19 @@ class Layers:
         return len(self.table)
 
 
-def layers(times: ArrayLike, gap: Gap = "auto", frames: ArrayLike | None = None) -> Layers:
+def layers(times: ArrayLike | Store, gap: Gap = "auto", frames: ArrayLike | None = None) -> Layers:
     """Number the layers of a build by the pauses between spatter.
 
     Parameters
     ----------
-    times : array_like
-        ``(n,)`` s, times of detections, in any order.
+    times : array_like or Store
+        ``(n,)`` s, times of detections, in any order; or a store, whose times are read in chunks.
     gap : float or str
         S; a longer pause without spatter begins a new layer. "auto" finds the gap between the two modes of
         the pauses (within a layer; recoating), and one layer where there is only one mode. "700 frames" counts
         frames, as the original script does, whatever the frame rate.
     frames : array_like, optional
-        ``(n,)`` int, frame of each detection; needed for a gap in frames.
+        ``(n,)`` int, frame of each detection; needed for a gap in frames, except of a store.
 
     Returns
     -------
@@ -84,20 +86,41 @@ def layers(times: ArrayLike, gap: Gap = "auto", frames: ArrayLike | None = None)
     >>> found.number.tolist(), len(found)
     ([1, 1, 1, 2, 2], 2)
     """
-    times = np.asarray(times, np.float64).reshape(-1)
+    counted = _frames_of(gap)
+    if is_store(times):
+        if counted is not None:
+            return layers(times.column("time"), gap, times.column("frame"))
+        store, count = times, len(times)
+        return _layers(lambda: column_chunks(store, "time", count), count, gap)
+    values = np.asarray(times, np.float64).reshape(-1)
+    return (
+        _layers(lambda: [values], len(values), gap) if counted is None else _layers_by_frames(values, counted, frames)
+    )
+
+
+def _layers(read: Callable[[], Iterable[NDArray[np.float64]]], count: int, gap: float | str) -> Layers:
+    """Layers of times that come in chunks, as often as they are read."""
+    moments = np.unique(np.concatenate([np.empty(0), *map(np.unique, read())]))
+    pauses = np.diff(moments)
+    limit, chosen = _auto_gap(pauses[pauses > 0]) if gap == "auto" else _given_gap(gap)
+    begins = moments[1:][pauses > limit]
+    number = np.empty(count, np.int64)
+    done = 0
+    for times in read():
+        number[done : done + len(times)] = 1 + np.searchsorted(begins, times, side="right")
+        done += len(times)
+    return Layers(number, limit, chosen, _layer_table(read(), number))
+
+
+def _layers_by_frames(times: NDArray[np.float64], count: int, frames: ArrayLike | None) -> Layers:
     order = np.argsort(times, kind="stable")
-    pauses = np.diff(times[order])
-    if (count := _frames_of(gap)) is not None:
-        pauses, limit, chosen = (
-            _counted(order, frames),
-            float(count),
-            f"given: pauses over {count} frames separate layers",
-        )
-    else:
-        limit, chosen = _auto_gap(pauses[pauses > 0]) if gap == "auto" else _given_gap(gap)
+    if frames is None and len(order):
+        raise ParameterError("a gap in frames needs the frame numbers: layers(times, gap, frames)")
+    pauses = np.diff(np.asarray([] if frames is None else frames, np.float64)[order])
     number = np.empty(len(times), np.int64)
-    number[order] = 1 + np.concatenate([[0], np.cumsum(pauses > limit)])[: len(times)]
-    return Layers(number, limit if count is None else float("nan"), chosen, _layer_table(times, number))
+    number[order] = 1 + np.concatenate([[0], np.cumsum(pauses > count)])[: len(times)]
+    chosen = f"given: pauses over {count} frames separate layers"
+    return Layers(number, float("nan"), chosen, _layer_table([times], number))
 
 
 def gap_of(attrs: Mapping[str, Any], given: Gap | None = None) -> Gap:
@@ -124,13 +147,6 @@ def _frames_of(gap: object) -> int | None:
     """Number of frames that a gap says, if it says frames."""
     match = _FRAMES.fullmatch(gap.strip()) if isinstance(gap, str) else None
     return int(match[1]) if match and int(match[1]) else None
-
-
-def _counted(order: NDArray[np.intp], frames: ArrayLike | None) -> NDArray[np.float64]:
-    """Pauses in frames."""
-    if frames is None and len(order):
-        raise ParameterError("a gap in frames needs the frame numbers: layers(times, gap, frames)")
-    return np.diff(np.asarray([] if frames is None else frames, np.float64)[order])
 
 
 def _given_gap(gap: float | str) -> tuple[float, str]:
@@ -168,12 +184,17 @@ def _auto_gap(pauses: NDArray[np.float64]) -> tuple[float, str]:
     return gap, f"{gap:.3g} s: between the pauses within a layer (up to {below[best]:.3g} s) and the {longer}"
 
 
-def _layer_table(times: NDArray[np.float64], number: NDArray[np.int64]) -> NDArray[np.void]:
+def _layer_table(chunks: Iterable[NDArray[np.float64]], number: NDArray[np.int64]) -> NDArray[np.void]:
     count = int(number.max()) if len(number) else 0
     table = np.zeros(count, LAYER)
     table["layer"] = np.arange(1, count + 1)
     table["start"], table["stop"] = np.inf, -np.inf
-    np.minimum.at(table["start"], number - 1, times)
-    np.maximum.at(table["stop"], number - 1, times)
-    table["detections"] = np.bincount(number - 1, minlength=count)
+    table["detections"] = np.bincount(number, minlength=count + 1)[1:]
+    done = 0
+    for times in chunks:
+        own = number[done : done + len(times)] - 1
+        with np.errstate(invalid="ignore"):  # a time that is not known stays so
+            np.minimum.at(table["start"], own, times)
+            np.maximum.at(table["stop"], own, times)
+        done += len(times)
     return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,14 @@ from numpy.typing import NDArray
 from spatterlib.plugins.capabilities import SupportsChunks
 from spatterlib.types import Detections, Store
 
-__all__ = ["column_chunks", "frame_log_chunks", "ranges", "table_chunks"]
+__all__ = ["column_chunks", "frame_log_chunks", "is_store", "ranges", "table_chunks"]
 
 _ROWS = 1 << 16
+
+
+def is_store(value: object) -> TypeGuard[Store]:
+    """Whether it is a store, without reading it: before Python 3.12 `isinstance` would look at its whole table."""
+    return all(callable(getattr(value, name, None)) for name in ("column", "encoded", "append"))
 
 
 def ranges(count: int, size: int = _ROWS) -> list[range]:

@@ -30,7 +30,7 @@ from spatterlib.errors import (
 from spatterlib.plugins.capabilities import SupportsChunks, SupportsExport
 from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.plugins.registry import catalog
-from spatterlib.stores.chunks import frame_log_chunks, ranges, table_chunks
+from spatterlib.stores.chunks import column_chunks, frame_log_chunks, ranges, table_chunks
 from spatterlib.stores.tables import check_written, write_table, writer_of
 from spatterlib.types import DETECTION, Detections, Store, StoreKind, Video
 
@@ -211,7 +211,8 @@ def check_readable(store: Store) -> None:
         If something cannot be read.
     """
     for name in store.columns:
-        store.column(name)
+        for _ in column_chunks(store, name):
+            pass
     store.encoded(np.unique(np.linspace(0, len(store) - 1, min(len(store), _SAMPLE)).astype(int)).tolist())
 
 

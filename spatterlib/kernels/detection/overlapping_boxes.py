@@ -23,7 +23,9 @@ def join_overlapping(
     boxes: NDArray[np.int64],
     reach: float,
     parent: NDArray[np.int64],
-) -> None:
+    origin: int,
+    known: int,
+) -> int:
     """Join rows whose boxes overlap, of different frames at most `reach` apart.
 
     Parameters
@@ -37,13 +39,20 @@ def join_overlapping(
     reach : float
         How far apart two rows may lie.
     parent : ndarray
-        ``(n,)`` int64, written: the first row of each row's group.
+        ``(all,)`` int64, written: a row of each row's group that is not behind it; `number_groups` makes numbers of it.
+    origin : int
+        Where in `parent` the first of these rows is.
+    known : int
+        How many of these rows have been joined before.
+
+    Returns
+    -------
+    int
+        The first of these rows that rows behind them can still be joined with.
     """
-    n = len(frames)
-    for index in range(n):
-        parent[index] = index
     start = 0
-    for index in range(n):
+    for index in range(known, len(frames)):
+        parent[origin + index] = origin + index
         while start < index and not moments[index] - moments[start] <= reach:
             start += 1
         for earlier in range(start, index):
@@ -54,7 +63,21 @@ def join_overlapping(
                 and boxes[earlier, 1] < boxes[index, 3]
                 and boxes[index, 1] < boxes[earlier, 3]
             ):
-                a, b = _root(parent, earlier), _root(parent, index)
+                a, b = _root(parent, origin + earlier), _root(parent, origin + index)
                 parent[max(a, b)] = min(a, b)
-    for index in range(n):
-        parent[index] = _root(parent, index)
+    return start
+
+
+@kernel
+def number_groups(parent: NDArray[np.int64]) -> int:
+    """Put in place of each row's parent the number of its group, from 1 by their first rows; how many there are."""
+    for index in range(len(parent)):
+        parent[index] = parent[parent[index]]
+    count = 0
+    for index in range(len(parent)):
+        if parent[index] == index:
+            count += 1
+            parent[index] = count
+        else:
+            parent[index] = parent[parent[index]]
+    return count
