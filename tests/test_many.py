@@ -27,8 +27,10 @@ from spatterlib.errors import ParameterError, StoreError, VideoError, WorkerErro
 from spatterlib.extraction.batch import RecordingOutcome
 from spatterlib.extraction.extract import extract_with
 from spatterlib.extraction.pending import Pending
+from spatterlib.extraction.pipeline import DetectionBatch
 from spatterlib.plugins import Place
 from spatterlib.stores.opening import create_store
+from spatterlib.types import FRAME_LOG
 
 
 @pytest.fixture
@@ -478,6 +480,52 @@ def test_a_dask_worker_killed_in_the_middle_costs_nothing(
         assert len(client.scheduler_info()["workers"]) == 1
     assert killed.is_set()
     assert content(tmp_path / "far.zarr") == content(tmp_path / "one.zarr")
+
+
+def batch_of(first: int, random: np.random.Generator) -> DetectionBatch:
+    """What might be found in 64 frames: a crop of about 5 kB in each."""
+    table, frames = np.zeros(64, sp.DETECTION), np.zeros(64, FRAME_LOG)
+    table["frame"] = frames["number"] = first + np.arange(64)
+    frames["decoded"] = True
+    crops: list[Any] = [random.bytes(int(size)) for size in random.integers(2000, 8000, 64)]
+    return DetectionBatch(frames, table, crops, np.zeros((1, 3)))
+
+
+def test_at_a_url_a_commit_puts_each_array_once_and_uploads_little_more_than_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fsspec")
+    from spatterlib.stores.objects import Bucket
+
+    told: list[dict[str, int]] = []
+    put = Bucket.put
+
+    def counted(self: Bucket, objects: Any, **options: Any) -> None:
+        told.append({name: len(data) for name, data in objects.items()})
+        put(self, objects, **options)
+
+    monkeypatch.setattr(Bucket, "put", counted)
+    url, random = f"memory://{tmp_path.name}.zarr", np.random.default_rng(1)
+    pending, data, puts = Pending(far=True), 0, list[int]()
+    with create_store(url) as store:
+        for first in range(0, 64 * 200, 64):
+            batch = batch_of(first, random)
+            pending.add(batch)
+            data += sum(map(len, batch.crops)) + batch.table.nbytes + batch.frame_log.nbytes
+            if pending.full():
+                before = len(told)
+                pending.commit(store, final=False)
+                puts.append(sum(not name.startswith("crops/data") for put in told[before:] for name in put))
+                with sp.open_store(url) as reading:
+                    assert reading.damage() == []  # type: ignore[attr-defined]
+        pending.commit(store, final=True)
+        store.set_attrs({"complete": True})
+    assert len(puts) >= 2
+    # Two of crops, eleven columns, four of the log, the root; checksums of finished blocks now and then.
+    assert max(puts) <= 17 + 1 + 1
+    assert sum(size for put in told for size in put.values()) <= 1.5 * data
+    zarr = pytest.importorskip("zarr")
+    assert zarr.open_array(url, path="columns/frame", mode="r").shape == (12_800,)
 
 
 @pytest.fixture

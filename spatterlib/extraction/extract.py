@@ -263,7 +263,8 @@ def extract_with(
         if store is None or not store.attrs.get("complete"):
             with followed(progress_callback(progress), len(span)) as tell:
                 store, found = crew.begin(store, make, range(span.start + resumed, span.stop), settings.limit)
-                sums = _fill(store, found, span, settings.limit, tell)
+                pending = Pending(far="://" in os.fspath(out))
+                sums = _fill(store, pending, found, span, settings.limit, tell)
         with store:
             return _report(store, source.name, os.fspath(out), began, resumed, tallies(crew.work.filters, sums))
 
@@ -379,10 +380,15 @@ def _attrs(video: Video, settings: ExtractionSettings, span: range) -> dict[str,
 
 
 def _fill(
-    store: Store, found: Iterable[DetectionBatch], span: range, limit: int | None, notify: Callable[[Progress], None]
+    store: Store,
+    pending: Pending,
+    found: Iterable[DetectionBatch],
+    span: range,
+    limit: int | None,
+    notify: Callable[[Progress], None],
 ) -> NDArray[np.float64]:
     """Append everything to the store and say that it is whole; an error leaves what was committed."""
-    pending, done, rows, sums = Pending(), len(store.frame_log), len(store), np.zeros((0, 3))
+    done, rows, sums = len(store.frame_log), len(store), np.zeros((0, 3))
     first = span.start + done
     try:
         for batch in found:

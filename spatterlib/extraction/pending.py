@@ -16,12 +16,15 @@ from spatterlib.types import DETECTION, FRAME_LOG, Detections, Store
 # What a kill can cost at most: rows, bytes of crops, frames, seconds between two commits; and the parts of the video
 # that come behind the one whose turn it is.
 _ROWS, _BYTES, _FRAMES, _SECONDS = 2048, 8 << 20, 16384, 10.0
+# The same bytes and seconds at a URL, where a commit uploads unfinished shards again, some 8 MB.
+_BYTES_FAR, _SECONDS_FAR = 24 << 20, 300.0
 
 
 @dataclass
 class Pending:
-    """What is found but not yet committed."""
+    """What is found but not yet committed; `far` if the store is at a URL."""
 
+    far: bool = False
     table: list[Detections] = field(default_factory=list)
     crops: list[Crop] = field(default_factory=list)
     frames: list[NDArray[np.void]] = field(default_factory=list)
@@ -35,6 +38,8 @@ class Pending:
 
     def full(self) -> bool:
         """Whether so much is held that it is to be committed."""
+        if self.far:
+            return sum(map(len, self.crops)) >= _BYTES_FAR or time.monotonic() - self.since >= _SECONDS_FAR
         return (
             len(self.crops) >= _ROWS
             or sum(map(len, self.crops)) >= _BYTES

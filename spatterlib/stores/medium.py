@@ -58,8 +58,11 @@ class Joined:
 class Joining(Protocol):
     """A `Medium` that takes crops which other processes write."""
 
-    def part_writer(self, parts: int) -> Callable[[int, list[bytes]], list[Place]]:
-        """What writes crops of parts, each to a place of its own that is no place in the array of crops yet."""
+    def part_writer(self, parts: int) -> Callable[[int, list[bytes]], list[Place]] | None:
+        """What writes crops of parts, each to a place of its own that is no place in the array of crops yet.
+
+        None if they are better handed over.
+        """
 
     def join(self, starts: NDArray[np.int64], ends: NDArray[np.int64], count: int) -> Joined:
         """Bring what parts wrote behind the first `count` bytes of the array; it counts when it is committed.

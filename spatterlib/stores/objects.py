@@ -43,9 +43,6 @@ class Objects(Protocol):
         With `new`, FileExistsError if there is one.
         """
 
-    def move(self, names: Mapping[str, str]) -> None:
-        """Give objects other names, in place of what has these; it lasts when it returns."""
-
     def names(self, prefix: str) -> list[str]:
         """Names directly under a prefix, without it."""
 
@@ -123,7 +120,7 @@ class Folder:
         put({str(self._root / name): data for name, data in objects.items()}, safe=safe, new=new)
 
     def move(self, names: Mapping[str, str]) -> None:
-        """Rename files."""
+        """Give files other names, in place of what has these; it lasts when it returns."""
         if self._descriptor is not None:
             check_in_place(self._descriptor, str(self._root))
         targets = {self._root / old: self._root / new for old, new in names.items()}
@@ -243,14 +240,6 @@ class Bucket:
             self._fs.pipe(
                 {self._at(name): bytes(data) for name, data in objects.items()}, **({"mode": "create"} if new else {})
             )
-
-    def move(self, names: Mapping[str, str]) -> None:
-        """Copy objects, all at the same time, and remove them where they were: no service renames."""
-        old, new = ([self._at(name) for name in some] for some in (names, names.values()))
-        if old:
-            with self._reached():
-                self._fs.copy(old, new)
-                self._fs.rm(old)
 
     def names(self, prefix: str) -> list[str]:
         """Names directly under a prefix, as of now."""

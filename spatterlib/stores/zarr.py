@@ -40,7 +40,7 @@ from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.stores.columns import ColumnStore
 from spatterlib.stores.file_io import damaged
 from spatterlib.stores.medium import ByteRange, Joined
-from spatterlib.stores.objects import Objects, objects_at
+from spatterlib.stores.objects import Folder, Objects, objects_at
 from spatterlib.stores.rows import COLUMN_NAME, DATA, DENSE, StoreHeader, blank
 from spatterlib.stores.zarr_layout import (
     GROUP,
@@ -142,6 +142,7 @@ class _Group:
         self._header: StoreHeader | None = None
         self._arrays: dict[str, ShardedArray] = {}
         self._tails: dict[str, bytes] = {}
+        self._late: dict[str, bytes] = {}  # documents that are yet to be written
         self._looked = -_FRESH
         # What parts write lies where `_sweep` finds it.
         self._part_tag, self._parts = secrets.token_hex(4), 0
@@ -275,6 +276,9 @@ class _Group:
         # In a store of an older version all are described anew.
         described = {} if self._replaces or described_in(self._text) is None else before
         documents |= {f"{a.path}/{ROOT}": a.metadata for a in arrays.values() if described.get(a.name) != a}
+        # At a URL they wait until nothing more is appended: the root says the same of all arrays.
+        late = self._late | documents
+        documents, late = ({}, late) if appended and before and not self._objects.cheap else (late, {})
         root = {**header, "arrays": {a.name: [a.tag, a.dtype.str, a.length] for a in arrays.values()}}
         text = root_document(root, arrays.values())
         try:
@@ -290,15 +294,17 @@ class _Group:
             # Whether a remote root has been written is not known: look.
             self._header, self._tails, self._text, self._joined = None, {}, None, {}
             raise
-        self._arrays, self._tails, self._header, self._text = arrays, tails, root, text
+        self._arrays, self._tails, self._header, self._text, self._late = arrays, tails, root, text, late
         self._replaces = self._exclusive = False
         kept = {array.path for array in arrays.values()}
         for array in before.values():
             if array.path not in kept:
                 self._objects.remove(array.path)
 
-    def part_writer(self, parts: int) -> partial[list[Place]]:
-        """What writes crops of parts, to where nobody looks."""
+    def part_writer(self, parts: int) -> partial[list[Place]] | None:
+        """What writes crops of parts, to where nobody looks; None at a URL: to bring them in is another upload."""
+        if not isinstance(self._objects, Folder):
+            return None
         first, self._parts = self._parts, self._parts + parts
         return partial(_write_part, self._path, self._part_tag, first)
 
@@ -329,7 +335,8 @@ class _Group:
         starts, ends = starts + offsets, ends + offsets
         if np.any((starts < 0) | (ends <= starts) | (ends > count)):
             raise self._no_places()
-        self._objects.move(moves)
+        if isinstance(self._objects, Folder):
+            self._objects.move(moves)
         for part in self._copied.difference(parts.tolist()):
             self._objects.remove(self._part(part).path)
         self._copied, self._joined = set(small), {part: begun[part] for part in begun if part not in small}
@@ -355,7 +362,8 @@ class _Group:
         entries = described_in(text)
         for array in self._arrays.values():
             entry = None if entries is None else entries.get(array.path, {})
-            if sound and not array.is_described_by(self._objects.get(name := f"{array.path}/{ROOT}"), entry):
+            told = self._objects.get(name := f"{array.path}/{ROOT}")
+            if sound and not array.is_described_by(told, entry, late=not self._objects.cheap):
                 yield name
             # Of those in between, that were kept and not filled, there are none.
             sparse = array.name == DATA and header.get("format") != DENSE
@@ -387,6 +395,10 @@ class _Group:
 
     def close(self) -> None:
         """Let go of the lock."""
+        if late := self._late:
+            self._late = {}
+            with suppress(OSError):  # the root says the same
+                self._objects.put(late, safe=False)
         if self._parts:
             with suppress(OSError):  # it is swept when the store is next opened for writing
                 self._objects.remove(f"{DATA}~{self._part_tag}")

@@ -86,8 +86,8 @@ class ShardedArray:
             yield self.key(number), inside, inside + count
             start += count
 
-    def is_described_by(self, text: bytes | None, entry: Mapping[str, Any] | None) -> bool:
-        """Whether this is its document, of this commit or of a later one that a kill cut off.
+    def is_described_by(self, text: bytes | None, entry: Mapping[str, Any] | None, *, late: bool) -> bool:
+        """Whether this is its document, of this commit or of a later one that a kill cut off; if `late`, of any one.
 
         `entry` is what the root says of it; roots of older versions say nothing.
         """
@@ -99,7 +99,8 @@ class ShardedArray:
             return False
         if entry is None:
             del document["dimension_names"]
-        return type(length) is int and length >= self.length and _text(document | {"shape": shape}) == text
+        known = type(length) is int and (late or length >= self.length)
+        return known and _text(document | {"shape": shape}) == text
 
     def is_indexed(self, shard: bytes | None) -> bool:
         """Whether a shard object ends with the index that its chunks have; what they hold does not matter."""
