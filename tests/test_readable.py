@@ -10,14 +10,15 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import zarr
 from store_tools import crops_of, fill, frames_of, rows_of
 
 import spatterlib as sp
+from spatterlib.errors import StoreError
 from spatterlib.stores.descriptions import attributes_of, dimension_of
 from spatterlib.types import DETECTION, FRAME_LOG, Store
 
 xarray: Any = pytest.importorskip("xarray")
-zarr: Any = pytest.importorskip("zarr")
 
 
 def finished(path: Path) -> None:
@@ -207,3 +208,36 @@ class TestHdf5:
             store.set_attrs({"complete": True})
         with h5py.File(path) as file:
             assert json.loads(file.attrs["spatterlib"])["attrs"]["complete"] is True
+
+
+class TestGroup:
+    def test_it_has_the_arrays_of_the_last_commit(self, tmp_path: Path) -> None:
+        with sp.create_store(tmp_path / "s.zarr") as store:
+            ours: Any = store
+            fill(store, 0, 20)
+            before = ours.group
+            fill(store, 20, 20)
+            store.set_column("mark", np.arange(40))
+            assert (before["columns/time"].shape, ours.group["columns/mark"].shape) == ((20,), (40,))
+            same_values({name: dict(part.arrays()) for name, part in ours.group.groups()}, store)
+            assert ours.group["columns/time"].attrs["units"] == "s"
+
+    def test_it_is_for_reading(self, tmp_path: Path) -> None:
+        with sp.create_store(tmp_path / "s.zarr") as store:
+            fill(store, 0, 20)
+            with pytest.raises(ValueError, match="read-only"):
+                store.group["columns/time"][:] = 0  # type: ignore[attr-defined]
+
+    def test_another_kind_of_store_has_none(self, tmp_path: Path) -> None:
+        with sp.create_store(tmp_path / "s.h5") as store, pytest.raises(StoreError, match="no Zarr store"):
+            _ = store.group  # type: ignore[attr-defined]
+
+    @pytest.mark.parametrize("way", [finished, farmed], ids=lambda way: way.__name__)
+    def test_dask_computes_on_it(self, way: Any, tmp_path: Path) -> None:
+        array = pytest.importorskip("dask.array")
+        way(tmp_path / "s.zarr")
+        with sp.open_store(tmp_path / "s.zarr") as store:
+            ours: Any = store
+            assert array.from_zarr(ours.group["columns/x"]).sum().compute() == store.column("x").sum()
+            data = array.from_zarr(ours.group["crops/data"])
+            assert len(data) == sum(map(len, store.encoded(range(len(store)))))

@@ -24,7 +24,7 @@ from spatterlib.stores.checked_arrays import CheckedArrays, spans_of
 from spatterlib.stores.checksums import BLOCKS, CRC, crcs
 from spatterlib.stores.damage import Damage, damage_of
 from spatterlib.stores.file_io import damaged
-from spatterlib.stores.medium import ByteRange, Inspecting, Joining, Medium
+from spatterlib.stores.medium import ByteRange, Grouped, Inspecting, Joining, Medium
 from spatterlib.stores.rows import (
     COLUMN_NAME,
     DATA,
@@ -237,6 +237,24 @@ class ColumnStore:
             If a crop is not what was appended, or does not decode.
         """
         return [decoded_crop(crop, self._path, row) for row, crop in zip(rows, self.encoded(rows), strict=True)]
+
+    @property
+    def group(self) -> Any:
+        """The arrays of a Zarr store as a `zarr.Group` of zarr-python, for reading, as of the last commit.
+
+        An array is ``store.group["columns/time"]``; what is committed later is in a later group.
+
+        Raises
+        ------
+        StoreError
+            If it is a store of another kind.
+        """
+        medium = self._ready()
+        self.flush()
+        if not isinstance(medium, Grouped):
+            raise StoreError(f"{self._path} is no Zarr store; open it with h5py.File, or convert it to .zarr")
+        with self._reading():
+            return medium.group()
 
     @property
     def has_checksums(self) -> bool:

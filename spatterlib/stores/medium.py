@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from spatterlib.plugins.capabilities import Place
 from spatterlib.stores.rows import StoreHeader
 
-__all__ = ["ByteRange", "Inspecting", "Joined", "Joining", "Medium"]
+__all__ = ["ByteRange", "Grouped", "Inspecting", "Joined", "Joining", "Medium"]
 
 ByteRange = tuple[int, int]
 
@@ -77,3 +77,11 @@ class Inspecting(Protocol):
 
     def inspect(self) -> Iterator[str]:
         """Names of files that are not as they were written, whatever the values in them are."""
+
+
+@runtime_checkable
+class Grouped(Protocol):
+    """A `Medium` that is a group of Zarr arrays."""
+
+    def group(self) -> Any:
+        """The `zarr.Group`, for reading, as of the last commit."""

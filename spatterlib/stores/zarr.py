@@ -370,6 +370,12 @@ class _Group:
             shards = self._shards(array) if sparse else range(-(-array.length // array.shard))
             yield from (name for n in shards if not array.is_indexed(self._objects.get(name := array.key(n))))
 
+    def group(self) -> Any:
+        """The group as zarr-python has it."""
+        import zarr  # loads asyncio and more, a third of a second
+
+        return zarr.open_group(self._path, mode="r")
+
     def _tail(self, array: ShardedArray, tails: dict[str, bytes]) -> bytes:
         """What the last, unfinished shard of an array holds."""
         if array.name not in tails:
