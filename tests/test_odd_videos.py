@@ -19,6 +19,7 @@ from media import number_of, paint, write
 
 import spatterlib as sp
 from spatterlib.errors import VideoError
+from spatterlib.live.source import open_source
 from spatterlib.video import container
 from spatterlib.video.container import Container
 from spatterlib.video.cut import believed
@@ -192,12 +193,12 @@ class TestPicturesThatADecoderInvents:
     def test_of_frames_cut_short(self, name: str, pixels: str, share: float, tmp_path: Path) -> None:
         path = write(tmp_path / name, 20, codec="mjpeg", pixels=pixels)
         path = rewritten(path, lambda number, data: data[: int(share * len(data))] if number in (5, 13) else data)
-        assert numbers(path) == [None if number in (5, 13) else number for number in range(20)]
+        assert numbers(path) == watched(path) == [None if number in (5, 13) else number for number in range(20)]
 
     def test_of_lossless_jpeg(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.avi", 20, codec="ljpeg", pixels="bgr24")
         path = rewritten(path, lambda number, data: data[:-2000] if number == 7 else data)
-        assert numbers(path) == [*range(7), None, *range(8, 20)]
+        assert numbers(path) == watched(path) == [*range(7), None, *range(8, 20)]
 
     @pytest.mark.parametrize("name", ["a.mkv", "a.avi", "a.nut"])
     @pytest.mark.parametrize(("group", "lost"), [("1", [13]), ("12", list(range(13, 24)))])
@@ -247,6 +248,18 @@ def several(path: Path, films: list[tuple[int, tuple[int, int]]], codecs: list[s
     return path
 
 
+def watched(path: Path) -> list[int | None]:
+    """Numbers of the frames that a watch of a file sees."""
+    source = open_source(str(path), idle=0.05)
+    try:
+        return [
+            None if picture is None else number_of(picture.rgb((0, 0, *picture.shape[::-1])))
+            for _, _, picture in source.frames
+        ]
+    finally:
+        source.close()
+
+
 class TestWhichStream:
     """The stream that a player shows is read, and what is left out is said."""
 
@@ -261,6 +274,10 @@ class TestWhichStream:
     def test_a_preview_is_left_out(self, tmp_path: Path) -> None:
         path = several(tmp_path / "a.mkv", [(3, (80, 64)), (60, (160, 120))], ["libx264", "libx264"], 1)
         assert numbers(path) == list(range(60))
+
+    def test_a_watch_sees_what_a_player_shows(self, tmp_path: Path) -> None:
+        path = several(tmp_path / "a.mkv", [(3, (80, 64)), (60, (160, 120))], ["libx264", "libx264"], 1)
+        assert watched(path) == list(range(60))
 
     def test_a_stream_that_begins_late_is_said(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         films = []

@@ -22,10 +22,14 @@ from spatterlib.common.threads import quiet_opencv
 from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, VideoError, one_line
 from spatterlib.types import Image, Picture, RgbPicture
 from spatterlib.video.ffmpeg import open_input
+from spatterlib.video.kinds import is_text_art
+from spatterlib.video.streams import contents, moving, prepare, shown
 
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.stream import VideoStream
 
 __all__ = ["Kind", "OpenedSource", "SourceFrame", "StreamFacts", "kind_of", "open_source", "reason_of", "redacted"]
 
@@ -300,23 +304,23 @@ def _open_container(source: str | GrowingFile, name: str = "", **options: Any) -
         raise VideoError(f"{name} cannot be watched: {reason_of(error)}{_hint(name)}") from _without_secrets(
             error, name
         )
-    if not container.streams.video or container.format.name == "tty":
-        kinds = (
-            "text" if container.format.name == "tty" else " and ".join({s.type for s in container.streams}) or "nothing"
-        )
+    text = is_text_art(container.format.name)
+    if not moving(container) or text:
+        kinds = "text" if text else contents(container)
         container.close()
         raise VideoError(f"{name} holds no video, only {kinds}")
-    coding = container.streams.video[0].codec_context
-    if coding is None:
-        container.close()
-        raise VideoError(f"{name} holds video of a kind that cannot be decoded here")
+    stream = shown(container)
+    prepare(stream)
+    # Threads of the decoder would each hold a frame back.
+    stream.codec_context.thread_count = 1
+    coding = stream.codec_context
     facts = StreamFacts(format=container.format.name, codec=coding.name, width=coding.width, height=coding.height)
     if comment := container.metadata.get("comment") or container.metadata.get("COMMENT"):
         facts["comment"] = comment
     blind = _BLIND if options else math.inf  # a file has no time-out
     # Only a recording knows how long it is; TS at a URL says no more than its bytes.
     recording, sized = container.duration is not None, (container.size or 0) > 0
-    frames = _frames(container, name, blind)
+    frames = _frames(container, stream, name, blind)
     return OpenedSource(frames, facts, container.close, live=not recording, whole=recording or sized)
 
 
@@ -352,13 +356,12 @@ def _without_secrets(error: Exception, name: str) -> Exception:
     return type(error)(error.errno or 0, error.strerror or "", name)
 
 
-def _frames(container: InputContainer, name: str, blind: float) -> Iterator[SourceFrame]:
+def _frames(container: InputContainer, stream: VideoStream, name: str, blind: float) -> Iterator[SourceFrame]:
     """All frames; whatever goes wrong is a `VideoError`."""
     arrivals: dict[int, float] = {}
-    stream = container.streams.video[0]
     unit: Any = stream.time_base or Fraction(1)  # a rational of PyAV's own from 19 on
     try:
-        yield from _decoded(container, arrivals, unit, blind)
+        yield from _decoded(container.demux(stream), arrivals, unit, blind)
     except Exception as error:
         yield from _left(arrivals, unit)
         raise VideoError(reason_of(error)) from _without_secrets(error, name)
@@ -366,19 +369,16 @@ def _frames(container: InputContainer, name: str, blind: float) -> Iterator[Sour
 
 
 def _decoded(
-    container: InputContainer, arrivals: dict[int, float], unit: Fraction, blind: float
+    packets: Iterator[Packet[Any]], arrivals: dict[int, float], unit: Fraction, blind: float
 ) -> Iterator[SourceFrame]:
     """Frames that decode, and those that they overtook; `arrivals`: of packets that gave no frame yet."""
     import av
 
     from spatterlib.video.decoded import Orientation, TurnedPicture, picture_of
 
-    stream = container.streams.video[0]
-    # Threads of the decoder would each hold a frame back.
-    stream.codec_context.thread_count = 1
     decoded = time.monotonic()
     turn, seen = Orientation(), (0, 0)
-    for packet in container.demux(stream):
+    for packet in packets:
         now = time.monotonic()
         if packet.pts is not None:
             arrivals[packet.pts] = now

@@ -37,7 +37,7 @@ from spatterlib.video.kinds import is_guess, is_text, other_kind
 from spatterlib.video.packets import REORDERED, Packets, Piece, demux, list_packets, row
 from spatterlib.video.references import stands_alone
 from spatterlib.video.still import ValueRange, warn_if_dark
-from spatterlib.video.streams import lessons, moving, prepare, say_what_is_left_out, shown, teaches
+from spatterlib.video.streams import contents, lessons, moving, prepare, say_what_is_left_out, shown, teaches
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -53,7 +53,6 @@ _SUFFIXES = (
     ".h264 .264 .hevc .265 .mjpeg .mjpg .gif .cine"
 )
 suffixes = tuple(_SUFFIXES.split())
-_NAMES = {"video": "a picture or video of an unknown kind"}
 # Share of frames without a time of their own of which one is told.
 _MANY = 0.05
 # Packets that a decoder may swallow before the first frame: what it reorders, and what its threads hold.
@@ -450,8 +449,7 @@ def spatter_open_video(path: str, value_range: ValueRange) -> Video | None:
         with open_input(f"file:{file}") as source:
             guess = is_guess(file, source.format.name)
             if not moving(source) or guess:
-                kinds = sorted({_NAMES.get(stream.type, stream.type) for stream in source.streams})
-                text = "text" if is_text(file) else "data" if guess else " and ".join(kinds) or "nothing"
+                text = "text" if is_text(file) else "data" if guess else contents(source)
                 raise VideoError(f"{path} holds no video, only {text}")
             return _opened(file, source, value_range)
     except av.FFmpegError as error:

@@ -48,4 +48,9 @@ def is_guess(path: Path, format_: str) -> bool:
     if format_ == "mjpeg":
         with path.open("rb") as file:
             return file.read(2) != b"\xff\xd8"
+    return is_text_art(format_)
+
+
+def is_text_art(format_: str) -> bool:
+    """Whether a format of FFmpeg's shows text as pictures."""
     return format_ in _TEXT_ART

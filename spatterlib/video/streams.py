@@ -46,6 +46,12 @@ def moving(source: InputContainer) -> list[VideoStream]:
     ]
 
 
+def contents(source: InputContainer) -> str:
+    """What a source holds, in words."""
+    unknown = {"video": "a picture or video of an unknown kind"}
+    return " and ".join(sorted({unknown.get(stream.type, stream.type) for stream in source.streams})) or "nothing"
+
+
 def shown(source: InputContainer) -> VideoStream:
     """The stream that a player shows: a film before a still, else FFmpeg's choice."""
     streams = moving(source)
