@@ -25,6 +25,7 @@ def finished(path: Path) -> None:
     with sp.create_store(path, attrs={"machine": "M 1"}) as store:
         fill(store, 0, 300)
         store.set_column("probability", np.linspace(0, 1, 300))
+        store.set_column("label", np.array(["low", "hägh", "…"] * 100))
 
 
 def resumed(path: Path) -> None:

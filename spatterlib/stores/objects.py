@@ -18,7 +18,7 @@ from spatterlib.common.install_hints import extra, missing
 from spatterlib.errors import StoreError, one_line
 from spatterlib.stores.file_io import check_in_place, claim, leftovers, open_plain, put, read_at, sync_folder
 
-__all__ = ["Bucket", "Folder", "Objects", "objects_at"]
+__all__ = ["Bucket", "Folder", "Objects", "Piece", "objects_at"]
 
 Piece = tuple[str, int, int]
 

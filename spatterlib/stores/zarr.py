@@ -40,7 +40,7 @@ from spatterlib.plugins.hookspecs import hookimpl
 from spatterlib.stores.columns import ColumnStore
 from spatterlib.stores.file_io import damaged
 from spatterlib.stores.medium import ByteRange, Joined
-from spatterlib.stores.objects import Folder, Objects, objects_at
+from spatterlib.stores.objects import Folder, Objects, Piece, objects_at
 from spatterlib.stores.rows import COLUMN_NAME, DATA, DENSE, StoreHeader, blank
 from spatterlib.stores.zarr_layout import (
     GROUP,
@@ -58,6 +58,7 @@ from spatterlib.types import Store, StoreKind
 _TAG = re.compile(r"([0-9a-f]{8})?")
 _LOCK = f"crops/{ROOT}"  # what a writer locks
 _PART = 1 << 36  # bytes of crops that a part may have; a place is that of a part and that within it
+_STRINGS = "string"
 _FRESH = 1.0  # s, how long a reader believes what it knows where looking is expensive
 
 
@@ -213,13 +214,14 @@ class _Group:
     def _known(self, root: Mapping[str, Any]) -> dict[str, ShardedArray]:
         try:
             arrays = {
-                name: ShardedArray(name, tag, np.dtype(text), length)
-                for name, (tag, text, length) in root["arrays"].items()
+                name: ShardedArray(name, tag, np.dtype(text), length, kind == [_STRINGS])
+                for name, (tag, text, length, *kind) in root["arrays"].items()
             }
             for array in arrays.values():
                 group, _, name = array.name.partition("/")
                 sound = group in GROUPS and COLUMN_NAME.fullmatch(name) and _TAG.fullmatch(array.tag)
-                if not sound or type(array.length) is not int or array.dtype.kind not in "biufS":
+                kinds = "S" if array.strings else "biufS"
+                if not sound or type(array.length) is not int or array.dtype.kind not in kinds:
                     raise ValueError
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise damaged(self._path, f"its {ROOT} does not say what it holds") from error
@@ -227,15 +229,16 @@ class _Group:
 
     def fetch(self, array: str, ranges: Sequence[ByteRange]) -> list[bytes]:
         """Bytes of an array, straight from the shards."""
-        arrays = self._arrays
-        if array not in arrays:
+        known = self._arrays.get(array)
+        if known is None:
             raise damaged(self._path, f"it has no array {array}")
         parts: list[list[bytes]] = [[] for _ in ranges]
-        places = ((number, piece) for number, range_ in enumerate(ranges) for piece in arrays[array].pieces(*range_))
+        places = ((number, piece) for number, range_ in enumerate(ranges) for piece in known.pieces(*range_))
+        read = partial(self._texts, known) if known.strings else self._objects.pieces
         try:
             # Not all at once: a damaged length could ask for any number of shards.
             while batch := list(islice(places, 1024)):
-                data = self._objects.pieces([piece for _, piece in batch])
+                data = read([piece for _, piece in batch])
                 for (number, _), part in zip(batch, data, strict=True):
                     parts[number].append(part)
         except FileNotFoundError as error:
@@ -244,6 +247,13 @@ class _Group:
         if any(len(got) != stop - start for got, (start, stop) in zip(pieces, ranges, strict=True)):
             raise damaged(self._path, f"a shard of {array} is cut short")
         return pieces
+
+    def _texts(self, array: ShardedArray, wanted: Sequence[Piece]) -> list[bytes]:
+        """As `Objects.pieces` would give it, were each text of the same length."""
+        try:
+            return [array.texts_in(self._objects.get(name) or b"", start, stop) for name, start, stop in wanted]
+        except ValueError as error:
+            raise damaged(self._path, f"a shard of {array.name} is missing or holds no texts") from error
 
     def commit(
         self, header: StoreHeader, appended: Mapping[str, NDArray[Any]], created: Mapping[str, NDArray[Any]]
@@ -261,12 +271,13 @@ class _Group:
         for name, values in created.items():
             # Names that differ in case only are one folder on macOS and Windows, and stores travel.
             taken = name.casefold() in {array.path.casefold() for array in (*before.values(), *arrays.values())}
-            arrays[name] = ShardedArray(name, secrets.token_hex(4) if taken else "", values.dtype, 0)
+            tag, strings = secrets.token_hex(4) if taken else "", values.dtype.kind == "S"
+            arrays[name] = ShardedArray(name, tag, values.dtype, 0, strings)
             tails[name] = b""
         for name, values in [*created.items(), *appended.items()]:
             old = arrays[name]
             data = b"".join([self._tail(old, tails), np.ascontiguousarray(values).data])
-            new = arrays[name] = ShardedArray(name, old.tag, old.dtype, old.length + len(values))
+            new = arrays[name] = replace(old, length=old.length + len(values))
             shards |= new.objects(old.length - old.length % old.shard, data)
             tails[name] = data[len(data) - new.length % new.shard * new.dtype.itemsize :]
         if arrays[DATA].length < header["bytes"]:
@@ -279,7 +290,7 @@ class _Group:
         # At a URL they wait until nothing more is appended: the root says the same of all arrays.
         late = self._late | documents
         documents, late = ({}, late) if appended and before and not self._objects.cheap else (late, {})
-        root = {**header, "arrays": {a.name: [a.tag, a.dtype.str, a.length] for a in arrays.values()}}
+        root = {**header, "arrays": {array.name: _entry(array) for array in arrays.values()}}
         text = root_document(root, arrays.values())
         try:
             self._objects.put(shards)
@@ -410,6 +421,11 @@ class _Group:
                 self._objects.remove(f"{DATA}~{self._part_tag}")
             self._parts = 0
         self._objects.close()
+
+
+def _entry(array: ShardedArray) -> list[Any]:
+    """What the root says of an array."""
+    return [array.tag, array.dtype.str, array.length, *([_STRINGS] if array.strings else [])]
 
 
 def _write_part(path: str, tag: str, first: int, number: int, crops: list[bytes]) -> list[Place]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from spatterlib.stores.descriptions import attributes_of, dimension_of
 from spatterlib.stores.file_io import damaged
 from spatterlib.stores.rows import StoreHeader
+from spatterlib.stores.zarr_text import packed, unpacked
 
 __all__ = [
     "GROUP",
@@ -30,6 +31,7 @@ __all__ = [
 ROOT = "zarr.json"
 GROUPS = ("columns", "crops", "frame_log")
 _SEAL = "crc32"
+_NONE = np.iinfo(np.uint64).max  # in an index, where there is no chunk
 _TYPES = {"u1": "uint8", "b1": "bool"} | {
     f"{kind}{size}": f"{name}{8 * size}"
     for kind, name, sizes in (("i", "int", (1, 2, 4, 8)), ("u", "uint", (2, 4, 8)), ("f", "float", (2, 4, 8)))
@@ -45,6 +47,8 @@ class ShardedArray:
     tag: str
     dtype: np.dtype[Any]
     length: int
+    strings: bool = False
+    """Whether text is of the type ``string``; older versions wrote it as rows of bytes."""
 
     @cached_property
     def path(self) -> str:
@@ -52,8 +56,12 @@ class ShardedArray:
         return f"{self.name}~{self.tag}" if self.tag else self.name
 
     def key(self, number: int) -> str:
-        """Name of a shard; text has a second axis, its bytes."""
-        return f"{self.path}/c/{number}" + ("/0" if self.dtype.kind == "S" else "")
+        """Name of a shard; rows of bytes have a second axis."""
+        return f"{self.path}/c/{number}" + ("/0" if self._of_bytes else "")
+
+    @cached_property
+    def _of_bytes(self) -> bool:
+        return self.dtype.kind == "S" and not self.strings
 
     @cached_property
     def chunk(self) -> int:
@@ -67,13 +75,35 @@ class ShardedArray:
 
     def objects(self, start: int, data: bytes) -> dict[str, bytes]:
         """Shards that hold `data` from item `start` on, the beginning of a shard."""
-        item, size, view = self.dtype.itemsize, self.shard * self.dtype.itemsize, memoryview(data)
+        size, view = self.shard * self.dtype.itemsize, memoryview(data)
         return {
             self.key(start // self.shard + number): shard_of(
-                view[begin : begin + size], self.chunk * item, self.shard // self.chunk
+                self._chunks(view[begin : begin + size]), self.shard // self.chunk
             )
             for number, begin in enumerate(range(0, len(data), size))
         }
+
+    def _chunks(self, view: memoryview) -> list[bytes | memoryview]:
+        """Inner chunks, the last one filled up."""
+        size = self.chunk * self.dtype.itemsize
+        chunks: list[bytes | memoryview] = [view[begin : begin + size] for begin in range(0, len(view), size)]
+        if self.strings:
+            return [packed(np.frombuffer(chunk, self.dtype), self.chunk) for chunk in chunks]
+        return [*chunks[:-1], *(bytes(chunk).ljust(size, b"\0") for chunk in chunks[-1:])]
+
+    def texts_in(self, shard: bytes, start: int, stop: int) -> bytes:
+        """Bytes ``start .. stop - 1`` that a shard of strings stands for, each text filled up with zeros.
+
+        Raises
+        ------
+        ValueError
+            If it is no such shard.
+        """
+        size, chunks = self.chunk * self.dtype.itemsize, self.shard // self.chunk
+        first, last = start // size, -(-stop // size)
+        index = np.frombuffer(shard[-16 * chunks :], "<u8").reshape(chunks, 2)[first:last].tolist()
+        parts = [unpacked(shard[begin : begin + count], self.dtype, self.chunk).tobytes() for begin, count in index]
+        return b"".join(parts)[start - first * size : stop - first * size]
 
     def pieces(self, start: int, stop: int) -> Iterator[tuple[str, int, int]]:
         """(object, first byte, byte behind the last) of the array's bytes ``start .. stop - 1``."""
@@ -104,13 +134,12 @@ class ShardedArray:
 
     def is_indexed(self, shard: bytes | None) -> bool:
         """Whether a shard object ends with the index that its chunks have; what they hold does not matter."""
-        chunk, chunks = self.chunk * self.dtype.itemsize, self.shard // self.chunk
-        used, rest = divmod(len(shard or b"") - 16 * chunks, chunk)
-        return (
-            not rest
-            and 0 < used <= chunks
-            and shard_of(bytes(used * chunk), chunk, chunks)[-16 * chunks :] == (shard or b"")[-16 * chunks :]
-        )
+        chunks, data = self.shard // self.chunk, shard or b""
+        index = np.frombuffer(data[max(len(data) - 16 * chunks, 0) :][: len(data) // 8 * 8], "<u8")
+        sizes = index[1::2][index[1::2] != _NONE].tolist()
+        fixed = None if self.strings else self.chunk * self.dtype.itemsize
+        sound = sizes and sum(sizes) == len(data) - 16 * chunks and (fixed is None or set(sizes) == {fixed})
+        return bool(sound) and _index_of(sizes, chunks) == data[-16 * chunks :]
 
     @cached_property
     def metadata(self) -> bytes:
@@ -118,27 +147,28 @@ class ShardedArray:
         return _text(self._document())
 
     def _document(self) -> dict[str, Any]:
-        """What describes it; text is rows of UTF-8 bytes, filled up with zeros."""
+        """What describes it; text of older versions is rows of UTF-8 bytes, filled up with zeros."""
         kind, size = self.dtype.kind, self.dtype.itemsize
-        width = (size,) if kind == "S" else ()
+        width = (size,) if self._of_bytes else ()
         dimensions = (dimension_of(self.name), f"{self.name.partition('/')[2]}_byte")
         little = {"name": "bytes", "configuration": {"endian": "little"}}
-        chunks = {"chunk_shape": (self.chunk, *width), "codecs": [little], "index_codecs": [little]}
+        values = {"name": "vlen-utf8"} if self.strings else little
+        chunks = {"chunk_shape": (self.chunk, *width), "codecs": [values], "index_codecs": [little]}
         return {
             "zarr_format": 3,
             "node_type": "array",
             "shape": (self.length, *width),
-            "data_type": _TYPES["u1" if kind == "S" else f"{kind}{size}"],
+            "data_type": "string" if self.strings else _TYPES["u1" if kind == "S" else f"{kind}{size}"],
             "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": (self.shard, *width)}},
             "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-            "fill_value": {"b": False, "f": 0.0}.get(kind, 0),
+            "fill_value": "" if self.strings else {"b": False, "f": 0.0}.get(kind, 0),
             "codecs": [{"name": "sharding_indexed", "configuration": chunks | {"index_location": "end"}}],
             "attributes": self._encoding() | attributes_of(self.name),
             "dimension_names": dimensions[: 1 + len(width)],
         }
 
     def _encoding(self) -> dict[str, Any]:
-        return {"encoding": "utf-8"} if self.dtype.kind == "S" else {}
+        return {"encoding": "utf-8"} if self._of_bytes else {}
 
 
 GROUP = b'{"zarr_format": 3, "node_type": "group", "attributes": {}}'
@@ -198,10 +228,13 @@ def is_json(text: bytes) -> bool:
         return False
 
 
-def shard_of(data: bytes | memoryview, chunk: int, chunks: int) -> bytes:
+def shard_of(parts: Sequence[bytes | memoryview], chunks: int) -> bytes:
     """A shard object: inner chunks one behind the other, then where each begins and how long it is."""
-    used = -(-len(data) // chunk)
-    index = np.full((chunks, 2), np.iinfo(np.uint64).max, "<u8")
-    index[:used, 0] = np.arange(used) * chunk
-    index[:used, 1] = chunk
-    return b"".join([data, bytes(used * chunk - len(data)), index.tobytes()])
+    return b"".join([*parts, _index_of([len(part) for part in parts], chunks)])
+
+
+def _index_of(sizes: Sequence[int], chunks: int) -> bytes:
+    index = np.full((chunks, 2), _NONE, "<u8")
+    index[: len(sizes), 1] = sizes
+    index[: len(sizes), 0] = np.cumsum([0, *sizes[:-1]])
+    return index.tobytes()

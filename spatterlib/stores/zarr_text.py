@@ -1,0 +1,39 @@
+"""Text in a Zarr store, as its codec ``vlen-utf8`` has it: how many, then of each how many bytes, and these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["packed", "unpacked"]
+
+
+def packed(values: NDArray[np.bytes_], count: int) -> bytes:
+    """A chunk of `count` texts, those behind `values` empty."""
+    item = values.dtype.itemsize
+    lengths = np.char.str_len(values)
+    table = np.zeros((len(values), 4 + item), np.uint8)
+    table[:, :4] = lengths.astype("<u4").view(np.uint8).reshape(-1, 4)
+    table[:, 4:] = np.ascontiguousarray(values).view(np.uint8).reshape(-1, item)
+    held = table[np.arange(4 + item) < 4 + lengths[:, None]]
+    return b"".join([count.to_bytes(4, "little"), held.tobytes(), bytes(4 * (count - len(values)))])
+
+
+def unpacked(data: bytes, dtype: np.dtype[Any], count: int) -> NDArray[np.bytes_]:
+    """The `count` texts of a chunk.
+
+    Raises
+    ------
+    ValueError
+        If the chunk is no such one.
+    """
+    texts, place = [], 4
+    for _ in range(count):
+        begin = place + 4
+        place = begin + int.from_bytes(data[place:begin], "little")
+        texts.append(data[begin:place])
+    if data[:4] != count.to_bytes(4, "little") or place != len(data) or max(map(len, texts)) > dtype.itemsize:
+        raise ValueError(f"it holds no {count} texts of up to {dtype.itemsize} bytes")
+    return np.array(texts, dtype)
