@@ -122,7 +122,9 @@ class TestEvaluate:
     ) -> None:
         """The report on the model that comes along went beside it, into site-packages."""
         as_if_torch(monkeypatch)
-        monkeypatch.setattr("spatterlib.learning.evaluation._outcome", lambda name, *_: _nothing(name))
+        monkeypatch.setattr(
+            "spatterlib.learning.evaluation._outcomes", lambda made, *_: [_nothing(name) for name, *_ in made]
+        )
         before = sorted(SIMULATED.iterdir())
         assert main(["evaluate", "simulated", *(f"{path}={name}" for path, name in data.items()), "--no-probe"]) == 0
         assert "report:" not in capsys.readouterr().out

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -28,6 +29,8 @@ from spatterlib.extraction.batch import RecordingOutcome
 from spatterlib.extraction.extract import extract_with
 from spatterlib.extraction.pending import Pending
 from spatterlib.extraction.pipeline import DetectionBatch
+from spatterlib.measuring.camera import Camera
+from spatterlib.measuring.measurement import measure_store
 from spatterlib.plugins import Place
 from spatterlib.stores.opening import create_store
 from spatterlib.types import FRAME_LOG
@@ -427,8 +430,6 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def client_of(cluster: Cluster) -> Any:
-    import time
-
     from distributed import Client
 
     limit = time.monotonic() + 60
@@ -480,6 +481,48 @@ def test_a_dask_worker_killed_in_the_middle_costs_nothing(
         assert len(client.scheduler_info()["workers"]) == 1
     assert killed.is_set()
     assert content(tmp_path / "far.zarr") == content(tmp_path / "one.zarr")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_whole_recordings_of_a_dask_worker_that_is_killed_are_gone_on_with_by_another(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    paths = [tmp_path / f"long{number}.mp4" for number in range(3)]
+    write_video(paths[0], np.repeat(flashes(60, every=3, height=480, width=640), 30, axis=0), gop=60)
+    for path in paths[1:]:
+        path.write_bytes(paths[0].read_bytes())
+    one = sp.extract_all(paths[:1], tmp_path / "one", suffix=".zarr")
+
+    def kill() -> None:
+        while not (tmp_path / "far" / "long0.zarr" / "zarr.json").exists():
+            time.sleep(0.02)
+        cluster.processes[1].kill()
+
+    with client_of(cluster) as client:
+        threading.Thread(target=kill).start()
+        far = sp.extract_all(paths, tmp_path / "far", suffix=".zarr", executor=client.get_executor())
+        assert len(client.scheduler_info()["workers"]) == 1
+    assert {outcome.state for outcome in far} <= {"done", "resumed"}
+    for outcome in far:
+        assert content(Path(outcome.out))[:3] == content(Path(one[0].out))[:3]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_dask_cluster_gives_the_same_verdict_and_the_same_streaks(cluster: Cluster, tmp_path: Path) -> None:
+    sp.simulate(tmp_path / "build.mp4", gas_flow="high", seconds=8, seed=5)
+    sp.extract(tmp_path / "build.mp4", tmp_path / "build.zarr")
+    here = sp.predict(tmp_path / "build.mp4", "simulated")
+    with client_of(cluster) as client:
+        executor = client.get_executor()
+        for source in (tmp_path / "build.mp4", tmp_path / "build.zarr"):
+            there = sp.predict(source, "simulated", executor=executor)
+            assert there.rows.tobytes() == here.rows.tobytes()
+        with sp.open_store(tmp_path / "build.zarr") as store:
+            camera = Camera(25, 0.036)
+            found = [measure_store(store, camera, executor=who).streaks.tobytes() for who in (None, executor)]
+    assert found[0] == found[1]
 
 
 def batch_of(first: int, random: np.random.Generator) -> DetectionBatch:

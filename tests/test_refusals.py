@@ -150,7 +150,7 @@ def house(monkeypatch: pytest.MonkeyPatch) -> Path:
             "live.watch.Feed",
             "stores.opening._copy",
         ),
-        *("detection.detect.detections_in", "learning.evaluation._outcome", "learning.export.writing.write_onnx"),
+        *("detection.detect.detections_in", "learning.evaluation._fold", "learning.export.writing.write_onnx"),
     ):
         monkeypatch.setattr(f"spatterlib.{place}", work)
     as_if_torch(monkeypatch)

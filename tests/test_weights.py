@@ -225,7 +225,7 @@ class TestCommands:
             str(make_store(tmp_path / f"{kind}.h5", kind, 30, seed)): kind for seed, kind in enumerate(("low", "high"))
         }
         monkeypatch.setattr(
-            "spatterlib.learning.evaluation._outcome", lambda *a: pytest.fail("it trained another network")
+            "spatterlib.learning.evaluation._fold", lambda *a: pytest.fail("it trained another network")
         )
         found = sp.evaluate(sp.load_model(best, classes=("low", "high")), data, splits=(), probes=False)
         assert found.classifier["id"] == "lenet5-classic"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +13,8 @@ import click
 from spatterlib.cli.options import PluginCommand
 from spatterlib.cli.run_options import (
     completeness,
+    dask_option,
+    executor_at,
     extraction_options,
     interrupted_store,
     run_settings,
@@ -23,12 +23,11 @@ from spatterlib.cli.run_options import (
 from spatterlib.cli.schema import Extracted, Forecasts, RecordingDone
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.files import check_target
-from spatterlib.common.install_hints import missing
 from spatterlib.common.progress import columns
 from spatterlib.common.run_log import periodic_progress
 from spatterlib.common.signals import interrupt_note
 from spatterlib.common.standard_streams import shown
-from spatterlib.errors import Exit, ParameterError, PluginError, SpatterlibError, one_line
+from spatterlib.errors import Exit, SpatterlibError, one_line
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.plugins.registry import catalog
 
@@ -61,7 +60,7 @@ def _dry_run(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.option("--resume", is_flag=True, help="Go on with a store that was cut off; in a folder this is always done.")
 @click.option("--overwrite", is_flag=True, help="Replace existing stores.")
 @click.option("--suffix", metavar="SUFFIX", help="Kind of the stores in a folder.  [default: .h5; .zarr with --dask]")
-@click.option("--dask", metavar="URL", help="Work on the machines of a Dask cluster, such as tcp://scheduler:8786.")
+@dask_option
 @answers(Extracted)
 @click.pass_context
 def extract(
@@ -94,7 +93,7 @@ def extract(
         raise click.UsageError("--suffix is for the stores in a folder; OUT says the kind of a single one")
     if plot and (len(names) > 1 or not single):
         raise click.UsageError("--plot takes one video and one store; use it with each on its own")
-    with _executor(dask) as executor:
+    with executor_at(dask) as executor:
         run = {"executor": executor, "progress": notifier(live=live), "overwrite": overwrite}
         if single:
             outcomes = [_one(settings, names[0], out, run | {"resume": resume}, plot)]
@@ -123,23 +122,6 @@ def _is_store(out: str, videos: Sequence[str]) -> bool:
     if len(videos) == 1 and Path(out).suffix:
         raise click.UsageError(f"OUT must end in {', '.join(sorted(suffixes))}, or be a folder, got {out}")
     return False
-
-
-@contextlib.contextmanager
-def _executor(dask: str | None) -> Iterator[Executor | None]:
-    if dask is None:
-        yield None
-        return
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise PluginError(missing("--dask", "Dask (distributed)", "dask", error)) from error
-    try:
-        client: Any = Client(dask, timeout=10)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError) as error:
-        raise ParameterError(f"no Dask scheduler answers at {dask}: {one_line(error)}") from error
-    with client:
-        yield client.get_executor()
 
 
 def _one(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from spatterlib.cli.model_options import load_named, model_options
+from spatterlib.cli.run_options import dask_option, executor_at
 from spatterlib.cli.schema import Evaluated, Labels, LeftOut, Models, RunListed, StoreLabels, Trained
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.files import check_room, check_target
@@ -170,6 +171,7 @@ def _value(text: str, default: Any, name: str) -> Any:
 )
 @click.option("-o", "--out", metavar="FOLDER", help="Where the report goes.  [default: the run folder]")
 @click.option("--probe/--no-probe", default=True, show_default=True, help="Also train models that cannot see spatter.")
+@dask_option
 @model_options
 @_data_options
 @answers(Evaluated)
@@ -182,6 +184,7 @@ def evaluate(
     splits: tuple[SplitName, ...],
     out: str | None,
     probe: bool,
+    dask: str | None,
     parameters: tuple[str, ...],
     **options: Any,
 ) -> None:
@@ -201,14 +204,16 @@ def evaluate(
     if parameters and not known:
         raise UsageError(f"--set is for a classifier; {model} was trained with its own parameters")
     run = None if known else load_named(model, classifier, classes)
-    found = evaluate(
-        run or model,
-        _data(data) if data else None,
-        splits=splits or ("original", "grouped"),
-        probes=probe,
-        **options,
-        **(_parameters(model, parameters) if known else {}),
-    )
+    with executor_at(dask) as executor:
+        found = evaluate(
+            run or model,
+            _data(data) if data else None,
+            splits=splits or ("original", "grouped"),
+            probes=probe,
+            executor=executor,
+            **options,
+            **(_parameters(model, parameters) if known else {}),
+        )
     # The model that comes with the package has no folder of the user's.
     own = run is not None and Path(run.path).is_dir() and Path(run.path) != SIMULATED
     target = out or (run.path if run and own else None)

@@ -10,7 +10,14 @@ import click
 
 from spatterlib.cli.model_options import load_named, model_options
 from spatterlib.cli.options import PluginCommand
-from spatterlib.cli.run_options import completeness, extraction_options, interrupted_store, run_settings
+from spatterlib.cli.run_options import (
+    completeness,
+    dask_option,
+    executor_at,
+    extraction_options,
+    interrupted_store,
+    run_settings,
+)
 from spatterlib.cli.schema import ClassChange, Judged, Predicted, Verified
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.progress import columns
@@ -21,6 +28,8 @@ from spatterlib.errors import Exit, ParameterError, UsageError
 from spatterlib.verdicts.rules import Rules
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from spatterlib.control.reference import Reference
     from spatterlib.measuring.calibration import Calibration
     from spatterlib.measuring.camera import Camera
@@ -57,6 +66,7 @@ _COLOURS = {"OK": "green", "attention": "yellow", "critical": "red", "decided": 
 @click.option("--calibration", metavar="FILE", help="Of the camera, from `calibrate-camera`.")
 @click.option("--reference", metavar="FILE", help="Control charts of layers too; from `monitor --save-reference`.")
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
+@dask_option
 # A verdict is on all that was seen.
 @extraction_options(without=("limit",))
 @answers(Predicted)
@@ -72,6 +82,7 @@ def predict(
     profile: str | None,
     calibration: str | None,
     reference: str | None,
+    dask: str | None,
     **values: Any,
 ) -> None:
     """Give a verdict on each layer of a recording.
@@ -85,11 +96,12 @@ def predict(
     rules = Rules(**given_values(Rules, values))
     further = {key: values[key] for key in ("window", "crops", "store", "overwrite")}
     measured = _measuring(source, values["store"], profile, calibration, reference)
-    with interrupt_note(lambda: _kept(values["store"])):
+    with interrupt_note(lambda: _kept(values["store"])), executor_at(dask) as executor:
         chosen = load_named(model, classifier, classes)
-        verdict = predict_with(settings, rules, source, chosen, () if measured else out, progress=notifier(), **further)
+        run = {"executor": executor, "progress": notifier(), **further}
+        verdict = predict_with(settings, rules, source, chosen, () if measured else out, **run)
         if measured:
-            verdict = measured(verdict)
+            verdict = measured(verdict, executor)
             for path in out:
                 verdict.save(path, overwrite=values["overwrite"])
     for line in table(verdict):
@@ -127,7 +139,7 @@ def _kept(store: str | None) -> str:
 
 def _measuring(
     source: str, store: str | None, profile: str | None, calibration: str | None, reference: str | None
-) -> Callable[[Verdict], Verdict] | None:
+) -> Callable[[Verdict, Executor | None], Verdict] | None:
     """What adds the measurement to a verdict; its files are read before the work, not behind it."""
     if profile is None and not reference:
         if calibration:
@@ -152,18 +164,23 @@ def _measuring(
         learned.check(camera)
     if base:
         base.check(camera)
-    return lambda verdict: _measured(verdict, path, camera, learned, base)
+    return lambda verdict, executor: _measured(verdict, path, camera, learned, base, executor)
 
 
 def _measured(
-    verdict: Verdict, path: str, camera: Camera, learned: Calibration | None, base: Reference | None
+    verdict: Verdict,
+    path: str,
+    camera: Camera,
+    learned: Calibration | None,
+    base: Reference | None,
+    executor: Executor | None,
 ) -> Verdict:
     from spatterlib.measuring.measurement import measure_store
     from spatterlib.stores.opening import open_store
     from spatterlib.verdicts import agreement
 
     with open_store(path) as opened:
-        found = measure_store(opened, camera, learned)
+        found = measure_store(opened, camera, learned, executor=executor)
     if learned:
         verdict = agreement.with_index(verdict, found, learned)
         witnesses = [agreement.Witness(**item) for item in verdict.settings["measurement"]["layers"]]

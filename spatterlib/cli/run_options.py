@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from spatterlib.cli import config as configuration
 from spatterlib.cli.options import named, settings, with_parameters
+from spatterlib.common.install_hints import missing
 from spatterlib.common.record_options import Command, given_values, options_of, with_options
 from spatterlib.common.run_log import event
 from spatterlib.common.standard_streams import shown
 from spatterlib.common.wording import counted
-from spatterlib.errors import Exit
+from spatterlib.errors import Exit, ParameterError, PluginError, one_line
 from spatterlib.extraction.settings import ExtractionSettings
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from spatterlib.detection.tally import FilterTally
 
 __all__ = [
     "TERMINAL",
     "completeness",
+    "dask_option",
     "detection_options",
+    "executor_at",
     "extraction_options",
     "interrupted_store",
     "reading_options",
@@ -154,3 +160,26 @@ def interrupted_store(store: str, how: str) -> str:
         return f"{shown(store)} is complete"
     of = int(attrs.get("stop", done)) - int(attrs.get("start", 0))
     return f"{shown(store)} holds {done} of {of} frames and can be read; {how}"
+
+
+dask_option = click.option(
+    "--dask", metavar="URL", help="Work on the machines of a Dask cluster, such as tcp://scheduler:8786."
+)
+
+
+@contextmanager
+def executor_at(dask: str | None) -> Iterator[Executor | None]:
+    """The workers of the cluster that `dask_option` names; None without one."""
+    if dask is None:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise PluginError(missing("--dask", "Dask (distributed)", "dask", error)) from error
+    try:
+        client: Any = Client(dask, timeout=10)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise ParameterError(f"no Dask scheduler answers at {dask}: {one_line(error)}") from error
+    with client:
+        yield client.get_executor()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from spatterlib.cli.run_options import dask_option, executor_at
 from spatterlib.cli.schema import Calibrated, CameraChecked, QuantityChecked, StreaksMeasured
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.files import check_target, write_csv
@@ -78,6 +79,7 @@ def calibrate_camera(profile: str, out: str, recordings: int, crops: int, seed: 
 @click.option("--window", "seconds", type=float, default=10.0, show_default=True, help="Length of a window in s.")
 @click.option("--describe", "sheet", metavar="CSV", help="Write the descriptors as CSV too.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing table.")
+@dask_option
 @answers(StreaksMeasured)
 @interrupt_note(lambda: "nothing was written")
 def streaks(
@@ -89,6 +91,7 @@ def streaks(
     seconds: float,
     sheet: str | None,
     overwrite: bool,
+    dask: str | None,
 ) -> None:
     """Find and measure the streaks in the crops of a store; describe layers, events or windows.
 
@@ -107,8 +110,8 @@ def streaks(
         raise ParameterError(f"--window must be a number of seconds above 0, got {seconds:g}")
     camera = load_camera(profile)
     learned = Calibration.load(calibration) if calibration else None
-    with open_store(store) as opened:
-        found = measurement.measure_store(opened, camera, learned)
+    with open_store(store) as opened, executor_at(dask) as executor:
+        found = measurement.measure_store(opened, camera, learned, executor=executor)
         table, gap = opened.table, opened.attrs.get("gap")
     found.save(target)
     rows = measurement.describe_by(found, table, by, seconds, learned, gap)
