@@ -29,6 +29,7 @@ from spatterlib.video.decoded import (
     has_plain_values,
     picture_in_range,
     picture_of,
+    says_no_range,
 )
 from spatterlib.video.ffmpeg import open_input
 from spatterlib.video.ffv1 import slices_are_whole
@@ -486,6 +487,8 @@ def _opened(path: Path, source: InputContainer, value_range: ValueRange) -> Cont
         warn_if_dark(path, brightest)
     elif brightest is None or not has_plain_values(seen[0]):
         raise VideoError(f"{path}: value_range (--range) is for grey or RGB of 16 bits; leave it out")
+    if seen and says_no_range(seen[0]):
+        log.info("%s does not mark its range of values: television range (16-235) is taken", path)
     facts = {
         "format": source.format.name,
         "codec": coding.name,

@@ -172,6 +172,11 @@ def picture_in_range(frame: VideoFrame, value_range: tuple[float, float]) -> Rgb
     return RgbPicture(eight_bits(np.asarray(values, np.uint16), value_range))
 
 
+def says_no_range(frame: VideoFrame) -> bool:
+    """Whether a frame has luma and chroma, and neither its marks nor its format say of which range."""
+    return frame.format.name.startswith("yuv") and not frame.format.name.startswith("yuvj") and not frame.color_range
+
+
 def has_plain_values(frame: VideoFrame) -> bool:
     """Whether a frame is grey or RGB, so that a range of values applies to it."""
     return frame.format.is_rgb or frame.format.name.startswith(("gray", "ya"))
