@@ -125,6 +125,24 @@ class TestZarr:
             assert document["shape"] == [len(ours)]
 
 
+def test_what_was_replaced_has_its_plain_name(tmp_path: Path) -> None:
+    path = tmp_path / "s.zarr"
+    for _ in range(2):
+        with sp.create_store(path, overwrite=True) as store:
+            fill(store, 0, 20)
+            for value in ("low", "higher"):
+                store.set_column("label", np.array([value] * 20))
+                fill(store, len(store), 0)
+            store.set_column("Label", np.arange(20))  # one folder with the other on some systems
+    with sp.open_store(path) as store, xarray.open_datatree(path, engine="zarr") as tree:
+        found = {name.partition("~")[0] for name in tree["columns"].variables}
+        assert found == set(store.columns)
+        assert [name for name in tree["columns"].variables if "~" in name and not name.startswith("Label")] == []
+        assert tree["columns/label"].to_numpy().tolist() == store.column("label").tolist()
+    assert not [folder for folder in path.glob("*/*~*") if not folder.name.startswith("Label")]
+    assert sp.check_store(path).whole
+
+
 def test_a_store_of_an_older_version_is_described_by_its_next_commit(tmp_path: Path) -> None:
     path = tmp_path / "s.zarr"
     finished(path)

@@ -558,7 +558,7 @@ class TestOtherPrograms:
             np.testing.assert_array_equal(group[f"columns/{name}"][:], rows_of(0, count)[name])  # type: ignore[index]
         for name in FRAME_LOG.names or ():
             np.testing.assert_array_equal(group[f"frame_log/{name}"][:], frames_of(0, count)[name])  # type: ignore[index]
-        assert bytes(group["columns/label"][-1]).decode() == "größer"  # type: ignore[index, arg-type]
+        assert group["columns/label"][-1] == "größer"  # type: ignore[index]
         np.testing.assert_array_equal(group["columns/sure"][:], np.arange(count) % 2 == 0)  # type: ignore[index]
         np.testing.assert_array_equal(group["columns/probability"][:], np.linspace(0, 1, count))  # type: ignore[index]
 

@@ -4,7 +4,8 @@ The root's ``zarr.json`` says what is committed, and is written last, as a whole
 last commit. A commit writes the last, unfinished shard of each array anew, from memory and with more in it; what was in
 it stays where it was, so a reader may read it at any time. Shards are written and read directly: values are not
 compressed, inner chunks follow each other, so a crop is one range of bytes of one object. A column that is replaced,
-and everything when a store is overwritten, goes into new arrays first; ``arrays`` in the root tells which count.
+and everything when a store is overwritten, goes into new arrays first; ``arrays`` in the root tells which count. When
+the old ones are gone the new ones are written once more in their place: other programs show the folder's name.
 
 Several processes may write crops at the same time: each part into shards that no commit names yet. When its rows are
 added, a part of one shard is copied to behind what is there, without gaps, so that the array's shape is its content.
@@ -140,6 +141,7 @@ class _Group:
         self._mode = mode
         self._objects: Objects = objects_at(path)
         self._text: bytes | None = None
+        self._described = False
         self._header: StoreHeader | None = None
         self._arrays: dict[str, ShardedArray] = {}
         self._tails: dict[str, bytes] = {}
@@ -179,6 +181,7 @@ class _Group:
             if root is None:
                 raise self._no_store(text)
             self._text, self._arrays, self._header = text, self._known(root), root
+            self._described = described_in(text) is not None
             try:
                 if first and self._objects.cheap:
                     self._check_ends(root)
@@ -285,11 +288,25 @@ class _Group:
             arrays[DATA] = replace(arrays[DATA], length=header["bytes"])
             tails.pop(DATA, None)
         # In a store of an older version all are described anew.
-        described = {} if self._replaces or described_in(self._text) is None else before
+        described = {} if self._replaces or not self._described else before
         documents |= {f"{a.path}/{ROOT}": a.metadata for a in arrays.values() if described.get(a.name) != a}
         # At a URL they wait until nothing more is appended: the root says the same of all arrays.
         late = self._late | documents
         documents, late = ({}, late) if appended and before and not self._objects.cheap else (late, {})
+        self._write(header, arrays, tails, shards, documents)
+        self._late = late
+        with suppress(OSError):  # it is committed, under a name that does
+            self._rename([arrays[name] for name in created if arrays[name].tag])
+
+    def _write(
+        self,
+        header: StoreHeader,
+        arrays: dict[str, ShardedArray],
+        tails: dict[str, bytes],
+        shards: Mapping[str, bytes],
+        documents: Mapping[str, bytes],
+    ) -> None:
+        """Write objects, the root among them, and remove arrays that it does not name any more."""
         root = {**header, "arrays": {array.name: _entry(array) for array in arrays.values()}}
         text = root_document(root, arrays.values())
         try:
@@ -305,12 +322,29 @@ class _Group:
             # Whether a remote root has been written is not known: look.
             self._header, self._tails, self._text, self._joined = None, {}, None, {}
             raise
-        self._arrays, self._tails, self._header, self._text, self._late = arrays, tails, root, text, late
-        self._replaces = self._exclusive = False
-        kept = {array.path for array in arrays.values()}
+        before, kept = self._arrays, {array.path for array in arrays.values()}
+        self._arrays, self._tails, self._header, self._text = arrays, tails, root, text
+        self._described, self._replaces, self._exclusive = True, False, False
         for array in before.values():
             if array.path not in kept:
                 self._objects.remove(array.path)
+
+    def _rename(self, replaced: Sequence[ShardedArray]) -> None:
+        """Write arrays that took the place of others once more, where these were: programs show the folder's name."""
+        paths = {array.path.casefold() for array in self._arrays.values()}
+        arrays = dict(self._arrays)
+        shards: dict[str, bytes] = {}
+        documents: dict[str, bytes] = {}
+        for array in replaced:
+            if array.name.casefold() not in paths:
+                plain = arrays[array.name] = replace(array, tag="")
+                shards |= plain.objects(0, self.fetch(array.name, [(0, array.length * array.dtype.itemsize)])[0])
+                documents[f"{plain.path}/{ROOT}"] = plain.metadata
+        if documents and self._header is not None:
+            header = {name: value for name, value in self._header.items() if name != "arrays"}
+            self._write(header, arrays, self._tails, shards, documents)
+            for array in replaced:
+                self._late.pop(f"{array.path}/{ROOT}", None)
 
     def part_writer(self, parts: int) -> partial[list[Place]] | None:
         """What writes crops of parts, to where nobody looks; None at a URL: to bring them in is another upload."""
