@@ -289,13 +289,21 @@ def test_the_active_rectangle_leaves_out_nothing_that_reaches_the_limit(
     active = active_rgb(*frames.reshape(2, height, -1), box, weights, np.int32(unit * limit), margins[1])  # type: ignore[call-arg]
     found = runs_of(*active, margins, box[2:], runs)
     assert_covers(found[0], runs[: found[1]], cut(sums >= limit, box), margins)
-    first, second = (planes(random, height, width, shift, 255) for _ in range(2))
+    first, second = (planes(random, height, width, shift, 255, 1, lit) for _ in range(2))
     rows, columns = np.arange(height) >> shift[1], np.arange(width) >> shift[0]
     changes = [np.abs(a.astype(int) - b) for a, b in zip(first, second, strict=True)]
     sums = changes[0] + 2 * changes[1][rows][:, columns] + changes[2][rows][:, columns]
     active = active_yuv(first, second, box, shift, weights, np.int32(unit * limit), margins[1])
     found = runs_of(*active, margins, box[2:], runs)
     assert_covers(found[0], runs[: found[1]], cut(sums >= limit, box), margins)
+
+
+def test_a_row_of_chroma_that_two_bands_share_counts_in_both() -> None:
+    first, second = (tuple(np.zeros(size, np.uint8) for size in ((40, 64), (20, 32), (20, 32))) for _ in range(2))
+    second[1][BAND // 2, 10] = 255
+    box, weights = (0, 1, 64, 39), np.ones(3, np.int32)
+    spans, _ = active_yuv(first, second, box, (1, 1), weights, np.int32(1), 2)  # type: ignore[arg-type]
+    assert spans.tolist() == [[20, 22], [20, 22], [0, 0], [0, 0], [0, 0]]
 
 
 def cut(values: NDArray[np.bool_], box: Box) -> NDArray[np.bool_]:

@@ -5,19 +5,41 @@ Every operation is cast back to 32 bits, because Numba computes in 64 and would 
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.kernels.compiling import kernel
 from spatterlib.kernels.constants import BLUE, GREEN, REACH, RED, Image
 
-_HALF = np.int32(1 << 19)
 _BITS = np.int32(20)
+
+Terms: TypeAlias = tuple[np.int32, np.int32, np.int32]
+
+
+@kernel
+def _luma(y: np.uint8, black: np.uint8, factor: np.int32) -> np.int32:
+    return np.int32(np.int32(max(y, black)) * factor)
 
 
 @kernel
 def _level(luma: np.int32, chroma: np.int32) -> np.int32:
     return np.int32(min(max(np.int32(np.int32(luma + chroma) >> _BITS), np.int32(0)), np.int32(255)))
+
+
+@kernel
+def _term(u: np.uint8, v: np.uint8, factors: tuple[np.int32, np.int32, np.int32]) -> np.int32:
+    """What a sample of chroma adds to a channel, with all that is always added."""
+    return np.int32(np.int32(np.int32(factors[0] * np.int32(u)) + np.int32(factors[1] * np.int32(v))) + factors[2])
+
+
+@kernel
+def _factors(matrix: NDArray[np.int32], channel: int) -> tuple[np.int32, np.int32, np.int32]:
+    """Of U and V in a channel, and what is always added: for rounding, for black, and because no colour is 128."""
+    of_u = matrix[4] if channel == 1 else (matrix[5] if channel == 2 else np.int32(0))
+    of_v = matrix[2] if channel == 0 else (matrix[3] if channel == 1 else np.int32(0))
+    return of_u, of_v, np.int32((1 << 19) - matrix[0] * matrix[1] - 128 * (of_u + of_v))
 
 
 @kernel
@@ -36,21 +58,17 @@ def _chroma(
     slices costs more than the arithmetic.
     """
     row, first, count = place
-    one, half = np.uint64(1), np.int32(128)
+    one = np.uint64(1)
     for channel in range(np.uint64(3)):
-        # Factors of U and V in this channel; red has no U, blue no V.
-        of_u = matrix[4] if channel == 1 else (matrix[5] if channel == 2 else np.int32(0))
-        of_v = matrix[2] if channel == 0 else (matrix[3] if channel == 1 else np.int32(0))
+        factors = _factors(matrix, channel)
         if shift == 1:
             for k in range(count):
-                a, b = np.int32(np.int32(u[row, first + k]) - half), np.int32(np.int32(v[row, first + k]) - half)
-                term = np.int32(np.int32(of_v * b) + np.int32(of_u * a))
+                term = _term(u[row, first + k], v[row, first + k], factors)
                 many[channel, start + k + k] = term
                 many[channel, start + k + k + one] = term
             continue
         for k in range(count):
-            a, b = np.int32(np.int32(u[row, first + k]) - half), np.int32(np.int32(v[row, first + k]) - half)
-            term = np.int32(np.int32(of_v * b) + np.int32(of_u * a))
+            term = _term(u[row, first + k], v[row, first + k], factors)
             for n in range(start + (k << np.uint64(shift)), start + ((k + one) << np.uint64(shift))):
                 many[channel, n] = term
 
@@ -70,9 +88,9 @@ def _rgb_at(
     Flat, because only so does the compiler know that three bytes that follow each other are a pixel.
     """
     row, left, count = place
-    black, factor, three = matrix[0], matrix[1], np.uint64(3)
+    black, factor, three = np.uint8(matrix[0]), matrix[1], np.uint64(3)
     for j in range(count):
-        a = np.int32(np.int32(max(np.int32(np.int32(y[row, left + j]) - black), np.int32(0)) * factor) + _HALF)
+        a = _luma(y[row, left + j], black, factor)
         for channel in range(three):
             out[begin + three * j + channel] = np.uint8(_level(a, many[channel, at + j]))
 
@@ -119,30 +137,13 @@ def yuv_to_rgb(
 
 
 @kernel
-def _change_at(
-    first: Image,
-    second: Image,
-    place: tuple[np.uint64, np.uint64, np.uint64],
-    matrix: NDArray[np.int32],
-    one: NDArray[np.int32],
-    other: NDArray[np.int32],
-    at: np.uint64,
-    out: Image,
-    target: tuple[np.uint64, np.uint64],
-) -> None:
-    """Grey change of a stretch of two rows of luma, given the terms of chroma from `at` on."""
-    row, left, count = place
-    black, factor = matrix[0], matrix[1]
-    red, green, blue = np.uint64(0), np.uint64(1), np.uint64(2)
-    for j in range(count):
-        a = np.int32(np.int32(max(np.int32(np.int32(first[row, left + j]) - black), np.int32(0)) * factor) + _HALF)
-        b = np.int32(np.int32(max(np.int32(np.int32(second[row, left + j]) - black), np.int32(0)) * factor) + _HALF)
-        k = at + j
-        r = np.int32(abs(np.int32(_level(a, one[red, k]) - _level(b, other[red, k]))))
-        g = np.int32(abs(np.int32(_level(a, one[green, k]) - _level(b, other[green, k]))))
-        s = np.int32(np.int32(RED * r) + np.int32(GREEN * g))
-        s = np.int32(s + np.int32(BLUE * np.int32(abs(np.int32(_level(a, one[blue, k]) - _level(b, other[blue, k]))))))
-        out[target[0], target[1] + j] = np.uint8(np.int32(s + np.int32(16384)) >> np.int32(15))
+def _change(a: np.int32, b: np.int32, one: Terms, other: Terms) -> np.uint8:
+    """Grey change of two pixels, given their luma and their terms of chroma."""
+    red = np.int32(abs(np.int32(_level(a, one[0]) - _level(b, other[0]))))
+    green = np.int32(abs(np.int32(_level(a, one[1]) - _level(b, other[1]))))
+    blue = np.int32(abs(np.int32(_level(a, one[2]) - _level(b, other[2]))))
+    s = np.int32(np.int32(np.int32(RED * red) + np.int32(GREEN * green)) + np.int32(BLUE * blue))
+    return np.uint8(np.int32(s + np.int32(16384)) >> np.int32(15))
 
 
 @kernel
@@ -167,25 +168,42 @@ def grey_change_yuv(
         As in `yuv_to_rgb`.
     """
     room = ((out.shape[1] >> shift[0]) + 2) << shift[0]
-    one, other = np.empty((3, room), np.int32), np.empty((3, room), np.int32)
+    many, more = np.empty((3, room), np.int32), np.empty((3, room), np.int32)
     (y, u, v), (y_of_second, u_of_second, v_of_second) = first, second
-    # Of the run that begins in a column: its row of chroma, and where it ends. Two rows of luma share one of chroma.
-    known = np.empty((out.shape[1], 2), np.int64)
-    known[:] = -1
+    red, green, blue = _factors(matrix, 0), _factors(matrix, 1), _factors(matrix, 2)
+    black, factor = np.uint8(matrix[0]), matrix[1]
+    zero, unit, two = np.uint64(0), np.uint64(1), np.uint64(2)
     out[:] = 0
     for r in range(runs.shape[0]):
         i, start, stop = runs[r]
-        left, top = corner[0] + start, corner[1] + i
-        skip, row = left - (left >> shift[0] << shift[0]), top >> shift[1]
-        if known[start, 0] != row or known[start, 1] != stop:
-            known[start, 0], known[start, 1] = row, stop
-            count = (skip + stop - start + (1 << shift[0]) - 1) >> shift[0]
-            place = (np.uint64(row), np.uint64(left >> shift[0]), np.uint64(count))
-            _chroma(u, v, place, shift[0], matrix, one, np.uint64(start))
-            _chroma(u_of_second, v_of_second, place, shift[0], matrix, other, np.uint64(start))
-        place = (np.uint64(top), np.uint64(left), np.uint64(stop - start))
-        target = (np.uint64(REACH + i), np.uint64(REACH + start))
-        _change_at(y, y_of_second, place, matrix, one, other, np.uint64(start + skip), out, target)
+        row, left, count = np.uint64(corner[1] + i), np.uint64(corner[0] + start), np.uint64(stop - start)
+        line, column, c = np.uint64(REACH + i), np.uint64(REACH + start), row >> np.uint64(shift[1])
+        sample = left >> np.uint64(shift[0])
+        if shift[0] == 1 and left % two == zero:
+            # Two pixels to a sample of chroma: its terms stay in registers. What is left comes below.
+            for k in range(count // two):
+                p, q, n = u[c, sample + k], v[c, sample + k], k + k
+                one = _term(p, q, red), _term(p, q, green), _term(p, q, blue)
+                p, q = u_of_second[c, sample + k], v_of_second[c, sample + k]
+                other = _term(p, q, red), _term(p, q, green), _term(p, q, blue)
+                a, b = _luma(y[row, left + n], black, factor), _luma(y_of_second[row, left + n], black, factor)
+                out[line, column + n] = _change(a, b, one, other)
+                m = n + unit
+                a, b = _luma(y[row, left + m], black, factor), _luma(y_of_second[row, left + m], black, factor)
+                out[line, column + m] = _change(a, b, one, other)
+            done = count // two * two
+            left, column, count = left + done, column + done, count - done
+        if count:
+            sample = left >> np.uint64(shift[0])
+            place = c, sample, ((left + count - unit) >> np.uint64(shift[0])) + unit - sample
+            _chroma(u, v, place, shift[0], matrix, many, zero)
+            _chroma(u_of_second, v_of_second, place, shift[0], matrix, more, zero)
+            at = left - (sample << np.uint64(shift[0]))
+            for n in range(count):
+                a, b = _luma(y[row, left + n], black, factor), _luma(y_of_second[row, left + n], black, factor)
+                one = many[zero, at + n], many[unit, at + n], many[two, at + n]
+                other = more[zero, at + n], more[unit, at + n], more[two, at + n]
+                out[line, column + n] = _change(a, b, one, other)
 
 
 @kernel
@@ -199,11 +217,11 @@ def _measure_at(
 ) -> np.int32:
     """Add a stretch of a row to the sums of its channels; its brightest luma, not yet rounded."""
     row, left, count = place
-    black, factor = matrix[0], matrix[1]
+    black, factor = np.uint8(matrix[0]), matrix[1]
     red, green, blue = np.int32(0), np.int32(0), np.int32(0)
     top = np.int32(0)
     for j in range(count):
-        a = np.int32(np.int32(max(np.int32(np.int32(y[row, left + j]) - black), np.int32(0)) * factor) + _HALF)
+        a = _luma(y[row, left + j], black, factor)
         r = _level(a, many[np.uint64(0), at + j])
         g = _level(a, many[np.uint64(1), at + j])
         b = _level(a, many[np.uint64(2), at + j])

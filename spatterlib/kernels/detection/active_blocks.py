@@ -18,13 +18,8 @@ Active: TypeAlias = tuple[NDArray[np.int64], Image]
 
 
 @kernel
-def _changes(first: Image, second: Image, rows: tuple[int, int], left: int, most: Image) -> None:
-    """How far some rows of two planes are apart at most, column by column."""
-    most[:] = 0
-    for i in range(rows[0], rows[1]):
-        one, other = first[i, left:], second[i, left:]
-        for j in range(most.shape[0]):
-            most[j] = max(most[j], np.uint8(max(one[j], other[j]) - min(one[j], other[j])))
+def _apart(one: np.uint8, other: np.uint8) -> np.uint8:
+    return np.uint8(max(one, other) - min(one, other))
 
 
 @kernel
@@ -123,9 +118,12 @@ def active_rgb(
     """
     x, y, width, height = box
     spans, flags = _nothing(width, height)
-    most, reached = np.empty(3 * width, np.uint8), _eights(width)
+    most, reached, begin = np.empty(3 * width, np.uint8), _eights(width), np.uint64(3 * x)
     for band in range(len(spans)):
-        _changes(first, second, (y + band * BAND, y + min((band + 1) * BAND, height)), 3 * x, most)
+        most[:] = 0
+        for i in range(np.uint64(y + band * BAND), np.uint64(y + min((band + 1) * BAND, height))):
+            for j in range(np.uint64(3 * width)):
+                most[j] = max(most[j], _apart(first[i, begin + j], second[i, begin + j]))
         if _reach_rgb(most, weights, limit, reached):
             _flag(reached, 0, 0, margin, width, spans[band], flags[band])
     return spans, flags
@@ -162,12 +160,23 @@ def active_yuv(
     offset, count = x - (left << shift[0]), ((x + width - 1) >> shift[0]) + 1 - left
     luma, of_u, of_v = np.zeros(count << shift[0], np.uint8), np.empty(count, np.uint8), np.empty(count, np.uint8)
     reached = _eights(count)
+    (y_of_first, u_of_first, v_of_first), (y_of_second, u_of_second, v_of_second) = first, second
+    begin, skip, sample = np.uint64(x), np.uint64(offset), np.uint64(left)
     for band in range(len(spans)):
-        rows = y + band * BAND, y + min((band + 1) * BAND, height)
-        of_chroma = rows[0] >> shift[1], ((rows[1] - 1) >> shift[1]) + 1
-        _changes(first[0], second[0], rows, x, luma[offset : offset + width])
-        _changes(first[1], second[1], of_chroma, left, of_u)
-        _changes(first[2], second[2], of_chroma, left, of_v)
+        top, bottom = y + band * BAND, y + min((band + 1) * BAND, height)
+        luma[:], of_u[:], of_v[:] = 0, 0, 0
+        # The planes by turns: what comes next in each is fetched meanwhile. No calls: each would count references.
+        for c in range(top >> shift[1], ((bottom - 1) >> shift[1]) + 1):
+            for i in range(max(top, c << shift[1]), min(bottom, (c + 1) << shift[1])):
+                row = np.uint64(i)
+                for j in range(np.uint64(width)):
+                    change = _apart(y_of_first[row, begin + j], y_of_second[row, begin + j])
+                    luma[skip + j] = max(luma[skip + j], change)
+            row = np.uint64(c)
+            for k in range(np.uint64(count)):
+                of_u[k] = max(of_u[k], _apart(u_of_first[row, sample + k], u_of_second[row, sample + k]))
+            for k in range(np.uint64(count)):
+                of_v[k] = max(of_v[k], _apart(v_of_first[row, sample + k], v_of_second[row, sample + k]))
         if _reach_yuv((luma, of_u, of_v), shift[0], weights, limit, reached):
             _flag(reached, offset, shift[0], margin, width, spans[band], flags[band])
     return spans, flags

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +15,8 @@ RIM = 8
 _FRESH, _SEEN, _SEEN_RIGHT = np.uint8(255), np.uint8(2), np.uint8(130)
 _ACROSS, _DOWN = np.array([1, 1, 0, -1, -1, -1, 0, 1]), np.array([0, -1, -1, -1, 0, 1, 1, 1])
 _ONE, _LAST = np.uint64(1), np.uint64(WORD - 1)
+_SEQUENCE = np.uint64(0x03F79D71B4CB0A89)
+_PLACES = np.argsort(_SEQUENCE << np.arange(WORD, dtype=np.uint64) >> np.uint64(58)).astype(np.uint64)
 
 
 @kernel
@@ -74,8 +74,8 @@ def _follow(flat: Image, start: int, width: int, steps: NDArray[np.int64], recta
 
 @kernel
 def _lowest(word: np.uint64) -> np.uint64:
-    """Place of the lowest bit of a word that is not 0: as a power of two, its exponent."""
-    return np.uint64(math.frexp(np.float64(word & (~word + _ONE)))[1] - 1)
+    """Place of the lowest bit of a word that is not 0: times that bit, a de Bruijn sequence begins with its own six."""
+    return np.uint64(_PLACES[((word & (~word + _ONE)) * _SEQUENCE) >> np.uint64(58)])
 
 
 @kernel
