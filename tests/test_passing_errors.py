@@ -266,3 +266,133 @@ def test_a_fault_of_a_plugin_is_told_and_the_next_kind_is_asked(
     assert find_store(tmp_path / "own.h5") is kinds["hdf5"]
     assert find_store(tmp_path / "none.h5") is None
     assert "store 'zarr' failed to look at" in caplog.text
+
+
+SYSTEM = (
+    *[
+        "open",
+        "stat",
+        "pread",
+        "lstat",
+        "scandir",
+        "pwrite",
+        "write",
+        "fsync",
+        "fdatasync",
+        "replace",
+        "rename",
+        "link",
+        "mkdir",
+        "unlink",
+        "fstat",
+    ],
+    *["ftruncate", "preadv", "pwritev"],
+)
+BUCKET = (
+    "cat_file",
+    "pipe_file",
+    "ls",
+    "info",
+    "_open",
+    "rm_file",
+    "exists",
+    "find",
+    "rm",
+    "cat_ranges",
+    "cat",
+    "pipe",
+)
+
+
+class Faults:
+    """Calls that are counted, of which one fails, once."""
+
+    def __init__(self) -> None:
+        self.left, self.error = 0, OSError()
+
+    def count(self, work: Any) -> int:
+        """How many calls some work makes."""
+        self.left = 1 << 40
+        work()
+        made, self.left = (1 << 40) - self.left, 0
+        return made
+
+    def check(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise self.error
+
+
+@pytest.fixture(params=[".h5", ".zarr", "bucket"])
+def faulty(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Where stores are made, and what fails there: every call on a file, or on an object store."""
+    faults = Faults()
+    if request.param == "bucket":
+
+        class Unsteady(MemoryFileSystem):  # type: ignore[misc]
+            protocol = "unsteady"
+            store: ClassVar[dict[str, Any]] = {}
+            pseudo_dirs: ClassVar[list[str]] = [""]
+
+        def counted(name: str) -> Any:
+            def call(self: Any, *arguments: Any, **options: Any) -> Any:
+                faults.check()
+                return getattr(MemoryFileSystem, name)(self, *arguments, **options)
+
+            return call
+
+        for name in BUCKET:
+            setattr(Unsteady, name, counted(name))
+        fsspec.register_implementation("unsteady", Unsteady, clobber=True)
+        yield faults, "unsteady://builds/{}.zarr", [OSError(errno.EBUSY, "Busy"), ServiceError("503 Slow Down")]
+        return
+
+    def watched(call: Any) -> Any:
+        def instead(*arguments: Any, **options: Any) -> Any:
+            if any(isinstance(item, int) or str(tmp_path / "out") in str(item) for item in arguments[:2]):
+                faults.check()
+            return call(*arguments, **options)
+
+        return instead
+
+    (tmp_path / "out").mkdir()
+    for name in SYSTEM:
+        if hasattr(os, name):
+            monkeypatch.setattr(os, name, watched(getattr(os, name)))
+    monkeypatch.setattr(io, "open", watched(io.open))
+    yield faults, str(tmp_path / "out" / f"{{}}{request.param}"), [OSError(n, os.strerror(n)) for n in ERRORS]
+
+
+@pytest.mark.parametrize("moments", [10, pytest.param(200, marks=pytest.mark.torture)])
+def test_whatever_call_fails_a_run_is_gone_on_with_and_a_complete_store_is_kept(
+    moments: int, video: Path, faulty: Any, tmp_path: Path
+) -> None:
+    """A fault at a random call of a run, and of the look at what it made: a result or one line, and nothing is lost."""
+    faults, place, errors = faulty
+    sp.extract(video, tmp_path / "whole.h5")
+    with sp.open_store(tmp_path / "whole.h5") as store:
+        right, crops = store.table, [bytes(crop) for crop in store.encoded(range(len(store)))]
+    calls = faults.count(lambda: sp.extract(video, place.format("first")))
+    later = faults.count(lambda: sp.extract(video, place.format("first"), resume=True))
+    random = np.random.default_rng(3)
+    for moment in range(moments):
+        path = place.format(moment)
+        faults.error, faults.left = errors[moment % len(errors)], int(random.integers(1, calls + 1))
+        try:
+            sp.extract(video, path)
+        except SpatterlibError as error:
+            one_line(error)
+        faults.left = 0
+        sp.extract(video, path, resume=True)
+        with sp.open_store(path, "a") as store:
+            np.testing.assert_array_equal(store.table, right)
+            assert [bytes(crop) for crop in store.encoded(range(len(store)))] == crops
+            labels = [f"seen by Ada {row}" for row in range(len(store))]
+            store.set_column("label", np.array(labels))
+        faults.left = int(random.integers(1, later + 1))
+        try:
+            sp.extract(video, path, resume=True)
+        except SpatterlibError as error:
+            one_line(error)
+        faults.left = 0
+        assert labels_of(path) == labels
