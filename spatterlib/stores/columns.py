@@ -71,6 +71,14 @@ class _Pending:
     def __bool__(self) -> bool:
         return bool(self.crops or self.frames)
 
+    def further(self, columns: Mapping[str, np.dtype[Any]]) -> dict[str, NDArray[Any]]:
+        """Values of further columns, missing where a batch brought none."""
+        batches = list(zip(self.tables, self.columns, strict=True))
+        return {
+            f"columns/{name}": np.concatenate([own.get(name, unset(dtype, len(rows))) for rows, own in batches])
+            for name, dtype in columns.items()
+        }
+
 
 class ColumnStore:
     """A store over a `Medium`; see `spatterlib.types.Store`.
@@ -338,12 +346,10 @@ class ColumnStore:
         frames = np.concatenate([np.empty(0, FRAME_LOG), *pending.frames])
         sizes = np.fromiter(map(len, pending.crops), np.int64, len(pending.crops))
         ends = state.bytes + np.cumsum(sizes)
-        data: dict[str, NDArray[Any]] = {DATA: np.frombuffer(b"".join(pending.crops), np.uint8)}
-        for name, dtype in state.columns.items() if any(pending.columns) else ():
-            batches = zip(pending.tables, pending.columns, strict=True)
-            parts = [further.get(name, unset(dtype, len(rows))) for rows, further in batches]
-            data[f"columns/{name}"] = np.concatenate(parts)
-        self._add(table, (ends - sizes, ends, crcs(pending.crops)), frames, data, state.bytes + pending.bytes)
+        data = {DATA: np.frombuffer(b"".join(pending.crops), np.uint8)}
+        places = (ends - sizes, ends, crcs(pending.crops))
+        further = pending.further(state.columns) if any(pending.columns) else {}
+        self._add(table, places, frames, data, state.bytes + pending.bytes, further=further)
 
     def _add(
         self,
@@ -353,21 +359,20 @@ class ColumnStore:
         data: Mapping[str, NDArray[Any]],
         count: int,
         *,
+        further: Mapping[str, NDArray[Any]] | None = None,
         gaps: bool = False,
     ) -> None:
-        """Commit rows whose crops lie at `places` (starts, ends, CRCs) of `count` bytes, in `data` or already there.
-
-        What else is in `data` are further columns.
-        """
+        """Commit rows whose crops lie at `places` (starts, ends, CRCs) of `count` bytes, in `data` or already there."""
         state, created = self._state(), {}
         starts, ends, crc = places
         appended: dict[str, NDArray[Any]] = {
+            **data,
             ENDS: ends,
             **({STARTS: starts} if state.sparse else {}),
             **({} if state.checks is None else {CRC: crc}),
             **split("columns", table[[name for name in table.dtype.names or () if state.holds(name)]]),
             **state.unmeasured(len(table)),
-            **data,
+            **(further or {}),
             **split("frame_log", frames),
         }
         if gaps and not state.sparse:
