@@ -118,7 +118,7 @@ def settle(part: str | os.PathLike[str], path: str | os.PathLike[str], *, new: b
         If something has the name and `new` is set.
     """
     if not new:
-        patiently(lambda: Path(part).replace(path))
+        patiently(lambda: os.replace(part, path))  # noqa: PTH105 - `Path` takes as long as renaming does
         return
     try:
         Path(path).hardlink_to(part)

@@ -94,13 +94,16 @@ class Folder:
             descriptor = open_plain(self._root / name)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        with open(descriptor, "rb") as file:  # noqa: PTH123
-            data = file.read(_LARGEST + 1)
-        if len(data) > _LARGEST:
-            raise StoreError(
-                f"{self._root / name} has more than {_LARGEST >> 20} MiB, which no such file of a store has"
-            )
-        return data
+        try:
+            size = os.fstat(descriptor).st_size
+            if size > _LARGEST:
+                raise StoreError(
+                    f"{self._root / name} has more than {_LARGEST >> 20} MiB, which no such file of a store has"
+                )
+            # A root is looked at with every read of a store: one call, and no buffer to make.
+            return read_at(descriptor, size, 0)
+        finally:
+            os.close(descriptor)
 
     def pieces(self, wanted: Sequence[Piece]) -> list[bytes]:
         """Bytes of files, each file opened once for its run of pieces."""
@@ -117,7 +120,7 @@ class Folder:
         """Write files, each beside its place and renamed; a task that is done twice may write one twice."""
         if self._descriptor is not None:
             check_in_place(self._descriptor, str(self._root))
-        put({str(self._root / name): data for name, data in objects.items()}, safe=safe, new=new)
+        put({os.path.join(self._root, name): data for name, data in objects.items()}, safe=safe, new=new)  # noqa: PTH118
 
     def move(self, names: Mapping[str, str]) -> None:
         """Give files other names, in place of what has these; it lasts when it returns."""

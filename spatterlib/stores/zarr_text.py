@@ -29,11 +29,14 @@ def unpacked(data: bytes, dtype: np.dtype[Any], count: int) -> NDArray[np.bytes_
     ValueError
         If the chunk is no such one.
     """
-    texts, place = [], 4
-    for _ in range(count):
+    texts: list[bytes] = []
+    place, end = 4, len(data.rstrip(b"\0"))  # behind it all are empty
+    while place < end and len(texts) < count:
         begin = place + 4
         place = begin + int.from_bytes(data[place:begin], "little")
         texts.append(data[begin:place])
-    if data[:4] != count.to_bytes(4, "little") or place != len(data) or max(map(len, texts)) > dtype.itemsize:
+    rest = count - len(texts)
+    fits = data[:4] == count.to_bytes(4, "little") and len(data) - place == 4 * rest
+    if not fits or max(map(len, texts), default=0) > dtype.itemsize:
         raise ValueError(f"it holds no {count} texts of up to {dtype.itemsize} bytes")
-    return np.array(texts, dtype)
+    return np.array([*texts, *[b""] * rest], dtype)
