@@ -184,7 +184,11 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 import spatterlib as sp
 if __name__ == "__main__":
-    pool = ProcessPoolExecutor(2, get_context(sys.argv[3]))
+    if sys.argv[3] == "loky":
+        from loky import get_reusable_executor
+        pool = get_reusable_executor(2, timeout=600)
+    else:
+        pool = ProcessPoolExecutor(2, get_context(sys.argv[3]))
     sp.extract(sys.argv[1], sys.argv[2], executor=pool)
     print(*pool._processes, flush=True)
     time.sleep(60)
@@ -192,8 +196,10 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
-@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("start", ["fork", "spawn", "loky"])
 def test_processes_of_a_pool_of_the_user_end_with_a_caller_that_is_killed(tmp_path: Path, start: str) -> None:
+    if start == "loky":
+        pytest.importorskip("loky", reason="loky is not installed")
     np.save(tmp_path / "v.npy", np.zeros((600, 48, 64), np.uint8))
     command = [sys.executable, "-W", "ignore", "-c", POOL, f"{tmp_path}/v.npy", f"{tmp_path}/v.zarr", start]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -8,12 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from multiprocessing.process import BaseProcess
-
-__all__ = ["Stopped", "end_with", "end_with_parent", "interrupt_note", "signals", "stop_signals"]
+__all__ = ["Stopped", "end_after", "end_with_parent", "interrupt_note", "signals", "stop_signals"]
 
 # A terminal tells a whole group of processes, and a starter such as `uv run` or `make` may pass the same on.
 _SAME = 0.5
@@ -102,18 +99,18 @@ def end_with_parent() -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     if (parent := parent_process()) is not None:
-        end_with(parent)
+        end_after(parent.join)
 
 
-def end_with(parent: BaseProcess) -> None:
-    """End this process when its parent ends.
+def end_after(wait: Callable[[], object]) -> None:
+    """End this process when a function returns: ``parent.join`` of the process that `multiprocessing` calls its parent.
 
     The parent holds one end of a pipe (on Windows: is a handle) that the system closes with it. Linux can send a signal
     instead, but sends it when the thread ends that started this process.
     """
 
-    def wait() -> None:
-        parent.join()
+    def end() -> None:
+        wait()
         os._exit(1)
 
-    threading.Thread(target=wait, name="spatterlib-parent", daemon=True).start()
+    threading.Thread(target=end, name="spatterlib-parent", daemon=True).start()

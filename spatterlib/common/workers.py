@@ -7,6 +7,7 @@ import os
 import pickle
 import platform
 import secrets
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from spatterlib.common.signals import end_with
+from spatterlib.common.signals import end_after
 from spatterlib.common.threads import cores, in_order
 from spatterlib.errors import WorkerError
 
@@ -66,8 +67,6 @@ def _process() -> tuple[str, int]:
 @cache
 def _joined(caller: Caller, process: tuple[str, int]) -> None:
     """Once in each process: it is found to be like its caller, and ends with it where that is its parent."""
-    from multiprocessing import parent_process
-
     names = [name for name, _ in caller.installed]
     for (name, wanted), (_, found) in zip(caller.installed, _installed(tuple(names)), strict=True):
         if found != wanted:
@@ -75,8 +74,20 @@ def _joined(caller: Caller, process: tuple[str, int]) -> None:
                 f"a worker ({process[0]}, process {process[1]}) is unlike its caller: {name} is {found} there and "
                 f"{wanted} here; install the same on all machines"
             )
-    if (parent := parent_process()) is not None and (process[0], parent.pid) == caller.process:
-        end_with(parent)
+    if (process[0], os.getppid()) == caller.process:
+        end_after(_orphaned)
+
+
+def _orphaned() -> None:
+    """Wait until the parent is gone; where `multiprocessing` does not know it, as in the pools of loky, by looking."""
+    from multiprocessing import parent_process
+
+    parent, number = parent_process(), os.getppid()
+    if parent is not None and parent.pid == number and parent.sentinel is not None:
+        parent.join()
+        return
+    while os.getppid() == number:
+        time.sleep(1)
 
 
 def _installed(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
