@@ -75,6 +75,8 @@ WRONG = {
     "--rows": ["x", "5:x"],
     "--classes": ["low", "low,low"],
     "--gas-flow": ["nobody"],
+    "--range": ["x", "5", "5,1", "nan,1", "1,inf"],
+    "--axes": ["", "q", "TT"],
 }
 # What a recording must be looked at for.
 LATER = {("config", "99999999")}
