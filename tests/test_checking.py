@@ -18,6 +18,7 @@ from spatterlib.cli.main import main
 from spatterlib.errors import DamageError, MissingFileError, StoreError
 from spatterlib.plugins import encode
 from spatterlib.stores.columns import ColumnStore
+from spatterlib.stores.zarr_text import packed
 from spatterlib.types import Store
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
@@ -112,8 +113,11 @@ class TestReading:
                 "columns/label": np.char.encode(store.column("label"), "utf-8"),
             }[array]
         raw = values if isinstance(values, bytes) else values[8200:].tobytes()
+        where = len(raw) // 2
+        if array == "columns/label" and copy.is_dir():  # length and bytes of each text
+            raw, where = packed(values[8200:], ROWS - 8200)[4:], 4
         file, place = find(copy, raw)
-        flip(file, place + len(raw) // 2)
+        flip(file, place + where)
         with sp.open_store(copy) as store, pytest.raises(DamageError, match="not what was written"):
             _ = store.table, store.frame_log, store.column("label"), store.encoded([8500])
 
