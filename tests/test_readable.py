@@ -143,6 +143,23 @@ def test_what_was_replaced_has_its_plain_name(tmp_path: Path) -> None:
     assert sp.check_store(path).whole
 
 
+def test_a_name_that_a_kill_left_is_plain_after_the_next_column(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "s.zarr"
+    finished(path)
+    with monkeypatch.context() as patched, sp.open_store(path, "a") as store:
+        patched.setattr("spatterlib.stores.zarr._Group._rename", lambda *_: None)
+        store.set_column("label", np.array(["low"] * 300))
+    assert len(list(path.glob("columns/label~*"))) == 1
+    with sp.open_store(path, "a") as store:
+        store.set_column("mark", np.arange(300))
+        assert set(store.column("label")) == {"low"}
+    assert zarr.open_group(path, mode="r")["columns/label"].shape == (300,)  # type: ignore[union-attr]
+    assert not list(path.glob("columns/*~*"))
+    assert sp.check_store(path).whole
+
+
 def test_a_store_of_an_older_version_is_described_by_its_next_commit(tmp_path: Path) -> None:
     path = tmp_path / "s.zarr"
     finished(path)

@@ -295,8 +295,10 @@ class _Group:
         documents, late = ({}, late) if appended and before and not self._objects.cheap else (late, {})
         self._write(header, arrays, tails, shards, documents)
         self._late = late
-        with suppress(OSError):  # it is committed, under a name that does
-            self._rename([arrays[name] for name in created if arrays[name].tag])
+        if created:
+            with suppress(OSError):  # it is committed, under a name that does
+                # Those too that a kill, or an older version, has left.
+                self._rename([a for a in arrays.values() if a.tag and (a.name != DATA or not a.length)])
 
     def _write(
         self,
