@@ -122,12 +122,13 @@ class _File:
         self._descriptor = _open(path, mode) if descriptor is None else descriptor
         self._finalizer = weakref.finalize(self, os.close, self._descriptor)
         try:
-            if read_at(self._descriptor, len(SIGNATURE), 0) != SIGNATURE:
-                raise _no_hdf5(path, self._descriptor)
-            if mode == "a":
-                claim(self._descriptor, path)
-                self._begin()
-            self.header()
+            with _told(path):
+                if read_at(self._descriptor, len(SIGNATURE), 0) != SIGNATURE:
+                    raise _no_hdf5(path, self._descriptor)
+                if mode == "a":
+                    claim(self._descriptor, path)
+                    self._begin()
+                self.header()
         except BaseException:
             self.close()
             raise

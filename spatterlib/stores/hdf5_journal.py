@@ -60,7 +60,10 @@ class Shadow:
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Move the position; from the end only to the end."""
-        self._position = offset if whence == os.SEEK_SET else os.fstat(self._descriptor).st_size + offset
+        try:
+            self._position = offset if whence == os.SEEK_SET else os.fstat(self._descriptor).st_size + offset
+        except BaseException as error:
+            self._remember(error)
         return self._position
 
     def tell(self) -> int:
@@ -129,7 +132,9 @@ class Shadow:
         """Nothing: only `commit` makes anything count."""
 
     def settle(self) -> None:
-        """Cut off what lies behind the end: it was never committed."""
+        """Cut off what lies behind the end: it was never committed. Where something failed nobody knows the end."""
+        if self.error is not None:
+            raise self.error
         self._committed = _rounded(self.end)
         if os.fstat(self._descriptor).st_size > self._committed:
             os.ftruncate(self._descriptor, self._committed)
