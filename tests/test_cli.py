@@ -290,7 +290,8 @@ class TestBadVideos:
             lost = np.flatnonzero(~store.frame_log["decoded"])
             assert len(store.frame_log) == 200
             assert len(lost) > 0
-            assert set(lost) <= set(hit)
+            # Up to the next key frame, 96, frames are made from those that were damaged.
+            assert set(lost) <= set(range(min(hit), 96))
 
     @pytest.mark.parametrize("name", ["cut.mkv", "cut.avi"])
     def test_a_file_cut_at_60_percent_gives_what_is_left_and_says_so(self, name: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
@@ -232,7 +232,7 @@ def _offered(file: str) -> str:
     """The datasets of a file that may hold frames, as they are to be named."""
     names = _datasets_of_zarr(file) if Path(file).is_dir() else _datasets_of_hdf5(file)
     named = ", ".join(f"{file}::{name} ({dtype} {shape})" for name, dtype, shape in names[:4])
-    return f"; name one that holds frames: {named}" if named else "; none of it could be frames"
+    return f"; name one that holds frames: {named}" if named else ""
 
 
 def _datasets_of_hdf5(file: str) -> list[tuple[str, str, tuple[int, ...]]]:
@@ -247,7 +247,8 @@ def _datasets_of_hdf5(file: str) -> list[tuple[str, str, tuple[int, ...]]]:
             found.append((f"/{name}", str(item.dtype), item.shape))
         return seen >= _LOOKED_AT or None
 
-    with h5py.File(file, "r") as h5:
+    # What is damaged holds none that could be named.
+    with suppress(OSError, RuntimeError), h5py.File(file, "r") as h5:
         h5.visititems(look)
     return found
 
@@ -295,8 +296,8 @@ def spatter_open_video(path: str, value_range: ValueRange, axes: str | None) -> 
         whole = DatasetFrames.of(path, "", axes) if axes else NpyFrames.of(Path(path), value_range)
         return series_of(path, whole, "npy", **given)
     kind = "an HDF5 file" if is_hdf5(path) else "a Zarr group" if (Path(path) / "zarr.json").is_file() else ""
-    if kind and not _is_a_store(path):
-        raise VideoError(f"{path} is {kind}{_offered(path)}")
+    if kind and not _is_a_store(path) and (offered := _offered(path)):
+        raise VideoError(f"{path} is {kind}{offered}")
     return None
 
 

@@ -48,11 +48,10 @@ def _units(packet: bytes) -> Iterator[bytes]:
         return
     at = 0
     while at + 4 < len(packet):
-        yield packet[at + 4 : at + 8]
+        yield packet[at + 4 : at + 8].ljust(4, b"\0")
         at += 4 + int.from_bytes(packet[at : at + 4], "big")
 
 
 def _behind_starts(packet: bytes) -> Iterator[bytes]:
     for match in _START.finditer(packet):
-        if len(head := packet[match.end() : match.end() + 4]) > 2:
-            yield head
+        yield packet[match.end() : match.end() + 4].ljust(4, b"\0")
