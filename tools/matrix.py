@@ -27,7 +27,19 @@ VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 EXTRAS = "dask,demo,live,onnx,parquet,remote,tables,testing"
 PLUGINS = {"serve": "[test]", "mog2": "", "background": "", "npz": "", "mraw": ""}
 KEY = ("numpy", "numba", "h5py", "opencv-python-headless", "av", "click")
-TESTS = ("video", "container", "images", "detection", "stores", "extraction", "prediction", "watch", "cli")
+TESTS = (
+    "video",
+    "container",
+    "images",
+    "detection",
+    "stores",
+    "readable",
+    "zarr_text",
+    "extraction",
+    "prediction",
+    "watch",
+    "cli",
+)
 ENDS = {"newest": "highest", "lowest": "lowest-direct"}
 DIGEST = """
 import hashlib, sys
