@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 VIDEO ?=
 # PyTorch is several GB: make test-torch installs it.
-EXTRAS := dask,demo,live,onnx,parquet,remote,testing
+EXTRAS := dask,demo,live,onnx,remote,tables,testing
 LEARNING := $(wildcard $(foreach name,augment careless_learning classifiers dataset evaluation export labels lenet5 refusals training,tests/test_$(name).py) benchmarks/test_train.py)
 
 define NEEDS_PYTHON

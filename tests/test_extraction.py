@@ -351,10 +351,12 @@ class TestPartsSideBySide:
         def stop(progress: Progress) -> None:
             raise ValueError("enough")
 
+        before = set(threading.enumerate())
         with pytest.raises(ValueError, match="enough") as held:
             sp.extract(recording(black(6400)), out, detector=Slow(), progress=stop)
         assert held.tb is not None
-        assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPool")]
+        new = set(threading.enumerate()) - before
+        assert not [thread for thread in new if thread.name.startswith("ThreadPool")]
 
     @pytest.mark.parametrize("broken", [1700, 600])
     def test_an_error_comes_behind_what_was_done_before_it(self, out: Path, broken: int) -> None:

@@ -100,7 +100,7 @@ def test_every_command_keeps_a_log(log: Path) -> None:
 
 
 def test_an_error_that_nobody_foresaw_leaves_its_traceback(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spatterlib.video.opening.open_video", lambda *_: 1 / 0)
+    monkeypatch.setattr("spatterlib.video.opening.open_video", lambda *_, **__: 1 / 0)
     code, found = logged(log, "info", "x.mp4")
     assert code == 1
     assert found[-1]["error"]["kind"] == "ZeroDivisionError"
