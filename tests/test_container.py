@@ -373,13 +373,13 @@ class TestDamage:
             assert got[hit:behind] == [None] * (behind - hit)
         assert got[behind:] == list(range(behind, 60))
 
-    @pytest.mark.parametrize(("name", "most"), [("lossless.mkv", 0), ("jpeg.avi", 60), ("frames.mp4", 90)])
-    def test_at_100_places_leaves_hardly_a_frame_that_is_not_what_it_counts_as(
+    @pytest.mark.parametrize(("name", "most"), [("lossless.mkv", 0), ("jpeg.avi", 24), ("frames.mp4", 36)])
+    def test_at_40_places_leaves_hardly_a_frame_that_is_not_what_it_counts_as(
         self, name: str, most: int, tmp_path: Path
     ) -> None:
         data, random = write(tmp_path / name, **FORMATS[name]).read_bytes(), np.random.default_rng(3)
         decoded = wrong = 0
-        for _ in range(100):
+        for _ in range(40):
             bad, place = bytearray(data), int(random.integers(len(data) // 20, len(data)))
             length = min(int(random.choice([1, 4, 30, 188])), len(data) - place)
             bad[place : place + length] = random.bytes(length)
@@ -389,7 +389,7 @@ class TestDamage:
                 for time, frame in zip(times, numbers(video.video), strict=True):  # type: ignore[arg-type]
                     decoded += frame is not None
                     wrong += frame is not None and frame != round(float(np.nan_to_num(time)) * 25)
-        assert decoded > 4500
+        assert decoded > 1800
         assert wrong <= most
 
     def test_of_every_packet_leaves_no_frame_and_ends(self, tmp_path: Path) -> None:
