@@ -54,7 +54,7 @@ def write_h5(path: Path, values: NDArray[Any], **options: Any) -> str:
 
 
 def write_zarr(path: Path, values: NDArray[Any]) -> str:
-    chunks = tuple(min(5, length) if axis == 0 else length for axis, length in enumerate(values.shape))
+    chunks = tuple(max(1, min(5, length) if axis == 0 else length) for axis, length in enumerate(values.shape))
     zarr.create_array(str(path), name="entry/frames", data=values, chunks=chunks)
     return f"{path}::/entry/frames"
 

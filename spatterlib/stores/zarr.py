@@ -151,11 +151,11 @@ class _Group:
         self._part_tag, self._parts = secrets.token_hex(4), 0
         self._joined: dict[int, int] = {}  # where large parts begin, that were renamed
         self._copied: set[int] = set()
-        if mode == "a":
-            if not new and self._objects.get(ROOT) is None:
-                self.header()
-            self._objects.claim(_LOCK)
         try:
+            if mode == "a":
+                if not new and self._objects.get(ROOT) is None:
+                    self.header()
+                self._objects.claim(_LOCK)
             if not new:
                 self.header()
             else:
@@ -163,11 +163,11 @@ class _Group:
                 if exclusive and (text is not None or (self._objects.cheap and self._objects.names(""))):
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
                 self._arrays = self._known(root_of(text) or {"arrays": {}})
+            if mode == "a":
+                self._sweep(self._arrays.values())
         except BaseException:
             self.close()
             raise
-        if mode == "a":
-            self._sweep(self._arrays.values())
         self._replaces, self._exclusive = new, exclusive
 
     def header(self, *, fresh: bool = False) -> StoreHeader:
