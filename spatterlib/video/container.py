@@ -161,7 +161,7 @@ class Container:
         end = min(stop, self.packets.found)
         while start < end:
             # Looked at from the key frame on: damage in front of `start` tells on the frames behind it.
-            first = int(self.keyframes[self.keyframes <= start][-1])
+            first = self._key_before(start)
             for number, picture in enumerate(self._in_order(first, end, 0, self.threads), first):
                 if picture is None:
                     break
@@ -169,7 +169,7 @@ class Container:
                     yield picture
                     start += 1
             if start < end:
-                first = int(self.keyframes[self.keyframes <= start][-1])
+                first = self._key_before(start)
                 edge = min(self._key_behind(start), end)
                 whole = True
                 for number, picture in enumerate(self._in_order(first, edge, 1, 1), first):
@@ -220,6 +220,9 @@ class Container:
                         yield -1, None
         finally:
             self._idle[os.getpid(), threads].append(source)
+
+    def _key_before(self, number: int) -> int:
+        return int(self.keyframes[self.keyframes <= number][-1])
 
     def _key_behind(self, number: int) -> int:
         return int(min(self.keyframes[self.keyframes > number], default=self.packets.found))

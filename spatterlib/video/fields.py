@@ -14,6 +14,21 @@ _HIGH = {44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244}
 _START = re.compile(rb"\x00\x00\x01")
 
 
+def units(data: bytes, width: int = 0) -> Iterator[bytes]:
+    """The units of a packet, as far as their heads go: behind start codes, or behind lengths of `width` bytes."""
+    if not width:
+        places = [match.end() for match in _START.finditer(data)]
+        for begin, end in pairwise([*places, len(data) + 3]):
+            yield data[begin : min(end - 3, begin + 4096)]
+        return
+    at = 0
+    while at + width < len(data):
+        length = int.from_bytes(data[at : at + width], "big")
+        at += width
+        yield data[at : at + min(length, 4096)]
+        at += length
+
+
 class _Bits:
     """Reads a unit bit by bit, without the bytes that were put in to keep start codes out."""
 
@@ -107,7 +122,7 @@ class SecondFields:
                     self._learn(rest[2:end])
                     rest = rest[end:]
         else:
-            for unit in self._units(self.extradata):
+            for unit in units(self.extradata, self._width):
                 self._learn(unit)
 
     @property
@@ -117,7 +132,7 @@ class SecondFields:
 
     def ends(self, packet: bytes) -> bool:
         """Whether the packet is the second field of a frame."""
-        fields = [picture for unit in self._units(packet) if (picture := self._learn(unit)) is not None]
+        fields = [picture for unit in units(packet, self._width) if (picture := self._learn(unit)) is not None]
         first, self._first = self._first, None
         alike = set(fields)
         field_ = alike.pop() if len(alike) == 1 else ()
@@ -128,19 +143,6 @@ class SecondFields:
             return True
         self._first = number, bottom
         return False
-
-    def _units(self, data: bytes) -> Iterator[bytes]:
-        if not self._width:
-            places = [match.end() for match in _START.finditer(data)]
-            for begin, end in pairwise([*places, len(data) + 3]):
-                yield data[begin : min(end - 3, begin + 4096)]
-            return
-        at = 0
-        while at + self._width < len(data):
-            length = int.from_bytes(data[at : at + self._width], "big")
-            at += self._width
-            yield data[at : at + min(length, 4096)]
-            at += length
 
     def _learn(self, unit: bytes) -> tuple[int, bool] | tuple[()] | None:
         """Frame number and parity of a slice; nothing of a slice of a frame; None for another unit."""
