@@ -32,6 +32,7 @@ from spatterlib.measuring.camera import Camera, check_camera
 from spatterlib.measuring.descriptors import describe, turned, windows
 from spatterlib.measuring.speeds import ESTIMATORS, measure_speeds
 from spatterlib.measuring.streaks import STREAK, Finder, find_streaks
+from spatterlib.stores.chunks import ranges
 from spatterlib.stores.opening import is_simulated, open_store
 from spatterlib.types import Detections, Image, Store
 
@@ -198,8 +199,7 @@ def _streaks(
     store: Store, table: Detections, finder: Finder, executor: Executor | None
 ) -> Iterator[tuple[int, NDArray[np.void]]]:
     """Streaks of the store's crops, and how many of these were looked at; one thread reads, or each worker its own."""
-    length = _BATCH if executor is None else _TASK
-    parts = [(range(first, min(first + length, len(table)))) for first in range(0, len(table), length)]
+    parts = ranges(len(table), _BATCH if executor is None else _TASK)
     if executor is None:
         jobs = (partial(_look, store.read(rows), table[rows.start : rows.stop], rows, finder) for rows in parts)
         with one_opencv_thread():

@@ -33,6 +33,7 @@ from spatterlib.learning.provenance import model_facts, versions
 from spatterlib.learning.runs import Run
 from spatterlib.plugins.classifier import Preprocessing
 from spatterlib.plugins.registry import foreign_versions, identity
+from spatterlib.stores.chunks import ranges
 from spatterlib.stores.opening import find_store, is_simulated, open_store
 from spatterlib.types import DETECTION, Detections, Image, Store
 from spatterlib.verdicts.document import VerdictSettings
@@ -260,7 +261,7 @@ def from_store(
     """The same of some rows of a store; the whole frame log comes first."""
     table = store.table
     yield store.frame_log, table[:0], []
-    parts = [range(start, min(start + CHUNK, rows.stop)) for start in range(rows.start, rows.stop, CHUNK)]
+    parts = [rows[part.start : part.stop] for part in ranges(len(rows), CHUNK)]
     with ThreadPoolExecutor(workers) as pool:
         if executor is None:
             read: Iterator[list[PreparedCrop]] = (list(pool.map(look.read, store.encoded(part))) for part in parts)
