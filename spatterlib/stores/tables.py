@@ -7,6 +7,7 @@ import logging
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -103,10 +104,7 @@ def to_pandas(store: Store, rows: Rows | None = None) -> Any:
     ...     store.to_pandas().attrs["units"]["area"]
     'px^2'
     """
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise PluginError(missing("a pandas table", "pandas", "tables", error)) from error
+    pd = _loaded("pandas", "a pandas table", "tables")
     columns = _columns(store, rows)
     frame = pd.DataFrame(columns, index=pd.Index(_numbers(columns, rows), name="row"))
     units = {name: about["units"] for name in columns if "units" in (about := _about(name))}
@@ -134,10 +132,7 @@ def to_polars(store: Store, rows: Rows | None = None) -> Any:
     ...     store.to_polars().columns[:2]
     ['frame', 'time']
     """
-    try:
-        import polars as pl
-    except ImportError as error:
-        raise PluginError(missing("a Polars table", "polars", "tables", error)) from error
+    pl = _loaded("polars", "a Polars table", "tables")
     return pl.DataFrame(_columns(store, rows))
 
 
@@ -162,10 +157,7 @@ def to_xarray(store: Store, rows: Rows | None = None) -> Any:
     ...     store.to_xarray()["time"].attrs["units"]
     's'
     """
-    try:
-        import xarray as xr
-    except ImportError as error:
-        raise PluginError(missing("an xarray data set", "xarray", "tables", error)) from error
+    xr = _loaded("xarray", "an xarray data set", "tables")
     columns = _columns(store, rows)
     variables = {name: ("row", values, _about(name)) for name, values in columns.items()}
     attrs = {"spatterlib": json.dumps(store.attrs)}
@@ -180,11 +172,15 @@ def need_pyarrow(what: str) -> Any:
     PluginError
         If it is not installed; `what` needs it.
     """
+    return _loaded("pyarrow", what, "parquet")
+
+
+def _loaded(module: str, what: str, extra: str) -> Any:
+    """A module that `what` needs and the extra brings."""
     try:
-        import pyarrow as pa
+        return import_module(module)
     except ImportError as error:
-        raise PluginError(missing(what, "pyarrow", "parquet", error)) from error
-    return pa
+        raise PluginError(missing(what, module, extra, error)) from error
 
 
 def _columns(store: Store, rows: Rows | None) -> Columns:
