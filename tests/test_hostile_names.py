@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from predictions import page_of, verdict
 
@@ -158,6 +158,7 @@ def test_an_evaluation_has_the_same_elements_whatever_the_names_are() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=("C", "Z"), include_characters=" `\\|<>&_*[]()!~$\n")))
+@example("__0__")
 def test_any_text_in_markdown_is_that_text(text: str) -> None:
     wanted = " ".join(text.split())
     assert rendered(f"x{escaped(text)}x").text.strip() == f"x{wanted}x"

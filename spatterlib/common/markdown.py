@@ -16,7 +16,7 @@ def escaped(text: object) -> str:
     'low_flow &lt;b>\\|\\*'
     """
     one = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([\\`*|~$[\]]|(?<!\w)_|_(?!\w))", r"\\\1", one)
+    return re.sub(r"([\\`*|~$[\]]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", one)
 
 
 def code(text: object) -> str:
