@@ -19,7 +19,7 @@ from spatterlib.errors import MissingFileError, ParameterError
 from spatterlib.learning.confounds import PROBES, probe
 from spatterlib.learning.dataset import load_dataset
 from spatterlib.learning.evaluation import Evaluation
-from spatterlib.learning.metrics import metrics_of, reliability, temperature_of
+from spatterlib.learning.metrics import group_interval, metrics_of, reliability, temperature_of
 from spatterlib.learning.splits import grouped, original, timed
 from spatterlib.learning.training import split_of
 from spatterlib.plugins.classifier import probabilities_of
@@ -144,6 +144,33 @@ class TestMetrics:
         assert often.auc_interval == pytest.approx(once.auc_interval)
         low, high = once.accuracy_interval
         assert low < once.accuracy < high
+
+    @pytest.mark.parametrize(("mean", "spread"), [(0.92, 0.03), (0.85, 0.08), (0.97, 0.02)])
+    @pytest.mark.parametrize("recordings", [2, 3, 4, 8, 16])
+    def test_an_interval_holds_the_truth_as_often_as_it_says(self, recordings: int, mean: float, spread: float) -> None:
+        random, held = np.random.default_rng(recordings), 0
+        total = mean * (1 - mean) / spread**2 - 1
+        for _ in range(1500):
+            crops = random.integers(200, 600, 2 * recordings)
+            right = random.binomial(crops, random.beta(mean * total, (1 - mean) * total, len(crops)))
+            share = right.sum() / crops.sum()
+            low, high = group_interval(share, (right - share * crops) / crops.sum(), np.repeat([0, 1], recordings))
+            held += low <= mean <= high
+        assert 0.92 <= held / 1500 <= 0.98
+
+    def test_influences_are_what_a_group_moves(self) -> None:
+        scores, labels = scored(6, 2000, 3)
+        groups = np.repeat(np.arange(40), 50)
+        whole = metrics_of(scores, labels, groups.astype(str))
+        left_out = [metrics_of(*(part[groups != name] for part in (scores, labels, groups))) for name in range(40)]
+        for name in ("accuracy", "auc"):
+            pseudo = np.array([40 * getattr(whole, name) - 39 * getattr(part, name) for part in left_out])
+            error, (low, high) = pseudo.std(ddof=1) / 40**0.5, getattr(whole, f"{name}_interval")
+            assert high - low == pytest.approx(2 * 2.02 * error, rel=0.1)
+
+    def test_recordings_without_a_mistake_prove_no_more_than_their_number(self) -> None:
+        low, high = group_interval(1.0, np.zeros(4), np.array([0, 0, 1, 1]))
+        assert (round(low, 3), high) == (0.398, 1.0)
 
     def test_too_few_groups_give_no_interval(self) -> None:
         scores, labels = scored(3)

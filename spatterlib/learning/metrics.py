@@ -1,6 +1,6 @@
 """How good probabilities are: pure functions of scores, labels and groups.
 
-Crops of one recording are not independent, so intervals come from drawing whole groups again, never crops.
+Crops of one recording are not independent, so intervals come from how whole groups differ, never crops.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.common.student import student
 from spatterlib.learning.run_facts import MetricsFields
 from spatterlib.plugins.classifier import Scores, probabilities_of
 
-__all__ = ["Interval", "Metrics", "Reliability", "metrics_of", "reliability", "temperature_of"]
+__all__ = ["Interval", "Metrics", "Reliability", "group_interval", "metrics_of", "reliability", "temperature_of"]
 
 Interval = tuple[float, float]
 """95 %, lower and upper bound; NaN where there are too few groups to say."""
 
 _BINS = 10
-_RESAMPLES = 1000
 _UNKNOWN = (float("nan"), float("nan"))
 
 
@@ -54,7 +54,7 @@ class Metrics:
     accuracy, auc : float
         Share of right answers; area under the ROC curve (mean over classes, one against the rest).
     accuracy_interval, auc_interval : tuple of float
-        95 %, by bootstrap over groups.
+        95 %, from how groups differ; see `group_interval`.
     confusion : ndarray
         ``(classes, classes)`` int64: rows are true, columns predicted.
     loss : float
@@ -100,8 +100,6 @@ def metrics_of(
     groups: NDArray[np.str_],
     *,
     temperature: float = 1.0,
-    resamples: int = _RESAMPLES,
-    seed: int = 1234,
 ) -> Metrics:
     """Everything about one set of crops.
 
@@ -115,8 +113,6 @@ def metrics_of(
         ``(n,)``, group of each crop.
     temperature : float
         What scores are divided by.
-    resamples, seed : int
-        Of the bootstrap.
 
     Examples
     --------
@@ -130,15 +126,23 @@ def metrics_of(
     answers = scores.argmax(1)
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (labels, answers), 1)
-    accuracy_interval, auc_interval = _bootstrap(scores, labels, groups, resamples, seed)
+    names, member = np.unique(groups, return_inverse=True)
+    held = np.zeros((len(names), classes), bool)
+    held[member, labels] = True
+    _, strata = np.unique(held, axis=0, return_inverse=True)
+    right = answers == labels
+    accuracy = float(right.mean())
+    auc, placements = _auc(scores, labels)
+    shares = np.bincount(member, (right - accuracy) / len(labels)).astype(np.float64)
+    influence = np.bincount(member, placements).astype(np.float64)
     probabilities = probabilities_of(scores, temperature)
     return Metrics(
         crops=len(labels),
-        groups=len(np.unique(groups)),
-        accuracy=float((answers == labels).mean()),
-        accuracy_interval=accuracy_interval,
-        auc=_auc(scores, labels, np.ones(len(labels))),
-        auc_interval=auc_interval,
+        groups=len(names),
+        accuracy=accuracy,
+        accuracy_interval=group_interval(accuracy, shares, strata.ravel()),
+        auc=auc,
+        auc_interval=group_interval(auc, influence, strata.ravel()),
         confusion=confusion,
         loss=_loss(probabilities, labels),
         raw=reliability(probabilities_of(scores), labels),
@@ -151,64 +155,84 @@ def _loss(probabilities: Scores, labels: NDArray[np.int64]) -> float:
     return float(-np.log(np.maximum(own, 1e-300)).mean())
 
 
-def _bootstrap(
-    scores: Scores, labels: NDArray[np.int64], groups: NDArray[np.str_], resamples: int, seed: int
-) -> tuple[Interval, Interval]:
-    """95 % intervals of accuracy and AUC; groups are drawn with replacement, within the classes they hold."""
-    names, member = np.unique(groups, return_inverse=True)
-    strata: dict[bytes, list[int]] = {}
-    for group in range(len(names)):
-        held = np.bincount(labels[member == group], minlength=scores.shape[1]) > 0
-        strata.setdefault(held.tobytes(), []).append(group)
-    # One group of a kind has no spread to draw from: an interval from it would be a pretence.
-    if min(map(len, strata.values())) < 2:
-        return _UNKNOWN, _UNKNOWN
-    random = np.random.default_rng(seed)
-    right = np.bincount(member, scores.argmax(1) == labels)
-    sizes = np.bincount(member)
-    ranked = _Ranked(scores, labels)
-    accuracies, aucs = np.empty(resamples), np.empty(resamples)
-    for index in range(resamples):
-        drawn = np.concatenate([random.choice(own, len(own)) for own in strata.values()])
-        times = np.bincount(drawn, minlength=len(names)).astype(np.float64)
-        accuracies[index] = (times @ right) / (times @ sizes)
-        aucs[index] = ranked.auc(times[member])
-    return _middle(accuracies), _middle(aucs)
+def group_interval(estimate: float, influence: NDArray[np.float64], strata: NDArray[np.int64]) -> Interval:
+    """95 % interval of a share that few groups were measured for.
 
+    Parameters
+    ----------
+    estimate : float
+        The share, 0-1.
+    influence : ndarray
+        ``(groups,)`` float64: how far each group moves the estimate; they add up to 0.
+    strata : ndarray
+        ``(groups,)`` int64, kind of each group: those that hold the same classes.
 
-def _middle(values: NDArray[np.float64]) -> Interval:
-    low, high = np.percentile(values, [2.5, 97.5])
+    Returns
+    -------
+    tuple of float
+        NaN where a kind has one group only, whose spread nobody knows.
+
+    Notes
+    -----
+    The variance is that of the linearised estimate, stratified (D. A. Binder, Int. Stat. Rev. 51, 1983). The interval
+    is Student's on the scale of log-odds, so that it stays within 0 and 1. Its degrees of freedom are the harmonic mean
+    of Satterthwaite's (Biometrics Bulletin 2, 1946), which few groups estimate too low, and those of equal spreads:
+    between 1.3 and 2 with two groups of either class, where percentiles of a bootstrap cover 71 % instead of 95 %.
+    Where every group is wholly right, the lower bound is that of Clopper and Pearson (Biometrika 26, 1934) for as many
+    groups.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spatterlib.learning.metrics import group_interval
+    >>> shares = np.array([0.88, 0.92, 0.85, 0.95])
+    >>> low, high = group_interval(0.9, (shares - 0.9) / 4, np.array([0, 0, 1, 1]))
+    >>> round(low, 2), round(high, 2)
+    (0.63, 0.98)
+    """
+    if not np.isfinite(estimate) or np.bincount(strata)[strata].min() < 2:
+        return _UNKNOWN
+    if estimate >= 1:
+        return 0.025 ** (1 / len(influence)), 1.0
+    if estimate <= 0:
+        return 0.0, 1 - 0.025 ** (1 / len(influence))
+    parts, freedom = [], []
+    for kind in np.unique(strata):
+        own = influence[strata == kind]
+        parts.append(len(own) * float(own.var(ddof=1)))
+        freedom.append(len(own) - 1)
+    variance = sum(parts)
+    if not variance:
+        return estimate, estimate
+    estimated = variance**2 / sum(part**2 / own for part, own in zip(parts, freedom, strict=True))
+    degrees = 2 / (1 / estimated + 1 / sum(freedom))
+    half = student(degrees) * variance**0.5 / (estimate * (1 - estimate))
+    odds = np.log(estimate / (1 - estimate)) + np.array([-half, half])
+    low, high = np.exp(-np.logaddexp(0, -odds))
     return float(low), float(high)
 
 
-def _auc(scores: Scores, labels: NDArray[np.int64], weights: NDArray[np.float64]) -> float:
-    return _Ranked(scores, labels).auc(weights)
+def _auc(scores: Scores, labels: NDArray[np.int64]) -> tuple[float, NDArray[np.float64]]:
+    """Mann-Whitney statistic, ties count half, mean over classes; and ``(n,)`` how far each crop moves it.
 
-
-class _Ranked:
-    """Crops sorted by the score of each class once, so that the AUC of any weights is a sum."""
-
-    def __init__(self, scores: Scores, labels: NDArray[np.int64]) -> None:
-        columns = [1] if scores.shape[1] == 2 else range(scores.shape[1])
-        self.classes = []
-        for number in columns:
-            others = np.delete(scores, number, axis=1)
-            value = scores[:, number] - np.logaddexp.reduce(others, axis=1)
-            order = np.argsort(value, kind="stable")
-            ties = np.flatnonzero(np.diff(value[order], prepend=-np.inf))
-            self.classes.append((order, ties, labels[order] == number))
-
-    def auc(self, weights: NDArray[np.float64]) -> float:
-        """Mann-Whitney statistic with weights; ties count half."""
-        areas = []
-        for order, ties, own in self.classes:
-            weight = weights[order]
-            positive = np.add.reduceat(np.where(own, weight, 0.0), ties)
-            negative = np.add.reduceat(np.where(own, 0.0, weight), ties)
-            below = np.cumsum(negative) - negative
-            total = positive.sum() * negative.sum()
-            areas.append((positive * (below + negative / 2)).sum() / total if total else np.nan)
-        return float(np.mean(areas))
+    A crop moves it by its placement among those of the other kind, less the mean; placements of a group add up
+    (N. A. Obuchowski, Biometrics 53, 1997).
+    """
+    columns = [1] if scores.shape[1] == 2 else range(scores.shape[1])
+    areas, influence = [], np.zeros(len(labels))
+    for number in columns:
+        value = scores[:, number] - np.logaddexp.reduce(np.delete(scores, number, axis=1), axis=1)
+        own = labels == number
+        count, rest = int(own.sum()), int((~own).sum())
+        if not (count and rest):
+            return float("nan"), np.zeros(len(labels))
+        for part, others, sign in ((own, ~own, 1), (~own, own, -1)):
+            known = np.sort(value[others])
+            below = (np.searchsorted(known, value[part]) + np.searchsorted(known, value[part], "right")) / 2
+            placed = below / len(known) if sign > 0 else 1 - below / len(known)
+            influence[part] += (placed - placed.mean()) / (len(placed) * len(columns))
+        areas.append(float(placed.mean()))
+    return float(np.mean(areas)), influence
 
 
 def reliability(probabilities: Scores, labels: NDArray[np.int64], bins: int = _BINS) -> Reliability:

@@ -306,7 +306,7 @@ def scores_of(model: Model, data: Dataset, rows: NDArray[np.int64]) -> NDArray[n
 
 
 def measure_rows(run: Run, data: Dataset, rows: NDArray[np.int64]) -> Metrics:
-    """How good a run is on some rows of a dataset, with intervals by bootstrap over recordings."""
+    """How good a run is on some rows of a dataset, with intervals from how recordings differ."""
     return metrics_of(
         scores_of(run.model, data, rows),
         data.labels[rows],

@@ -15,9 +15,10 @@ from typing import Annotated, Literal, TypeAlias, TypedDict, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.common.student import student
 from spatterlib.verdicts.rules import Rules
 
-__all__ = ["STATES", "Span", "SpanFields", "VerdictState", "judge", "judge_rows", "student", "votes"]
+__all__ = ["STATES", "Span", "SpanFields", "VerdictState", "judge", "judge_rows", "votes"]
 
 VerdictState: TypeAlias = Literal["OK", "attention", "critical", "no verdict", "decided"]
 
@@ -25,8 +26,6 @@ STATES: tuple[VerdictState, ...] = ("OK", "attention", "critical", "no verdict",
 """OK: surely the expected class. Attention: enough was seen, but it is not clear which class. Critical: surely another
 class than the expected. No verdict: too little was seen, or crops unlike those of the training. Decided: surely one
 class, and nobody said which is expected."""
-
-_Z = NormalDist().inv_cdf(0.975)
 
 
 class SpanFields(TypedDict):
@@ -268,20 +267,6 @@ def _drawn(means: NDArray[np.float64], rules: Rules) -> NDArray[np.float64]:
 def _expanded(n: int) -> float:
     """Share to leave out at either end so that an interval of n votes is as wide as Student's t demands."""
     return NormalDist().cdf(-student(n - 1) * np.sqrt(n / (n - 1)))
-
-
-def student(v: float) -> float:
-    """97.5 % quantile of Student's t with v degrees of freedom, expanded in 1 / v (Abramowitz and Stegun 1964, 26.7.5).
-
-    Examples
-    --------
-    >>> from spatterlib.verdicts.judgement import student
-    >>> round(student(10), 3), round(student(float("inf")), 3)
-    (2.228, 1.96)
-    """
-    z = _Z
-    found = z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
-    return found + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
 
 
 def _state(leading: str | None, count: int, far: float, clear: bool, rules: Rules) -> tuple[VerdictState, str]:

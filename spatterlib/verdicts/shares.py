@@ -16,8 +16,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from spatterlib.common.student import student
 from spatterlib.verdicts.document import ShareFields
-from spatterlib.verdicts.judgement import student
 
 __all__ = ["LEAST", "Share", "share_sentence", "shares"]
 
