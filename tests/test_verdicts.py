@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from spatterlib.errors import ParameterError
+from spatterlib.learning.layer_record import votes
 from spatterlib.verdicts.change import Change, changes
-from spatterlib.verdicts.judgement import STATES, Span, judge, votes
+from spatterlib.verdicts.judgement import STATES, Span, judge
 from spatterlib.verdicts.rules import Rules
 
 CLASSES = ("low", "high")

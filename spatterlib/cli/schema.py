@@ -142,6 +142,7 @@ class Judged:
     reason: Annotated[str, "why, in words"]
     first_frame: Annotated[int, "of its crops; -1 without"]
     last_frame: Annotated[int, "of its crops; -1 without"]
+    right: Annotated[float | None, "how often a layer so judged is right in recordings held out; null if not known"]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from spatterlib.common.markdown import code, escaped
 from spatterlib.common.origin import learned, learned_from
-from spatterlib.learning.run_facts import RunFacts
+from spatterlib.learning.run_facts import LayerRecordFields, RunFacts
 
 __all__ = ["model_card"]
 
@@ -14,6 +14,16 @@ _BELIEVE = {
     "grouped": "Recordings of the test part had no crop in training.",
     "time": "Blocks of time of the same recordings were held back: the figures say nothing about other recordings.",
 }
+
+
+def _of_layers(record: LayerRecordFields | None) -> str:
+    if not record:
+        return ""
+    return (
+        f"Layers: in {record['wrong_builds']} of {record['builds']} recordings without a part in the training a layer "
+        f"was decided wrongly ({record['layers']} layers in all; layers of one build share what makes it hard, so "
+        "builds are counted).\n\n"
+    )
 
 
 def model_card(name: str, facts: RunFacts) -> str:
@@ -39,6 +49,7 @@ def model_card(name: str, facts: RunFacts) -> str:
     parameters = "\n".join(
         f"- {escaped(key)}: {escaped(value)}" for key, value in facts["classifier"].items() if key != "id"
     )
+    layers = _of_layers(facts.get("layers"))
     again = code(f"spatterlib evaluate {name}")
     classes = ", ".join(map(escaped, facts["classes"]))
     return f"""# {escaped(name)}
@@ -58,7 +69,7 @@ Split: {split["name"]} ({escaped(split["by"])}); {split["train"]} crops trained,
 
 Test accuracy {test["accuracy"]:.2%}{within}, calibration error {test["calibration_error_scaled"]:.3f}.
 
-{_BELIEVE[split["name"]]} Run {again} for random beside grouped figures and the confound probe.
+{layers}{_BELIEVE[split["name"]]} Run {again} for random beside grouped figures and the confound probe.
 
 ## Settings
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from spatterlib.common.origin import Origin
-from spatterlib.learning.run_facts import SplitFields
+from spatterlib.learning.run_facts import LayerRecordFields, SplitFields
 from spatterlib.learning.runs import Run
 from spatterlib.plugins.registry import versions_of
 
@@ -34,6 +34,7 @@ class ModelFacts(TypedDict):
     accuracy_interval: Sequence[float] | None
     recordings: int
     familiarity: bool
+    layers: LayerRecordFields | None
 
 
 def model_facts(run: Run, *, familiarity: bool) -> ModelFacts:
@@ -55,6 +56,7 @@ def model_facts(run: Run, *, familiarity: bool) -> ModelFacts:
         accuracy_interval=test.get("accuracy_interval"),
         recordings=len(facts.get("sources") or ()),
         familiarity=familiarity,
+        layers=facts.get("layers"),
     )
 
 

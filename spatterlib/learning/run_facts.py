@@ -11,6 +11,7 @@ __all__ = [
     "DataSourceFields",
     "DataSpec",
     "ExportFacts",
+    "LayerRecordFields",
     "MetricsFields",
     "PartFields",
     "RunFacts",
@@ -63,6 +64,18 @@ class MetricsFields(TypedDict, total=False):
     calibration_error_scaled: float
 
 
+class LayerRecordFields(TypedDict):
+    """What layers of recordings held out say: the fields of `spatterlib.learning.layer_record.LayerRecord`."""
+
+    spread: float
+    dependence: float
+    slope: float
+    lapse: float
+    builds: int
+    wrong_builds: int
+    layers: int
+
+
 class PartFields(TypedDict, total=False):
     """How good a model is on the parts that it was not trained on."""
 
@@ -104,6 +117,7 @@ class RunFacts(TypedDict, total=False):
     epochs: list[dict[str, Any]]
     metrics: PartFields
     seconds: float
+    layers: LayerRecordFields | None
     familiar: dict[str, Any] | None
 
 
@@ -123,4 +137,5 @@ class ExportFacts(TypedDict):
     split: SplitFields | None
     test: MetricsFields | None
     versions: dict[str, str]
+    layers: LayerRecordFields | None
     familiar: dict[str, Any] | None

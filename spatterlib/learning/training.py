@@ -25,6 +25,7 @@ from spatterlib.errors import ParameterError
 from spatterlib.learning import runs, splits
 from spatterlib.learning.callbacks import Curves, check_logger, default_loggers, epoch_bar, epoch_lines, logger
 from spatterlib.learning.dataset import GROUPS, Data, Dataset, load_dataset
+from spatterlib.learning.layer_record import LayerRecord, held_out_layers
 from spatterlib.learning.metrics import Metrics, metrics_of, temperature_of
 from spatterlib.learning.model_card import model_card
 from spatterlib.learning.novelty import Familiar
@@ -142,6 +143,8 @@ def train(
         fitted.run.save(folder)
         Familiar.of(dataset.images, parts.train, np.concatenate([parts.validation, parts.test]), seed).save(folder)
         facts |= fitted.facts()
+        record = held_out_record(fitted.run, dataset, parts)
+        facts["layers"] = record.facts() if record else None
         facts |= {"state": "complete", "seconds": time.perf_counter() - began}
         write_text(folder / "MODEL_CARD.md", model_card(folder.name, facts))
         runs.write_facts(folder, facts)
@@ -313,6 +316,19 @@ def measure_rows(run: Run, data: Dataset, rows: NDArray[np.int64]) -> Metrics:
         data.group("recording")[rows],
         temperature=run.temperature,
     )
+
+
+def held_out_record(run: Run, data: Dataset, split: Split) -> LayerRecord | None:
+    """What the layers of recordings that had no part in a training say of it; None where there are too few of them."""
+    recording = data.group("recording")
+    rows = np.concatenate([split.validation, split.test])
+    rows = np.sort(rows[~np.isin(recording[rows], np.unique(recording[split.train]))])
+    probabilities = run.calibrated(scores_of(run.model, data, rows))
+    found = []
+    for name in np.unique(recording[rows]):
+        own = recording[rows] == name
+        found += held_out_layers(str(name), data.table[rows[own]], data.labels[rows[own]], probabilities[own])
+    return LayerRecord.of(found)
 
 
 def _facts(classifier: Classifier, data: Dataset, split: Split, given: Data, seed: int) -> RunFacts:

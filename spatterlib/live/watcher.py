@@ -232,7 +232,7 @@ class Watcher:
         images = [flash[20:70, 30:90], *clip.crops(table)]
         probabilities, distances = self.scorer([self.plan.look(image) for image in images])
         rolling = add_rows(self.rolling, table, probabilities[1:], distances[1:], self.plan.settings.gap)
-        judge_rows(rolling.rows, self.plan.run.classes, self.draft_rules, 1)
+        judge_rows(rolling.rows, self.plan.run.classes, self.draft_rules, 1, None, self.scorer.record)
 
     def run(self, stopped: Callable[[], bool]) -> Summary:
         """Watch, and leave a store that says whether it is whole."""
@@ -423,7 +423,7 @@ class Watcher:
         """Final verdicts on layers that have ended."""
         for number in numbers:
             rows = self.rolling.rows[self.rolling.rows["layer"] == number]
-            span = judge_rows(rows, self.plan.run.classes, self.plan.rules, number)
+            span = judge_rows(rows, self.plan.run.classes, self.plan.rules, number, None, self.scorer.record)
             self._layers.append(span)
             self._spans["layer"] = span
             if self.charts:
@@ -456,14 +456,14 @@ class Watcher:
     def _drafts(self) -> Iterator[tuple[str, Span]]:
         since = self._now - self.plan.settings.window
         self.rolling = forget_rows(self.rolling, self.rolling.done, since)
-        rows, classes = self.rolling.rows, self.plan.run.classes
+        rows, classes, record = self.rolling.rows, self.plan.run.classes, self.scorer.record
         number = self.rolling.layer
         begin = max(since, self._begin)
         count = int((self._now - self._begin) / self.plan.settings.window) + 1
-        window = judge_rows(rows[rows["time"] >= since], classes, self.draft_rules, count, (begin, self._now))
+        window = judge_rows(rows[rows["time"] >= since], classes, self.draft_rules, count, (begin, self._now), record)
         spans = {"window": window}
         if number > self.rolling.done:
-            spans["layer"] = judge_rows(rows[rows["layer"] == number], classes, self.draft_rules, number)
+            spans["layer"] = judge_rows(rows[rows["layer"] == number], classes, self.draft_rules, number, None, record)
         for scope, span in spans.items():
             if scope == self.plan.settings.alarms.alarm:
                 self._observe("verdict", observe_verdict(span), self._now, span=span)

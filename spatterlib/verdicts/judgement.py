@@ -1,12 +1,15 @@
 """From probabilities of crops to verdicts on spans of time: pure functions of times, events and probabilities.
 
 Crops are no independent witnesses: an event is seen in many frames. So crops vote together, an event once in each
-second that it lasts, and the interval of a span comes from drawing its votes again. It says how far chance within the
-span could move the answer, not whether this recording differs from those that the model learned from.
+second that it lasts. The interval of a span is that of votes as dependent as those of recordings that were held out of
+the training (`spatterlib.learning.layer_record`); of a model without such a record it comes from drawing its votes
+again. It says how far chance within the recording could move the answer, not whether this recording differs from those
+that the model learned from.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
@@ -16,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.common.student import student
+from spatterlib.learning.layer_record import LayerRecord, votes
 from spatterlib.verdicts.rules import Rules
 
-__all__ = ["STATES", "Span", "SpanFields", "VerdictState", "judge", "judge_rows", "votes"]
+__all__ = ["STATES", "Span", "SpanFields", "VerdictState", "judge", "judge_rows"]
 
 VerdictState: TypeAlias = Literal["OK", "attention", "critical", "no verdict", "decided"]
 
@@ -37,7 +41,9 @@ class SpanFields(TypedDict):
     label: Annotated[str | None, "the class; null where the verdict abstains"]
     leading: Annotated[str | None, "the most probable class, decided or not; null without votes"]
     probability: Annotated[float | None, "of `leading`, calibrated, mean over the votes; null without votes"]
-    low: Annotated[float | None, "lower end of its 95 % interval; null with fewer than three votes"]
+    low: Annotated[
+        float | None, "lower end of its 95 % interval, for the recording's other layers; null with < 3 votes"
+    ]
     high: Annotated[float | None, "upper end"]
     votes: Annotated[int, "events by seconds"]
     events: Annotated[int, "boxes that overlap from frame to frame are one event"]
@@ -47,6 +53,7 @@ class SpanFields(TypedDict):
     reason: Annotated[str, "why, in words"]
     first_frame: Annotated[int, "number of the frame of its first crop; -1 without"]
     last_frame: Annotated[int, "of its last"]
+    right: Annotated[float | None, "how often a layer so judged is right in recordings held out; null if not known"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,8 @@ class Span:
     probability : float
         Of `leading`: mean over the votes of their calibrated probability; NaN without votes.
     low, high : float
-        95 % interval of it; NaN with less than three votes.
+        95 % interval of it, which also holds the mean of the recording's other layers where the model has a record of
+        layers held out; NaN with less than three votes.
     votes, events, crops : int
         Events by seconds, events, crops with a vote.
     far : float
@@ -77,6 +85,8 @@ class Span:
         Why, in words.
     first_frame, last_frame : int
         Of its crops; -1 without.
+    right : float
+        How often the leading class is right in a layer that is so judged, in recordings held out; NaN if not known.
     """
 
     number: int
@@ -95,6 +105,7 @@ class Span:
     reason: str
     first_frame: int = -1
     last_frame: int = -1
+    right: float = math.nan
 
     def facts(self) -> SpanFields:
         """JSON-able: what is not a number is None."""
@@ -112,6 +123,7 @@ def judge(
     frames: NDArray[np.int64] | None = None,
     number: int = 1,
     span: tuple[float, float] | None = None,
+    record: LayerRecord | None = None,
 ) -> Span:
     """Verdict on one span, from the crops in it.
 
@@ -135,6 +147,8 @@ def judge(
         What the span is called.
     span : tuple of float, optional
         S, start and stop; by default the first and the last time.
+    record : LayerRecord, optional
+        What layers held out of the training say; see `spatterlib.learning.layer_record`.
 
     Returns
     -------
@@ -142,9 +156,10 @@ def judge(
 
     Notes
     -----
-    The interval is the expanded percentile interval of the bootstrap (T. C. Hesterberg, "What teachers should know
-    about the bootstrap", Am. Stat. 69, 2015), which stays honest with few votes. For more than two classes a class
-    is decided if its lead over the next is surely above 0.
+    With a record the interval is its own, and a class is decided if its lead over the next is surely above 0 by it.
+    Without one the interval is the expanded percentile interval of the bootstrap (T. C. Hesterberg, "What teachers
+    should know about the bootstrap", Am. Stat. 69, 2015), as if votes were independent. For more than two classes a
+    class is decided if its lead over the next is surely above 0.
 
     Examples
     --------
@@ -161,7 +176,7 @@ def judge(
     times, events, known = times[use], events[use], probabilities[use]
     far = _share_far(None if distances is None else distances[use])
     means = votes(times, events, known, rules.vote_seconds)
-    leading, probability, low, high, clear = _interval(means, rules)
+    leading, probability, low, high, clear, right = _interval(means, rules, record)
     state, reason = _state(None if leading is None else classes[leading], len(means), far, clear, rules)
     decided = leading is not None and state in ("OK", "critical", "decided")
     begin, end = span or ((float(times.min()), float(times.max())) if len(times) else (np.nan, np.nan))
@@ -183,6 +198,7 @@ def judge(
         reason=reason,
         first_frame=int(seen.min()),
         last_frame=int(seen.max()),
+        right=right,
     )
 
 
@@ -192,6 +208,7 @@ def judge_rows(
     rules: Rules,
     number: int,
     span: tuple[float, float] | None = None,
+    record: LayerRecord | None = None,
 ) -> Span:
     """`judge` on rows of `spatterlib.verdicts.verdict.row_dtype`; by default from first to last of them."""
     times = rows["time"]
@@ -207,25 +224,8 @@ def judge_rows(
         frames=rows["frame"],
         number=number,
         span=span,
+        record=record,
     )
-
-
-def votes(
-    times: NDArray[np.float64], events: NDArray[np.int64], probabilities: NDArray[np.float64], seconds: float
-) -> NDArray[np.float64]:
-    """``(votes, classes)``: mean probabilities of each event in each `seconds` that it lasts, in order of time."""
-    if not len(times):
-        return np.empty((0, probabilities.shape[1]))
-    _, event = np.unique(events, return_inverse=True)
-    began = np.full(int(event.max()) + 1, np.inf)
-    np.minimum.at(began, event, times)
-    block = ((times - began[event]) / seconds).astype(np.int64)
-    _, first, vote = np.unique(np.stack([event, block], 1), axis=0, return_index=True, return_inverse=True)
-    sums = np.zeros((len(first), probabilities.shape[1]))
-    np.add.at(sums, vote.ravel(), probabilities)
-    means = sums / np.bincount(vote.ravel())[:, None]
-    order: NDArray[np.float64] = means[np.argsort(times[first], kind="stable")]
-    return order
 
 
 def _share_far(distances: NDArray[np.float32] | None) -> float:
@@ -234,21 +234,27 @@ def _share_far(distances: NDArray[np.float32] | None) -> float:
     return float((distances > 1).mean())
 
 
-def _interval(means: NDArray[np.float64], rules: Rules) -> tuple[int | None, float, float, float, bool]:
-    """Leading class, its probability, the 95 % interval of that, and whether it surely leads."""
+def _interval(
+    means: NDArray[np.float64], rules: Rules, record: LayerRecord | None
+) -> tuple[int | None, float, float, float, bool, float]:
+    """Leading class, its probability, the 95 % interval of that, whether it surely leads, how often that is right."""
     if not len(means):
-        return None, np.nan, np.nan, np.nan, False
+        return None, np.nan, np.nan, np.nan, False, np.nan
     mean = means.mean(0)
+    if record is not None and len(means) >= 3:
+        first, strength, clear = record.lead(mean, len(means))
+        low, high = record.interval(float(mean[first]), len(means))
+        return first, float(mean[first]), low, high, clear, record.right(strength)
     order = np.argsort(-mean, kind="stable")
     leading, next_ = int(order[0]), int(order[1])
     if len(means) < 3:
-        return leading, float(mean[leading]), np.nan, np.nan, False
+        return leading, float(mean[leading]), np.nan, np.nan, False, np.nan
     # In an order of their own: which crop came first must not decide which votes are drawn together.
     drawn = _drawn(means[np.lexsort(means.T)], rules)
     share = _expanded(len(means))
     low, high = np.quantile(drawn[:, leading], [share, 1 - share])
     lead = np.quantile(drawn[:, leading] - drawn[:, next_], share)
-    return leading, float(mean[leading]), float(low), float(high), bool(lead > 0)
+    return leading, float(mean[leading]), float(low), float(high), bool(lead > 0), np.nan
 
 
 def _drawn(means: NDArray[np.float64], rules: Rules) -> NDArray[np.float64]:

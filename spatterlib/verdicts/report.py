@@ -134,8 +134,8 @@ def parse(data: str) -> VerdictDocument:
         raise StoreError(f"the JSON of the verdict is damaged: {error}") from error
     if not isinstance(facts, dict) or facts.get("kind") != "spatterlib verdict":
         raise StoreError("it is JSON, but not of a verdict of spatterlib")
-    if facts.get("format") not in (1, 2):
-        raise ParameterError(f"the verdict has format {facts.get('format')!r}; this version reads formats 1 and 2")
+    if facts.get("format") not in (1, 2, 3):
+        raise ParameterError(f"the verdict has format {facts.get('format')!r}; this version reads formats 1, 2 and 3")
     return cast("VerdictDocument", facts)
 
 

@@ -28,6 +28,7 @@ from spatterlib.errors import ParameterError, StoreError
 from spatterlib.extraction.extract import followed, undecodable
 from spatterlib.extraction.pipeline import DetectionBatch, Work, batches, batches_of_parts, cut, origin_of
 from spatterlib.extraction.settings import ExtractionSettings
+from spatterlib.learning.layer_record import LayerRecord
 from spatterlib.learning.novelty import Familiar
 from spatterlib.learning.provenance import model_facts, versions
 from spatterlib.learning.runs import Run
@@ -107,11 +108,14 @@ class Scorer:
         What it learned from looked like; None: not known.
     black : int
         Grey levels; a crop whose brightest pixel is darker has no vote, as it had no part in the training.
+    record : LayerRecord or None
+        What layers of recordings held out say of its verdicts; None: not known.
     """
 
     run: Run
     familiar: Familiar | None
     black: int = 40
+    record: LayerRecord | None = None
 
     @classmethod
     def of(cls, run: Run) -> Scorer:
@@ -121,7 +125,8 @@ class Scorer:
             familiar = Familiar.load(run.path)
         else:
             familiar = Familiar.parsed(kept, run.path) if kept else None
-        return cls(run, familiar, int((run.facts.get("options") or {}).get("black", 40)))
+        record = LayerRecord.parsed(run.facts.get("layers"), run.path)
+        return cls(run, familiar, int((run.facts.get("options") or {}).get("black", 40)), record)
 
     def __call__(self, seen: Sequence[PreparedCrop]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         """``(n, classes)`` probabilities, NaN for crops without a vote, and ``(n,)`` distances, NaN if not known."""

@@ -26,7 +26,7 @@ from spatterlib.verdicts.report import Section, page
 __all__ = ["SUFFIXES", "Evidence", "Verdict", "check_outputs", "row_dtype"]
 
 SUFFIXES = (".html", ".json", ".csv", ".parquet")
-FORMAT = 2
+FORMAT = 3
 
 
 def row_dtype(classes: int) -> np.dtype[np.void]:

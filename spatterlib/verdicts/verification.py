@@ -19,6 +19,7 @@ from spatterlib.detection.defaults import DETECTOR, FILTERS
 from spatterlib.detection.events import events
 from spatterlib.errors import MissingFileError, ParameterError, StoreError
 from spatterlib.extraction.settings import ExtractionSettings
+from spatterlib.learning.layer_record import LayerRecord
 from spatterlib.learning.provenance import model_digest
 from spatterlib.learning.runs import Run, load_model
 from spatterlib.stores.opening import find_store, is_simulated, open_store
@@ -35,7 +36,7 @@ __all__ = ["Verification", "verify"]
 # Sums of float32 differ a little between processors, and between batches.
 _TOLERANCE = 1e-3
 _COUNTS = ("label", "leading", "state", "votes", "events", "crops", "first_frame", "last_frame")
-_NUMBERS = ("start", "stop", "probability", "low", "high", "far")
+_NUMBERS = ("start", "stop", "probability", "low", "high", "far", "right")
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,8 @@ def _origins(settings: VerdictSettings, run: Run, *, simulated: bool) -> list[st
     if bool(settings["simulated"]) is not simulated:
         now = "marked as simulated" if simulated else "not marked as simulated"
         faults.append(f"the recording is {now}, and the report says otherwise")
+    if "layers" in settings["model"] and settings["model"]["layers"] != run.facts.get("layers"):
+        faults.append("what layers held out say of the model is not what the report says")
     if run.facts and told != run.origin:
         faults.append(f"the model's training recordings are {run.origin!r}, the report says {told!r}")
     return faults
@@ -273,6 +276,7 @@ def _again(where: str, run: Run, facts: VerdictDocument, span: Span) -> list[str
         distances=found.distances,
         frames=table["frame"],
         number=span.number,
+        record=LayerRecord.parsed(settings["model"].get("layers"), "the report"),
     )
     return [
         f"layer {span.number}: {name} was {getattr(span, name)}, is {getattr(again, name)}"

@@ -182,6 +182,7 @@ def _facts(run: Run) -> ExportFacts:
         "split": facts.get("split"),
         "test": cast("MetricsFields", kept) if facts.get("split") else None,
         "versions": {**facts.get("versions", {}), "exported by": f"spatterlib {_version('spatterlib')}"},
+        "layers": facts.get("layers"),
         "familiar": asdict(familiar) if familiar else None,
     }
 
