@@ -315,4 +315,9 @@ def test_the_same_charts_are_told_again_only_as_a_reminder() -> None:
         alarm, (notice,) = after(alarm, layer(number, KINDS[2] or ()), time, 9)
         assert (notice.event, notice.phase, notice.since) == (4, "update", 10.0)
     alarm, (notice,) = after(alarm, layer(5, ()), 99.0, 9)
-    assert (alarm, notice.phase, notice.state, notice.reason) == (AlarmState(), "end", AS_USUAL, "layer 5: as usual")
+    assert (alarm, notice.phase, notice.state, notice.reason) == (
+        AlarmState(begun=10.0),
+        "end",
+        AS_USUAL,
+        "layer 5: as usual",
+    )

@@ -568,7 +568,9 @@ def test_the_same_second_again_and_again_has_the_votes_of_one_second() -> None:
     votes = [max(item["votes"] for item in found if item["type"] == "verdict") for found in (first, messages)]
     assert votes[1] <= votes[0] + 2
     told = [(item["phase"], item["state"]) for item in messages if item["type"] == "alarm" and item["verdict"] is None]
-    assert told[0] == ("new", "pictures repeat")
+    # A loop that is played again jumps back to its first time stamp, too.
+    assert {("new", "pictures repeat"), ("new", "clock jumped")} <= set(told)
+    assert [told.count(("new", state)) for state in ("pictures repeat", "clock jumped")] == [1, 1]
 
 
 def rows(frames_: list[int]) -> tuple[Any, list[bytes]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -77,10 +78,13 @@ class AlarmState:
         The last message of an event that goes on.
     candidate : tuple or None
         What is observed but has not lasted long enough, and since when (s).
+    begun : float
+        S, when the last event began.
     """
 
     open: Notice | None = None
     candidate: tuple[Observation, float] | None = None
+    begun: float = -math.inf
 
 
 def observe_verdict(span: Span) -> Observation:
@@ -97,6 +101,7 @@ def step(
     settings: AlarmSettings | None = None,
     *,
     final: bool = False,
+    apart: float = 0.0,
 ) -> tuple[AlarmState, tuple[Notice, ...]]:
     """Take one observation; give the next state, and the messages to send, if any.
 
@@ -117,6 +122,8 @@ def step(
         message.
     final : bool
         The observation will not change any more, so it need not last.
+    apart : float
+        S between the beginnings of two events: what comes and goes quicker is not told each time.
 
     Examples
     --------
@@ -135,13 +142,17 @@ def step(
         return _reminded(alarm, time, settings.remind)
     if observation.normal if alarm.open is None else _same(alarm.open, observation):
         return _reminded(replace(alarm, candidate=None), time, settings.remind)
+    if alarm.open is None and not final and time - alarm.begun < apart:
+        return alarm, ()
     if alarm.candidate is None or not _equal(alarm.candidate[0], observation):
         alarm = replace(alarm, candidate=(observation, time))
     first = alarm.candidate[1] if alarm.candidate else time
     since = first if observation.since is None else observation.since
     if not final and time - since < settings.hold:
         return _reminded(alarm, time, settings.remind)
-    return _changed(alarm.open, observation, since, time, number)
+    event, notices = _changed(alarm.open, observation, since, time, number)
+    begun = time if event is not None and alarm.open is None else alarm.begun
+    return AlarmState(event, begun=begun), notices
 
 
 def _same(event: Notice, seen: Observation) -> bool:
@@ -154,7 +165,7 @@ def _equal(one: Observation, other: Observation) -> bool:
 
 def _changed(
     event: Notice | None, seen: Observation, since: float, time: float, number: int
-) -> tuple[AlarmState, tuple[Notice, ...]]:
+) -> tuple[Notice | None, tuple[Notice, ...]]:
     notices = []
     another = seen.state == "decided" and event is not None and event.label not in (None, seen.label)
     if event is not None and (seen.normal or another):
@@ -167,7 +178,7 @@ def _changed(
         now = replace(begun, state=seen.state, label=label, time=time, reason=seen.reason, charts=seen.charts)
         event = replace(now, phase="update") if event else now
         notices.append(event)
-    return AlarmState(event), tuple(notices)
+    return event, tuple(notices)
 
 
 def _reminded(alarm: AlarmState, time: float, remind: float) -> tuple[AlarmState, tuple[Notice, ...]]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-__all__ = ["Clock", "tick"]
+from spatterlib.live.alarms import Observation
+
+__all__ = ["Clock", "ClockSteps", "tick"]
 
 # S; a camera whose clock was set jumps further than any network stalls.
 JUMP = 10.0
 _LEAST = 1e-6
+# S by which this machine's clock may be set without a word; S that a jump stays an event.
+_STEP, _STAYS = 2.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -67,3 +71,46 @@ def tick(clock: Clock, stamp: float | None, arrived: float, *, fresh: bool = Fal
         time = clock.last + max(passed, _LEAST)
         offset = offset if stamp is None else time - stamp
     return replace(clock, offset=offset, last=time, arrived=arrived), time
+
+
+@dataclass
+class ClockSteps:
+    """Jumps of the stream's time stamps and of this machine's clock, as observations for the state machine of alarms.
+
+    Parameters
+    ----------
+    jumps : int
+        Of time stamps, so far.
+    wall : float or None
+        S, this machine's wall clock less its monotonic one.
+    at : float or None
+        S, when the last jump was seen.
+    reason : str
+        In words.
+
+    Examples
+    --------
+    >>> from spatterlib.live.clock import ClockSteps
+    >>> steps = ClockSteps()
+    >>> steps.observe(0.0, 0, 1000.0).state, steps.observe(1.0, 0, 4600.0).reason
+    ('clock steady', "this machine's clock was set by +3600.0 s")
+    """
+
+    jumps: int = 0
+    wall: float | None = None
+    at: float | None = None
+    reason: str = ""
+
+    def observe(self, now: float, jumps: int, wall: float) -> Observation:
+        """What the clocks say at `now`."""
+        step = 0.0 if self.wall is None else wall - self.wall
+        if jumps > self.jumps:
+            self.at, self.reason = now, "time stamps of the stream jumped; times go on by this machine's clock"
+        elif abs(step) >= _STEP:
+            self.at, self.reason = now, f"this machine's clock was set by {step:+.1f} s"
+        self.jumps = jumps
+        # A clock that is slowly drawn right is no jump, however far it goes.
+        self.wall = wall
+        if self.at is None or now - self.at >= _STAYS:
+            return Observation("clock steady", True, "no clock has jumped since")
+        return Observation("clock jumped", False, self.reason, since=self.at)

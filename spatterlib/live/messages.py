@@ -100,7 +100,10 @@ class AlarmFields(TypedDict):
     event: Annotated[int, "number of the event, from 1"]
     phase: Annotated[Phase, "new, update or end"]
     state: Annotated[
-        str, "as in verdicts; stream lost, stream back; pictures repeat, pictures new; layer differs, layer as usual"
+        str,
+        "as in verdicts; stream lost, stream back; pictures repeat, pictures new; layer differs, layer as usual; "
+        "picture frozen, picture changes; picture dark, picture light; camera moved, camera in place; out of focus, "
+        "in focus; window fouled, window clear; clock jumped, clock steady",
     ]
     label: Annotated[str | None, "the class; null where it is not clear"]
     since: Annotated[float, "s, when the event began"]

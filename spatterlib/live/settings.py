@@ -44,6 +44,8 @@ class AlarmSettings:
     alarm: Literal["layer", "window"] = parameter("layer", "Which verdict alarms.")
     hold: float = _zero_or_more(2.0, "So long before it alarms.")
     remind: float = _seconds(60.0, "Tell again what goes on.")
+    camera_alarms: bool = parameter(True, "Alarm where the camera freezes, moves, is dark, blurred or fouled.")
+    camera_learn: float = parameter(120.0, "Learn so long how it sees when it is well.", 30.0, 3600.0, metavar="S")
 
     def __post_init__(self) -> None:
         check(self)

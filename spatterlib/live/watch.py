@@ -21,6 +21,7 @@ from spatterlib.live.clock import JUMP, Clock
 from spatterlib.live.control_charts import open_charts
 from spatterlib.live.feed import Feed
 from spatterlib.live.messages import StartFields
+from spatterlib.live.plan import Plan, Summary
 from spatterlib.live.prometheus import serve_metrics
 from spatterlib.live.recorder import Recorder
 from spatterlib.live.senders import Sender, senders_of
@@ -34,7 +35,7 @@ from spatterlib.live.settings import (
     WatchSettings,
 )
 from spatterlib.live.source import Kind, StreamFacts, kind_of, open_source, redacted
-from spatterlib.live.watcher import Plan, Summary, Watcher
+from spatterlib.live.watcher import Watcher
 from spatterlib.stores.opening import check_output
 from spatterlib.verdicts.rules import Rules
 from spatterlib.verdicts.training_mismatch import unlike, warning
@@ -63,6 +64,8 @@ def watch(
     alarm: Literal["layer", "window"] = "layer",
     hold: float = 2.0,
     remind: float = 60.0,
+    camera_alarms: bool = True,
+    camera_learn: float = 120.0,
     reference: ReferenceSpec | None = None,
     camera: CameraSpec | None = None,
     calibration: CalibrationSpec | None = None,
@@ -104,6 +107,10 @@ def watch(
         S that a verdict must last before it makes an event; final verdicts of layers need not.
     remind : float
         S, after which an event that goes on is told again.
+    camera_alarms : bool
+        Whether the camera is watched too: frozen, dark, moved, out of focus, window fouled, clock jumped.
+    camera_learn : float
+        S from the first spatter, in which it is learned how the camera sees when it is well.
     reference : path or Reference, optional
         Put each layer on control charts too, beside these good layers; `spatterlib monitor --save-reference` makes it.
     camera, calibration : path or object, optional
@@ -171,7 +178,7 @@ def watch(
         idle=idle,
         timeout=timeout,
         give_up=give_up,
-        alarms=AlarmSettings(alarm, hold, remind),
+        alarms=AlarmSettings(alarm, hold, remind, camera_alarms, camera_learn),
         charts=ChartSettings(reference, camera, calibration, scan_start),
         outputs=OutputSettings(metrics_at, webhook, headers, webhook_secret, queue, mqtt, store, overwrite),
     )

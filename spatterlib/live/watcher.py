@@ -14,12 +14,11 @@ from typing import Any, Literal, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.detection.defaults import Roi
 from spatterlib.detection.detect import detections_in
 from spatterlib.errors import LostError, VideoError
-from spatterlib.extraction.settings import ExtractionSettings
-from spatterlib.learning.runs import Run
 from spatterlib.live.alarms import AlarmState, Notice, Observation, end_event, observe_verdict, step
+from spatterlib.live.camera_health import FAULTS, CameraFault, CameraHealth
+from spatterlib.live.clock import ClockSteps
 from spatterlib.live.control_charts import LayerCharts, observe_layer
 from spatterlib.live.feed import (
     STOPPED,
@@ -44,79 +43,34 @@ from spatterlib.live.messages import (
     VerdictFields,
     message,
 )
+from spatterlib.live.plan import Plan, Summary
 from spatterlib.live.prometheus import Snapshot
 from spatterlib.live.recorder import Recorder
 from spatterlib.live.repeats import Repeats
 from spatterlib.live.rolling import Rolling, add_rows, finished_layers, forget_rows
 from spatterlib.live.senders import Sender
-from spatterlib.live.settings import AlarmSettings, WatchSettings
+from spatterlib.live.settings import AlarmSettings
 from spatterlib.live.source import StreamFacts
-from spatterlib.plugins.registry import identity
 from spatterlib.stores.opening import is_simulated
-from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detections, Detector, Filter, Picture
+from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detections, Picture
 from spatterlib.verdicts.judgement import Span, judge_rows
-from spatterlib.verdicts.rules import Rules
-from spatterlib.verdicts.scoring import CropPreparation, PreparedCrop, Scorer
+from spatterlib.verdicts.scoring import PreparedCrop, Scorer
 from spatterlib.video.opening import region
 
-__all__ = ["Plan", "Summary", "Watcher"]
+__all__ = ["Watcher"]
 
 # Frames that are worked on together where several wait; resamples of a verdict that will be made anew soon.
 _BATCH, _DRAFT = 16, 500
-AlarmKind: TypeAlias = Literal["chart", "verdict", "repeats", "stream"]
+AlarmKind: TypeAlias = Literal["chart", "verdict", "repeats", "stream", "clock"] | CameraFault
 # What is watched for, in the order in which it ends, and what its last state is that of.
-_SUBJECTS: dict[AlarmKind, str] = {"chart": "layer", "verdict": "verdict", "repeats": "picture", "stream": "picture"}
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a watch saw.
-
-    Parameters
-    ----------
-    layers : tuple of Span
-        The final verdicts.
-    facts : EndMessage
-        The last message, see `spatterlib.live.messages.FIELDS`.
-    """
-
-    layers: tuple[Span, ...]
-    facts: EndMessage
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a watch is to do: the model, what is looked at and how, when to abstain, and the settings."""
-
-    run: Run
-    rules: Rules
-    detector: Detector
-    filters: Sequence[Filter]
-    roi: Roi
-    look: CropPreparation
-    settings: WatchSettings
-
-    @classmethod
-    def of(cls, run: Run, rules: Rules, extraction: ExtractionSettings, settings: WatchSettings) -> Plan:
-        """The plan of settings."""
-        look = CropPreparation(run.preprocessing, extraction.crop_format, extraction.quality)
-        return cls(run, rules, *extraction.plugins(), extraction.roi, look, settings)
-
-    def identity(self) -> dict[str, Any]:
-        """JSON-able: what the watch was started with, for its first message and its store."""
-        settings, alarms = self.settings, self.settings.alarms
-        return {
-            "detector": identity(self.detector),
-            "filters": [identity(item) for item in self.filters],
-            "roi": self.roi,
-            "crops": {"format": self.look.format, "quality": self.look.quality},
-            "rules": dataclasses.asdict(self.rules),
-            "gap": settings.gap,
-            "window": settings.window,
-            **dataclasses.asdict(alarms),
-            "idle": settings.idle,
-            "timeout": settings.timeout,
-        }
+_SUBJECTS: dict[AlarmKind, str] = {
+    "chart": "layer",
+    "verdict": "verdict",
+    **dict.fromkeys(FAULTS, "picture"),
+    "repeats": "picture",
+    "clock": "picture",
+    "stream": "picture",
+}
 
 
 @dataclass
@@ -142,7 +96,8 @@ class Watcher:
     _stream: StreamFacts = field(default_factory=StreamFacts)
     _back: StreamLost | None = None
     _blind: float = 0.0
-    _lost_told: float = -math.inf
+    _health: CameraHealth | None = None
+    _clock_steps: ClockSteps = field(default_factory=ClockSteps)
     _arrived: float = field(default_factory=time.monotonic)
     _last_event: int = 0
     _layers: list[Span] = field(default_factory=list)
@@ -163,6 +118,8 @@ class Watcher:
     def __post_init__(self) -> None:
         self.scorer = Scorer.of(self.plan.run)
         self.rolling = Rolling.empty(len(self.plan.run.classes))
+        alarms = self.plan.settings.alarms
+        self._health = CameraHealth(alarms.camera_learn) if alarms.camera_alarms else None
         self.draft_rules = dataclasses.replace(self.plan.rules, resamples=min(self.plan.rules.resamples, _DRAFT))
 
     @property
@@ -300,6 +257,8 @@ class Watcher:
             self._take_charts(self.charts)
         self._observe_stream()
         self._observe_repeats()
+        if self._health is not None:
+            self._observe_camera(self._health)
         now = time.monotonic()
         if self._arrivals and (not self._unjudged or now >= self._next_draft):
             self._draft(now)
@@ -318,6 +277,8 @@ class Watcher:
     def _lose_stream(self, lost: StreamLost) -> None:
         """One outage, however often it is connected in vain."""
         self._lead = []
+        if self._health is not None:
+            self._health.forget()
         if not self.started:
             self.meet(StreamFacts(name=self.source))
         self._now, self._arrived = lost.time, lost.arrived
@@ -346,20 +307,14 @@ class Watcher:
         """Lost for a while: an event. It ends when pictures come for a while, see `StreamLost.pause`."""
         now, settings, final = self._moment(), self.plan.settings.alarms, self.feed.gave_up
         if self._outage:
-            if self._alarms["stream"].open is None and now - self._lost_told < settings.remind and not final:
-                return
             seen = Observation("stream lost", False, self._outage.reason, since=self._outage.time)
         else:
             reason, back = f"nothing was seen for {self._blind:.1f} s", self._back
             seen = Observation("stream back", True, reason, since=back.time if back else None)
             settings = dataclasses.replace(settings, hold=max(settings.hold, 2 * back.pause if back else 0.0))
-        number = self._last_event + 1
-        self._observe("stream", seen, now, settings, final=final)
-        event = self._alarms["stream"].open
-        if event is None:
-            self._blind = self._blind if self._outage else 0.0
-        elif event.event == number:
-            self._lost_told = now
+        self._observe("stream", seen, now, settings, final=final, apart=settings.remind)
+        if self._alarms["stream"].open is None and not self._outage:
+            self._blind = 0.0
 
     def _observe_repeats(self) -> None:
         """Nothing new for a while: an event. A stream that is away has another."""
@@ -371,6 +326,15 @@ class Watcher:
         else:
             seen = Observation("pictures new", True, "frames with spatter are new again")
         self._observe("repeats", seen, self._moment())
+
+    def _observe_camera(self, health: CameraHealth) -> None:
+        """What the pictures say of the camera, and the times of the clocks; each kind is an event of its own."""
+        apart = self.plan.settings.alarms.remind
+        for kind, seen in health.findings():
+            self._observe(kind, seen, self._now, apart=apart)
+        if self.feed.live and not self._outage:
+            seen = self._clock_steps.observe(self._moment(), self.feed.counts.jumps, time.time() - time.monotonic())
+            self._observe("clock", seen, self._moment(), apart=apart)
 
     def _take_frames(self, frames: Sequence[StreamFrame]) -> None:
         """Detect, classify, remember."""
@@ -393,6 +357,11 @@ class Watcher:
         self._crops += len(table)
         self._unjudged |= len(table) > 0
         self._arrivals += [frame.arrived for frame in frames]
+        # Before the first spatter the chamber may be dark, or open: that is not how the camera sees.
+        if self._health is not None and self._crops:
+            for frame in decoded:
+                if frame.picture is not None and self._health.due(frame.time):
+                    self._health.look(frame.picture, frame.time)
 
     def _detect(self, decoded: Sequence[StreamFrame]) -> tuple[Detections, list[PreparedCrop]]:
         """Rows and crops of frames that follow each other."""
@@ -490,12 +459,13 @@ class Watcher:
         settings: AlarmSettings | None = None,
         *,
         final: bool = False,
+        apart: float = 0.0,
         span: Span | None = None,
         chart: ChartFields | None = None,
     ) -> None:
         """Give an observation to the state machine of its kind, and send what that says."""
         settings, number = settings or self.plan.settings.alarms, self._last_event + 1
-        self._alarms[kind], notices = step(self._alarms[kind], seen, now, number, settings, final=final)
+        self._alarms[kind], notices = step(self._alarms[kind], seen, now, number, settings, final=final, apart=apart)
         for notice in notices:
             self._send(notice if chart is None else dataclasses.replace(notice, reason=seen.reason), span, chart)
 
