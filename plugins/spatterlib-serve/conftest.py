@@ -25,8 +25,6 @@ from spatterlib.plugins import encode
 
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
-KEY = "a key that only tests know"
-
 
 @pytest.fixture(scope="session")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -112,6 +110,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Near]:
         yield started(stack, tmp_path_factory.mktemp("service"))
 
 
+@pytest.fixture(scope="module")
+def keyed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Near]:
+    """One with the keys of a module, for all its tests."""
+    with ExitStack() as stack:
+        yield started(stack, tmp_path_factory.mktemp("keyed"), keys=request.module.KEYS)
+
+
 def started(stack: ExitStack, folder: Path, **settings: Any) -> Near:
     """Start a service and wait until it is ready."""
     from spatterlib_serve.app import create_app
@@ -119,7 +124,7 @@ def started(stack: ExitStack, folder: Path, **settings: Any) -> Near:
 
     given = {"data": folder / "data", "models": folder / "models", "free_mb": 0.0} | settings
     app = create_app(Settings(**given))
-    client = stack.enter_context(TestClient(app, raise_server_exceptions=False))
+    client = stack.enter_context(TestClient(app, "http://127.0.0.1", raise_server_exceptions=False))
     until = time.monotonic() + 60
     while app.state.service.problem and time.monotonic() < until:
         time.sleep(0.05)

@@ -240,8 +240,8 @@ class TestCrops:
 
     def test_more_than_may_wait(self, serve: Callable[..., Any], crops: list[bytes]) -> None:
         near = serve(asking=1)
-        near.service._asking = 1
-        answer = near.client.post("/classify?model=simulated", content=crops[0])
+        with near.service.asking.one("somebody else"):
+            answer = near.client.post("/classify?model=simulated", content=crops[0])
         refused(near, answer, 429, "wait already")
         assert int(answer.headers["retry-after"]) > 0
 
@@ -312,7 +312,7 @@ class TestWire:
 
     def test_a_claim_of_ten_gigabytes_is_refused_before_any_comes(self, start: Callable[..., Any]) -> None:
         apart = start()
-        head = "POST /predict?model=simulated HTTP/1.1\r\nHost: x\r\nContent-Length: 10737418240\r\n\r\n"
+        head = "POST /predict?model=simulated HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10737418240\r\n\r\n"
         with socket.create_connection((apart.client.base_url.host, apart.client.base_url.port), timeout=30) as line:
             line.sendall(head.encode())
             answer = line.recv(65536).decode()
@@ -322,7 +322,9 @@ class TestWire:
 
     def test_a_client_that_goes_away_or_stalls(self, start: Callable[..., Any]) -> None:
         apart = start("--stall-seconds", "1")
-        head = b"POST /predict?model=simulated HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + bytes(5000)
+        head = b"POST /predict?model=simulated HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n" + bytes(
+            5000
+        )
         address = (apart.client.base_url.host, apart.client.base_url.port)
         incoming = apart.data / "incoming"
         with socket.create_connection(address, timeout=30) as line:
@@ -356,7 +358,7 @@ def test_a_form_in_any_pieces_gives_the_same_files() -> None:
 
 
 async def _files(pieces: list[bytes]) -> list[bytes]:
-    from spatterlib_serve.uploads import Memory
+    from spatterlib_serve.uploads import Memory, Pace
 
     waiting = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
     waiting.append({"type": "http.request", "body": b"", "more_body": False})
@@ -366,5 +368,5 @@ async def _files(pieces: list[bytes]) -> list[bytes]:
 
     scope = {"type": "http", "headers": [(b"content-type", b"multipart/form-data; boundary=b")], "method": "POST"}
     kept = Memory()
-    await receive(Request(scope, come), Parts("crops", 9, kept.open), 10_000, 5)
+    await receive(Request(scope, come), Parts("crops", 9, kept.open), 10_000, Pace(5, 0, 60))
     return kept.files

@@ -141,7 +141,7 @@ def test_a_video_that_ends_the_service_each_time_is_given_up(tmp_path: Path) -> 
             if jobs.count("queued") == 0:
                 (jobs.incoming / "a").mkdir()
                 (jobs.incoming / "a" / "video").write_bytes(b"video")
-                job = jobs.add(jobs.incoming / "a", "a.mp4", {"model": "simulated"}, {})
+                job = jobs.add(jobs.incoming / "a", "a.mp4", {"model": "simulated"}, {}, "a caller")
             assert jobs.take() is not None
     with Jobs(tmp_path) as jobs:
         assert jobs[job.id].state == "failed"

@@ -1,7 +1,6 @@
 """The routes. Annotations are evaluated here, for FastAPI reads them within functions too."""
 
 import contextlib
-import hmac
 import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
@@ -9,15 +8,15 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Path, Query, Request, Response, Security
-from fastapi.responses import FileResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from spatterlib.common.origin import learned_from
-from spatterlib_serve import shelf
+from spatterlib_serve import pages, shelf
+from spatterlib_serve.access import SameSite, caller_of, guard
 from spatterlib_serve.jobs import Job
 from spatterlib_serve.metrics import Counted
-from spatterlib_serve.problems import Problem, ProblemError, handle_errors, problems_of
+from spatterlib_serve.problems import Problem, ProblemError, handle_errors, problems_of, wants_page
 from spatterlib_serve.service import Service
 from spatterlib_serve.settings import Settings
 from spatterlib_serve.shapes import (
@@ -74,29 +73,18 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.service = service
     app.add_middleware(Drained)
+    app.add_middleware(SameSite, names=settings.allow_host, keyed=bool(settings.keys))
     app.add_middleware(Counted, metrics=service.metrics)
     handle_errors(app)
-    guard = [Security(_guard(settings.keys))] if settings.keys else []
-    errors = problems_of(401) if settings.keys else {}
-    _add_jobs(app, service, guard, errors)
-    _add_results(app, service, guard, errors)
-    _add_crops(app, service, guard, errors)
+    asked = [Security(guard(settings.keys))] if settings.keys else []
+    errors = problems_of(401) if settings.keys else problems_of(421)
+    _add_jobs(app, service, asked, errors)
+    _add_results(app, service, asked, errors)
+    _add_crops(app, service, asked, errors)
     _add_health(app, service)
+    _add_pages(app, service, asked)
     _describe(app)
     return app
-
-
-def _guard(keys: Sequence[str]) -> Any:
-    bearer = HTTPBearer(auto_error=False, description="The API key")
-
-    def check(given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
-        text = (given.credentials if given else "").encode()
-        # All are compared, each in constant time: the answer's delay tells nothing.
-        if not sum(hmac.compare_digest(text, key.encode()) for key in keys):
-            wanted = {"WWW-Authenticate": "Bearer"}
-            raise ProblemError(401, "key", "send a valid API key: Authorization: Bearer KEY", wanted)
-
-    return check
 
 
 def _add_jobs(app: FastAPI, service: Service, guard: list[Any], errors: dict[Any, Any]) -> None:
@@ -104,29 +92,38 @@ def _add_jobs(app: FastAPI, service: Service, guard: list[Any], errors: dict[Any
 
     known_job = _known(service)
     gone = errors | problems_of(404, 422)
-    taken = errors | problems_of(408, 413, 415, 422, 429, 507)
+    taken = errors | problems_of(403, 408, 413, 415, 422, 429, 507)
     location = {202: {"headers": {"Location": {"description": "Of the job", "schema": {"type": "string"}}}}}
 
     @app.post(
         "/predict",
         status_code=202,
+        response_model=JobView,
         dependencies=guard,
         responses=taken | location,
         openapi_extra=_body("video", False, ("application/octet-stream",)),
         tags=["jobs"],
     )
-    async def predict(request: Request, response: Response, options: Annotated[PredictOptions, Query()]) -> JobView:
+    async def predict(request: Request, response: Response, options: Annotated[PredictOptions, Query()]) -> Any:
         """Send a video, as the field `video` of a form or as the bare body; it is judged when its turn comes."""
         model = shelf.choose(settings.models, options.model)
         arguments = options.arguments(shelf.scorer(model).run.classes)
         job = await service.accept(request, options.name or "", arguments | {"model": model.name})
-        response.headers["Location"] = f"/jobs/{job.id}"
+        if wants_page(request):
+            return RedirectResponse(f"{settings.root_path}/jobs/{job.id}", 303)
+        response.headers["Location"] = f"{settings.root_path}/jobs/{job.id}"
         return _view(service, job)
 
-    @app.get("/jobs/{id}", dependencies=guard, responses=gone, tags=["jobs"])
-    async def job(job: known_job) -> JobView:
+    @app.get("/jobs", dependencies=guard, responses=errors | problems_of(422), tags=["jobs"])
+    async def jobs(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[JobView]:
+        """Jobs that came with the same key, all where none is set; the newest first, without their verdicts."""
+        return [_view(service, job, result=False) for job in _own(service, request, limit)]
+
+    @app.get("/jobs/{id}", response_model=JobView, dependencies=guard, responses=gone, tags=["jobs"])
+    async def job(request: Request, job: known_job) -> Any:
         """How far a job is; its verdict, once it is done."""
-        return _view(service, job)
+        view = _view(service, job)
+        return _page(pages.job(view, settings.root_path)) if wants_page(request) else view
 
     @app.delete("/jobs/{id}", status_code=204, dependencies=guard, responses=gone, tags=["jobs"])
     async def remove(job: known_job) -> None:
@@ -169,11 +166,13 @@ def _add_results(app: FastAPI, service: Service, guard: list[Any], errors: dict[
 def _known(service: Service) -> Any:
     """The job of the id in the path."""
 
-    async def known(id: JobId) -> Job:  # noqa: A002 - the name in the path
-        try:
-            return service.jobs[id]
-        except KeyError:
-            raise ProblemError(404, "no-job", f"there is no job {id}; it may have been removed") from None
+    async def known(request: Request, id: JobId) -> Job:  # noqa: A002 - the name in the path
+        with contextlib.suppress(KeyError):
+            job = service.jobs[id]
+            if not service.settings.keys or job.caller == caller_of(request):
+                return job
+        whose = " that came with this key" if service.settings.keys else ""
+        raise ProblemError(404, "no-job", f"there is no job {id}{whose}; it may have been removed")
 
     return Annotated[Job, Depends(known)]
 
@@ -185,13 +184,21 @@ def _result(service: Service, job: Job, name: str) -> Any:
     return service.jobs.where(job) / name
 
 
-def _view(service: Service, job: Job) -> JobView:
+def _own(service: Service, request: Request, limit: int) -> list[Job]:
+    return service.jobs.listed(caller_of(request) if service.settings.keys else None, limit)
+
+
+def _page(text: str) -> HTMLResponse:
+    return HTMLResponse(text, headers=pages.HEADERS)
+
+
+def _view(service: Service, job: Job, *, result: bool = True) -> JobView:
     frames = job.video["frames"]
     now = {"done": frames if job.state == "done" else 0, "expected": frames, "crops": 0}
-    result = json.loads(_result(service, job, "result.json").read_bytes()) if job.state == "done" else None
-    if result:
-        now["crops"] = result["summary"]["crops"]
-    here = f"/jobs/{job.id}"
+    found = json.loads(_result(service, job, "result.json").read_bytes()) if result and job.state == "done" else None
+    if found:
+        now["crops"] = found["summary"]["crops"]
+    here = f"{service.settings.root_path}/jobs/{job.id}"
     return JobView(
         id=job.id,
         state=job.state,  # type: ignore[arg-type]
@@ -204,7 +211,8 @@ def _view(service: Service, job: Job) -> JobView:
         waiting=service.jobs.before(job) if job.state == "queued" else None,
         progress=now | service.progress.get(job.id, {}),  # type: ignore[arg-type]
         error=job.error,
-        result=result,
+        result=found,
+        caller=job.caller,
         links={"self": here, "report": f"{here}/report", "rows": f"{here}/rows"},
     )
 
@@ -219,7 +227,7 @@ def _add_crops(app: FastAPI, service: Service, guard: list[Any], errors: dict[An
     @app.post(
         "/classify",
         dependencies=guard,
-        responses=errors | problems_of(408, 413, 415, 422, 429),
+        responses=errors | problems_of(403, 408, 413, 415, 422, 429),
         openapi_extra=_body("crops", True, ("image/jpeg", "image/png")),
         tags=["crops"],
     )
@@ -268,6 +276,26 @@ def _model(shown: shelf.Shown) -> Model:
         accuracy=test.get("accuracy"),
         split=facts.get("split"),
     )
+
+
+def _add_pages(app: FastAPI, service: Service, guard: list[Any]) -> None:
+    """What a person sees in a browser; programs have their own routes."""
+    root, known_job = service.settings.root_path, _known(service)
+
+    @app.get("/", dependencies=guard, include_in_schema=False)
+    async def front(request: Request) -> HTMLResponse:
+        models = [_model(shown) for shown in shelf.listed(service.settings.models).values()]
+        views = [_view(service, job) for job in _own(service, request, pages.JOBS)]
+        return _page(pages.front(models, views, root, service.problem))
+
+    @app.post("/jobs/{id}/delete", dependencies=guard, include_in_schema=False)
+    async def delete(job: known_job) -> RedirectResponse:
+        await service.remove(job)
+        return RedirectResponse(f"{root}/", 303)
+
+    @app.get("/docs", dependencies=guard, include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return _page(pages.docs(app.openapi(), root))
 
 
 def _add_health(app: FastAPI, service: Service) -> None:

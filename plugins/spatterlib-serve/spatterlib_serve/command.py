@@ -38,18 +38,23 @@ def serve(host: str, port: int, key_file: str | None, **values: Any) -> None:
     import uvicorn
 
     from spatterlib_serve.app import create_app
+    from spatterlib_serve.connections import protocol
+    from spatterlib_serve.jobs import Jobs
 
     settings = Settings(**given_values(Settings, values), keys=read_keys(key_file))
     if not settings.keys and not _only_here(host):
         log.warning("%s is open to other machines and no API key is set: anybody who reaches it may use it", host)
+    # Refused here, in one line; Uvicorn would print a traceback.
+    Jobs(settings.data).close()
     app = create_app(settings)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         # A terminal that closes; Uvicorn knows Ctrl-C and SIGTERM, and passes them on when it has ended.
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     try:
         uvicorn.run(
-            app, host=host, port=port, timeout_graceful_shutdown=_GRACE, server_header=False, log_config=_logging()
-        )
+            app, host=host, port=port, http=protocol(settings.header_seconds), timeout_graceful_shutdown=_GRACE,
+            server_header=False, root_path=settings.root_path, log_config=_logging(),
+        )  # fmt: skip
     except KeyboardInterrupt:
         return
     except SystemExit as error:

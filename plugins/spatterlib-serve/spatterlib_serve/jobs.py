@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import sqlite3
@@ -23,7 +24,7 @@ RESULTS = ("result.json", "report.html", "rows.csv")
 _TABLE = """
 create table if not exists jobs (
     id text primary key, state text not null, name text not null, options text not null, video text not null,
-    created real not null, started real, finished real, attempts integer not null default 0, error text
+    created real not null, started real, finished real, attempts integer not null default 0, error text, caller text
 ) strict
 """
 
@@ -50,6 +51,8 @@ class Job:
         How often it was started.
     error : str or None
         Why it failed.
+    caller : str or None
+        Name of the key that it came with, or the address; None: not recorded.
     """
 
     id: str
@@ -62,6 +65,7 @@ class Job:
     finished: float | None
     attempts: int
     error: str | None
+    caller: str | None
 
 
 class Jobs:
@@ -85,10 +89,15 @@ class Jobs:
             (folder / "jobs").mkdir(parents=True, exist_ok=True, mode=0o700)
             shutil.rmtree(self.incoming, ignore_errors=True) if self._claim() else None
             self.incoming.mkdir(mode=0o700, exist_ok=True)
+            # SQLite gives its further files the mode of this one.
+            os.close(os.open(folder / "jobs.sqlite3", os.O_CREAT | os.O_RDWR, 0o600))
+            (folder / "jobs.sqlite3").chmod(0o600)
             self._base = sqlite3.connect(folder / "jobs.sqlite3", isolation_level=None)
             self._base.row_factory = sqlite3.Row
             self._base.execute("pragma journal_mode=wal")
             self._base.execute(_TABLE)
+            if "caller" not in {row["name"] for row in self._base.execute("pragma table_info(jobs)")}:
+                self._base.execute("alter table jobs add column caller text")
         except (OSError, sqlite3.Error) as error:
             if isinstance(error, StoreError):
                 raise
@@ -143,12 +152,13 @@ class Jobs:
         """Folder of a job."""
         return self.folder / "jobs" / (job if isinstance(job, str) else job.id)
 
-    def add(self, upload: Path, name: str, options: Mapping[str, Any], video: Mapping[str, Any]) -> Job:
+    def add(self, upload: Path, name: str, options: Mapping[str, Any], video: Mapping[str, Any], caller: str) -> Job:
         """A folder with an upload becomes a job; it counts once it stands in the table."""
         id_ = secrets.token_hex(16)
         upload.rename(self.where(id_))
-        values = (id_, "queued", name, json.dumps(dict(options)), json.dumps(dict(video)), time.time())
-        self._base.execute("insert into jobs (id, state, name, options, video, created) values (?,?,?,?,?,?)", values)
+        values = (id_, "queued", name, json.dumps(dict(options)), json.dumps(dict(video)), time.time(), caller)
+        columns = "id, state, name, options, video, created, caller"
+        self._base.execute(f"insert into jobs ({columns}) values (?,?,?,?,?,?,?)", values)  # noqa: S608 - ours
         return self[id_]
 
     def __getitem__(self, id_: str) -> Job:
@@ -160,6 +170,15 @@ class Jobs:
     def count(self, state: str) -> int:
         """How many are in a state."""
         return int(self._base.execute("select count(*) from jobs where state = ?", (state,)).fetchone()[0])
+
+    def waiting_of(self, caller: str) -> int:
+        """How many of a caller wait."""
+        found = self._base.execute("select count(*) from jobs where state = 'queued' and caller = ?", (caller,))
+        return int(found.fetchone()[0])
+
+    def listed(self, caller: str | None, limit: int) -> list[Job]:
+        """The newest first; of one caller, or of all."""
+        return self._select("? is null or caller = ? order by created desc, rowid desc limit ?", caller, caller, limit)
 
     def before(self, job: Job) -> int:
         """How many wait in front of one that waits."""

@@ -9,13 +9,13 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
-__all__ = ["MEDIA_TYPE", "Problem", "ProblemError", "answer", "handle_errors", "problems_of"]
+__all__ = ["MEDIA_TYPE", "Problem", "ProblemError", "answer", "handle_errors", "problems_of", "wants_page"]
 
 log = logging.getLogger("spatterlib")
 
@@ -42,11 +42,13 @@ class ProblemError(Exception):
 
 _SAID = {
     401: "No API key, or a wrong one",
+    403: "A page of another site may not change anything",
     404: "There is no such job",
-    408: "The upload stalled",
+    408: "The body stalled, or came too slowly",
     409: "The job has no result, or not yet",
     413: "Larger than is allowed",
     415: "No video, or no image, of a kind that is read",
+    421: "Asked by a name that the service does not know",
     422: "A parameter, or what was sent, cannot be used",
     429: "Too many wait already",
     503: "Not ready yet",
@@ -62,6 +64,11 @@ def problems_of(*codes: int) -> dict[int | str, dict[str, Any]]:
         code: {"description": _SAID[code], "content": content} | ({"headers": retry} if code == 429 else {})
         for code in codes
     }
+
+
+def wants_page(request: Request) -> bool:
+    """Whether a browser asks, which shows pages to people."""
+    return "text/html" in request.headers.get("accept", "")
 
 
 def answer(
@@ -80,7 +87,12 @@ def answer(
 def handle_errors(app: FastAPI) -> None:
     """Every error that leaves the service is a problem document."""
 
-    async def problem(_: Request, error: Any) -> JSONResponse:
+    async def problem(request: Request, error: Any) -> Response:
+        if wants_page(request):
+            from spatterlib_serve import pages
+
+            text = pages.problem(error.status, error.detail, request.scope.get("root_path", ""))
+            return HTMLResponse(text, error.status, pages.HEADERS | error.headers)
         return answer(error.status, error.kind, error.detail, error.headers)
 
     async def refused(request: Request, error: Any) -> JSONResponse:

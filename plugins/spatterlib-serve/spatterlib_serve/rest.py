@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["reference"]
+__all__ = ["answer_type", "reference", "type_name"]
 
 
 def reference(description: Mapping[str, Any]) -> str:
@@ -21,7 +21,10 @@ def reference(description: Mapping[str, Any]) -> str:
     for name, schema in description["components"]["schemas"].items():
         lines += [f"## {name}", "", schema.get("description", "").split("\n")[0], ""]
         fields = schema.get("properties", {}).items()
-        lines += [*_table("field", ((key, _type(value), value.get("description", "")) for key, value in fields)), ""]
+        lines += [
+            *_table("field", ((key, type_name(value), value.get("description", "")) for key, value in fields)),
+            "",
+        ]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -30,9 +33,9 @@ def _operation(title: str, operation: Mapping[str, Any]) -> list[str]:
     if body := operation.get("requestBody"):
         lines += [f"Body: {', '.join(f'`{kind}`' for kind in body['content'])}.", ""]
     if found := operation.get("parameters"):
-        rows = ((item["name"], _type(item["schema"]), item.get("description", "")) for item in found)
+        rows = ((item["name"], type_name(item["schema"]), item.get("description", "")) for item in found)
         lines += [*_table("parameter", rows), ""]
-    answers = ((code, _answer(item), item["description"]) for code, item in operation["responses"].items())
+    answers = ((code, answer_type(item), item["description"]) for code, item in operation["responses"].items())
     return [*lines, *_table("answer", answers), ""]
 
 
@@ -41,19 +44,21 @@ def _table(first: str, rows: Iterator[tuple[str, str, str]]) -> list[str]:
     return [f"| {first} | type | meaning |", "|---|---|---|", *cells]
 
 
-def _answer(item: Mapping[str, Any]) -> str:
-    return ", ".join(f"{kind} {_type(value['schema'])}" for kind, value in item.get("content", {}).items())
+def answer_type(item: Mapping[str, Any]) -> str:
+    """Media types and shapes of an answer of an OpenAPI description."""
+    return ", ".join(f"{kind} {type_name(value['schema'])}" for kind, value in item.get("content", {}).items())
 
 
-def _type(schema: Mapping[str, Any]) -> str:
+def type_name(schema: Mapping[str, Any]) -> str:
+    """A schema of an OpenAPI description in words."""
     if "$ref" in schema:
         return str(schema["$ref"].rsplit("/", 1)[-1])
     if "anyOf" in schema:
-        return " or ".join(_type(item) for item in schema["anyOf"])
+        return " or ".join(type_name(item) for item in schema["anyOf"])
     if "prefixItems" in schema:
-        return f"list of {', '.join(_type(item) for item in schema['prefixItems'])}"
+        return f"list of {', '.join(type_name(item) for item in schema['prefixItems'])}"
     if schema.get("type") == "array":
-        return f"list of {_type(schema['items'])}"
+        return f"list of {type_name(schema['items'])}"
     if "enum" in schema or "const" in schema:
         return " or ".join(repr(value) for value in schema.get("enum", [schema.get("const")]))
     return str(schema.get("type", "any"))

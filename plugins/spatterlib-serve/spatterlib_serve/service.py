@@ -16,12 +16,13 @@ from typing import Any
 from fastapi import Request
 
 from spatterlib_serve import runner, shelf
+from spatterlib_serve.access import Shares, caller_of
 from spatterlib_serve.classify import classify
 from spatterlib_serve.jobs import VIDEO, Job, Jobs
 from spatterlib_serve.metrics import Metrics
 from spatterlib_serve.problems import ProblemError
 from spatterlib_serve.settings import MB, Settings
-from spatterlib_serve.uploads import Memory, Parts, cleaned, receive, refuse_long
+from spatterlib_serve.uploads import Memory, Pace, Parts, cleaned, receive, refuse_long
 
 __all__ = ["Service"]
 
@@ -47,7 +48,10 @@ class Service:
         self.settings, self.metrics = settings, Metrics()
         self.progress: dict[str, dict[str, int]] = {}
         self.problem: str | None = "the service is starting"
-        self._uploads = self._asking = 0
+        self.uploads = Shares(settings.uploads, settings.uploads_each, "busy", "videos come", _RETRY)
+        self.asking = Shares(settings.asking, settings.asking_each, "busy", "requests with crops wait", _SOON)
+        self._queue = Shares(settings.queue, settings.queue_each, "queue-full", "jobs wait", _RETRY)
+        self._pace = Pace(settings.stall_seconds, settings.slowest_kb * 1024, settings.upload_seconds)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._news = asyncio.Event()
 
@@ -111,16 +115,18 @@ class Service:
             If it is refused; nothing of it is left then.
         """
         try:
-            with self._place(), self._folder() as folder:
+            caller = caller_of(request)
+            self._queue.check(self.jobs.count("queued"), self.jobs.waiting_of(caller))
+            with self.uploads.one(caller), self._folder() as folder:
                 limit = int(self.settings.max_mb * MB)
                 refuse_long(request, limit)
                 self._refuse_full(request)
                 with self.metrics.stages.labels("upload").time():
                     parts = Parts("video", 1, lambda _: (folder / VIDEO).open("xb"))
-                    await receive(request, parts, limit, self.settings.stall_seconds, name)
+                    await receive(request, parts, limit, self._pace, name)
                 shown = cleaned(name) if name else parts.names[0]
                 facts = await self._look(folder / VIDEO, shown)
-                job = self.jobs.add(folder, shown, options, facts)
+                job = self.jobs.add(folder, shown, options, facts, caller)
         except ProblemError:
             self.metrics.jobs.labels("refused").inc()
             raise
@@ -130,18 +136,6 @@ class Service:
         self.metrics.jobs.labels("accepted").inc()
         self._news.set()
         return job
-
-    @contextlib.contextmanager
-    def _place(self) -> Iterator[None]:
-        """One in the queue, held while the video comes."""
-        if self.jobs.count("queued") + self._uploads >= self.settings.queue:
-            detail = f"{self.settings.queue} jobs wait already; send it again later"
-            raise ProblemError(429, "queue-full", detail, _RETRY)
-        self._uploads += 1
-        try:
-            yield
-        finally:
-            self._uploads -= 1
 
     @contextlib.contextmanager
     def _folder(self) -> Iterator[Path]:
@@ -252,17 +246,11 @@ class Service:
         ProblemError
             If they are refused.
         """
-        if self._asking >= self.settings.asking:
-            raise ProblemError(429, "busy", f"{self.settings.asking} requests with crops wait already", _SOON)
-        self._asking += 1
-        try:
+        with self.asking.one(caller_of(request)):
             kept = Memory()
             parts = Parts("crops", self.settings.crops, kept.open)
-            limit = int(self.settings.crops_mb * MB)
-            await receive(request, parts, limit, self.settings.stall_seconds, name or "crop")
+            await receive(request, parts, int(self.settings.crops_mb * MB), self._pace, name or "crop")
             return await self._judged(model, parts.names, kept.files)
-        finally:
-            self._asking -= 1
 
     async def _judged(self, model: shelf.Shown, names: list[str], crops: list[bytes]) -> list[dict[str, Any]]:
         began = time.perf_counter()

@@ -135,7 +135,8 @@ class JobView(BaseModel):
     waiting: int | None = Field(description="How many are before it in the queue")
     progress: Progress
     error: str | None = Field(description="Why it failed")
-    result: dict[str, Any] | None = Field(description="The verdict, without rows and crops")
+    caller: str | None = Field(description="Name of the key that it came with, or the address; null: not recorded")
+    result: dict[str, Any] | None = Field(description="The verdict, without rows and crops; null in a list of jobs")
     links: dict[str, str]
 
 

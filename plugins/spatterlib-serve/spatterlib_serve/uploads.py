@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import time
 import unicodedata
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from spatterlib_serve.problems import ProblemError
 
-__all__ = ["Drained", "Memory", "Parts", "cleaned", "receive", "refuse_long"]
+__all__ = ["Drained", "Memory", "Pace", "Parts", "cleaned", "receive", "refuse_long"]
 
 _FORM = 1 << 16  # Bytes that a form may need around each of its files.
 _HEADER = 1 << 12
@@ -52,19 +53,47 @@ def _too_large(limit: int, came: str) -> ProblemError:
     return ProblemError(413, "too-large", f"at most {limit} bytes are taken; {came}")
 
 
-async def _chunks(request: Request, limit: int, stall: float) -> AsyncIterator[bytes]:
-    stream, total = aiter(request.stream()), 0
+@dataclass(frozen=True)
+class Pace:
+    """How slowly a body may come.
+
+    Parameters
+    ----------
+    stall : float
+        S without a byte.
+    slowest : float
+        Bytes/s on average, once it has come for `stall` seconds.
+    seconds : float
+        S in all.
+    """
+
+    stall: float
+    slowest: float
+    seconds: float
+
+    def check(self, elapsed: float, total: int) -> None:
+        """Refuse a body of which `total` bytes came in `elapsed` seconds."""
+        if elapsed > self.seconds:
+            raise ProblemError(408, "slow", f"the body took longer than {self.seconds:g} s; send it over a faster line")
+        if elapsed > self.stall and total < self.slowest * elapsed:
+            came = f"{total} bytes came in {elapsed:.0f} s; at least {self.slowest:.0f} a second are asked for"
+            raise ProblemError(408, "slow", f"{came}, send it over a faster line")
+
+
+async def _chunks(request: Request, limit: int, pace: Pace) -> AsyncIterator[bytes]:
+    stream, total, began = aiter(request.stream()), 0, time.monotonic()
     while True:
         try:
-            async with asyncio.timeout(stall):
+            async with asyncio.timeout(pace.stall):
                 chunk = await anext(stream, None)
         except TimeoutError as error:
-            raise ProblemError(408, "stalled", f"no byte came for {stall:g} s; send it again") from error
+            raise ProblemError(408, "stalled", f"no byte came for {pace.stall:g} s; send it again") from error
         if chunk is None:
             return
         total += len(chunk)
         if total > limit:
             raise _too_large(limit, "more came")
+        pace.check(time.monotonic() - began, total)
         yield chunk
 
 
@@ -185,22 +214,22 @@ class Parts:
         self._sink = None
 
 
-async def receive(request: Request, parts: Parts, limit: int, stall: float, name: str = "") -> None:
+async def receive(request: Request, parts: Parts, limit: int, pace: Pace, name: str = "") -> None:
     """Write the files of a request where `parts` says; a body that is no form is one file.
 
     Raises
     ------
     ProblemError
-        If it is too long, stalls, or is no form though it says so.
+        If it is too long, too slow, or is no form though it says so.
     """
     kind, facts = parse_options_header(request.headers.get("content-type", ""))
     refuse_long(request, limit + (_FORM if kind == b"multipart/form-data" else 0))
     try:
         if kind == b"multipart/form-data":
-            await _form(request, parts, facts.get(b"boundary", b""), limit, stall)
+            await _form(request, parts, facts.get(b"boundary", b""), limit, pace)
         else:
             parts._sink = parts.begin(name)
-            async for chunk in _chunks(request, limit, stall):
+            async for chunk in _chunks(request, limit, pace):
                 await asyncio.to_thread(parts._sink.write, chunk)
     finally:
         parts.end()
@@ -208,7 +237,7 @@ async def receive(request: Request, parts: Parts, limit: int, stall: float, name
         raise ProblemError(422, "form", f"the form has no file named {parts.called!r}")
 
 
-async def _form(request: Request, parts: Parts, boundary: bytes, limit: int, stall: float) -> None:
+async def _form(request: Request, parts: Parts, boundary: bytes, limit: int, pace: Pace) -> None:
     whole = False
 
     def end() -> None:
@@ -218,7 +247,7 @@ async def _form(request: Request, parts: Parts, boundary: bytes, limit: int, sta
     try:
         callbacks: Any = {**parts.callbacks(), "on_end": end}
         parser = MultipartParser(boundary, callbacks)
-        async for chunk in _chunks(request, limit + _FORM, stall):
+        async for chunk in _chunks(request, limit + _FORM, pace):
             await asyncio.to_thread(parser.write, chunk)
     except FormParserError as error:
         raise ProblemError(422, "form", f"the body is no form (multipart/form-data): {error}") from error
