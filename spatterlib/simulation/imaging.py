@@ -16,7 +16,7 @@ DISTANCE_MM = 600.0
 ELEVATION = 25.0
 AZIMUTH = {"left": -32.0, "mid": 0.0, "right": 32.0}
 """Degrees: how far above the bed, and from which side, the camera looks."""
-GAMMA, BLACK = 1.25, 12.0
+GAMMA, BLACK = 1.8, 50.0
 """Tone curve: level = (255 + black) * (1 - exp(-light)) ** (1 / gamma) - black."""
 
 
@@ -76,7 +76,7 @@ def nuisance(settings: SimulationSettings) -> Nuisance:
         zoom=float(np.exp(0.03 * np.clip(bell[5], -3, 3))),
         shift_x=float(8 * bell[6]),
         shift_y=float(5 * bell[7]),
-        focus=float(np.clip(0.5 * np.exp(0.15 * bell[8]), 0.3, 1.0)),
+        focus=float(np.clip(0.42 * np.exp(0.15 * bell[8]), 0.3, 1.0)),
         noise=float(np.exp(0.15 * bell[9])),
         dirt=float(np.exp(0.12 * bell[10])),
         phase=float(2 * np.pi * (bell[3] % 1.0)),
@@ -118,7 +118,7 @@ def tone() -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     light = (np.arange(2048) / 512) ** 2
     levels = (255 + BLACK) * (-np.expm1(-1.6 * light)) ** (1 / GAMMA) - BLACK
     linear = np.interp(np.arange(256), levels, light)
-    return np.clip(np.rint(levels), 0, 255).astype(np.int32), linear
+    return np.minimum(np.rint(levels), 255).astype(np.int32), linear
 
 
 def bed(settings: SimulationSettings, matrix: NDArray[np.float64]) -> tuple[NDArray[np.float32], Image, Image]:
@@ -143,7 +143,7 @@ def bed(settings: SimulationSettings, matrix: NDArray[np.float64]) -> tuple[NDAr
     )
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     place = ground(matrix, x, y)
-    texture = 1 + 0.35 * grains + 0.18 * ripples
+    texture = 1 + 0.10 * grains + 0.10 * ripples
     half = 0.42 * settings.mm_per_px * settings.width
     for part in np.linspace(-0.55, 0.55, 4):
         line = np.abs(place[..., 0] - part * half - 0.04 * place[..., 1])
@@ -153,7 +153,7 @@ def bed(settings: SimulationSettings, matrix: NDArray[np.float64]) -> tuple[NDAr
     dark = np.clip(texture[..., None] * np.array([0.7, 0.9, 0.8]), 0, 3)
     fall = np.exp(-((x / width - 0.5) ** 2) * 1.5)[..., None]
     blue = texture[..., None] * np.array([5.0, 14.0, 62.0]) * fall
-    return texture, np.rint(dark).astype(np.uint8), np.rint(np.clip(blue, 0, 255)).astype(np.uint8)
+    return texture, np.rint(dark).astype(np.uint8), np.rint(np.clip(blue + BLACK, 0, 255)).astype(np.uint8)
 
 
 def grain(settings: SimulationSettings, nuisance: Nuisance) -> NDArray[np.int8]:

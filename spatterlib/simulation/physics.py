@@ -16,11 +16,29 @@ HATCH_TURN = 67.0
 """Degrees, by which the hatch turns from layer to layer."""
 BLOCK = 0.02
 """S, time whose particles are drawn from one key."""
-WHITE_K = 3000.0
+WHITE_K = 3300.0
 """K, temperature that the camera shows white."""
 _CLEARING = 0.9
-_WAVELENGTHS = (600e-9, 545e-9, 470e-9)
+_BURSTS, _IN_BURSTS = 200.0, 0.6
+"""Bursts per s, and the share of the particles that leave in them."""
+_WAVELENGTHS = (690e-9, 620e-9, 530e-9)
 _C2 = 1.4388e-2
+
+
+MATERIALS = {
+    "316L": (7000.0, 790.0, 285e3, 1658.0, 1723.0, 0.4),
+}
+"""Density, heat capacity, heat of fusion, solidus, liquidus, emissivity (SI), see docs/simulator.md."""
+
+
+KINDS = np.array(
+    [
+        [54e-6, 0.36, 2460.0, 300.0, 1.15, 0.62],
+        [40e-6, 0.28, 2310.0, 300.0, 0.85, 0.50],
+        [65e-6, 0.30, 1500.0, 800.0, 0.4, 0.40],
+    ]
+)
+"""Hot, fine, entrained: see `kernels.simulation.flights.fly`."""
 
 
 class Stream(IntEnum):
@@ -34,6 +52,7 @@ class Stream(IntEnum):
     BED = 6
     NOISE = 7
     GAS = 8
+    POOL = 9
 
 
 def random(seed: int, stream: Stream, counter: int = 0) -> np.random.Generator:
@@ -133,7 +152,7 @@ def _vigour(seed: int, count: int) -> NDArray[np.float64]:
     """Islands differ: overhangs, thin layers and the state of the plume make spatter livelier."""
     bell = random(seed, Stream.SCHEDULE, 1).standard_normal((count, 2))
     share = np.clip(0.52 * np.exp(0.25 * (0.8 * bell[:, 0] + 0.6 * bell[:, 1])), 0.4, 1.0)
-    return np.stack([share, np.exp(0.40 * bell[:, 1] - 0.025 * bell[:, 1] ** 2)], 1)
+    return np.stack([share, np.exp(0.25 * bell[:, 1])], 1)
 
 
 def gas_speeds(settings: SimulationSettings) -> tuple[float, ...]:
@@ -165,10 +184,23 @@ def planck(size: int = 260) -> NDArray[np.float64]:
 
 
 def particles(settings: SimulationSettings, block: int, rate: float) -> NDArray[np.float64]:
-    """``(n, DRAWS)`` uniform numbers for the particles of one block of time."""
+    """``(n, DRAWS)`` numbers for the particles of one block of time.
+
+    The melt pool sputters: most particles leave in bursts, each from one place in one narrow cone.
+    """
     from spatterlib.kernels.simulation.flights import DRAWS
 
     draw = random(settings.seed, Stream.PARTICLES, block)
-    # The melt pool sputters: its rate differs from block to block.
     count = draw.poisson(rate * BLOCK * np.exp(0.15 * draw.standard_normal()))
-    return draw.random((count, DRAWS))
+    draws = np.empty((count, DRAWS))
+    draw.random(out=draws)
+    bursts = 1 + draw.poisson(_BURSTS * BLOCK)
+    begin, axis = draw.random(bursts), 0.5 * draw.standard_normal((bursts, 2))
+    size = np.cumsum(draw.standard_exponential(bursts))
+    of = np.searchsorted(size, draws[:, 13] * size[-1])
+    inside = draws[:, 12] < _IN_BURSTS
+    late = -0.0004 / BLOCK * np.log(1 - draws[:, 14])
+    draws[inside, 0] = np.minimum(begin[of] + late, 1 - 1e-9)[inside]
+    draws[:, 12:14] = np.where(inside[:, None], axis[of], 0.0)
+    draws[:, 14] = np.where(inside, 0.45, 1.0)
+    return draws

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.simulation import glow, physics
+from spatterlib.simulation import glow, imaging, physics
 from spatterlib.simulation.scene import Canvas, Flow, Scene, View
 from spatterlib.simulation.settings import SimulationSettings
 from spatterlib.simulation.tables import lit_regions, owner, streak_rows
@@ -18,7 +18,9 @@ from spatterlib.types import Image
 
 LONGEST = 0.1
 """S, no flight is followed for longer."""
-_DOSE = 1.35e12
+_DOSE = 2.1e12
+_NUMBERS = 1 << 16
+"""Particles of a block have numbers below it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +102,7 @@ def render(scene: Scene, number: int, canvas: Canvas, out: Image) -> tuple[NDArr
     view, grain, gain = scene.view(opened), scene.window(number), scene.gain(opened)
     lines = (settings.height, 3 * settings.width)
     bed, grain, flat = scene.bed(view, opened).reshape(lines), grain.reshape(lines), out.reshape(lines)
-    compose(bed, grain, flat)
+    compose(bed, grain, round(imaging.BLACK), flat)
     if not scene.schedule.lit(opened - LONGEST, closed):
         return np.empty(0, EVENT_TRUTH), np.empty(0, STREAK_TRUTH)
     bounds = np.array([settings.width, settings.height, 0, 0])
@@ -167,13 +169,15 @@ def _block(scene: Scene, canvas: Canvas, block: int) -> tuple[Any, Any, float]:
         flow = scene.flow(begin)
         draws = physics.particles(scene.settings, block, flow.rate)[: len(canvas.flown)]
         count, used = fly(
-            draws, begin, physics.BLOCK, flow.ejection, course.starts, course.islands, course.vigour,
-            physics.HATCH_MM, physics.SCAN_MM_S, _DOSE * scene.scale, scene.projection, scene.planck,
+            draws, begin, physics.BLOCK, flow.ejection, physics.KINDS, scene.material,
+            course.starts, course.islands, course.vigour, physics.HATCH_MM, physics.SCAN_MM_S,
+            _DOSE * scene.scale, scene.projection, scene.planck,
             canvas.points, canvas.flown,
         )  # fmt: skip
     for old in [key for key in canvas.blocks if not block - 8 <= key <= block + 8]:
         del canvas.blocks[old]
     flown = canvas.flown[:count].copy()
+    flown[:, 7] += block * _NUMBERS
     ends = flown[:, 0] + (flown[:, 2] - flown[:, 1]) * STEP
     canvas.blocks[block] = canvas.points[:used].copy(), flown, float(ends.max(initial=-1.0))
     return canvas.blocks[block]
@@ -204,7 +208,9 @@ def _light(
     settings, scale = scene.settings, scene.scale
     if len(track):
         power = glow.melt_power(settings, scale, gain)
-        melt(track, power, glow.melt_pool(scale), canvas.light, canvas.lit, bounds)
+        melt(
+            glow.boiling(settings, track, scale, number), power, glow.melt_pool(scale), canvas.light, canvas.lit, bounds
+        )
     left, top, right, bottom = _inside(settings, bounds)
     if right <= left or bottom <= top:
         return None
@@ -252,7 +258,8 @@ def _streaks(
     )  # fmt: skip
     rows = streak_rows(points, flown, traces, seen, view.shift)
     noise = max(scene.settings.noise * scene.nuisance.noise, 0.5)
-    rows["frame"], rows["snr"], rows["width"] = number, rows["brightness"] / noise, 2.355 * scene.spread
+    rows["frame"], rows["snr"] = number, rows["brightness"] / noise
+    rows["width"] = 2.355 * np.hypot(scene.spread, rows["width"])
     rows = rows[(rows["length"] >= 0.5) & (rows["brightness"] >= 2)]
     rows["event"] = owner(rows, events)
     return rows

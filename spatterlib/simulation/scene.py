@@ -20,6 +20,8 @@ MOMENTS = 160
 """Moments at which the laser's place is looked up in one exposure."""
 # Spread in px that anti-aliased drawing adds to the focus.
 _SPLAT = 0.45
+# Share of its speed that the gas loses from the middle of the bed to its end.
+_DECAY = 0.15
 # Share of a recoating pause in which the blue light is on.
 _LIGHT_ON = (0.06, 0.94)
 
@@ -70,6 +72,8 @@ class Scene:
     """
 
     def __init__(self, settings: SimulationSettings) -> None:
+        from spatterlib.kernels.simulation.flights import Material
+
         self.settings = settings
         self.schedule = physics.schedule(settings)
         self.speeds = physics.gas_speeds(settings)
@@ -78,6 +82,7 @@ class Scene:
         self.curve, self.linear = imaging.tone()
         self.grain = imaging.grain(settings, self.nuisance)
         self.planck = physics.planck()
+        self.material = Material(*physics.MATERIALS["316L"])
         self.spread = float(np.hypot(self.nuisance.focus, _SPLAT))
         self.visible = float(self.linear[SEEN])
         # Px per 0.4 mm: the calibration was made at that scale.
@@ -108,13 +113,15 @@ class Scene:
         ejection = Ejection(
             gas_x=1000.0 * speed * float(np.cos(way)),
             gas_y=1000.0 * speed * float(np.sin(way)),
-            tilt=0.36 * speed,
-            spread=float(np.deg2rad(64.0 + 8.0 * min(speed, 2.5))),
-            speed=1295.0 + 160.0 * min(speed, 2.5),
-            fine=0.55,
-            entrained=0.06 * left,
+            decay=_DECAY / (0.5 * settings.mm_per_px * settings.width),
+            tilt=0.42 * speed,
+            spread=float(np.deg2rad(69.0 + 5.5 * min(speed, 2.5))),
+            speed=515.0 + 480.0 * min(speed, 2.5) ** 2,
+            heat=580.0 * left,
+            fine=0.60,
+            entrained=0.25,
         )
-        rate = settings.spatter_rate * (0.70 + 1.5 * left)
+        rate = settings.spatter_rate * (0.06 + 18.5 * left**1.4)
         return Flow(speed, left, rate, ejection)
 
     def flow(self, time: float) -> Flow:
@@ -144,9 +151,14 @@ class Scene:
         way = 1 - abs(2 * (paused - first) / (last - first) - 1)
         x, half = int(way * 1.1 * width - 0.05 * width), max(width // 45, 2)
         picture = view.blue.copy()
-        picture[:, max(x - half, 0) : max(x + half, 0)] //= 3
-        edge = picture[:, max(x + half, 0) : max(x + half + 2, 0)]
-        edge[...] = np.minimum(edge.astype(np.int16) * 2, 255)
+        # Light above black is what the blade shades and its edge throws back.
+        black = round(imaging.BLACK)
+        shade, edge = (
+            picture[:, max(x - half, 0) : max(x + half, 0)],
+            picture[:, max(x + half, 0) : max(x + half + 2, 0)],
+        )
+        shade[...] = black + (shade.astype(np.int16) - black) // 3
+        edge[...] = np.minimum(black + 2 * (edge.astype(np.int16) - black), 255)
         return picture
 
     def window(self, number: int) -> NDArray[np.int8]:
@@ -169,11 +181,11 @@ class Scene:
     def canvas(self) -> Canvas:
         """Arrays for one thread."""
         from spatterlib.kernels.simulation.exposure import CELL
-        from spatterlib.kernels.simulation.flights import POINTS
+        from spatterlib.kernels.simulation.flights import FLIGHT, POINTS
         from spatterlib.kernels.simulation.streak_drawing import TILE
 
         height, width = self.settings.height, self.settings.width
-        most = int(4 * self.settings.spatter_rate * physics.BLOCK) + 40
+        most = int(16 * self.settings.spatter_rate * physics.BLOCK) + 40
         return Canvas(
             light=np.zeros((height, width, 3), np.float32),
             lit=np.zeros((-(-height // TILE), -(-width // TILE)), np.uint8),
@@ -181,7 +193,7 @@ class Scene:
             clean=np.zeros((height, width), np.uint8),
             points=np.empty((most * POINTS, 6), np.float32),
             alive=np.empty((most * POINTS, 6), np.float32),
-            flown=np.empty((most, 6)),
+            flown=np.empty((most, FLIGHT)),
             traces=np.empty((most, 13)),
             track=np.empty((MOMENTS, 6)),
             sources=np.empty((2 * glow.SOURCES, 5)),

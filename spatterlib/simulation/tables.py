@@ -98,8 +98,11 @@ def streak_rows(
     start, middle, end = traces[:, 1:3], traces[:, 3:5], traces[:, 5:7]
     rows["start_x"], rows["start_y"] = start.T
     rows["end_x"], rows["end_y"] = end.T
+    rows["middle_x"], rows["middle_y"] = middle.T
     rows["source_x"], rows["source_y"] = source.T
-    rows["kind"], rows["launch_speed"] = own[:, 3], own[:, 4]
+    rows["kind"], rows["launch_speed"], rows["particle"] = own[:, 3], own[:, 4], own[:, 7]
+    # A disc's standard deviation along a line through it, for the blur; the caller adds the focus.
+    rows["width"] = 0.5 * own[:, 6] * np.sqrt(2)
     rows["length"], rows["cut"], rows["duration"] = traces[:, 9], traces[:, 11], traces[:, 8]
     rows["speed"] = traces[:, 7] / 1000 / np.maximum(traces[:, 8], 1e-9)
     way = end - start

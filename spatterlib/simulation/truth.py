@@ -70,6 +70,9 @@ STREAK_TRUTH = np.dtype(
         ("brightness", "<f4"),
         ("snr", "<f4"),
         ("hidden", "<f4"),
+        ("particle", "<i8"),
+        ("middle_x", "<f4"),
+        ("middle_y", "<f4"),
     ]
 )
 """One row per streak that can be seen in one frame.

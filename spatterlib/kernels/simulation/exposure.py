@@ -44,7 +44,7 @@ def _fall(source: Light, px: Light, py: Light, power: np.float32, radius: np.flo
     for k in range(out.shape[0]):
         dx, dy = (px[k] - source[2]) / radius, (py[k] - source[3]) / radius
         q = one + dx * dx + dy * dy
-        out[k] += source[4] * power / (q * np.sqrt(q))
+        out[k] += source[4] * power / (q * q)
 
 
 @kernel
@@ -76,7 +76,7 @@ def halo(
         ``(k, 7)`` float32: offset x, y in px, radius in px, vertical stretch, red, green, blue at the middle;
         the first falls as ``(1 + r²) ** -8``, the others as ``(1 + r²) ** -2``.
     bed : ndarray
-        ``(2,)`` float32: light on the bed below the laser, radius in mm; falls as ``(1 + r²) ** -1.5``.
+        ``(2,)`` float32: light on the bed below the laser, radius in mm; falls as ``(1 + r²) ** -2``.
     ground : ndarray
         ``(2, H, W)`` float32, x and y in mm of the bed at the middle of each cell.
     reach : tuple of float
@@ -105,11 +105,12 @@ def halo(
 
 
 @kernel
-def compose(bed: Image, grain: NDArray[np.int8], out: Image) -> None:
-    """``out = bed + grain``, limited to 0-255; arrays of one shape, rows contiguous."""
+def compose(bed: Image, grain: NDArray[np.int8], black: int, out: Image) -> None:
+    """``out = bed + grain - black``, limited to 0-255; arrays of one shape, rows contiguous."""
+    cut = np.int16(black)
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
-            out[i, j] = min(max(np.int16(bed[i, j]) + np.int16(grain[i, j]), np.int16(0)), np.int16(255))
+            out[i, j] = min(max(np.int16(bed[i, j]) + np.int16(grain[i, j]) - cut, np.int16(0)), np.int16(255))
 
 
 @kernel(fastmath=True, error_model="numpy")
@@ -156,7 +157,7 @@ def _level(
         out[k] = np.uint8(min(max(level + np.int32(bed[k]) + noise, np.int32(0)), np.int32(255)))
     for j in range(clean.shape[0]):
         grey = index[3 * j] * np.int32(38) + index[3 * j + 1] * np.int32(75) + index[3 * j + 2] * np.int32(15)
-        clean[j] = np.uint8((grey + np.int32(64)) >> np.int32(7))
+        clean[j] = np.uint8(max((grey + np.int32(64)) >> np.int32(7), np.int32(0)))
 
 
 @kernel
@@ -189,7 +190,7 @@ def develop(
     grain : ndarray
         ``(h, 3 * w)`` int8 noise of a dark pixel; it grows with the level up to threefold.
     curve : ndarray
-        ``(k,)`` int32, level against ``sqrt(light) * 512``.
+        ``(k,)`` int32, level against ``sqrt(light) * 512``; without light that to which black is cut, below 0.
     lit : ndarray
         As in `draw`.
     out : ndarray

@@ -19,34 +19,54 @@ STEP = 0.8e-3
 """S, time between two points of a flight."""
 POINTS = 125
 """Points of a flight at most: 0.1 s."""
-DRAWS = 10
-"""Random numbers, uniform in [0, 1), that a particle needs."""
+DRAWS = 15
+"""Numbers that a particle needs: twelve uniform in [0, 1), then what its burst gives (see `physics.particles`)."""
+FLIGHT = 8
+"""Numbers that are noted of a flight."""
 HOT, FINE, ENTRAINED = 0, 1, 2
 
 _GRAVITY = 9810.0
-# Liquid 316L steel, and argon at the film temperature of about 1200 K (see docs/simulator.md).
-_DENSITY, _HEAT, _EMISSIVITY = 7.0e3, 790.0, 0.4
+# Argon at the film temperature of about 1200 K (see docs/simulator.md).
 _VISCOSITY, _GAS_DENSITY, _CONDUCTIVITY, _PRANDTL = 6.1e-5, 0.41, 0.048, 0.67
 _STEFAN, _AMBIENT = 5.67e-8, 330.0
 _COLDEST = 1250.0
 # Light of 0.4 ms below which a flight cannot be seen: a third of a grey level.
-_DIM = 0.002
+_DIM = 0.02
 _MOMENT = 0.4e-3
 _RANZ = 0.6 * _PRANDTL ** (1 / 3)
-# Gas near the bed moves more slowly: one-eighth power law up to this height.
-_LAYER_MM = 15.0
+# Gas near the bed moves more slowly: one-quarter power law up to this height.
+_LAYER_MM = 25.0
+# Mm/s, between which speeds lie.
+_SLOWEST, _FASTEST = 250.0, 10_000.0
+# Shares of what flies that breaks in two, and that is out of focus.
+_BREAKS, _BLURRED = 0.04, 0.03
+# What the bed leaves of the speed along it when something bounces.
+_SKID = 0.6
 
 
 class Ejection(NamedTuple):
-    """How particles leave the melt pool, in one gas flow."""
+    """How particles leave the melt pool, in one gas flow: see `fly`."""
 
     gas_x: float
     gas_y: float
+    decay: float
     tilt: float
     spread: float
     speed: float
+    heat: float
     fine: float
     entrained: float
+
+
+class Material(NamedTuple):
+    """Of what particles are: kg/m³, J/kg/K, J/kg of fusion, K, K, emissivity; liquid, near melting."""
+
+    density: float
+    heat: float
+    latent: float
+    solidus: float
+    liquidus: float
+    emissivity: float
 
 
 @kernel
@@ -86,30 +106,47 @@ def _normal(u: float, v: float) -> float:
 
 
 @kernel
-def _launch(draw: Floats, how: Ejection, way_x: float, way_y: float) -> tuple[int, float, float, float, float, float]:
+def drawn_speed(u: float, median: float, spread: float) -> float:
+    """Mm/s, quantile `u` of the log-logistic distribution truncated to what is ejected at all.
+
+    Parameters
+    ----------
+    u : float
+        Uniform in [0, 1).
+    median : float
+        Mm/s, of the whole distribution.
+    spread : float
+        Standard deviation of the logarithm.
+    """
+    scale = spread * np.sqrt(3.0) / np.pi
+    low = 1 / (1 + (_SLOWEST / median) ** (-1 / scale))
+    high = 1 / (1 + (_FASTEST / median) ** (-1 / scale))
+    share = low + (high - low) * u
+    return float(median * (share / (1 - share)) ** scale)
+
+
+@kernel
+def _launch(
+    draw: Floats, how: Ejection, kinds: Floats, vigour: float, way_x: float, way_y: float
+) -> tuple[int, float, float, float, float, float]:
     """Kind, diameter in m, temperature, velocity in mm/s of one particle."""
     kind = HOT
     if draw[1] < how.fine:
         kind = FINE
     elif draw[1] < how.fine + how.entrained:
         kind = ENTRAINED
-    bell, other = _normal(draw[2], draw[3]), _normal(draw[4], draw[5])
-    if kind == HOT:
-        diameter, temperature = 43e-6 * np.exp(0.485 * bell), 2400.0 + 420.0 * draw[6]
-        speed = how.speed * np.exp(0.595 * other)
-    elif kind == FINE:
-        diameter, temperature = 28e-6 * np.exp(0.25 * bell), 1950.0 + 450.0 * draw[6]
-        speed = 0.9 * how.speed * np.exp(0.35 * other)
-    else:
-        diameter, temperature = 55e-6 * np.exp(0.35 * bell), 1750.0 + 350.0 * draw[6]
-        speed = 0.5 * how.speed * np.exp(0.3 * other)
-    speed = min(max(speed, 1000.0), 10000.0)
-    polar, azimuth = how.spread * np.sqrt(draw[7]), 2 * np.pi * draw[8]
+    bell = _normal(draw[2], draw[3])
+    usual, width, hottest, range_, median, spread = kinds[kind]
+    diameter = usual * np.exp(width * bell)
+    # The jet drives large particles less; what is fast was over the hottest place.
+    speed = drawn_speed(draw[4], vigour * median * how.speed * np.exp(-0.3 * width * bell), spread)
+    temperature = how.heat + hottest + range_ * draw[6] + 80.0 * np.log(speed / (median * how.speed))
+    polar, azimuth = how.spread * draw[14] * np.sqrt(draw[7]), 2 * np.pi * draw[8]
     x, y, z = np.sin(polar) * np.cos(azimuth), np.sin(polar) * np.sin(azimuth), np.cos(polar)
     gas = np.sqrt(how.gas_x**2 + how.gas_y**2) + 1e-9
-    # The axis leans downwind with the vapour jet, and somewhat back over the fresh track.
-    x += how.tilt * how.gas_x / gas - 0.15 * way_x
-    y += how.tilt * how.gas_y / gas - 0.15 * way_y
+    # The axis leans downwind with the vapour jet, and somewhat back over the fresh track; a burst has its own.
+    x += how.tilt * how.gas_x / gas - 0.15 * way_x + draw[12]
+    y += how.tilt * how.gas_y / gas - 0.15 * way_y + draw[13]
     norm = speed / np.sqrt(x * x + y * y + z * z)
     return kind, diameter, temperature, x * norm, y * norm, abs(z) * norm
 
@@ -121,26 +158,53 @@ def _decay(x: float) -> float:
     return (far - near) / (far + near)
 
 
+@kernel
+def cooled(step: float, enthalpy: float, of: Material) -> tuple[float, float]:
+    """Temperature in K and enthalpy above the solidus in J/kg once ``step * of.heat`` J/kg are given off.
+
+    Between solidus and liquidus the heat of fusion is given off too, evenly over the interval.
+    """
+    enthalpy -= of.heat * step
+    melting = of.heat * (of.liquidus - of.solidus) + of.latent
+    if enthalpy >= melting:
+        return of.liquidus + (enthalpy - melting) / of.heat, enthalpy
+    if enthalpy > 0:
+        return of.solidus + (of.liquidus - of.solidus) * enthalpy / melting, enthalpy
+    return of.solidus + enthalpy / of.heat, enthalpy
+
+
+@kernel
+def stored(temperature: float, of: Material) -> float:
+    """J/kg, enthalpy above the solidus at a temperature in K."""
+    if temperature >= of.liquidus:
+        return float(of.heat * (temperature - of.solidus) + of.latent)
+    if temperature > of.solidus:
+        melting = of.heat * (of.liquidus - of.solidus) + of.latent
+        return float(melting * (temperature - of.solidus) / (of.liquidus - of.solidus))
+    return float(of.heat * (temperature - of.solidus))
+
+
 @kernel(fastmath=True, error_model="numpy")
 def _fly(
-    x: float,
-    y: float,
-    z: float,
-    vx: float,
-    vy: float,
-    vz: float,
+    state: Floats,
     diameter: float,
-    temperature: float,
+    bounce: float,
     gas_x: float,
     gas_y: float,
     dose: float,
+    of: Material,
     projection: Floats,
     glow: Floats,
     points: Light,
 ) -> int:
-    """Integrate one flight until it lands or is too cold to be seen; number of points written."""
-    way = 0.0
-    for k in range(POINTS):
+    """Integrate one flight until it lies, is too cold to be seen, or `points` are full; number of points written.
+
+    `state` is x, y, z in mm, velocity in mm/s, temperature in K; it becomes that of the last point.
+    """
+    x, y, z, vx, vy, vz, temperature = state[0], state[1], state[2], state[3], state[4], state[5], state[6]
+    enthalpy, way = stored(temperature, of), 0.0
+    last = points.shape[0] - 1
+    for k in range(last + 1):
         depth = projection[2, 0] * x + projection[2, 1] * y + projection[2, 2] * z + projection[2, 3]
         level = min(max((temperature - 1000.0) / 10.0, 0.0), glow.shape[0] - 2.0)
         cell = int(level)
@@ -151,15 +215,20 @@ def _fly(
         row[2] = way
         for c in range(3):
             row[3 + c] = dose * diameter * diameter * (glow[cell, c] * (1 - part) + glow[cell + 1, c] * part)
-        if temperature < _COLDEST or z < 0 or row[3] * _MOMENT < _DIM:
+        lies = z < 0
+        if lies and bounce > 0 and -vz * bounce > 60.0:
+            lies, z = False, 0.0
+            vx, vy, vz = _SKID * vx, _SKID * vy, -bounce * vz
+        if lies or k == last or temperature < _COLDEST or row[3] * _MOMENT < _DIM:
+            state[0], state[1], state[2], state[3], state[4], state[5], state[6] = x, y, z, vx, vy, vz, temperature
             return k + 1
         # The wind half a step ahead.
-        share = np.sqrt(np.sqrt(np.sqrt(min(1.0, max(z + 0.5 * STEP * vz, 0.02) / _LAYER_MM))))
+        share = np.sqrt(np.sqrt(min(1.0, max(z + 0.5 * STEP * vz, 0.02) / _LAYER_MM)))
         wind_x, wind_y = gas_x * share, gas_y * share
         rx, ry, rz = vx - wind_x, vy - wind_y, vz
         slip = np.sqrt(rx * rx + ry * ry + rz * rz) / 1000.0
         root = np.sqrt(_GAS_DENSITY * slip * diameter / _VISCOSITY)
-        rate = 18 * _VISCOSITY / (_DENSITY * diameter * diameter) * (1 + root / 9.06) ** 2
+        rate = 18 * _VISCOSITY / (of.density * diameter * diameter) * (1 + root / 9.06) ** 2
         keep = _decay(rate * STEP)
         # Exact for a drag rate that is constant over the step.
         mean = (1 - keep) / (rate * STEP)
@@ -170,12 +239,19 @@ def _fly(
         way += np.sqrt(dx * dx + dy * dy + dz * dz)
         vx, vy, vz = wind_x + rx * keep, wind_y + ry * keep, -fall + (rz + fall) * keep
         nusselt = 2 + _RANZ * root
-        flux = nusselt * _CONDUCTIVITY / diameter * (temperature - _AMBIENT) + _EMISSIVITY * _STEFAN * (
+        flux = nusselt * _CONDUCTIVITY / diameter * (temperature - _AMBIENT) + of.emissivity * _STEFAN * (
             temperature**4 - _AMBIENT**4
         )
-        cooling = 6 * flux / (_DENSITY * _HEAT * diameter * (temperature - _AMBIENT))
-        temperature = _AMBIENT + (temperature - _AMBIENT) * _decay(cooling * STEP)
-    return POINTS
+        cooling = 6 * flux / (of.density * of.heat * diameter * (temperature - _AMBIENT))
+        lost = (temperature - _AMBIENT) * (1 - _decay(cooling * STEP))
+        temperature, enthalpy = cooled(lost, enthalpy, of)
+    return 0
+
+
+@kernel
+def _note(flights: Floats, count: int, birth: float, used: int, length: int, kind: int, state: Floats) -> None:
+    flights[count, 0], flights[count, 1], flights[count, 2], flights[count, 3] = birth, used, used + length, kind
+    flights[count, 4] = np.sqrt(state[3] ** 2 + state[4] ** 2 + state[5] ** 2) / 1000.0
 
 
 @kernel
@@ -184,6 +260,8 @@ def fly(
     begin: float,
     span: float,
     how: Ejection,
+    kinds: Floats,
+    of: Material,
     starts: Floats,
     islands: Floats,
     vigour: Floats,
@@ -197,16 +275,22 @@ def fly(
 ) -> tuple[int, int]:
     """Launch the particles of one block of time and integrate their flights (gravity, drag, cooling).
 
-    Drag after Abraham (1970), heat transfer after Ranz and Marshall (1952).
+    Drag after Abraham (1970), heat transfer after Ranz and Marshall (1952). Some break in two, some bounce off the bed.
 
     Parameters
     ----------
     draws : ndarray
-        ``(n, DRAWS)`` float64, uniform in [0, 1).
+        ``(n, DRAWS)`` float64, as `physics.particles` draws them.
     begin, span : float
         S, the block of time.
     how : Ejection
-        Gas in mm/s, tilt and spread of the axis, median speed in mm/s, shares of fine and entrained ones.
+        Gas in mm/s in the middle of the bed and its loss per mm downstream, tilt and spread of the axis, median speed
+        in mm/s, K that the plume adds, shares of fine and entrained particles.
+    kinds : ndarray
+        ``(3, 6)`` float64, one row per kind: median diameter in m and spread of its logarithm, least temperature
+        and its range in K, factor of the median speed and spread of its logarithm.
+    of : Material
+        Of what they are.
     starts, islands, hatch, scan_speed
         As in `spot`.
     vigour : ndarray
@@ -220,8 +304,8 @@ def fly(
     points : ndarray
         ``(n * POINTS, 6)`` float32, written: x, y in px, way in mm, red, green, blue per second.
     flights : ndarray
-        ``(n, 6)`` float64, written: birth in s, first point, end of points, kind, launch speed in m/s,
-        diameter in m.
+        ``(n, FLIGHT)`` float64, written: birth in s, first point, end of points, kind, launch speed in m/s,
+        diameter in m, blur in px, number within the block.
 
     Returns
     -------
@@ -229,46 +313,66 @@ def fly(
         Number of flights, of points.
     """
     count = used = 0
+    state = np.empty(7)
+    gas = np.sqrt(how.gas_x**2 + how.gas_y**2) + 1e-9
     for k in range(draws.shape[0]):
-        birth = begin + span * draws[k, 0]
+        draw = draws[k]
+        birth = begin + span * draw[0]
         on, x, y, way_x, way_y = spot(birth, starts, islands, hatch, scan_speed)
-        if not on:
+        if not on or count + 3 > flights.shape[0]:
             continue
         island = np.searchsorted(starts, birth, side="right") - 1
-        if draws[k, 9] > vigour[island, 0]:
+        if draw[9] > vigour[island, 0]:
             continue
-        kind, diameter, temperature, vx, vy, vz = _launch(draws[k], how, way_x, way_y)
-        factor = vigour[island, 1]
-        speed = np.sqrt(vx * vx + vy * vy + vz * vz)
-        factor = min(max(factor * speed, 1000.0), 10000.0) / speed
-        z = 0.05
+        kind, diameter, state[6], state[3], state[4], state[5] = _launch(
+            draw, how, kinds, vigour[island, 1], way_x, way_y
+        )
+        # Along the bed the gas loses speed.
+        wind = max(1 - how.decay * (x * how.gas_x + y * how.gas_y) / gas, 0.2)
+        state[0], state[1], state[2] = x, y, 0.05
         if kind == ENTRAINED:
             # Powder swept in from beside the pool.
-            x += 3.0 * (draws[k, 2] - 0.5) * 2
-            y += 3.0 * (draws[k, 4] - 0.5) * 2
-            z = 0.2 + 2.0 * draws[k, 6]
-        length = _fly(
-            x,
-            y,
-            z,
-            vx * factor,
-            vy * factor,
-            vz * factor,
-            diameter,
-            temperature,
-            how.gas_x,
-            how.gas_y,
-            dose,
-            projection,
-            glow,
-            points[used:],
-        )
-        if length < 2:
-            continue
-        flights[count, 0], flights[count, 1], flights[count, 2] = birth, used, used + length
-        flights[count, 3], flights[count, 4], flights[count, 5] = kind, speed * factor / 1000.0, diameter
-        count += 1
-        used += length
+            state[0] += 3.0 * (draw[2] - 0.5) * 2
+            state[1] += 3.0 * (draw[4] - 0.5) * 2
+            state[2] = 0.2 + 2.0 * draw[6]
+        breaks = draw[10] < _BREAKS and kind != ENTRAINED
+        most = 3 + int(15 * draw[10] / _BREAKS) if breaks else POINTS
+        blur = 2.2 * draw[11] / _BLURRED if draw[11] < _BLURRED else 0.0
+        bounce = max(1.4 * draw[5] - 0.9, 0.0)
+        for piece in range(3 if breaks else 1):
+            if piece == 1:
+                base, broken = state.copy(), birth + (most - 1) * STEP
+                diameter *= 0.5 ** (1 / 3)
+                turn = 2 * np.pi * draw[8]
+            if piece > 0:
+                kick = (0.35 if piece == 1 else -0.35) * np.sqrt(base[3] ** 2 + base[4] ** 2 + base[5] ** 2)
+                state[:] = base
+                state[3] += kick * np.cos(turn)
+                state[4] += 0.3 * kick * np.sin(turn)
+                state[5] += kick * np.sin(turn)
+                birth, most = broken, POINTS
+            _note(flights, count, birth, used, 0, kind, state)
+            length = _fly(
+                state,
+                diameter,
+                bounce,
+                how.gas_x * wind,
+                how.gas_y * wind,
+                dose,
+                of,
+                projection,
+                glow,
+                points[used : used + most],
+            )
+            if length < 2:
+                break
+            flights[count, 2], flights[count, 5], flights[count, 6], flights[count, 7] = (
+                used + length, diameter, blur, 3 * k + piece,
+            )  # fmt: skip
+            count += 1
+            used += length
+            if piece == 0 and length < most:
+                break
     return count, used
 
 

@@ -18,6 +18,7 @@ Light = NDArray[np.float32]
 TILE = 16
 """Px, size of the tiles of which only those with light are developed."""
 CUT_OPEN, CUT_CLOSE, CUT_FRAME = 1, 2, 4
+_RAYS = 7
 
 
 @kernel
@@ -39,8 +40,14 @@ def _at(points: Light, age: float, shift: tuple[float, float]) -> tuple[float, f
 
 
 @kernel
-def _inside(x: float, y: float, light: Light) -> bool:
-    return bool(1 <= x <= light.shape[1] - 2 and 1 <= y <= light.shape[0] - 2)
+def _inside(x: float, y: float, margin: float, light: Light) -> bool:
+    return bool(margin <= x <= light.shape[1] - 1 - margin and margin <= y <= light.shape[0] - 1 - margin)
+
+
+@kernel
+def _norm(spread: float, blur: float) -> float:
+    """1/px, height of the profile across a streak whose light is 1; a disc of radius `blur` widens it."""
+    return float(1 / np.sqrt(2 * np.pi * (spread * spread + 0.5 * blur * blur)))
 
 
 @kernel(fastmath=True, error_model="numpy")
@@ -78,6 +85,29 @@ def _stroke(
                 light[at + np.uint32(1)] += weight * green
                 light[at + np.uint32(2)] += weight * blue
     return float((0.299 * red + 0.587 * green + 0.114 * blue) * pieces)
+
+
+@kernel
+def _strokes(
+    p: Light,
+    q: Light,
+    part: float,
+    time: float,
+    line: tuple[float, float, float, float],
+    gain: Floats,
+    blur: float,
+    width: int,
+    light: Light,
+) -> float:
+    """`_stroke`, or a disc of them, evenly spread by the golden angle; the grey sum."""
+    rays = 1 if blur == 0 else _RAYS
+    grey = 0.0
+    for ray in range(rays):
+        out, turn = blur * np.sqrt(ray / _RAYS), 2.4 * ray
+        u, v = out * np.cos(turn), out * np.sin(turn)
+        moved = (line[0] + u, line[1] + v, line[2] + u, line[3] + v)
+        grey += _stroke(p, q, part, time / rays, moved, gain, width, light)
+    return grey
 
 
 @kernel
@@ -127,7 +157,6 @@ def draw(
         Number of traces.
     """
     count = 0
-    norm = 1 / (np.sqrt(2 * np.pi) * spread)
     flat, width = light.reshape(-1), light.shape[1]
     for f in range(flights.shape[0]):
         birth, first, last = flights[f, 0], int(flights[f, 1]), int(flights[f, 2])
@@ -136,6 +165,8 @@ def draw(
         if high <= low:
             continue
         trace = traces[count]
+        blur = flights[f, 6]
+        norm, margin = _norm(spread, blur), 1 + blur
         seen = False
         outside = False
         length = mass = 0.0
@@ -145,12 +176,13 @@ def draw(
             p, q = points[first + k], points[first + k + 1]
             x0, y0 = _at(points[first:last], a, shift)
             x1, y1 = _at(points[first:last], b, shift)
-            if not _inside(x0, y0, light) or not _inside(x1, y1, light):
+            if not _inside(x0, y0, margin, light) or not _inside(x1, y1, margin, light):
                 outside = True
                 k += 1
                 continue
             pixels = np.hypot(x1 - x0, y1 - y0)
-            grey = _stroke(p, q, 0.5 * (a + b) - k, (b - a) * STEP, (x0, y0, x1, y1), gain, width, flat)
+            moment, time = 0.5 * (a + b) - k, (b - a) * STEP
+            grey = _strokes(p, q, moment, time, (x0, y0, x1, y1), gain, blur, width, flat)
             grey *= norm / max(pixels, 1.0)
             _mark(lit, x0, y0)
             _mark(lit, x1, y1)
@@ -242,9 +274,9 @@ def contrast(
         ``(n, 2)`` float64, written: mean rise in grey levels outside the saturated zone, share of the streak
         inside it.
     """
-    norm = 1 / (np.sqrt(2 * np.pi) * spread)
     for n in range(traces.shape[0]):
         f = int(traces[n, 0])
+        norm = _norm(spread, flights[f, 6])
         first, last = int(flights[f, 1]), int(flights[f, 2])
         low = int(traces[n, 12] / STEP)
         rise = 0.0
@@ -262,7 +294,7 @@ def contrast(
             pixels = max(np.hypot(q[0] - p[0], q[1] - p[1]), 1.0)
             own = (0.299 * p[3] * gain[0] + 0.587 * p[4] * gain[1] + 0.114 * p[5] * gain[2]) * STEP * norm / pixels
             rest = max(linear[level] - own, 0.0)
-            rise += level - curve[min(int(np.sqrt(rest) * 512), curve.shape[0] - 1)]
+            rise += level - max(curve[min(int(np.sqrt(rest) * 512), curve.shape[0] - 1)], 0)
             free += 1
         out[n, 0] = rise / max(free, 1)
         out[n, 1] = hidden / max(hidden + free, 1)
