@@ -148,7 +148,7 @@ def test_prometheus_has_a_gauge_for_each() -> None:
     from spatterlib.live.prometheus import Snapshot, metric_families
 
     status: Any = dict.fromkeys(get_type_hints(StatusFields), 0)
-    snapshot = Snapshot(status, Latencies(), {}, alarm=False, chart=None, simulated=None, model_origin="simulated")
+    snapshot = Snapshot(status, Latencies(), {}, events=(), chart=None, simulated=None, model_origin="simulated")
     families = [family for family in metric_families(snapshot) if "simulated" in family.name]
     values = {family.name: family.samples[0].value for family in families}
     assert values == {"spatterlib_watch_simulated": 0.0, "spatterlib_watch_model_simulated": 1.0}

@@ -65,6 +65,8 @@ WRONG = {
     "--suffix": [".xyz"],
     "--dask": ["nobody"],
     "--metrics": ["x", "99999999", "-1"],
+    "--view": ["x", "99999999", "-1"],
+    "--view-key": ["nowhere/x.txt", "env:", "env:NOBODY_SETS_THIS"],
     "--webhook": ["nobody", "ftp://x"],
     "--webhook-header": ["nocolon"],
     "--webhook-secret": ["nowhere/x.txt", "env:", "env:NOBODY_SETS_THIS"],

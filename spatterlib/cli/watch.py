@@ -6,12 +6,13 @@ import logging
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields
 from typing import Any
 
 import click
 
+from spatterlib.cli.dashboard import dashboard, is_drawn
 from spatterlib.cli.model_options import load_named, model_options
 from spatterlib.cli.options import PluginCommand
 from spatterlib.cli.run_options import extraction_options, run_settings
@@ -53,6 +54,12 @@ def _refused() -> list[click.Option]:
 @with_options(options_of(OutputSettings))
 @click.option("--webhook-header", "headers", multiple=True, metavar="'NAME: VALUE'", help="For the webhook.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
+@click.option(
+    "--dashboard/--no-dashboard",
+    "board",
+    default=None,
+    help="Draw where it stands instead of lines.  [default: on a terminal]",
+)
 @with_options(_refused())
 @extraction_options(without=("gap", *_APART))
 @click.pass_context
@@ -64,12 +71,14 @@ def watch(
     classifier: str | None,
     classes: str | None,
     headers: tuple[str, ...],
+    board: bool | None,
     **values: Any,
 ) -> None:
     """Give a verdict on each layer while it is built.
 
     SOURCE is the number of a camera, a URL (rtsp, http, tcp, udp, srt, rtmp), or a file that grows (.mkv, .ts).
-    JSON lines go to stdout, lines for people to stderr. Ends at Ctrl-C or SIGTERM with a summary.
+    On a terminal a dashboard is drawn (pip install 'spatterlib[live]'); otherwise JSON lines go to stdout, lines for
+    people to stderr. Ends at Ctrl-C or SIGTERM with a summary.
     """
     from spatterlib.live.messages import json_line, text_line
     from spatterlib.live.senders import headers_of
@@ -85,12 +94,13 @@ def watch(
     )
     rules = Rules(**given_values(Rules, values))
 
-    def notify(message: dict[str, Any]) -> None:
+    def write(message: dict[str, Any]) -> None:
         click.echo(json_line(message))
         if text := text_line(message):
             click.echo(text, err=True)
 
-    with _until_told() as told:
+    drawn = is_drawn(board)
+    with _until_told() as told, dashboard() if drawn else nullcontext(write) as notify:
         run = load_named(model, classifier, classes)
         summary = watch_with(settings, extraction, rules, source, run, notify=notify, stopped=told.is_set)
     facts = summary.facts

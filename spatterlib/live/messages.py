@@ -115,6 +115,8 @@ class AlarmFields(TypedDict):
     chart: Annotated[
         ChartFields | None, "the message `chart` that it rests on, with its own fields; null for other alarms"
     ]
+    frame: Annotated[str | None, "file with the picture of its beginning, written soon after; null without `--clips`"]
+    clip: Annotated[str | None, "file with 5 s before its beginning and 3 s behind, written then; null likewise"]
 
 
 class GapFields(TypedDict):
@@ -150,6 +152,7 @@ class StatusFields(TypedDict):
     undelivered: Annotated[int, "messages that could not be handed over"]
     store: Annotated[str | None, "ok, or why nothing is kept any more; null without a store"]
     charts: Annotated[str | None, "ok, or why layers are not charted any more; null without a reference"]
+    clips: Annotated[str | None, "ok, or why alarms keep no pictures any more; null without a folder"]
 
 
 class _Ending(TypedDict):

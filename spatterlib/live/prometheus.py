@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from spatterlib.common.install_hints import missing
 from spatterlib.common.origin import Origin
 from spatterlib.errors import ParameterError, PluginError, SpatterlibError
+from spatterlib.live.alarms import Notice
 from spatterlib.live.latency import Latencies
 from spatterlib.live.messages import ChartFields, StatusFields
 from spatterlib.verdicts.judgement import STATES, Span
@@ -52,8 +53,8 @@ class Snapshot:
         Of all frames.
     spans : dict
         The newest verdict by scope, "layer" and "window".
-    alarm : bool
-        Whether an event is open.
+    events : tuple of Notice
+        What goes on.
     chart : ChartFields or None
         The last layer on the charts.
     simulated : bool or None
@@ -65,13 +66,13 @@ class Snapshot:
     status: StatusFields
     latencies: Latencies
     spans: Mapping[str, Span]
-    alarm: bool
+    events: tuple[Notice, ...]
     chart: ChartFields | None
     simulated: bool | None
     model_origin: Origin
 
 
-def address_of(text: str) -> tuple[str, int]:
+def address_of(text: str, what: str = "metrics are") -> tuple[str, int]:
     """Host and port of ``PORT`` or ``HOST:PORT``; a port alone is for this machine only.
 
     Examples
@@ -82,7 +83,7 @@ def address_of(text: str) -> tuple[str, int]:
     """
     host, _, port = text.rpartition(":")
     if not port.isdigit() or not 0 < int(port) < 65536:
-        raise ParameterError(f"metrics are served at PORT or HOST:PORT, such as 9105 or 0.0.0.0:9105, got {text!r}")
+        raise ParameterError(f"{what} served at PORT or HOST:PORT, such as 9105 or 0.0.0.0:9105, got {text!r}")
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
@@ -137,7 +138,7 @@ def metric_families(snapshot: Snapshot) -> Iterator[Metric]:
         yield CounterMetricFamily(f"spatterlib_watch_{name}", text, value=numbers[name])
     for name, text in _GAUGES.items():
         yield GaugeMetricFamily(f"spatterlib_watch_{name}", text, value=numbers[name])
-    yield GaugeMetricFamily("spatterlib_watch_alarm", "1 while an event is open", value=float(snapshot.alarm))
+    yield GaugeMetricFamily("spatterlib_watch_alarm", "1 while an event is open", value=float(bool(snapshot.events)))
     stream, model = float(bool(snapshot.simulated)), float(snapshot.model_origin != "not stated")
     yield GaugeMetricFamily("spatterlib_watch_simulated", "1: stream is marked as simulated", value=stream)
     yield GaugeMetricFamily(

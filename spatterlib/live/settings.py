@@ -81,10 +81,19 @@ class OutputSettings:
         None, "Keep alarms that wait, over a restart.", flag="--alarm-queue", metavar="FOLDER"
     )
     mqtt: str | None = parameter(None, "Publish every alarm: mqtt://[user:password@]host[:port]/topic.", metavar="URL")
+    view: str | None = parameter(None, "Serve a page to look at.", metavar="[HOST:]PORT")
+    view_key: str | None = parameter(
+        None, "Its key, in a file or a variable.", metavar="FILE|env:NAME", shown="a new one where others reach it"
+    )
+    clips: str | None = parameter(None, "Keep picture and clip of each alarm.", metavar="FOLDER")
+    clips_room: float = parameter(500.0, "Room for them; the oldest go first.", 1.0, 1e9, metavar="MB")
     store: str | None = parameter(None, "Keep what is found (.h5, .zarr).", metavar="STORE")
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        check(self)
+        if self.view is None and self.view_key is not None:
+            raise ParameterError("a key is for a page; say where it is too (--view [HOST:]PORT)")
         if self.webhook is None and (self.headers or self.webhook_secret is not None):
             raise ParameterError("headers and a secret are for a webhook; give its address too (--webhook URL)")
         if self.queue is not None and self.webhook is None and self.mqtt is None:

@@ -20,6 +20,7 @@ from spatterlib.learning.runs import Run, load_model
 from spatterlib.live.clock import JUMP, Clock
 from spatterlib.live.control_charts import open_charts
 from spatterlib.live.feed import Feed
+from spatterlib.live.lookback import Lookback
 from spatterlib.live.messages import StartFields
 from spatterlib.live.plan import Plan, Summary
 from spatterlib.live.prometheus import serve_metrics
@@ -35,6 +36,7 @@ from spatterlib.live.settings import (
     WatchSettings,
 )
 from spatterlib.live.source import Kind, StreamFacts, kind_of, open_source, redacted
+from spatterlib.live.view import ViewState, serve_view
 from spatterlib.live.watcher import Watcher
 from spatterlib.stores.opening import check_output
 from spatterlib.verdicts.rules import Rules
@@ -81,6 +83,10 @@ def watch(
     webhook_secret: str | None = None,
     queue: str | None = None,
     mqtt: str | None = None,
+    view: str | None = None,
+    view_key: str | None = None,
+    clips: str | None = None,
+    clips_room: float = 500.0,
     store: str | None = None,
     overwrite: bool = False,
     notify: Callable[[dict[str, Any]], None] | None = None,
@@ -136,6 +142,15 @@ def watch(
         Folder of this watch alone in which messages wait; what one watch could not hand over the next one does.
     mqtt : str, optional
         Broker and topic that get them, ``mqtt://host/topic``.
+    view : str, optional
+        PORT or HOST:PORT of a page to look at.
+    view_key : path, optional
+        File with its key, or ``env:NAME``; without one it has a new key each time, and none where only this machine
+        reaches it.
+    clips : path, optional
+        Folder in which each alarm keeps its picture and a clip.
+    clips_room : float
+        MB that these may take; the oldest go first.
     store : path, optional
         Keep what is found in a new store.
     overwrite : bool
@@ -180,7 +195,20 @@ def watch(
         give_up=give_up,
         alarms=AlarmSettings(alarm, hold, remind, camera_alarms, camera_learn),
         charts=ChartSettings(reference, camera, calibration, scan_start),
-        outputs=OutputSettings(metrics_at, webhook, headers, webhook_secret, queue, mqtt, store, overwrite),
+        outputs=OutputSettings(
+            metrics_at,
+            webhook,
+            headers,
+            webhook_secret,
+            queue,
+            mqtt,
+            view,
+            view_key,
+            clips,
+            clips_room,
+            store=store,
+            overwrite=overwrite,
+        ),
     )
     extraction = ExtractionSettings(detector, filters, roi=roi, crop_format=crop_format, quality=quality)
     rules = rules or Rules()
@@ -213,8 +241,19 @@ def watch_with(
         for sender in senders_of(outputs):
             stack.callback(sender.close, _GRACE)
             senders.append(sender)
-        watcher = Watcher(plan, redacted(source), notify or (lambda _: None), senders, charts=charts)
+        notify = notify or (lambda _: None)
+        lookback: Lookback | None = None
+        if outputs.view or outputs.clips:
+            lookback = Lookback(outputs.clips, outputs.clips_room)
+            stack.callback(lookback.close, _GRACE)
+        page = ViewState(lookback) if lookback and outputs.view else None
+        if page is not None:
+            notify = partial(_both, page.take, notify)
+        watcher = Watcher(plan, redacted(source), notify, senders, charts=charts, lookback=lookback)
         watcher.meet = partial(_meet, watcher, kind)
+        if outputs.view and page is not None:
+            page.snapshot = watcher.snapshot
+            stack.callback(serve_view(outputs.view, page, outputs.view_key))
         if outputs.metrics_at:
             stack.callback(serve_metrics(outputs.metrics_at, watcher.snapshot))
         watcher.warm_up()
@@ -222,6 +261,13 @@ def watch_with(
         clock = Clock(0.0, jump=math.inf) if kind == "file" else Clock(jump=JUMP)
         watcher.feed = Feed(connect, again=kind != "file", clock=clock, give_up=settings.give_up)
         return watcher.run(stopped)
+
+
+def _both(
+    one: Callable[[dict[str, Any]], None], other: Callable[[dict[str, Any]], None], message: dict[str, Any]
+) -> None:
+    one(message)
+    other(message)
 
 
 def _meet(watcher: Watcher, kind: Kind, stream: StreamFacts) -> None:

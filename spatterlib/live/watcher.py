@@ -31,6 +31,7 @@ from spatterlib.live.feed import (
     consecutive,
 )
 from spatterlib.live.latency import Latencies
+from spatterlib.live.lookback import Kept, Lookback, ShownBox
 from spatterlib.live.messages import (
     AlarmFields,
     AlarmVerdict,
@@ -83,6 +84,7 @@ class Watcher:
     senders: Sequence[Sender]
     recorder: Recorder | None = None
     charts: LayerCharts | None = None
+    lookback: Lookback | None = None
     simulated: bool | None = None
     meet: Callable[[StreamFacts], None] = lambda _: None
     started: bool = False
@@ -100,6 +102,7 @@ class Watcher:
     _clock_steps: ClockSteps = field(default_factory=ClockSteps)
     _arrived: float = field(default_factory=time.monotonic)
     _last_event: int = 0
+    _kept: dict[int, Kept | None] = field(default_factory=dict)
     _layers: list[Span] = field(default_factory=list)
     _spans: dict[str, Span] = field(default_factory=dict)
     _published: dict[str, tuple[str, str | None]] = field(default_factory=dict)
@@ -146,7 +149,7 @@ class Watcher:
             status=self.status(),
             latencies=self.latencies,
             spans=dict(self._spans),
-            alarm=any(alarm.open for alarm in self._alarms.values()),
+            events=tuple(alarm.open for alarm in list(self._alarms.values()) if alarm.open),
             chart=self.charts.newest_fields if self.charts else None,
             simulated=self.simulated,
             model_origin=self.plan.run.origin,
@@ -176,6 +179,7 @@ class Watcher:
             undelivered=sum(sender.undelivered for sender in self.senders),
             store=self.recorder.state if self.recorder else None,
             charts=self.charts.state if self.charts else None,
+            clips=self.lookback.state if self.lookback else None,
         )
 
     def warm_up(self) -> None:
@@ -353,6 +357,9 @@ class Watcher:
         self._last_frame = frames[-1].number
         probabilities, distances = self.scorer(crops)
         self.rolling = add_rows(self.rolling, table, probabilities, distances, self.plan.settings.gap)
+        if self.lookback and decoded and (newest := decoded[-1]).picture is not None:
+            own = table["frame"] == newest.number
+            self._show(self.lookback, newest.picture, table[own], probabilities[own])
         self._decoded += len(decoded)
         self._crops += len(table)
         self._unjudged |= len(table) > 0
@@ -362,6 +369,16 @@ class Watcher:
             for frame in decoded:
                 if frame.picture is not None and self._health.due(frame.time):
                     self._health.look(frame.picture, frame.time)
+
+    def _show(self, lookback: Lookback, picture: Picture, rows: Detections, probabilities: NDArray[np.float64]) -> None:
+        """Hand a picture and its boxes to whoever looks; never waits."""
+        height, width = picture.shape
+        labels = [self.plan.run.classes[best] for best in probabilities.argmax(1)]
+        boxes = [
+            ShownBox(row["x"] / width, row["y"] / height, row["width"] / width, row["height"] / height, label, share)
+            for row, label, share in zip(rows, labels, probabilities.max(1), strict=True)
+        ]
+        lookback.show(picture, self._now, boxes)
 
     def _detect(self, decoded: Sequence[StreamFrame]) -> tuple[Detections, list[PreparedCrop]]:
         """Rows and crops of frames that follow each other."""
@@ -492,6 +509,12 @@ class Watcher:
     def _send(self, notice: Notice, span: Span | None = None, chart: ChartFields | None = None) -> None:
         """Publish a message of an event, and send it."""
         self._last_event = max(self._last_event, notice.event)
+        if self.lookback and notice.phase == "new":
+            facts = {"source": self.source, "event": notice.event, "state": notice.state, "simulated": self.simulated}
+            self._kept[notice.event] = self.lookback.keep(notice.event, self._now, facts)
+        kept = self._kept.get(notice.event)
+        if notice.phase == "end":
+            self._kept.pop(notice.event, None)
         alarm = AlarmFields(
             id=uuid.uuid4().hex,
             verdict=None if span is None else AlarmVerdict(scope=self.plan.settings.alarms.alarm, **span.facts()),
@@ -502,6 +525,8 @@ class Watcher:
             label=notice.label,
             since=notice.since,
             reason=notice.reason,
+            frame=kept and kept.frame,
+            clip=kept and kept.clip,
         )
         fields = self.publish("alarm", alarm)
         for sender in self.senders:
