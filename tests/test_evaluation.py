@@ -15,14 +15,16 @@ from liars import Nearest
 from test_many import Twice
 
 import spatterlib as sp
+from spatterlib.common.image_codec import decode, encode
 from spatterlib.errors import MissingFileError, ParameterError
-from spatterlib.learning.confounds import PROBES, probe
+from spatterlib.learning.confounds import PROBES, confounds, probe, trait_p
 from spatterlib.learning.dataset import load_dataset
 from spatterlib.learning.evaluation import Evaluation
 from spatterlib.learning.metrics import group_interval, metrics_of, reliability, temperature_of
 from spatterlib.learning.splits import grouped, original, timed
 from spatterlib.learning.training import split_of
 from spatterlib.plugins.classifier import probabilities_of
+from spatterlib.stores.opening import create_store
 
 QUICK: dict[str, Any] = {"epochs": 2, "batch": 32, "device": "cpu"}
 
@@ -214,6 +216,67 @@ class TestProbe:
         assert found["mean colour"].accuracy > 0.8
         assert found["crop size"].accuracy < 0.75
         assert found["table columns"].accuracy < 0.75
+
+
+CHANGES: dict[str, Any] = {
+    "asymmetry across": lambda crop: crop[:, ::-1],
+    "blocks of 8 px": lambda crop: decode(encode(crop, "jpeg", 30)),
+}
+
+
+class TestConfounds:
+    """What goes with the class from recording to recording."""
+
+    def stores(self, folder: Path, change: Any = None, twice: bool = False, **rate: Any) -> dict[str, str]:
+        """Eight recordings of the same kind, each with a light and a tilt of its own; four are changed."""
+        found = {}
+        for number in range(8):
+            own = 3 if twice and number == 5 else number
+            path = make_store(folder / f"{number}.h5", "mid", 20, own, 20 + 2 * (own * 3 % 7))
+            with sp.open_store(path) as store:
+                crops, table = [decode(crop) for crop in store.encoded(range(20))], store.table
+            path.unlink()
+            ramp = np.linspace(0, 60 + 5 * (own % 3), 200)
+            crops = [np.clip(crop + ramp[: crop.shape[1], None], 0, 255) for crop in crops]
+            if number % 2 and change:
+                crops = [change(crop.astype(np.uint8)) for crop in crops]
+            video = {"name": path.name, "digest": f"{number}", "fps": 25.0} | (rate if number % 2 else {})
+            with create_store(path, attrs={"video": video}) as store:
+                store.append(table, [encode(np.ascontiguousarray(crop, np.uint8)) for crop in crops])
+            found[str(path)] = "ab"[number % 2]
+        return found
+
+    def found(self, folder: Path, *given: Any, **options: Any) -> dict[str, str]:
+        data = load_dataset(self.stores(folder, *given, **options), Nearest().preprocessing)
+        return {item.name: item.text for item in confounds(data)}
+
+    def test_a_clean_design_is_let_pass(self, tmp_path: Path) -> None:
+        assert self.found(tmp_path) == {}
+
+    @pytest.mark.parametrize("trait", CHANGES)
+    def test_what_is_planted_is_found(self, tmp_path: Path, trait: str) -> None:
+        assert trait in self.found(tmp_path, CHANGES[trait])
+
+    def test_what_is_stated_and_what_was_saved_twice_is_found(self, tmp_path: Path) -> None:
+        (tmp_path / "rate").mkdir()
+        assert "a: 25.0; b: 30.0" in self.found(tmp_path / "rate", fps=30.0)["frame rate"]
+        assert self.found(tmp_path, twice=True)["twins"].startswith("3 and 5 show the same")
+
+    def test_recordings_alike_are_flagged_as_seldom_as_is_said(self) -> None:
+        random, labels = np.random.default_rng(3), np.array([0, 1] * 4)
+        flagged = sum((trait_p(random.standard_t(9, (8, 11)), labels) <= 0.03).any() for _ in range(400))
+        assert flagged / 400 <= 0.05
+
+    def test_three_against_three_tell_nothing(self) -> None:
+        assert trait_p(np.array([[0.0], [0.1], [0.2], [9.0], [9.1], [9.2]]), np.array([0, 0, 0, 1, 1, 1])).tolist() == [
+            1.0
+        ]
+
+    def test_a_class_of_three_that_stands_apart_is_found(self) -> None:
+        values = np.array([0, 0.1, 0.2, 0.15, 0.1, 0.05, 0.2, 0.0, 5, 5.1, 5.2, 5.05])
+        traits = np.stack([values, np.random.default_rng(1).normal(size=12)], 1)
+        found = trait_p(traits, np.repeat([0, 1, 2], 4))
+        assert found[0] < 1e-6 < 0.03 < found[1]
 
 
 def test_figures_do_not_depend_on_who_trains(tmp_path: Path) -> None:

@@ -286,6 +286,7 @@ class Evaluated:
     simulated: Annotated[bool | None, "true: the crops are marked as simulated; null: they do not say"]
     outcomes: Annotated[list[dict[str, Any]], "one per split: split, by, reason, train, test, temperature, metrics"]
     probes: Annotated[list[dict[str, Any]], "trivial models on the same splits: name, split, accuracies"]
+    confounds: Annotated[list[dict[str, Any]], "what else goes with the class: name, kind, p, text"]
     remarks: Annotated[list[str], "what the figures do not show"]
     report: Annotated[str | None, "file that was written"]
 

@@ -7,8 +7,9 @@ from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["student"]
+__all__ = ["beyond", "student"]
 
 _MANY = 1000
 
@@ -38,7 +39,33 @@ def student(degrees: float, share: float = 0.95) -> float:
     if degrees > _MANY:
         z = NormalDist().inv_cdf((1 + share) / 2)
         return z + (z**3 + z) / (4 * degrees)
+    angle, within = _within(degrees)
+    return math.sqrt(degrees) * math.tan(float(np.interp(share, within, angle)))
+
+
+def beyond(t: float, degrees: float) -> float:
+    """Share of Student's t that lies as far from 0 as `t` or farther, on both sides together: a p-value.
+
+    Parameters
+    ----------
+    t : float
+        0 or more.
+    degrees : float
+        Degrees of freedom, 1 or more.
+
+    Examples
+    --------
+    >>> from spatterlib.common.student import beyond
+    >>> round(beyond(2.228, 10), 3), round(beyond(12.706, 1), 3)
+    (0.05, 0.05)
+    """
+    angle, within = _within(degrees)
+    return float(1 - np.interp(math.atan(t / math.sqrt(degrees)), angle, within))
+
+
+def _within(degrees: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Angles, and the share of the distribution within each."""
     angle = np.linspace(0, np.pi / 2, 4001)
     density = np.cos(angle) ** (degrees - 1)
     below = np.concatenate([[0], np.cumsum(density[1:] + density[:-1])])
-    return math.sqrt(degrees) * math.tan(float(np.interp(share * below[-1], below, angle)))
+    return angle, below / below[-1]

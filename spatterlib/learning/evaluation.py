@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -17,7 +18,7 @@ from spatterlib.common.files import beside, check_room, write_text, writing
 from spatterlib.common.markdown import escaped
 from spatterlib.common.workers import Caller, spread
 from spatterlib.errors import ParameterError
-from spatterlib.learning.confounds import Probe, probe
+from spatterlib.learning.confounds import Confound, Probe, confounds, probe, recording_labels
 from spatterlib.learning.dataset import Data, Dataset, load_dataset
 from spatterlib.learning.metrics import Metrics, Reliability
 from spatterlib.learning.run_facts import RunOptions
@@ -33,6 +34,8 @@ _Measured: TypeAlias = tuple[Metrics, float]
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#6B6B6B"
 # A trivial model that comes this near to the classifier explains it.
 _NEAR = 0.03
+# Fewer arrangements of labels over recordings, and no exact test reaches 5 %.
+_TELLING = 35
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +92,8 @@ class Evaluation:
         Crops by class.
     simulated : bool
         Whether any of the recordings was simulated.
+    confounds : tuple of Confound
+        What else goes with the class from recording to recording.
     """
 
     classifier: Mapping[str, Any]
@@ -98,6 +103,7 @@ class Evaluation:
     remarks: tuple[str, ...]
     counts: Mapping[str, int] = field(default_factory=dict)
     simulated: bool = False
+    confounds: tuple[Confound, ...] = ()
 
     def __getitem__(self, split: str) -> SplitOutcome:
         for outcome in self.outcomes:
@@ -117,6 +123,7 @@ class Evaluation:
             "simulated": self.simulated,
             "outcomes": [outcome.facts() for outcome in self.outcomes],
             "probes": [asdict(item) for item in self.probes],
+            "confounds": [asdict(item) for item in self.confounds],
             "remarks": list(self.remarks),
         }
 
@@ -220,7 +227,8 @@ def evaluate(
         outcomes.append(_as_it_is(run, dataset))
     tried = [probe(dataset, split, seed) for _, split, _ in made if split and probes]
     trivial = tuple(item for items in tried for item in items)
-    remarks = tuple(_remarks(dataset, outcomes, trivial))
+    planted = confounds(dataset) if probes else ()
+    remarks = tuple(_remarks(dataset, outcomes, trivial, planted))
     evaluation = Evaluation(
         identity(chosen),
         dataset.classes,
@@ -229,6 +237,7 @@ def evaluate(
         remarks,
         dataset.counts,
         dataset.origin != "not stated",
+        planted,
     )
     if out is not None:
         evaluation.save(out)
@@ -312,21 +321,14 @@ def _as_it_is(run: Run, data: Dataset) -> SplitOutcome:
     return SplitOutcome("new data", "recording", metrics, "", 0, len(data), run.temperature)
 
 
-def _remarks(data: Dataset, outcomes: Sequence[SplitOutcome], probes: Sequence[Probe]) -> Iterable[str]:
+def _remarks(
+    data: Dataset, outcomes: Sequence[SplitOutcome], probes: Sequence[Probe], found: Sequence[Confound]
+) -> Iterable[str]:
     """What the figures do not show, in plain words."""
     if data.origin != "not stated":
         text = "the figures say how the method behaves, not how good it is on a machine."
         yield f"The recordings are {data.origin}: {text}"
-    recordings = data.group("recording")
-    pure = [len(np.unique(data.labels[recordings == name])) == 1 for name in np.unique(recordings)]
-    if all(pure):
-        yield (
-            "Every recording has one label throughout: the label cannot be told from the recording. Light, white "
-            "balance, geometry and build height go with the label; with random crops nothing shows which was learned."
-        )
-    for number, name in enumerate(data.classes):
-        if len(np.unique(recordings[data.labels == number])) == 1:
-            yield f"Class {name!r} comes from one recording only: no split can separate the class from this recording."
+    yield from _remarks_on_recordings(data, found)
     by_name = {outcome.split: outcome.metrics for outcome in outcomes if outcome.metrics}
     if "original" in by_name and "grouped" in by_name:
         gap = by_name["original"].accuracy - by_name["grouped"].accuracy
@@ -340,6 +342,29 @@ def _remarks(data: Dataset, outcomes: Sequence[SplitOutcome], probes: Sequence[P
             )
     if any(outcome.metrics and not np.isfinite(outcome.metrics.accuracy_interval[0]) for outcome in outcomes):
         yield "Where no interval is given there are too few recordings in the test part to say how far chance goes."
+
+
+def _remarks_on_recordings(data: Dataset, found: Sequence[Confound]) -> Iterable[str]:
+    if measured := [item.name for item in found if item.kind == "measured"]:
+        yield (
+            f"Confounds: from recording to recording {', '.join(measured)} go with the class: a model may have learned "
+            "that and not the spatter, unless it is the flow that does it."
+        )
+    for item in found:
+        if item.kind != "measured":
+            yield f"Confound: {item.text}" + ("; count it once." if item.kind == "twins" else ".")
+    recordings, of_recording = data.group("recording"), recording_labels(data)
+    if of_recording is not None and len(np.unique(of_recording)) > 1:
+        counts = np.unique(of_recording, return_counts=True)[1]
+        if math.comb(int(counts.sum()), int(counts.min())) < _TELLING:
+            yield (
+                f"Recordings of the classes: {' against '.join(map(str, counts))}. Light, coding, camera and build go "
+                "with the label in so few, and no test could tell that from chance: the label cannot be told from the "
+                "recording. Record four or more of each class."
+            )
+    for number, name in enumerate(data.classes):
+        if len(np.unique(recordings[data.labels == number])) == 1:
+            yield f"Class {name!r} comes from one recording only: no split can separate the class from this recording."
 
 
 def to_markdown(evaluation: Evaluation) -> str:
@@ -356,6 +381,13 @@ def to_markdown(evaluation: Evaluation) -> str:
     for outcome in evaluation.outcomes:
         if outcome.metrics:
             lines += _confusion(outcome.split, outcome.metrics, evaluation.classes)
+    if evaluation.confounds:
+        lines += ["## Confounds: what else goes with the class", "", "| trait | kind | p | what |", "|---|---|---|---|"]
+        lines += [
+            f"| {escaped(item.name)} | {item.kind} | {item.p:.2g} | {escaped(item.text)} |"
+            for item in evaluation.confounds
+        ]
+        lines.append("")
     if evaluation.probes:
         lines += ["## Confound probe: models that cannot see spatter", "", "| sees only | split | linear | boosted |"]
         lines += ["|---|---|---|---|"]
