@@ -1,11 +1,11 @@
 # syntax=docker/dockerfile:1
-# Service and demo, without PyTorch:       docker build -t spatterlib .
-# with PyTorch, to train in it as well:    docker build --build-arg EXTRAS=demo,onnx,torch -t spatterlib:torch .
+# Service, watch and demo, no PyTorch:     docker build -t spatterlib .
+# with PyTorch, to train in it as well:    docker build --build-arg EXTRAS=demo,live,onnx,torch -t spatterlib:torch .
 ARG BASE=python:3.12-slim-bookworm
 
 # hadolint ignore=DL3006
 FROM ${BASE} AS build
-ARG EXTRAS=demo,onnx
+ARG EXTRAS=demo,live,onnx
 # Where pip looks besides; empty: where it always does. For a PyTorch without CUDA name the index that has it.
 ARG PIP_EXTRA_INDEX_URL=
 WORKDIR /src
@@ -37,7 +37,7 @@ ENV PATH=/opt/spatterlib/bin:$PATH \
 USER 10001
 WORKDIR /data
 VOLUME /data
-EXPOSE 8000 7860
+EXPOSE 8000 7860 8080 9105
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
 CMD ["spatterlib", "serve", "--host", "0.0.0.0", "--port", "8000"]

@@ -56,8 +56,8 @@ class TestFiles:
 
     def test_it_holds_the_demo_and_no_pytorch_by_default_and_says_when_it_is_well(self) -> None:
         [extras] = [step.rest for step in named("ARG") if step.rest.startswith("EXTRAS=")]
-        assert extras == "EXTRAS=demo,onnx"
-        assert compose()["services"]["spatterlib"]["build"]["args"]["EXTRAS"] == "${EXTRAS:-demo,onnx}"
+        assert extras == "EXTRAS=demo,live,onnx"
+        assert compose()["services"]["spatterlib"]["build"]["args"]["EXTRAS"] == "${EXTRAS:-demo,live,onnx}"
         [health] = named("HEALTHCHECK")
         assert "/healthz" in health.rest
         assert named("CMD")[0].form[:2] == ["spatterlib", "serve"]
@@ -79,7 +79,7 @@ class TestFiles:
 
     def test_prometheus_reads_the_service(self) -> None:
         services = compose()["services"]
-        [job] = yaml.safe_load((HOUSE / "deploy" / "prometheus.yml").read_text())["scrape_configs"]
+        job, _ = yaml.safe_load((HOUSE / "deploy" / "prometheus.yml").read_text())["scrape_configs"]
         [target] = job["static_configs"][0]["targets"]
         name, port = target.split(":")
         assert services[name]["ports"][0].split(":")[-1] == port
@@ -115,7 +115,7 @@ class TestFiles:
             found = Requirement(line)
             held.setdefault(found.name, []).append((found.marker, Version(str(found.specifier).removeprefix("=="))))
         files = ["pyproject.toml", "plugins/spatterlib-serve/pyproject.toml"]
-        command = [sys.executable, "deploy/dependencies.py", "demo,onnx", *files]
+        command = [sys.executable, "deploy/dependencies.py", "demo,live,onnx", *files]
         wanted = subprocess.run(command, cwd=HOUSE, capture_output=True, text=True, check=True).stdout.splitlines()
         assert len(wanted) > 15
         for minor in ("11", "12", "13"):

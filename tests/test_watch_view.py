@@ -33,6 +33,7 @@ from spatterlib.live.messages import json_line
 from spatterlib.live.prometheus import Snapshot
 from spatterlib.live.view import ViewState, serve_view
 from spatterlib.types import RgbPicture
+from spatterlib.verdicts.rules import Rules
 
 HOSTILE = "<img src=x onerror=alert(1)> \u202e${7*7} '\"`"
 
@@ -278,7 +279,8 @@ def test_showing_never_waits_for_a_picture_that_takes_long() -> None:
 def test_a_watch_links_what_it_keeps_of_an_alarm_in_its_messages(tmp_path: Path) -> None:
     sp.simulate(tmp_path / "build.mp4", gas_flow="low", seconds=4, seed=9907)
     messages: list[dict[str, Any]] = []
-    options: dict[str, Any] = {"expected": "high", "idle": 0.1, "view": str(free_port()), "notify": messages.append}
+    rules = Rules(expected="high", min_votes=3)
+    options: dict[str, Any] = {"rules": rules, "idle": 0.1, "view": str(free_port()), "notify": messages.append}
     sp.watch(str(tmp_path / "build.mp4"), "simulated", clips=str(tmp_path / "clips"), **options)
     found = [message for message in messages if message["type"] == "alarm"]
     assert found

@@ -28,8 +28,9 @@ log = logging.getLogger("spatterlib")
 
 # S between two pictures, of pictures that are kept, before and behind an alarm in its clip.
 _EVERY, _SECONDS, _BEFORE, _BEHIND = 0.1, 60.0, 5.0, 3.0
-# Px across at most of what is kept; share of a core that encoding may take.
-_ACROSS, _SHARE = 960, 0.05
+# Px across at most of what is kept; share of a core that encoding may take; s between
+# two pictures at most.
+_ACROSS, _SHARE, _LONGEST = 960, 0.05, 1.0
 _NAME = re.compile(r"spatterlib-\d{8}T\d{6}-\d+\.(jpg|mp4)")
 _MARK = b"spatterlib watch"
 _READ = 16384
@@ -160,8 +161,8 @@ class Lookback:
     def _run(self) -> None:
         rest = 0.0
         while True:
-            time.sleep(0.0 if self._stop else rest)
             with self._ready:
+                self._ready.wait_for(lambda: self._stop, rest)
                 if not (self._next or self._stop or self._due()):
                     self._ready.wait(0.5)
                 coming, self._next = self._next, None
@@ -170,7 +171,7 @@ class Lookback:
             began = time.monotonic()
             if coming:
                 self._take(*coming)
-            rest = (time.monotonic() - began) / _SHARE
+            rest = min((time.monotonic() - began) / _SHARE, _LONGEST)
             for order in orders:
                 self._write(order)
             if ending:

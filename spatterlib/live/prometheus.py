@@ -139,6 +139,10 @@ def metric_families(snapshot: Snapshot) -> Iterator[Metric]:
     for name, text in _GAUGES.items():
         yield GaugeMetricFamily(f"spatterlib_watch_{name}", text, value=numbers[name])
     yield GaugeMetricFamily("spatterlib_watch_alarm", "1 while an event is open", value=float(bool(snapshot.events)))
+    state = GaugeMetricFamily("spatterlib_watch_event", "1 for each event that is open", labels=["state"])
+    for name in sorted({event.state for event in snapshot.events}):
+        state.add_metric([name], 1.0)
+    yield state
     stream, model = float(bool(snapshot.simulated)), float(snapshot.model_origin != "not stated")
     yield GaugeMetricFamily("spatterlib_watch_simulated", "1: stream is marked as simulated", value=stream)
     yield GaugeMetricFamily(

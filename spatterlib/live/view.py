@@ -258,6 +258,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         port = self.server.server_port  # type: ignore[attr-defined]
         cookie = f"{_COOKIE}_{port}={given}; HttpOnly; SameSite=Strict; Path=/"
+        if self.headers.get("X-Forwarded-Proto") == "https":
+            cookie += "; Secure"
         self._say(303, b"", more={"Location": "/", "Set-Cookie": cookie})
 
     def _now(self, after: str) -> None:
