@@ -30,6 +30,7 @@ from spatterlib.simulation import EVENT_TRUTH, STREAK_TRUTH, SimulationSettings,
 from spatterlib.simulation.physics import MATERIALS, WHITE_K, planck, plume_left, schedule
 from spatterlib.simulation.scene import Scene
 from spatterlib.simulation.tables import curvature
+from spatterlib.simulation.worlds import USUAL, drawn
 
 Frames = list[Any]
 # Small and quick, where the looks do not matter.
@@ -249,11 +250,18 @@ class TestTruth:
 STEEL = Material(*MATERIALS["316L"])
 
 
-def flight(gas: float = 0.0, diameter: float = 80e-6, up: float = 1500.0, bounce: float = 0.0, z: float = 0.05) -> Any:
+def flight(
+    gas: float = 0.0,
+    diameter: float = 80e-6,
+    up: float = 1500.0,
+    bounce: float = 0.0,
+    z: float = 0.05,
+    of: Material = STEEL,
+) -> Any:
     """x and z in mm, way and light of one flight, along x at 1 m/s and up, looked at from the side."""
     side = np.array([[1.0, 0, 0, 0], [0, 0, 1.0, 0], [0, 0, 0, 1.0]])
     points, state = np.empty((POINTS, 6), np.float32), np.array([0.0, 0.0, z, 1000.0, 0.0, up, 2700.0])
-    count = _fly(state, diameter, bounce, gas, 0.0, 1e13, STEEL, side, planck(), points)
+    count = _fly(state, diameter, bounce, gas, 0.0, 1e13, of, side, planck(), points)
     return points[:count].astype(float)
 
 
@@ -385,6 +393,67 @@ class TestPhysics:
         )
         moved = bumped.events["source_x"] - still.events["source_x"]
         np.testing.assert_allclose(moved[~np.isnan(moved)], 8, atol=0.01)
+
+
+class TestWorlds:
+    def test_a_named_preset_is_the_published_laboratory(self) -> None:
+        for preset in ("easy", "standard", "hard"):
+            settings = SimulationSettings(preset=preset, recording=9)
+            assert {name: getattr(settings, name) for name in USUAL} == USUAL
+
+    def test_each_recording_of_a_foreign_one_is_another(self) -> None:
+        worlds = [drawn(key, 1.0) for key in range(200)]
+        for name in USUAL:
+            assert len({world[name] for world in worlds}) > (1 if isinstance(USUAL[name], bool | str) else 50), name
+        for key in range(200):
+            SimulationSettings(preset="foreign", recording=key)
+        assert np.ptp([world["gas_direction"] for world in worlds]) > 300
+
+    def test_a_laboratory_does_not_depend_on_the_flow(self) -> None:
+        low, high = (SimulationSettings(preset="foreign", gas_flow=flow, recording=4) for flow in ("low", "high"))
+        assert dataclasses.replace(high, gas_flow="low") == low
+
+    def test_what_is_given_is_not_drawn(self) -> None:
+        settings = SimulationSettings(preset="foreign", gas_direction=90, material="Ti64", recording=4)
+        assert (settings.gas_direction, settings.material) == (90, "Ti64")
+
+    def test_a_mirrored_picture_has_left_on_the_right(self) -> None:
+        one, other = (
+            lit_frames(SimulationSettings(seconds=2, seed=3, nuisance=0, mirrored=mirrored), 3)[2]
+            for mirrored in (False, True)
+        )
+        np.testing.assert_allclose(other.events["source_x"], 640 - one.events["source_x"], atol=1.5)
+        np.testing.assert_allclose(other.events["source_y"], one.events["source_y"], atol=1.5)
+
+    def test_a_grey_camera_has_no_colour(self) -> None:
+        frame = lit_frames(SimulationSettings(seconds=2, seed=3, monochrome=True, **SMALL), 2)[1]
+        assert len(frame.events)
+        np.testing.assert_array_equal(frame.rgb[..., 0], frame.rgb[..., 2])
+
+    def test_a_lens_fouls_over_a_build(self) -> None:
+        def glow(fouling: float) -> float:
+            settings = SimulationSettings(seconds=60, seed=3, gas_flow="low", fouling=fouling)
+            return float(np.mean([frame.rgb.mean() for frame in simulate_frames(settings, 1300, 1310)]))
+
+        assert glow(20.0) > glow(0.0)
+
+    @pytest.mark.parametrize("material", ["IN718", "Ti64", "AlSi10Mg"])
+    def test_materials_shine_for_other_times(self, material: str) -> None:
+        shine = [len(flight(of=Material(*MATERIALS[name]))) for name in ("316L", material)]
+        assert shine[0] != shine[1]
+
+    def test_a_particle_keeps_its_number_from_frame_to_frame(self) -> None:
+        settings = SimulationSettings(
+            seconds=1, fps=5000, exposure=0.0001, gain=40, monochrome=True, width=256, height=192
+        )
+        frames = [frame.streaks for frame in simulate_frames(settings, 2600, 2606)]
+        for rows in frames:
+            assert len(np.unique(rows["particle"])) == len(rows)
+        both, before, after = np.intersect1d(frames[0]["particle"], frames[1]["particle"], return_indices=True)
+        assert len(both) > 10
+        moved = np.hypot(*(frames[1][f"middle_{axis}"][after] - frames[0][f"middle_{axis}"][before] for axis in "xy"))
+        # In 0.2 ms nothing flies farther than 10 m/s allow, and perspective adds little.
+        assert moved.max() < 1.3 * 10_000 * 0.0002 / settings.mm_per_px
 
 
 @pytest.mark.parametrize(

@@ -82,17 +82,18 @@ def glow(
     left *= float(np.exp(0.12 * bell[0, 0]))
     # Of the light of a whole exposure at 25 frames/s.
     share = settings.shutter * 25 / 0.9
-    way = np.deg2rad(settings.gas_direction)
+    way = np.deg2rad(settings.world("gas_direction"))
     lean = 10 * scale * min(speed, 2.5) * float(np.cos(way)) * float(np.exp(0.2 * bell[0, 1]))
     white, warm, cold = share * _COLOURS * gain
+    dirt = nuisance.dirt * (1 + settings.world("fouling") * number / settings.fps / 3600)
     lobes = np.array(
         [
             # The dense plume over the pool, and the lens: the white blob.
-            [0.0, -4 * scale, (4 + 19 * left) * scale, 0.85, *(nuisance.dirt * (0.3 + 60 * left * left) * white)],
+            [0.0, -4 * scale, (4 + 19 * left) * scale, 0.85, *(dirt * (0.3 + 60 * left * left) * white)],
             # Fume that glows and scatters, drawn away by the gas.
             [lean, -7 * scale, 15 * scale, 0.8, *(0.01 * warm)],
             # Veil of the lens.
-            [0.0, 0.0, 45 * scale, 1.0, *(nuisance.dirt * 0.02 * left * cold)],
+            [0.0, 0.0, 45 * scale, 1.0, *(dirt * 0.02 * left * cold)],
         ],
         np.float32,
     )

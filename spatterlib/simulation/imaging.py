@@ -13,11 +13,8 @@ from spatterlib.simulation.settings import SimulationSettings
 from spatterlib.types import Image
 
 DISTANCE_MM = 600.0
-ELEVATION = 25.0
 AZIMUTH = {"left": -32.0, "mid": 0.0, "right": 32.0}
-"""Degrees: how far above the bed, and from which side, the camera looks."""
-GAMMA, BLACK = 1.8, 50.0
-"""Tone curve: level = (255 + black) * (1 - exp(-light)) ** (1 / gamma) - black."""
+"""Degrees: from which side the camera looks."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +90,13 @@ def projection(settings: SimulationSettings, nuisance: Nuisance) -> NDArray[np.f
 
     A pinhole that looks at the middle of the bed, which lies at 60 % of the frame's height.
     """
-    azimuth = np.deg2rad(AZIMUTH[settings.camera] + nuisance.yaw)
-    elevation = np.deg2rad(ELEVATION + nuisance.pitch)
+    azimuth = np.deg2rad(AZIMUTH[settings.camera] + settings.world("azimuth") + nuisance.yaw)
+    elevation = np.deg2rad(settings.world("elevation") + nuisance.pitch)
     away = np.array([-np.sin(azimuth) * np.cos(elevation), np.cos(azimuth) * np.cos(elevation), -np.sin(elevation)])
     right = np.array([np.cos(azimuth), np.sin(azimuth), 0.0])
     down = np.cross(away, right)
+    if settings.mirrored:
+        right = -right
     focal = DISTANCE_MM / (settings.mm_per_px * nuisance.zoom)
     middle = (settings.width / 2 + nuisance.shift_x, 0.6 * settings.height + nuisance.shift_y)
     depth = np.append(away, DISTANCE_MM)
@@ -113,10 +112,18 @@ def ground(matrix: NDArray[np.float64], x: NDArray[Any], y: NDArray[Any]) -> NDA
     return np.asarray(points[..., :2] / points[..., 2:], np.float32)
 
 
-def tone() -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Tone curve: ``(2048,)`` int32 level against ``sqrt(light) * 512``, and ``(256,)`` light against level."""
-    light = (np.arange(2048) / 512) ** 2
-    levels = (255 + BLACK) * (-np.expm1(-1.6 * light)) ** (1 / GAMMA) - BLACK
+def black(settings: SimulationSettings) -> int:
+    """Grey levels to which black is cut."""
+    return round(settings.world("black"))
+
+
+def tone(settings: SimulationSettings) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Tone curve: ``(2048,)`` int32 level against ``sqrt(light) * 512``, and ``(256,)`` light against level.
+
+    Level = (255 + black) · (1 - exp(-1.6 light)) ** (1 / gamma) - black.
+    """
+    light, cut = (np.arange(2048) / 512) ** 2, black(settings)
+    levels = (255 + cut) * (-np.expm1(-1.6 * light)) ** (1 / settings.world("gamma")) - cut
     linear = np.interp(np.arange(256), levels, light)
     return np.minimum(np.rint(levels), 255).astype(np.int32), linear
 
@@ -153,7 +160,11 @@ def bed(settings: SimulationSettings, matrix: NDArray[np.float64]) -> tuple[NDAr
     dark = np.clip(texture[..., None] * np.array([0.7, 0.9, 0.8]), 0, 3)
     fall = np.exp(-((x / width - 0.5) ** 2) * 1.5)[..., None]
     blue = texture[..., None] * np.array([5.0, 14.0, 62.0]) * fall
-    return texture, np.rint(dark).astype(np.uint8), np.rint(np.clip(blue + BLACK, 0, 255)).astype(np.uint8)
+    return (
+        texture,
+        np.rint(dark).astype(np.uint8),
+        np.rint(np.clip(blue + black(settings), 0, 255)).astype(np.uint8),
+    )
 
 
 def grain(settings: SimulationSettings, nuisance: Nuisance) -> NDArray[np.int8]:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from spatterlib.simulation.settings import FLOWS, SimulationSettings
 
-HATCH_MM, SCAN_MM_S = 0.1, 1000.0
-"""Distance of tracks and speed along them: usual values for 316L."""
+HATCH_MM = 0.1
+"""Distance of tracks: a usual value for 316L."""
 HATCH_TURN = 67.0
 """Degrees, by which the hatch turns from layer to layer."""
 BLOCK = 0.02
@@ -27,6 +27,9 @@ _C2 = 1.4388e-2
 
 MATERIALS = {
     "316L": (7000.0, 790.0, 285e3, 1658.0, 1723.0, 0.4),
+    "IN718": (7400.0, 720.0, 227e3, 1533.0, 1609.0, 0.4),
+    "Ti64": (4000.0, 830.0, 286e3, 1878.0, 1928.0, 0.4),
+    "AlSi10Mg": (2370.0, 1100.0, 500e3, 830.0, 870.0, 0.2),
 }
 """Density, heat capacity, heat of fusion, solidus, liquidus, emissivity (SI), see docs/simulator.md."""
 
@@ -103,7 +106,7 @@ class Schedule:
 def schedule(settings: SimulationSettings) -> Schedule:
     """Lay out layers, parts and islands until one layer behind the end of the recording."""
     size = settings.island_mm
-    island = size * size / (HATCH_MM * SCAN_MM_S)
+    island = size * size / (HATCH_MM * settings.world("scan_speed"))
     view = settings.mm_per_px * settings.width
     parts = random(settings.seed, Stream.SCHEDULE).uniform(-1, 1, (3, 2))
     centres = (np.array([[-0.17, 0.02], [0.0, -0.03], [0.16, 0.03]]) + parts * [0.03, 0.03]) * view

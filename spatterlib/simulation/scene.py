@@ -79,10 +79,10 @@ class Scene:
         self.speeds = physics.gas_speeds(settings)
         self.nuisance = imaging.nuisance(settings)
         self.projection = imaging.projection(settings, self.nuisance)
-        self.curve, self.linear = imaging.tone()
+        self.curve, self.linear = imaging.tone(settings)
         self.grain = imaging.grain(settings, self.nuisance)
         self.planck = physics.planck()
-        self.material = Material(*physics.MATERIALS["316L"])
+        self.material = Material(*physics.MATERIALS[settings.material or "316L"])
         self.spread = float(np.hypot(self.nuisance.focus, _SPLAT))
         self.visible = float(self.linear[SEEN])
         # Px per 0.4 mm: the calibration was made at that scale.
@@ -106,7 +106,7 @@ class Scene:
         from spatterlib.kernels.simulation.flights import Ejection
 
         settings = self.settings
-        way = np.deg2rad(settings.gas_direction)
+        way = np.deg2rad(settings.world("gas_direction"))
         left = physics.plume_left(speed, settings.contrast or 0.0)
         # The vapour jet leans with the cross-flow, which also flattens the fan; what the gas carries off
         # is not swept in again.
@@ -152,7 +152,7 @@ class Scene:
         x, half = int(way * 1.1 * width - 0.05 * width), max(width // 45, 2)
         picture = view.blue.copy()
         # Light above black is what the blade shades and its edge throws back.
-        black = round(imaging.BLACK)
+        black = imaging.black(self.settings)
         shade, edge = (
             picture[:, max(x - half, 0) : max(x + half, 0)],
             picture[:, max(x + half, 0) : max(x + half + 2, 0)],

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 
 from spatterlib.common.records import checked, hints_of, parameter
 from spatterlib.errors import ParameterError
+from spatterlib.simulation import worlds
 
 FLOWS = {"low": 0.5, "high": 2.0}
 """Gas speed in m/s that the names stand for."""
@@ -18,6 +19,7 @@ PRESETS: dict[str, dict[str, float]] = {
     "easy": {"contrast": 1.0, "nuisance": 0.3, "gas_spread": 0.05},
     "standard": {"contrast": 0.3, "nuisance": 1.0, "gas_spread": 0.1},
     "hard": {"contrast": 0.2, "nuisance": 1.5, "gas_spread": 0.3},
+    "foreign": {"contrast": 0.5, "nuisance": 1.0, "gas_spread": 0.2},
 }
 """What each preset sets where nothing else is said."""
 
@@ -38,8 +40,9 @@ class SimulationSettings:
         M/s, instead of `gas_flow`.
     change_at : float, optional
         S, when `gas_flow` changes; half of the recording by default.
-    gas_direction : float
-        Degrees, where the gas flows to, seen from above: 0 = right in the mid camera, 90 = away from it.
+    gas_direction : float, optional
+        Degrees, where the gas flows to, seen from above: 0 = right in the mid camera, 90 = away from it; 180 if not
+        given, except with preset "foreign".
     seconds, seed : float, int
         Length of the recording; what happens in it.
     recording : int, optional
@@ -50,8 +53,23 @@ class SimulationSettings:
         Frames per second; s, 0.9 of the frame interval by default.
     width, height, mm_per_px : int, int, float
         Frame in px, both even; mm per px in the middle of the bed.
-    preset : {"easy", "standard", "hard"}
-        Sets `contrast`, `nuisance` and `gas_spread` where they are not given.
+    preset : {"easy", "standard", "hard", "foreign"}
+        Sets `contrast`, `nuisance` and `gas_spread` where they are not given. "foreign" also draws, for each
+        recording, what the fields from `elevation` to `scan_speed` and `gas_direction` leave open: another laboratory.
+    elevation, azimuth : float, optional
+        Degrees: how far above the bed the camera looks from; how far it is moved around from where `camera` says.
+    mirrored : bool, optional
+        Left and right change places in the picture.
+    gamma, black : float, optional
+        Tone curve: exponent, and grey levels to which black is cut.
+    fouling : float, optional
+        How much the glow of the lens grows per hour, as a share.
+    monochrome : bool, optional
+        A grey camera.
+    material : {"316L", "IN718", "Ti64", "AlSi10Mg"}, optional
+        What is melted.
+    scan_speed : float, optional
+        Mm/s, of the laser along its tracks.
     contrast : float, optional
         How much of the difference in brightness between low and high flow is left, 0-1.
     nuisance : float, optional
@@ -90,7 +108,9 @@ class SimulationSettings:
     gas_flow: str | None = parameter(None, "low, high, or a change: low>high, 0.4>1.8 (m/s); low if not given")
     gas_speed: float | None = _number(None, "gas speed in m/s, instead of gas-flow", 0, 5)
     change_at: float | None = _number(None, "s, when the gas flow changes; half way if not given", 0, 1e6)
-    gas_direction: float = _number(180.0, "degrees, where the gas flows to: 0 = right, 90 = away", -360, 360)
+    gas_direction: float | None = _number(
+        None, "degrees, where the gas flows to: 0 = right, 90 = away; 180 if not given", -360, 360
+    )
     seconds: float = _number(60.0, "length in s", 0.001, 1e6)
     seed: int = _number(1, "what happens", 0, 2**63 - 1)
     recording: int | None = _number(None, "draws light, geometry, focus, noise; the seed if not given", 0, 2**63 - 1)
@@ -100,11 +120,22 @@ class SimulationSettings:
     width: int = _number(640, "px, even", 64, 4096)
     height: int = _number(360, "px, even", 64, 4096)
     mm_per_px: float = _number(0.4, "mm per px in the middle of the bed", 0.02, 4)
-    preset: Literal["easy", "standard", "hard"] = parameter("standard", "difficulty")
+    preset: Literal["easy", "standard", "hard", "foreign"] = parameter(
+        "standard", "difficulty; foreign: a laboratory drawn for each recording"
+    )
     contrast: float | None = _number(None, "brightness difference of low and high flow that is left", 0, 1)
     nuisance: float | None = _number(None, "how much recordings differ", 0, 3)
     gas_spread: float | None = _number(None, "spread of the gas speed of a named flow (log)", 0, 1)
     confounded: bool = parameter(False, "nuisance goes with the flow level")
+    elevation: float | None = _number(None, "degrees above the bed from which the camera looks; 25", 5, 85)
+    azimuth: float | None = _number(None, "degrees by which the camera is moved around; 0", -360, 360)
+    mirrored: bool | None = parameter(None, "left and right change places in the picture")
+    gamma: float | None = _number(None, "exponent of the tone curve; 1.8", 0.5, 4)
+    black: float | None = _number(None, "grey levels to which black is cut; 50", 0, 120)
+    fouling: float | None = _number(None, "growth of the glow of the lens per hour, share; 0", 0, 20)
+    monochrome: bool | None = parameter(None, "a grey camera")
+    material: Literal["316L", "IN718", "Ti64", "AlSi10Mg"] | None = parameter(None, "what is melted; 316L")
+    scan_speed: float | None = _number(None, "mm/s, of the laser along its tracks; 1000", 50, 10_000)
     noise: float = _number(1.5, "sensor noise in grey levels", 0, 30)
     gain: float = _number(1.0, "gain of the sensor; 10 to 50 suit exposures under 1 ms", 0.01, 1000)
     spatter_rate: float = _number(7500.0, "particles per s of laser time", 0, 20_000)
@@ -122,6 +153,12 @@ class SimulationSettings:
             value = checked(item, hints_of(type(self))[item.name], getattr(self, item.name))
             object.__setattr__(self, item.name, value)
         for name, value in PRESETS[self.preset].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        world = worlds.USUAL
+        if self.preset == "foreign":
+            world = worlds.drawn(self.seed if self.recording is None else self.recording, self.nuisance or 0.0)
+        for name, value in world.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         if self.exposure is None:
@@ -183,6 +220,10 @@ class SimulationSettings:
     def frames(self) -> int:
         """Number of frames."""
         return max(1, round(self.seconds * self.fps))
+
+    def world(self, name: str) -> float:
+        """A number of `worlds.USUAL`, as it was given or drawn."""
+        return float(getattr(self, name))
 
     def named(self) -> tuple[bool, ...]:
         """Whether each of `speeds` is a named flow, whose speed differs between recordings."""

@@ -107,7 +107,8 @@ def streak_rows(
     rows["speed"] = traces[:, 7] / 1000 / np.maximum(traces[:, 8], 1e-9)
     way = end - start
     rows["angle"] = np.rad2deg(np.arctan2(-way[:, 1], way[:, 0])) % 360
-    rows["curvature"] = curvature(start, middle, end)
+    # Points of a blob lie too near to each other for a circle.
+    rows["curvature"] = np.where(rows["length"] < 0.5, 0.0, curvature(start, middle, end))
     rows["brightness"], rows["hidden"] = seen.T
     return rows
 

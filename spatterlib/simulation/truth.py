@@ -84,7 +84,9 @@ is first and last above `SEEN` grey levels; ``source``: px, where the particle w
 and end, positive = turns to its left; ``speed``: m/s, mean from start to end; ``launch_speed``: m/s, at
 ejection; ``duration``: s from start to end; ``width``: px, full width at half maximum; ``brightness``: grey levels,
 mean rise above what else is there, outside the saturated zone; ``snr``: that over the noise in the dark; ``hidden``:
-share of it inside the saturated zone.
+share of it inside the saturated zone; ``particle``: its number, the same in every frame; what breaks off has one of
+its own, and `source` is then where it broke off; ``middle``: px, where it is in the middle of the time that it is
+seen, of the exposure where the shutter cuts both ends.
 """
 
 LAYER_TRUTH = np.dtype([("layer", "<i8"), ("start", "<f8"), ("stop", "<f8")])
