@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -129,6 +130,58 @@ def test_where_it_points_to_is_said_without_path_and_password(
         wait_for(lambda: bool(requests) and bool(caplog.records))
         webhook.close(0.0)
     assert f"points to {said};" in caplog.text
+
+
+@pytest.mark.parametrize("how", ["500", "hang", "slow", "hang up"])
+def test_whatever_a_webhook_does_nothing_is_lost_and_what_comes_twice_has_the_same_id(how: str) -> None:
+    calls = count(1)
+
+    def answer(handler: Any) -> tuple[int, dict[str, str]]:
+        first = next(calls) in (1, 3)
+        if first and how == "hang up":
+            handler.connection.shutdown(socket.SHUT_RDWR)
+        if first and how in ("hang", "slow"):
+            time.sleep(0.6 if how == "hang" else 0.15)
+        return (500 if first and how == "500" else 200), {}
+
+    with server(answer) as (url, requests):
+        webhook = Webhook(url, pause=0.01, timeout=0.3)
+        for number in range(4):
+            webhook.send({"id": f"id-{number}"})
+        webhook.close(20)
+    ids = [json.loads(body)["id"] for _, _, body in requests]
+    assert webhook.undelivered == 0
+    assert list(dict.fromkeys(ids)) == [f"id-{number}" for number in range(4)]
+    assert len(ids) == (4 if how == "slow" else 6)
+
+
+def test_a_webhook_that_is_down_gets_all_of_it_in_order_when_it_is_back() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as place:
+        port = place.getsockname()[1]
+    webhook = Webhook(f"http://127.0.0.1:{port}", pause=0.01)
+    for number in range(20):
+        webhook.send({"id": f"id-{number}"})
+    time.sleep(0.3)
+    assert webhook.undelivered == 20
+    ids: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            ids.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["id"])
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    found = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    thread = threading.Thread(target=found.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    webhook.close(20)
+    found.shutdown()
+    found.server_close()
+    thread.join()
+    assert (ids, webhook.undelivered) == ([f"id-{number}" for number in range(20)], 0)
 
 
 @pytest.mark.parametrize("code", [200, 201, 202, 204])

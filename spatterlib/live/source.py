@@ -318,8 +318,10 @@ def _open_container(source: str | GrowingFile, name: str = "", **options: Any) -
     if comment := container.metadata.get("comment") or container.metadata.get("COMMENT"):
         facts["comment"] = comment
     blind = _BLIND if options else math.inf  # a file has no time-out
-    # Only a recording knows how long it is; TS at a URL says no more than its bytes.
-    recording, sized = container.duration is not None, (container.size or 0) > 0
+    # Only a recording knows how long it is; TS at a URL says no more than its bytes. Where frames are sent as they are
+    # due, as by RTSP, a server that goes away looks like the end, whatever length it has promised.
+    whole = not isinstance(source, str) or urlsplit(source).scheme.lower() in ("http", "https", "file")
+    recording, sized = whole and container.duration is not None, whole and (container.size or 0) > 0
     frames = _frames(container, stream, name, blind)
     return OpenedSource(frames, facts, container.close, live=not recording, whole=recording or sized)
 
