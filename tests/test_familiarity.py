@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 import spatterlib as sp
 from spatterlib.errors import StoreError
-from spatterlib.learning.novelty import QUANTILE, Familiar, features
+from spatterlib.learning.looks import features
+from spatterlib.learning.novelty import QUANTILE, Familiar
 
 
 def glows(count: int, seed: int, level: float = 20, width: float = 60) -> NDArray[np.uint8]:

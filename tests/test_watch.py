@@ -33,6 +33,7 @@ from streams import Camera, transport_stream
 import spatterlib as sp
 from spatterlib.cli.main import main
 from spatterlib.errors import Exit, MissingFileError, OutputExistsError, ParameterError, SpatterlibError, VideoError
+from spatterlib.learning.looks import unseen
 from spatterlib.live import alarms, rolling
 from spatterlib.live.clock import Clock, tick
 from spatterlib.live.feed import Feed, StreamFrame, StreamLost, StreamOpened
@@ -277,7 +278,7 @@ def test_layers_and_events_do_not_depend_on_how_the_stream_was_cut(stream: Any, 
     state = Rolling.empty(2)
     for part in np.split(table, np.searchsorted(table["frame"], sorted(set(cuts)))):
         odds = np.full((len(part), 2), 0.5)
-        state = rolling.add_rows(state, part, odds, np.zeros(len(part), np.float32), gap)
+        state = rolling.add_rows(state, part, odds, np.zeros(len(part), np.float32), unseen(len(part)), gap=gap)
     np.testing.assert_array_equal(state.rows["layer"], sp.layers(table["time"], gap).number)
     theirs = sp.events(table).number
     assert len(set(zip(state.rows["event"].tolist(), theirs.tolist(), strict=True))) == len(set(theirs.tolist()))
@@ -287,7 +288,9 @@ def test_layers_and_events_do_not_depend_on_how_the_stream_was_cut(stream: Any, 
 def test_a_layer_ends_after_the_pause_and_is_forgotten_when_the_window_is_past() -> None:
     table = np.zeros(2, DETECTION)
     table["frame"], table["time"] = [0, 200], [0.0, 20.0]
-    state = rolling.add_rows(Rolling.empty(2), table[:1], np.full((1, 2), 0.5), np.zeros(1, np.float32), GAP)
+    state = rolling.add_rows(
+        Rolling.empty(2), table[:1], np.full((1, 2), 0.5), np.zeros(1, np.float32), unseen(1), gap=GAP
+    )
     assert list(rolling.finished_layers(state, 1.9, GAP)) == []
     assert list(rolling.finished_layers(state, 2.1, GAP)) == [1]
     state = rolling.forget_rows(state, 1, -40.0)

@@ -29,7 +29,7 @@ _FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 @click.option("-o", "--out", metavar="FILE", help="File of rows to write: .csv or .jsonl.  [default: stdout]")
 @click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), help="On stdout.  [default: csv]")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
-@extraction_options(without=("crop_format", "quality", "gap"))
+@extraction_options(without=("crop_format", "quality", "gas_direction", "gap"))
 @click.pass_context
 def detect(
     ctx: click.Context, /, video: str, out: str | None, form: str | None, overwrite: bool, **values: Any

@@ -188,7 +188,7 @@ def _cell(value: Any) -> str:
 @click.option(
     "--sample", type=float, default=60.0, show_default=True, metavar="SECONDS", help="How much of each is looked at."
 )
-@extraction_options(without=("limit", "gap", "workers"))
+@extraction_options(without=("limit", "gas_direction", "gap", "workers"))
 @answers(Forecasts)
 @click.pass_context
 def forecast(ctx: click.Context, /, videos: tuple[str, ...], sample: float, **values: Any) -> None:

@@ -99,7 +99,7 @@ reading_options = with_options(
 )
 """Give a command the options that say how a recording is read."""
 
-detection_options = extraction_options(without=("limit", "crop_format", "quality", "gap", "workers"))
+detection_options = extraction_options(without=("limit", "crop_format", "quality", "gas_direction", "gap", "workers"))
 """Give a command the options that say what is looked at and by which plugins."""
 
 

@@ -143,6 +143,7 @@ class Judged:
     first_frame: Annotated[int, "of its crops; -1 without"]
     last_frame: Annotated[int, "of its crops; -1 without"]
     right: Annotated[float | None, "how often a layer so judged is right in recordings held out; null if not known"]
+    unlike: Annotated[float | None, "how far it lies from the training's recordings, above 1 is far; null: not checked"]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from spatterlib.errors import ParameterError
 from spatterlib.stores.chunks import table_chunks
 from spatterlib.types import Detections, Store
 
-__all__ = ["EVENT", "Events", "events"]
+__all__ = ["EVENT", "VOTE_SECONDS", "Events", "events", "vote_numbers"]
 
 EVENT = np.dtype(
     [
@@ -32,6 +32,9 @@ EVENT = np.dtype(
 )
 """One row per event: number from 1, frames and times (s) of its first and last detection, the box (px)
 around all its boxes, its largest area (px²) and peak, and the number of detections."""
+
+VOTE_SECONDS = 1.0
+"""S; an event votes once in each of these that it lasts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +105,37 @@ def events(table: Detections | Store, gap: float | None = None) -> Events:
     found = np.empty(len(table), np.int64)
     found[order] = _numbers([table[order]], len(table), gap)  # type: ignore[assignment]
     return Events(found, _event_table([table], found))
+
+
+def vote_numbers(times: NDArray[np.float64], event: NDArray[np.int64], seconds: float) -> NDArray[np.int64]:
+    """Number of the vote of each crop, from 0, in order of time: an event votes once in each `seconds` that it lasts.
+
+    Parameters
+    ----------
+    times : ndarray
+        ``(n,)`` float64, s.
+    event : ndarray
+        ``(n,)`` int, event of each crop.
+    seconds : float
+        S.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spatterlib.detection.events import vote_numbers
+    >>> vote_numbers(np.array([0.0, 0.5, 1.2, 0.7]), np.array([1, 1, 1, 2]), 1.0).tolist()
+    [0, 0, 2, 1]
+    """
+    if not len(times):
+        return np.empty(0, np.int64)
+    _, number = np.unique(event, return_inverse=True)
+    began = np.full(int(number.max()) + 1, np.inf)
+    np.minimum.at(began, number, times)
+    block = ((times - began[number]) / seconds).astype(np.int64)
+    _, first, vote = np.unique(np.stack([number, block], 1), axis=0, return_index=True, return_inverse=True)
+    place = np.empty(len(first), np.int64)
+    place[np.argsort(times[first], kind="stable")] = np.arange(len(first))
+    return np.asarray(place[vote.ravel()], np.int64)
 
 
 def _numbers(chunks: Iterable[Detections], count: int, gap: float | None) -> NDArray[np.int64] | None:

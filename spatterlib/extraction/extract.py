@@ -135,6 +135,7 @@ def extract(
     limit: int | None = None,
     crop_format: Literal["jpeg", "png"] = "jpeg",
     quality: int = 95,
+    gas_direction: float | None = None,
     gap: Gap | None = None,
     workers: int = 1,
     executor: Executor | None = None,
@@ -172,6 +173,9 @@ def extract(
         How crops are encoded.
     quality : int
         JPEG quality, 1-100.
+    gas_direction : float, optional
+        Degrees, where the gas flows to as the camera sees it: 0 = right, 90 = up. The store keeps it, and training and
+        prediction turn crops by it.
     gap : float or str, optional
         Pause that separates layers: seconds, "auto", or as "700 frames"; see `layers`. The store keeps it, and whatever
         tells layers of the store apart goes by it. By default that of the store that is gone on with, else "auto".
@@ -230,6 +234,7 @@ def extract(
         limit=limit,
         crop_format=crop_format,
         quality=quality,
+        gas_direction=gas_direction,
         gap=gap,
         workers=workers,
     )
@@ -376,6 +381,7 @@ def _attrs(video: Video, settings: ExtractionSettings, span: range) -> dict[str,
         "complete": False,
         "limit": settings.limit,
         "gap": settings.gap,
+        "gas_direction": settings.gas_direction,
     }
 
 

@@ -69,6 +69,14 @@ class ExtractionSettings:
     axes: str | None = parameter(
         None, "Order of an array's axes t, y, x, c, such as yxt, if time is not first.", metavar="AXES"
     )
+    gas_direction: float | None = parameter(
+        None,
+        "Where the gas flows to as the camera sees it: 0 = right, 90 = up.",
+        -360,
+        360,
+        metavar="DEGREES",
+        wanted="a number of degrees",
+    )
     limit: int | None = parameter(None, "Stop after N detections.", 1, metavar="N")
     crop_format: Literal["jpeg", "png"] = parameter("jpeg", "How crops are encoded.")
     quality: int = parameter(95, "JPEG quality, 1-100.", 1, 100)

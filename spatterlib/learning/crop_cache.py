@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from spatterlib.common.image_codec import decode
 from spatterlib.common.threads import on_every_core
 from spatterlib.errors import StoreError
+from spatterlib.learning.looks import is_measured, streak_sums
 from spatterlib.plugins.classifier import Preprocessing
 from spatterlib.types import Image, Store
 
@@ -55,17 +56,19 @@ def allocate(shape: tuple[int, ...], budget: int, folder: str | None) -> Image:
 
 @dataclass(frozen=True, eq=False)
 class CropBatch:
-    """Decoded crops; the peak of one that does not decode is -1."""
+    """Decoded crops; the peak of one that does not decode is -1. Streaks are looked for in some, see `looks.EVERY`."""
 
     images: Image
     features: NDArray[np.float32]
     peaks: NDArray[np.int64]
+    streaks: list[NDArray[np.float32] | None]
 
 
 def decoded_batches(
     store: Store, rows: NDArray[np.int64], preprocessing: Preprocessing, digest: Any
 ) -> Iterator[tuple[slice, CropBatch]]:
     """Batches of crops in order: one thread reads, as many decode as there are cores."""
+    frames = store.table["frame"][rows]
 
     def jobs() -> Iterator[Callable[[], tuple[slice, CropBatch]]]:
         for start in range(0, len(rows), BATCH):
@@ -73,17 +76,20 @@ def decoded_batches(
             encoded = store.encoded(rows[part])  # type: ignore[arg-type]
             # At once: each update would let go of the interpreter and wait for it again.
             digest.update(b"".join(encoded))
-            yield partial(_decode_batch, part, encoded, preprocessing)
+            yield partial(_decode_batch, part, encoded, frames[part], preprocessing)
 
     yield from on_every_core(jobs())
 
 
-def _decode_batch(part: slice, encoded: Sequence[bytes], preprocessing: Preprocessing) -> tuple[slice, CropBatch]:
+def _decode_batch(
+    part: slice, encoded: Sequence[bytes], frames: NDArray[np.int64], preprocessing: Preprocessing
+) -> tuple[slice, CropBatch]:
     from spatterlib.kernels.learning.augment import measure_ring
 
     images = np.zeros((len(encoded), *preprocessing.shape), np.uint8)
     features = np.zeros((len(encoded), len(FEATURES)), np.float32)
     peaks = np.full(len(encoded), -1, np.int64)
+    streaks: list[NDArray[np.float32] | None] = [None] * len(encoded)
     for index, data in enumerate(encoded):
         try:
             crop = decode(data)
@@ -93,4 +99,6 @@ def _decode_batch(part: slice, encoded: Sequence[bytes], preprocessing: Preproce
         measure_ring(crop, max(1, round(_RING * min(height, width))), features[index, :9])
         features[index, 9:] = height, width
         peaks[index] = preprocessing.prepare_into(crop, images[index])
-    return part, CropBatch(images, features, peaks)
+        if is_measured(int(frames[index])):
+            streaks[index] = streak_sums(crop)
+    return part, CropBatch(images, features, peaks, streaks)

@@ -18,7 +18,9 @@ from spatterlib.common.origin import Origin, origin_of
 from spatterlib.common.wording import counted
 from spatterlib.errors import ParameterError
 from spatterlib.learning.crop_cache import BATCH, allocate, decoded_batches
+from spatterlib.learning.gas_direction import common_direction, estimated, is_mirrored
 from spatterlib.learning.labels import Labelled, labelled, sorted_classes
+from spatterlib.learning.looks import STREAK_SUMS, looks_of, mirrored
 from spatterlib.plugins.classifier import Preprocessing
 from spatterlib.stores.opening import is_simulated, open_store
 from spatterlib.types import DETECTION, Detections, Image, Store
@@ -54,6 +56,8 @@ class DataSource:
         True: the recording is marked as simulated; None: nothing says what it is.
     detector, filters : dict and list of dict, or None
         What its crops were found with; None: the store does not say.
+    gas_direction : float or None
+        Degrees, where the gas flows to as the camera sees it: as the store says it, else as its streaks tell.
     """
 
     path: str
@@ -63,6 +67,7 @@ class DataSource:
     simulated: bool | None = None
     detector: Mapping[str, Any] | None = None
     filters: Sequence[Mapping[str, Any]] | None = None
+    gas_direction: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +96,11 @@ class Dataset:
         How `images` were prepared.
     dropped : dict
         Crops left out by class and reason: ``{"low": {"black": 3, "undecodable": 0}}``.
+    looks : ndarray
+        ``(n, len(LOOKS))`` float32, see `spatterlib.learning.looks`.
+    gas_direction : float or None
+        Degrees, where the gas flows to in all `images`: those of recordings from the other side are mirrored. None:
+        not known of all, or not the same, and none is mirrored.
     """
 
     images: Image
@@ -104,6 +114,8 @@ class Dataset:
     sources: tuple[DataSource, ...]
     preprocessing: Preprocessing
     dropped: Mapping[str, Mapping[str, int]]
+    looks: NDArray[np.float32]
+    gas_direction: float | None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -262,6 +274,7 @@ class _Cache:
         self.parts: dict[str, list[Any]] = {name: [] for name in ("labels", "table", "features", "source", "row")}
         self.groups: list[dict[str, NDArray[np.str_]]] = []
         self.sources: list[DataSource] = []
+        self.streaks: list[NDArray[np.float32] | None] = []
         self.dropped = {name: {"black": 0, "undecodable": 0} for name in classes}
 
     def add(
@@ -284,6 +297,7 @@ class _Cache:
             stop = self.filled + int(keep.sum())
             self.images[self.filled : stop] = batch.images[keep]
             self.parts["features"].append(batch.features[keep])
+            self.streaks += [sums for sums, kept_one in zip(batch.streaks, keep, strict=True) if kept_one]
             self._count(names[part], batch.peaks, black)
             self.filled = stop
         table = store.table[rows[kept]]
@@ -298,7 +312,11 @@ class _Cache:
         video = attrs.get("video") or {}
         marked = is_simulated(attrs) or None
         looked = (attrs.get("detector"), attrs.get("filters"))
-        self.sources.append(DataSource(item.path, digest.hexdigest(), self.filled - first, video, marked, *looked))
+        said = attrs.get("gas_direction")
+        direction = estimated(_sums(self.streaks[first:])) if said is None else float(said)
+        self.sources.append(
+            DataSource(item.path, digest.hexdigest(), self.filled - first, video, marked, *looked, direction)
+        )
 
     def _count(self, names: NDArray[np.str_], peaks: NDArray[np.int64], black: int) -> None:
         for name, reason, mask in (
@@ -306,6 +324,14 @@ class _Cache:
             *((name, "black", (peaks >= 0) & (peaks < black)) for name in np.unique(names)),
         ):
             self.dropped[name][reason] += int((mask & (names == name)).sum())
+
+    def _turn(self, own: NDArray[np.bool_], *, turn: bool) -> None:
+        """Mirror the crops of a recording, and what was seen of their streaks."""
+        for start in range(0, self.filled if turn else 0, BATCH):
+            rows = start + np.flatnonzero(own[start : start + BATCH])
+            self.images[rows] = self.images[rows][:, :, ::-1]
+            for row in rows:
+                self.streaks[row] = mirrored(self.streaks[row])
 
     def dataset(self, preprocessing: Preprocessing) -> Dataset:
         """Everything that was added."""
@@ -318,15 +344,26 @@ class _Cache:
             raise ParameterError(
                 f"no crop of class {empty!r} is left: {self.dropped[empty]}; look at the store, or lower black"
             )
+        direction = common_direction([source.gas_direction for source in self.sources])
+        for number, source in enumerate(self.sources):
+            if direction is not None and source.gas_direction is not None:
+                self._turn(joined["source"] == number, turn=is_mirrored(source.gas_direction, direction) or False)
+        images = self.images[: self.filled]
         return Dataset(
-            self.images[: self.filled],
+            images,
             **joined,
+            looks=looks_of(images, joined["table"], self.streaks),
+            gas_direction=direction,
             groups=groups,
             classes=self.classes,
             sources=tuple(self.sources),
             preprocessing=preprocessing,
             dropped=self.dropped,
         )
+
+
+def _sums(streaks: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float64]:
+    return np.array([sums for sums in streaks if sums is not None], np.float64).reshape(-1, len(STREAK_SUMS))
 
 
 def _numbers(names: NDArray[np.str_], classes: tuple[str, ...]) -> NDArray[np.int64]:
@@ -390,4 +427,6 @@ def _only(data: Dataset, rows: NDArray[np.int64]) -> Dataset:
         data.sources,
         data.preprocessing,
         data.dropped,
+        data.looks[rows],
+        data.gas_direction,
     )

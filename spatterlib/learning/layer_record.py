@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.common.student import student
-from spatterlib.detection.events import events
+from spatterlib.detection.events import VOTE_SECONDS, events, vote_numbers
 from spatterlib.detection.layers import layers
 from spatterlib.errors import StoreError
 from spatterlib.learning.metrics import Interval
@@ -26,8 +26,6 @@ from spatterlib.types import Detections
 
 __all__ = ["HeldOutLayer", "LayerRecord", "held_out_layers", "votes"]
 
-VOTE_SECONDS = 1.0
-"""S; an event votes once in each of these that it lasts."""
 FEWEST_VOTES = 6
 """Layers with fewer are not judged, and say nothing here."""
 _FEWEST_BUILDS, _SHIFT = 4, 1.5
@@ -50,18 +48,11 @@ def votes(
     times: NDArray[np.float64], events: NDArray[np.int64], probabilities: NDArray[np.float64], seconds: float
 ) -> NDArray[np.float64]:
     """``(votes, classes)``: mean probabilities of each event in each `seconds` that it lasts, in order of time."""
-    if not len(times):
-        return np.empty((0, probabilities.shape[1]))
-    _, event = np.unique(events, return_inverse=True)
-    began = np.full(int(event.max()) + 1, np.inf)
-    np.minimum.at(began, event, times)
-    block = ((times - began[event]) / seconds).astype(np.int64)
-    _, first, vote = np.unique(np.stack([event, block], 1), axis=0, return_index=True, return_inverse=True)
-    sums = np.zeros((len(first), probabilities.shape[1]))
-    np.add.at(sums, vote.ravel(), probabilities)
-    means = sums / np.bincount(vote.ravel())[:, None]
-    order: NDArray[np.float64] = means[np.argsort(times[first], kind="stable")]
-    return order
+    vote = vote_numbers(times, events, seconds)
+    sums = np.zeros((int(vote.max(initial=-1)) + 1, probabilities.shape[1]))
+    np.add.at(sums, vote, probabilities)
+    means: NDArray[np.float64] = sums / np.bincount(vote, minlength=len(sums))[:, None]
+    return means
 
 
 def held_out_layers(

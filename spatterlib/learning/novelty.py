@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,15 +19,16 @@ from numpy.typing import NDArray
 
 from spatterlib.common.files import write_text
 from spatterlib.errors import StoreError
+from spatterlib.learning.familiar_spans import FamiliarSpans
+from spatterlib.learning.looks import features
 from spatterlib.types import Image
 
-__all__ = ["Familiar", "features"]
+__all__ = ["Familiar"]
 
 FILE = "familiar.json"
 QUANTILE = 0.995
 """Share of held-back crops that lie within the limit."""
 
-_GRID = 4
 _CROPS = 20_000
 _RIDGE = 1e-3
 
@@ -47,12 +48,15 @@ class Familiar:
         Distance within which `QUANTILE` of the crops lie that were held back from training.
     crops : int
         How many crops it was made from.
+    spans : FamiliarSpans or None
+        What its recordings looked like; None: not known, as of runs of older versions and of few recordings.
     """
 
     mean: tuple[float, ...]
     whitening: tuple[tuple[float, ...], ...]
     limit: float
     crops: int
+    spans: FamiliarSpans | None = None
 
     @classmethod
     def of(cls, images: Image, train: NDArray[np.int64], held_back: NDArray[np.int64], seed: int = 1234) -> Self:
@@ -82,6 +86,10 @@ class Familiar:
             return np.empty(0, np.float32)
         distances = _lengths(features(images), np.array(self.mean), np.array(self.whitening)) / max(self.limit, 1e-12)
         return distances.astype(np.float32)
+
+    def with_spans(self, spans: FamiliarSpans | None) -> Self:
+        """The same, and what the recordings looked like."""
+        return replace(self, spans=spans)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``familiar.json`` into a run folder."""
@@ -116,35 +124,10 @@ class Familiar:
             if not (np.isfinite(mean).all() and np.isfinite(whitening).all() and math.isfinite(facts["limit"])):
                 raise ValueError("a number is not finite")
             rows = tuple(map(tuple, whitening.tolist()))
-            return cls(tuple(mean.tolist()), rows, float(facts["limit"]), int(facts["crops"]))
+            spans = FamiliarSpans.parsed(facts["spans"]) if facts.get("spans") else None
+            return cls(tuple(mean.tolist()), rows, float(facts["limit"]), int(facts["crops"]), spans)
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise StoreError(f"{name} is damaged: {error}; train again, or remove it to predict without it") from error
-
-
-def features(images: Image, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-    """What a prepared crop looks like, without saying what it shows.
-
-    Parameters
-    ----------
-    images : ndarray
-        ``(n, size, size, channels)`` uint8.
-    rows : ndarray, optional
-        Which of them.
-
-    Returns
-    -------
-    ndarray
-        ``(n, 19)`` float64, square roots of: the mean in each cell of a 4x4 grid, the spread, and the mean step from
-        pixel to pixel, across and down. Channels are averaged.
-    """
-    from spatterlib.kernels.learning.crop_features import crop_statistics
-
-    chosen = np.arange(len(images)) if rows is None else rows
-    features = np.empty((len(chosen), _GRID * _GRID + 3))
-    for start in range(0, len(chosen), 1024):
-        part = images if rows is None and len(images) <= 1024 else images[chosen[start : start + 1024]]
-        crop_statistics(np.ascontiguousarray(part), _GRID, features[start : start + 1024])
-    return np.sqrt(features)
 
 
 def _lengths(

@@ -36,6 +36,7 @@ class DataSourceFields(TypedDict, total=False):
     simulated: bool | None
     detector: Mapping[str, Any] | None
     filters: Sequence[Mapping[str, Any]] | None
+    gas_direction: float | None
 
 
 class SplitFields(TypedDict, total=False):
@@ -118,6 +119,7 @@ class RunFacts(TypedDict, total=False):
     metrics: PartFields
     seconds: float
     layers: LayerRecordFields | None
+    gas_direction: float | None
     familiar: dict[str, Any] | None
 
 
@@ -138,4 +140,5 @@ class ExportFacts(TypedDict):
     test: MetricsFields | None
     versions: dict[str, str]
     layers: LayerRecordFields | None
+    gas_direction: float | None
     familiar: dict[str, Any] | None

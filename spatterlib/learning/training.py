@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 from spatterlib.common.files import check_room, write_text
 from spatterlib.common.progress import report_kernels
 from spatterlib.common.wording import counted
+from spatterlib.detection.events import VOTE_SECONDS, events, vote_numbers
 from spatterlib.errors import ParameterError
 from spatterlib.learning import runs, splits
 from spatterlib.learning.callbacks import Curves, check_logger, default_loggers, epoch_bar, epoch_lines, logger
 from spatterlib.learning.dataset import GROUPS, Data, Dataset, load_dataset
+from spatterlib.learning.familiar_spans import FamiliarSpans, Part, parts_of
 from spatterlib.learning.layer_record import LayerRecord, held_out_layers
 from spatterlib.learning.metrics import Metrics, metrics_of, temperature_of
 from spatterlib.learning.model_card import model_card
@@ -141,7 +143,7 @@ def train(
         checkpoint = str(folder / runs.CHECKPOINT)
         fitted = fit_split(chosen, dataset, parts, checkpoint=checkpoint, device=device, notify=tell)
         fitted.run.save(folder)
-        Familiar.of(dataset.images, parts.train, np.concatenate([parts.validation, parts.test]), seed).save(folder)
+        familiar_with(dataset, parts, seed).save(folder)
         facts |= fitted.facts()
         record = held_out_record(fitted.run, dataset, parts)
         facts["layers"] = record.facts() if record else None
@@ -150,6 +152,22 @@ def train(
         runs.write_facts(folder, facts)
         (folder / runs.CHECKPOINT).unlink(missing_ok=True)
     return Run(fitted.run.model, str(folder), facts)
+
+
+def familiar_with(data: Dataset, split: Split, seed: int) -> Familiar:
+    """What the crops of a training looked like, and its recordings."""
+    held_back = np.concatenate([split.validation, split.test])
+    names, recording = np.unique(data.group("recording"), return_inverse=True)
+    parts: list[Part] = []
+    timed = np.isfinite(data.table["time"]) & (data.table["frame"] >= 0)
+    for number in range(len(names)):
+        for label in range(len(data.classes)):
+            rows = np.flatnonzero((recording == number) & (data.labels == label) & timed)
+            table = data.table[rows]
+            vote = vote_numbers(table["time"], events(table).number, VOTE_SECONDS)
+            parts += parts_of(data.looks[rows], vote, number, label)
+    familiar = Familiar.of(data.images, split.train, held_back, seed)
+    return familiar.with_spans(FamiliarSpans.of(parts, data.classes))
 
 
 def check_fit(classifier: Classifier, device: str, purge: float | None) -> None:
@@ -353,6 +371,7 @@ def _facts(classifier: Classifier, data: Dataset, split: Split, given: Data, see
         "dropped": {name: dict(reasons) for name, reasons in data.dropped.items()},
         "split": SplitFields(name=split.name, by=split.by, seed=seed) | split.facts(),
         "versions": _versions(),
+        "gas_direction": data.gas_direction,
     }
 
 

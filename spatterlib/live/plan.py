@@ -48,12 +48,13 @@ class Plan:
     roi: Roi
     look: CropPreparation
     settings: WatchSettings
+    direction: float | None = None
 
     @classmethod
     def of(cls, run: Run, rules: Rules, extraction: ExtractionSettings, settings: WatchSettings) -> Plan:
         """The plan of settings."""
         look = CropPreparation(run.preprocessing, extraction.crop_format, extraction.quality)
-        return cls(run, rules, *extraction.plugins(), extraction.roi, look, settings)
+        return cls(run, rules, *extraction.plugins(), extraction.roi, look, settings, extraction.gas_direction)
 
     def identity(self) -> dict[str, Any]:
         """JSON-able: what the watch was started with, for its first message and its store."""
@@ -62,6 +63,7 @@ class Plan:
             "detector": identity(self.detector),
             "filters": [identity(item) for item in self.filters],
             "roi": self.roi,
+            "gas_direction": self.direction,
             "crops": {"format": self.look.format, "quality": self.look.quality},
             "rules": dataclasses.asdict(self.rules),
             "gap": settings.gap,

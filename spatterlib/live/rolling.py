@@ -56,6 +56,8 @@ def add_rows(
     table: Detections,
     probabilities: NDArray[np.float64],
     distances: NDArray[np.float32],
+    looks: NDArray[np.float32],
+    *,
     gap: float,
 ) -> Rolling:
     """Take rows of the next frames; layers and events come out as `layers` and `events` find them afterwards.
@@ -66,8 +68,8 @@ def add_rows(
         What is remembered.
     table : ndarray
         ``(n,)`` `DETECTION`, in the order of frames.
-    probabilities, distances : ndarray
-        ``(n, classes)`` and ``(n,)``, as a `Scorer` gives them.
+    probabilities, distances, looks : ndarray
+        ``(n, classes)``, ``(n,)`` and ``(n, len(LOOKS))``, as a `Scorer` gives them.
     gap : float
         S, a longer pause without spatter begins a layer.
     """
@@ -76,7 +78,7 @@ def add_rows(
     rows = np.zeros(len(table), rolling.rows.dtype)
     for name in table.dtype.names or ():
         rows[name] = table[name]
-    rows["probabilities"], rows["distance"] = probabilities, distances
+    rows["probabilities"], rows["distance"], rows["looks"] = probabilities, distances, looks
     pauses = np.diff(rows["time"], prepend=rolling.last)
     rows["layer"] = rolling.layer + np.cumsum(pauses > gap)
     joined, count, numbered = _joined(rolling, rows)

@@ -59,6 +59,7 @@ def watch(
     roi: Roi = None,
     crop_format: Literal["jpeg", "png"] = "jpeg",
     quality: int = 95,
+    gas_direction: float | None = None,
     gap: float = 2.0,
     window: float = 60.0,
     expected: str | None = None,
@@ -98,7 +99,7 @@ def watch(
     ----------
     source : str
         Number of a camera, URL (rtsp, http, tcp, udp, ...), or a file that another program still writes.
-    model, detector, filters, roi, crop_format, quality
+    model, detector, filters, roi, crop_format, quality, gas_direction
         As in `predict`.
     gap : float
         S, pause that separates layers: pauses within a layer are shorter, recoating takes longer. "auto" needs the
@@ -210,7 +211,9 @@ def watch(
             overwrite=overwrite,
         ),
     )
-    extraction = ExtractionSettings(detector, filters, roi=roi, crop_format=crop_format, quality=quality)
+    extraction = ExtractionSettings(
+        detector, filters, roi=roi, crop_format=crop_format, quality=quality, gas_direction=gas_direction
+    )
     rules = rules or Rules()
     rules = rules if expected is None else dataclasses.replace(rules, expected=expected)
     return watch_with(settings, extraction, rules, source, model, notify=notify, stopped=stopped)

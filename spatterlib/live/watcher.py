@@ -119,7 +119,7 @@ class Watcher:
     _unpublished: bool = False
 
     def __post_init__(self) -> None:
-        self.scorer = Scorer.of(self.plan.run)
+        self.scorer = Scorer.of(self.plan.run, self.plan.direction)
         self.rolling = Rolling.empty(len(self.plan.run.classes))
         alarms = self.plan.settings.alarms
         self._health = CameraHealth(alarms.camera_learn) if alarms.camera_alarms else None
@@ -191,9 +191,9 @@ class Watcher:
         clip = Clip(pictures, np.array([0.0, 0.04]), 1, 1)
         table = detections_in(clip, self.plan.detector, ())
         images = [flash[20:70, 30:90], *clip.crops(table)]
-        probabilities, distances = self.scorer([self.plan.look(image) for image in images])
-        rolling = add_rows(self.rolling, table, probabilities[1:], distances[1:], self.plan.settings.gap)
-        judge_rows(rolling.rows, self.plan.run.classes, self.draft_rules, 1, None, self.scorer.record)
+        scored = self.scorer([self.plan.look(image) for image in images], np.concatenate([table[:1], table]))
+        rolling = add_rows(self.rolling, table, *(part[1:] for part in scored), gap=self.plan.settings.gap)
+        self._judged(rolling.rows, self.draft_rules, 1)
 
     def run(self, stopped: Callable[[], bool]) -> Summary:
         """Watch, and leave a store that says whether it is whole."""
@@ -355,11 +355,11 @@ class Watcher:
         if self.charts:
             self.charts.add(table, encoded)
         self._last_frame = frames[-1].number
-        probabilities, distances = self.scorer(crops)
-        self.rolling = add_rows(self.rolling, table, probabilities, distances, self.plan.settings.gap)
+        scored = self.scorer(crops, table)
+        self.rolling = add_rows(self.rolling, table, *scored, gap=self.plan.settings.gap)
         if self.lookback and decoded and (newest := decoded[-1]).picture is not None:
             own = table["frame"] == newest.number
-            self._show(self.lookback, newest.picture, table[own], probabilities[own])
+            self._show(self.lookback, newest.picture, table[own], scored.probabilities[own])
         self._decoded += len(decoded)
         self._crops += len(table)
         self._unjudged |= len(table) > 0
@@ -409,7 +409,7 @@ class Watcher:
         """Final verdicts on layers that have ended."""
         for number in numbers:
             rows = self.rolling.rows[self.rolling.rows["layer"] == number]
-            span = judge_rows(rows, self.plan.run.classes, self.plan.rules, number, None, self.scorer.record)
+            span = self._judged(rows, self.plan.rules, number)
             self._layers.append(span)
             self._spans["layer"] = span
             if self.charts:
@@ -442,18 +442,24 @@ class Watcher:
     def _drafts(self) -> Iterator[tuple[str, Span]]:
         since = self._now - self.plan.settings.window
         self.rolling = forget_rows(self.rolling, self.rolling.done, since)
-        rows, classes, record = self.rolling.rows, self.plan.run.classes, self.scorer.record
+        rows = self.rolling.rows
         number = self.rolling.layer
         begin = max(since, self._begin)
         count = int((self._now - self._begin) / self.plan.settings.window) + 1
-        window = judge_rows(rows[rows["time"] >= since], classes, self.draft_rules, count, (begin, self._now), record)
+        window = self._judged(rows[rows["time"] >= since], self.draft_rules, count, (begin, self._now))
         spans = {"window": window}
         if number > self.rolling.done:
-            spans["layer"] = judge_rows(rows[rows["layer"] == number], classes, self.draft_rules, number, None, record)
+            spans["layer"] = self._judged(rows[rows["layer"] == number], self.draft_rules, number)
         for scope, span in spans.items():
             if scope == self.plan.settings.alarms.alarm:
                 self._observe("verdict", observe_verdict(span), self._now, span=span)
             yield scope, span
+
+    def _judged(
+        self, rows: NDArray[np.void], rules: Rules, number: int, span: tuple[float, float] | None = None
+    ) -> Span:
+        scorer = self.scorer
+        return judge_rows(rows, self.plan.run.classes, rules, number, span, scorer.record, scorer.known)
 
     def _publish_drafts(self) -> None:
         """Verdicts into which something new went, or which are others because time passed."""

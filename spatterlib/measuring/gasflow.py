@@ -14,17 +14,24 @@ __all__ = ["FEWEST", "GasIndex", "GasModel", "fit_gas", "gas_features", "gas_ind
 
 FEWEST = 20
 """Streaks that an index takes at least."""
-_RIDGE = 1e-3
+_RIDGE, _ROOM = 1e-3, 0.1
+_FEATURES = ("drift along the gas", "drift across the gas", "turn towards the gas", "", "", "logarithm of the length")
+# Squares lie outside with what they are squares of.
+_NAMED = np.array([True, True, True, False, False, True])
 _DRAWS = 100
 
 
 class GasIndex(NamedTuple):
-    """Gas speed in m/s as the calibration's simulation would have it, with its 90 % interval, and the streaks used."""
+    """Gas speed in m/s as the calibration's simulation would have it, with its 90 % interval, and the streaks used.
+
+    Where it is NaN, `reason` says why.
+    """
 
     speed: float
     low: float
     high: float
     streaks: int
+    reason: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +55,22 @@ class GasModel:
     weights: NDArray[np.float64]
     error: NDArray[np.float64] | float
     reach: NDArray[np.float64]
+
+    def outside(self, features: NDArray[np.float64]) -> str:
+        """Which of the ``(k,)`` features of a window no recording of the calibration had, in words; empty if none.
+
+        A tenth of the calibration's range on either side is put up with: its recordings are few.
+        """
+        room = _ROOM * (self.reach[1] - self.reach[0])
+        below, above = features < self.reach[0] - room, features > self.reach[1] + room
+        told = [
+            f"{name} {value:.2f}, calibrated from {low:.2f} to {high:.2f}"
+            for name, value, low, high, out in zip(
+                _FEATURES, features, *self.reach, (below | above) & _NAMED[: len(features)], strict=True
+            )
+            if out
+        ]
+        return "; ".join(told)
 
     def predict(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """``(n,)`` logarithm of the gas speed, within 0.1 to 6 m/s; `features` is ``(n, k)``."""
@@ -100,14 +123,23 @@ def _solve(design: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[
 def gas_index(streaks: NDArray[np.void], camera: Camera, model: GasModel | None) -> GasIndex:
     """Gas speed from the streaks of a window, NaN where there are fewer than `FEWEST` or no model.
 
-    The interval joins the model's error with how much the estimate moves when the streaks are drawn anew (bootstrap).
+    Outside the features of the calibration it is NaN too: of a picture that is mirrored, turned, or of another scale it
+    would be sure and wrong. The interval joins the model's error with how much the estimate moves when the streaks are
+    drawn anew (bootstrap).
     """
     known = streaks[np.isfinite(streaks["angle"])]
-    if model is None or camera.gas_direction is None or len(known) < FEWEST:
-        return GasIndex(np.nan, np.nan, np.nan, len(known))
+    features = gas_features(known, camera) if len(known) >= FEWEST and camera.gas_direction is not None else None
+    if model is None or camera.gas_direction is None:
+        reason = "no calibration of this camera" if model is None else "gas_direction is not given"
+    elif features is None:
+        reason = f"{len(known)} of the {FEWEST} streaks that are needed"
+    else:
+        reason = model.outside(features)
+    if model is None or features is None or reason:
+        return GasIndex(np.nan, np.nan, np.nan, len(known), reason)
     draw = np.random.Generator(np.random.Philox(key=[len(known), 7]))
     counts = draw.multinomial(len(known), np.full(len(known), 1 / len(known)), _DRAWS).astype(np.float64)
     drawn = np.array([gas_features(known, camera, count) for count in counts])
-    middle = float(model.predict(gas_features(known, camera)[None])[0])
+    middle = float(model.predict(features[None])[0])
     spread = 1.645 * float(np.hypot(float(model.error), model.predict(drawn).std()))
     return GasIndex(float(np.exp(middle)), float(np.exp(middle - spread)), float(np.exp(middle + spread)), len(known))

@@ -1,11 +1,15 @@
-"""The gas-flow index beside the verdict of a network: two witnesses, and a warning where they contradict each other."""
+"""The gas-flow index beside the verdict of a network, and a warning where they contradict each other.
+
+Two witnesses they are only where nothing deceives both: they look at the same picture. So a layer that is unlike the
+training has none, and the index says nothing outside of what it was calibrated for.
+"""
 
 from __future__ import annotations
 
 import base64
 import dataclasses
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -18,7 +22,7 @@ from spatterlib.control.reference import Reference
 from spatterlib.errors import ParameterError
 from spatterlib.measuring.calibration import Calibration
 from spatterlib.measuring.descriptors import describe, turned
-from spatterlib.measuring.gasflow import GasModel
+from spatterlib.measuring.gasflow import GasModel, gas_index
 from spatterlib.measuring.measurement import Measured
 from spatterlib.verdicts.document import VerdictSettings
 from spatterlib.verdicts.judgement import Span
@@ -33,7 +37,10 @@ Agreement: TypeAlias = Literal["agree", "disagree", "open"]
 
 
 class Witness(NamedTuple):
-    """A layer: what the network says; the index with its 90 % interval (m/s), what it says; whether they agree."""
+    """A layer: what the network says; the index with its 90 % interval (m/s), what it says; whether they agree.
+
+    `reason` says why the index is not known, or does not count.
+    """
 
     layer: int
     network: str | None
@@ -42,13 +49,17 @@ class Witness(NamedTuple):
     high: float
     measured: str | None
     agreement: Agreement
+    reason: str = ""
 
 
-def compare(spans: Sequence[Span], rows: NDArray[np.void], border: float = BORDER) -> tuple[Witness, ...]:
+def compare(
+    spans: Sequence[Span], rows: NDArray[np.void], border: float = BORDER, reasons: Mapping[int, str] | None = None
+) -> tuple[Witness, ...]:
     """Put the index beside the verdict, layer by layer.
 
     The index says "low" or "high" where its whole interval lies on one side of the border. Where both are decided and
-    differ they disagree; where one is not decided the matter is open.
+    differ they disagree; where one is not decided the matter is open, and so it is in a layer unlike those of the
+    training: what deceives the network there may deceive the index too.
 
     Parameters
     ----------
@@ -58,6 +69,8 @@ def compare(spans: Sequence[Span], rows: NDArray[np.void], border: float = BORDE
         ``(n,)`` `DESCRIPTOR`, by layer.
     border : float
         M/s.
+    reasons : dict, optional
+        Why the index of a layer is not known, by its number.
 
     Returns
     -------
@@ -71,10 +84,12 @@ def compare(spans: Sequence[Span], rows: NDArray[np.void], border: float = BORDE
         speed, low, high = (
             float(row[f"gas_{name}"]) if row is not None else np.nan for name in ("speed", "low", "high")
         )
-        index = "low" if high < border else "high" if low > border else None
+        foreign = span.unlike > 1
+        index = None if foreign else "low" if high < border else "high" if low > border else None
         decided = index is not None and span.label is not None
         agreement: Agreement = ("agree" if index == span.label else "disagree") if decided else "open"
-        found.append(Witness(span.number, span.label, speed, low, high, index, agreement))
+        reason = "the layer is unlike the training" if foreign else (reasons or {}).get(span.number, "")
+        found.append(Witness(span.number, span.label, speed, low, high, index, agreement, reason))
     return tuple(found)
 
 
@@ -106,7 +121,8 @@ def with_index(verdict: Verdict, measured: Measured, calibration: Calibration, b
     calibration.check(measured.camera)
     if calibration.gas is None:
         raise ParameterError("the calibration has no gas-flow index: `spatterlib check-camera` says why")
-    found = compare(verdict.layers, _rows(verdict, measured, calibration.gas), border)
+    rows = _rows(verdict, measured, calibration.gas)
+    found = compare(verdict.layers, rows, border, _reasons(verdict, measured, calibration.gas, rows))
     facts = {"border": border, "camera": measured.camera.identity(), "calibration": "simulated"}
     facts["layers"] = [item._asdict() for item in found]
     data = facts | {"warnings": warnings(found)}
@@ -126,6 +142,13 @@ def _rows(verdict: Verdict, measured: Measured, gas: GasModel | None) -> NDArray
     group, event = (verdict.rows[name].astype(np.int64) for name in ("layer", "event"))
     rows = describe(measured.streaks, verdict.rows, group, measured.camera, gas, event=event)
     return np.asarray(rows[rows["group"] > 0])
+
+
+def _reasons(verdict: Verdict, measured: Measured, gas: GasModel, rows: NDArray[np.void]) -> dict[int, str]:
+    """Why the index of a layer is not known, by its number."""
+    layer = verdict.rows["layer"][measured.streaks["row"]]
+    unknown = rows["group"][np.isnan(rows["gas_speed"])].tolist()
+    return {number: gas_index(measured.streaks[layer == number], measured.camera, gas).reason for number in unknown}
 
 
 def warnings(found: Sequence[Witness]) -> list[str]:

@@ -32,6 +32,7 @@ class VerdictSettings(TypedDict, total=False):
     stop: int | None
     roi: Sequence[int] | None
     fps: float | None
+    gas_direction: float | None
     crops: Mapping[str, Any] | None
     model: ModelFacts
     versions: dict[str, str]

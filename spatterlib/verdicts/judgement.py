@@ -13,16 +13,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
-from typing import Annotated, Literal, TypeAlias, TypedDict, cast
+from typing import Annotated, Literal, NamedTuple, TypeAlias, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.common.student import student
+from spatterlib.detection.events import vote_numbers
+from spatterlib.learning.familiar_spans import FamiliarSpans, Unlike
 from spatterlib.learning.layer_record import LayerRecord, votes
 from spatterlib.verdicts.rules import Rules
 
-__all__ = ["STATES", "Span", "SpanFields", "VerdictState", "judge", "judge_rows"]
+__all__ = ["STATES", "Known", "Span", "SpanFields", "VerdictState", "judge", "judge_rows"]
 
 VerdictState: TypeAlias = Literal["OK", "attention", "critical", "no verdict", "decided"]
 
@@ -30,6 +32,17 @@ STATES: tuple[VerdictState, ...] = ("OK", "attention", "critical", "no verdict",
 """OK: surely the expected class. Attention: enough was seen, but it is not clear which class. Critical: surely another
 class than the expected. No verdict: too little was seen, or crops unlike those of the training. Decided: surely one
 class, and nobody said which is expected."""
+
+
+class Known(NamedTuple):
+    """What is known of a model's training: how its recordings looked, and why no verdict can rest on it here."""
+
+    spans: FamiliarSpans | None = None
+    refused: str = ""
+
+
+NOTHING = Known()
+"""Of a model whose run says nothing of it."""
 
 
 class SpanFields(TypedDict):
@@ -54,6 +67,7 @@ class SpanFields(TypedDict):
     first_frame: Annotated[int, "number of the frame of its first crop; -1 without"]
     last_frame: Annotated[int, "of its last"]
     right: Annotated[float | None, "how often a layer so judged is right in recordings held out; null if not known"]
+    unlike: Annotated[float | None, "how far all of it lies from the training's recordings, above 1 is far; or null"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +93,9 @@ class Span:
         Events by seconds, events, crops with a vote.
     far : float
         Share of crops far from the training's; NaN if not checked.
+    unlike : float
+        How far its crops together lie from those of the recordings of the training of the leading class, in units of
+        the limit: above 1 is far; NaN if not checked, or if too few streaks were seen.
     state : str
         One of `STATES`.
     reason : str
@@ -106,6 +123,7 @@ class Span:
     first_frame: int = -1
     last_frame: int = -1
     right: float = math.nan
+    unlike: float = math.nan
 
     def facts(self) -> SpanFields:
         """JSON-able: what is not a number is None."""
@@ -124,6 +142,8 @@ def judge(
     number: int = 1,
     span: tuple[float, float] | None = None,
     record: LayerRecord | None = None,
+    looks: NDArray[np.float32] | None = None,
+    known: Known = NOTHING,
 ) -> Span:
     """Verdict on one span, from the crops in it.
 
@@ -149,6 +169,10 @@ def judge(
         S, start and stop; by default the first and the last time.
     record : LayerRecord, optional
         What layers held out of the training say; see `spatterlib.learning.layer_record`.
+    looks : ndarray, optional
+        ``(n, len(LOOKS))``, of `spatterlib.learning.looks`. None: not compared with the recordings of the training.
+    known : Known
+        Of the training.
 
     Returns
     -------
@@ -173,11 +197,15 @@ def judge(
     """
     rules = rules or Rules()
     use = np.isfinite(probabilities).all(axis=1)
-    times, events, known = times[use], events[use], probabilities[use]
+    times, events, probable = times[use], events[use], probabilities[use]
     far = _share_far(None if distances is None else distances[use])
-    means = votes(times, events, known, rules.vote_seconds)
+    means = votes(times, events, probable, rules.vote_seconds)
     leading, probability, low, high, clear, right = _interval(means, rules, record)
-    state, reason = _state(None if leading is None else classes[leading], len(means), far, clear, rules)
+    name = None if leading is None else classes[leading]
+    unlike = None
+    if name is not None and looks is not None and known.spans is not None and len(means) >= rules.min_votes:
+        unlike = known.spans.compare(looks[use], vote_numbers(times, events, rules.vote_seconds), name)
+    state, reason = _state(name, len(means), far, clear, rules, unlike, known)
     decided = leading is not None and state in ("OK", "critical", "decided")
     begin, end = span or ((float(times.min()), float(times.max())) if len(times) else (np.nan, np.nan))
     seen = frames[use] if frames is not None and use.any() else np.array([-1])
@@ -199,6 +227,7 @@ def judge(
         first_frame=int(seen.min()),
         last_frame=int(seen.max()),
         right=right,
+        unlike=unlike.distance if unlike and math.isfinite(unlike.distance) else math.nan,
     )
 
 
@@ -209,6 +238,7 @@ def judge_rows(
     number: int,
     span: tuple[float, float] | None = None,
     record: LayerRecord | None = None,
+    known: Known = NOTHING,
 ) -> Span:
     """`judge` on rows of `spatterlib.verdicts.verdict.row_dtype`; by default from first to last of them."""
     times = rows["time"]
@@ -225,6 +255,8 @@ def judge_rows(
         number=number,
         span=span,
         record=record,
+        looks=rows["looks"],
+        known=known,
     )
 
 
@@ -275,11 +307,17 @@ def _expanded(n: int) -> float:
     return NormalDist().cdf(-student(n - 1) * np.sqrt(n / (n - 1)))
 
 
-def _state(leading: str | None, count: int, far: float, clear: bool, rules: Rules) -> tuple[VerdictState, str]:
+def _state(
+    leading: str | None, count: int, far: float, clear: bool, rules: Rules, unlike: Unlike | None, known: Known
+) -> tuple[VerdictState, str]:
     if leading is None:
         return "no verdict", "no spatter was seen"
     if count < rules.min_votes:
         return "no verdict", f"{count} of the {rules.min_votes} votes that are needed"
+    if known.refused:
+        return "no verdict", known.refused
+    if unlike is not None and unlike.distance > 1:
+        return "no verdict", f"unlike the recordings of the training that were {leading}: {unlike.reason}"
     if far > rules.max_far:
         return "no verdict", f"{far:.0%} of the crops look unlike those that the model learned from"
     if not clear:

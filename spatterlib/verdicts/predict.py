@@ -22,7 +22,6 @@ from spatterlib.detection.layers import Layers, gap_of, layers
 from spatterlib.errors import ParameterError
 from spatterlib.extraction.extract import extract_with
 from spatterlib.extraction.settings import ExtractionSettings
-from spatterlib.learning.layer_record import LayerRecord
 from spatterlib.learning.runs import Run, run_of
 from spatterlib.plugins.classifier import Model
 from spatterlib.stores.opening import check_output, find_store
@@ -31,9 +30,9 @@ from spatterlib.verdicts.change import Change, changes
 from spatterlib.verdicts.document import SummaryFields, VerdictSettings
 from spatterlib.verdicts.judgement import Span, VerdictState, judge_rows
 from spatterlib.verdicts.rules import Rules
-from spatterlib.verdicts.scoring import ScoredCrops, evidence_rows, score_crops
+from spatterlib.verdicts.scoring import ScoredCrops, Scorer, evidence_rows, score_crops
 from spatterlib.verdicts.shares import share_sentence, shares
-from spatterlib.verdicts.training_mismatch import unlike, warning
+from spatterlib.verdicts.training_mismatch import other_side, unlike, warning
 from spatterlib.verdicts.verdict import Evidence, Verdict, check_outputs, row_dtype
 
 __all__ = ["predict", "predict_with"]
@@ -58,6 +57,7 @@ def predict(
     axes: str | None = None,
     crop_format: Literal["jpeg", "png"] = "jpeg",
     quality: int = 95,
+    gas_direction: float | None = None,
     gap: Gap | None = None,
     window: float = 60.0,
     expected: str | None = None,
@@ -83,6 +83,10 @@ def predict(
     detector, filters, start, stop, roi, fps, value_range, axes, crop_format, quality
         As in `extract`; a store was extracted with its own, and takes none of them. Crops of a video are encoded and
         decoded again, so that the video and its store give the same probabilities.
+    gas_direction : float, optional
+        Degrees, where the gas flows to as the camera sees it: 0 = right, 90 = up. By default as the store says it.
+        Crops of gas from the other side than in the model's training are mirrored; where it is not known, a layer whose
+        streaks drift otherwise than in the training gets no verdict.
     gap : float or str, optional
         Pause that separates layers: seconds, "auto", or as "700 frames"; see `layers`. By default that of the store,
         else "auto".
@@ -143,6 +147,7 @@ def predict(
         axes=axes,
         crop_format=crop_format,
         quality=quality,
+        gas_direction=gas_direction,
         gap=gap,
         workers=workers,
     )
@@ -191,11 +196,11 @@ def predict_with(
         extract_with(settings, source, store, executor=executor, overwrite=overwrite, progress=progress)
         # The frames have been counted; what is compiled now has not.
         source, progress = store, _of_kernels(progress) if callable(progress) else False
-        settings = ExtractionSettings(gap=settings.gap, workers=settings.workers)
+        settings = ExtractionSettings(gap=settings.gap, gas_direction=settings.gas_direction, workers=settings.workers)
     found, facts = score_crops(source, run, settings, keep=_remembered(crops), executor=executor, progress=progress)
     gap = gap_of(facts, settings.gap)
     facts |= {"gap": gap, "window": window, "rules": dataclasses.asdict(rules)}
-    facts["unlike_training"] = unlike(run.facts, facts)
+    facts["unlike_training"] = [*unlike(run.facts, facts), *other_side(run.facts, facts, found.looks)]
     if facts["unlike_training"]:
         log.warning(warning(facts["source"]["name"], facts["model"]["name"], facts["unlike_training"]))
     verdict = _verdict(found, facts, gap, window, rules, crops)
@@ -226,12 +231,12 @@ def _verdict(
 ) -> Verdict:
     run = found.scorer.run
     rows, grouped = _rows(found, gap)
-    by_layer = _spans(rows, rows["layer"], len(grouped), run.classes, rules, None, found.scorer.record)
+    by_layer = _spans(rows, rows["layer"], len(grouped), run.classes, rules, None, found.scorer)
     begin, end = _extent(found, rows)
     number, count = _windows(rows, begin, end, window)
     count = 0 if _is_untimed(rows) else count
     edges = [(begin + k * window, min(begin + (k + 1) * window, end)) for k in range(count)]
-    by_window = _spans(rows, number, count, run.classes, rules, edges, found.scorer.record)
+    by_window = _spans(rows, number, count, run.classes, rules, edges, found.scorer)
     moved = changes(by_layer, rows["time"], rows["layer"], rows["probabilities"], run.classes)
     return Verdict(
         rows=rows,
@@ -251,7 +256,7 @@ def _rows(found: ScoredCrops, gap: Gap) -> tuple[NDArray[np.void], Layers]:
     rows = np.zeros(len(table), row_dtype(len(found.scorer.run.classes)))
     for name in table.dtype.names or ():
         rows[name] = table[name]
-    rows["probabilities"], rows["distance"] = found.probabilities, found.distances
+    rows["probabilities"], rows["distance"], rows["looks"] = found.probabilities, found.distances, found.looks
     timed = np.isfinite(table["time"]) & (table["frame"] >= 0)
     grouped = layers(table["time"][timed], gap, table["frame"][timed])
     rows["layer"][timed] = grouped.number
@@ -288,14 +293,15 @@ def _spans(
     classes: Sequence[str],
     rules: Rules,
     edges: Sequence[tuple[float, float]] | None,
-    record: LayerRecord | None,
+    scorer: Scorer,
 ) -> tuple[Span, ...]:
     order = np.argsort(number, kind="stable")
     cuts = np.searchsorted(number[order], np.arange(1, count + 2))
     found = []
     for index in range(count):
         own = rows[order[cuts[index] : cuts[index + 1]]]
-        found.append(judge_rows(own, classes, rules, index + 1, edges[index] if edges else None, record))
+        edge = edges[index] if edges else None
+        found.append(judge_rows(own, classes, rules, index + 1, edge, scorer.record, scorer.known))
     return tuple(found)
 
 
@@ -328,12 +334,18 @@ def _summary(
         "without_time": int((rows["layer"] == 0).sum()),
         "events": len(np.unique(rows["event"][rows["event"] > 0])),
         "far": float((checked > 1).mean()) if len(checked) and np.isfinite(checked).all() else None,
-        "familiarity": "checked" if found.scorer.familiar else "not checked",
+        "familiarity": _familiarity(found.scorer),
     }
     if _is_untimed(rows):
         parts = [item.facts() for item in shares(rows["probabilities"], found.scorer.run.classes)]
         facts |= {"shares": parts, "text": share_sentence(parts, len(rows), facts["far"], rules.max_far)}
     return facts
+
+
+def _familiarity(scorer: Scorer) -> str:
+    if scorer.familiar is None:
+        return "not checked"
+    return "checked" if scorer.familiar.spans else "checked crop by crop only"
 
 
 def _text(spans: Sequence[Span], labels: Mapping[str, int], moved: Sequence[Change]) -> str:

@@ -40,7 +40,7 @@ class Rules:
         None, "The class that a good build has: others are critical then.", metavar="CLASS"
     )
     min_votes: int = parameter(6, "Fewer give no verdict.", 3, metavar="N")
-    max_far: float = parameter(0.25, "Crops unlike the training's that are put up with.", 0, 1, metavar="SHARE")
+    max_far: float = parameter(0.1, "Crops unlike the training's that are put up with.", 0, 1, metavar="SHARE")
     vote_seconds: float = 1.0
     resamples: int = parameter(4000, "Draws of the bootstrap.", 100, option=False)
     seed: int = parameter(1234, "Of the bootstrap.", 0, option=False)

@@ -13,9 +13,9 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,9 @@ from spatterlib.errors import ParameterError, StoreError
 from spatterlib.extraction.extract import followed, undecodable
 from spatterlib.extraction.pipeline import DetectionBatch, Work, batches, batches_of_parts, cut, origin_of
 from spatterlib.extraction.settings import ExtractionSettings
+from spatterlib.learning.gas_direction import is_mirrored
 from spatterlib.learning.layer_record import LayerRecord
+from spatterlib.learning.looks import is_measured, looks_of, mirrored, streak_sums, unseen
 from spatterlib.learning.novelty import Familiar
 from spatterlib.learning.provenance import model_facts, versions
 from spatterlib.learning.runs import Run
@@ -38,11 +40,13 @@ from spatterlib.stores.chunks import ranges
 from spatterlib.stores.opening import find_store, is_simulated, open_store
 from spatterlib.types import DETECTION, Detections, Image, Store
 from spatterlib.verdicts.document import VerdictSettings
+from spatterlib.verdicts.judgement import Known
 from spatterlib.video.opening import Recording, open_video, region
 
 __all__ = [
     "CropPreparation",
     "PreparedCrop",
+    "Scored",
     "ScoredCrops",
     "Scorer",
     "evidence_rows",
@@ -96,9 +100,20 @@ class CropPreparation:
         return PreparedCrop(encoded, image, peak)
 
 
+class Scored(NamedTuple):
+    """Of n crops: ``(n, classes)`` probabilities, ``(n,)`` distances, ``(n, len(LOOKS))`` looks.
+
+    NaN are probabilities of crops without a vote, and distances that are not known.
+    """
+
+    probabilities: NDArray[np.float64]
+    distances: NDArray[np.float32]
+    looks: NDArray[np.float32]
+
+
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """Calibrated probabilities of prepared crops, and how far these lie from the training's.
+    """Calibrated probabilities of prepared crops, how far these lie from the training's, and what they look like.
 
     Parameters
     ----------
@@ -110,15 +125,19 @@ class Scorer:
         Grey levels; a crop whose brightest pixel is darker has no vote, as it had no part in the training.
     record : LayerRecord or None
         What layers of recordings held out say of its verdicts; None: not known.
+    direction : float or None
+        Degrees, where the gas flows to in the recording as the camera sees it, if somebody said it. Crops of gas from
+        the other side than in the training are mirrored.
     """
 
     run: Run
     familiar: Familiar | None
     black: int = 40
     record: LayerRecord | None = None
+    direction: float | None = None
 
     @classmethod
-    def of(cls, run: Run) -> Scorer:
+    def of(cls, run: Run, direction: float | None = None) -> Scorer:
         """With what the run folder, or an exported file, says of its training."""
         kept = run.facts.get("familiar")
         if os.path.isdir(run.path):  # noqa: PTH112
@@ -126,18 +145,44 @@ class Scorer:
         else:
             familiar = Familiar.parsed(kept, run.path) if kept else None
         record = LayerRecord.parsed(run.facts.get("layers"), run.path)
-        return cls(run, familiar, int((run.facts.get("options") or {}).get("black", 40)), record)
+        return cls(run, familiar, int((run.facts.get("options") or {}).get("black", 40)), record, direction)
 
-    def __call__(self, seen: Sequence[PreparedCrop]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """``(n, classes)`` probabilities, NaN for crops without a vote, and ``(n,)`` distances, NaN if not known."""
+    @cached_property
+    def turn(self) -> bool | None:
+        """Whether crops are mirrored; None: the gas flows in a way that the model never saw, mirrored or not."""
+        usual = self.run.facts.get("gas_direction")
+        return False if usual is None or self.direction is None else is_mirrored(self.direction, usual)
+
+    @property
+    def known(self) -> Known:
+        """What a verdict asks of the training."""
+        usual, refused = self.run.facts.get("gas_direction"), ""
+        if self.turn is None:
+            refused = f"the gas flows to {self.direction:g} degrees, in the training to {usual:g} or its mirror image"
+        return Known(self.familiar.spans if self.familiar else None, refused)
+
+    def __call__(self, seen: Sequence[PreparedCrop], table: Detections | None = None) -> Scored:
+        """Of crops, and of the rows of the table that they belong to."""
         if not seen:
-            return np.empty((0, len(self.run.classes))), np.empty(0, np.float32)
+            return Scored(np.empty((0, len(self.run.classes))), np.empty(0, np.float32), unseen(0))
         images = np.stack([item.image for item in seen])
+        if self.turn:
+            images = np.ascontiguousarray(images[:, :, ::-1])
         found = self.run.calibrated(self.run.scores(images))
         dark = np.array([item.peak < self.black for item in seen])
         found[dark] = np.nan
         far = self.familiar.distances(images) if self.familiar else np.full(len(seen), np.nan, np.float32)
-        return found, np.where(dark, np.float32(np.nan), far)
+        looks = unseen(len(seen)) if table is None else self._looks(seen, images, table)
+        return Scored(found, np.where(dark, np.float32(np.nan), far), looks)
+
+    def _looks(self, seen: Sequence[PreparedCrop], images: Image, table: Detections) -> NDArray[np.float32]:
+        """Looks of crops; of streaks only where the model knows those of its training."""
+        wanted = self.familiar is not None and self.familiar.spans is not None
+        sums = [
+            streak_sums(decode(item.encoded)) if wanted and item.peak >= self.black and is_measured(frame) else None
+            for item, frame in zip(seen, table["frame"].tolist(), strict=True)
+        ]
+        return looks_of(images, table, [mirrored(item) if self.turn else item for item in sums])
 
 
 @dataclass
@@ -162,8 +207,11 @@ class ScoredCrops:
     _tables: list[Detections] = field(default_factory=list)
     _probabilities: list[NDArray[np.float64]] = field(default_factory=list)
     _distances: list[NDArray[np.float32]] = field(default_factory=list)
+    _looks: list[NDArray[np.float32]] = field(default_factory=list)
     _waiting: list[PreparedCrop] = field(default_factory=list)
     _rows: int = 0
+    _pending: Detections = field(default_factory=lambda: np.empty(0, DETECTION))
+    _joined: int = 0
 
     def look_at(self, parts: Iterable[tuple[NDArray[np.void], Detections, Sequence[PreparedCrop]]]) -> ScoredCrops:
         """Take (frame log, rows, crops) one after the other."""
@@ -187,9 +235,13 @@ class ScoredCrops:
 
     def _classify(self) -> None:
         seen, self._waiting = self._waiting[:CHUNK], self._waiting[CHUNK:]
-        probabilities, distances = self.scorer(seen)
-        self._probabilities.append(probabilities)
-        self._distances.append(distances)
+        self._pending = np.concatenate([self._pending, *self._tables[self._joined :]])
+        self._joined = len(self._tables)
+        table, self._pending = self._pending[: len(seen)], self._pending[len(seen) :]
+        scored = self.scorer(seen, table)
+        self._probabilities.append(scored.probabilities)
+        self._distances.append(scored.distances)
+        self._looks.append(scored.looks)
         self.evidence |= {self._rows + index: item.encoded for index, item in enumerate(seen)}
         self._rows += len(seen)
         self._forget()
@@ -218,6 +270,11 @@ class ScoredCrops:
     def distances(self) -> NDArray[np.float32]:
         """``(n,)``."""
         return np.concatenate([np.empty(0, np.float32), *self._distances])
+
+    @property
+    def looks(self) -> NDArray[np.float32]:
+        """``(n, len(LOOKS))``."""
+        return np.concatenate([unseen(0), *self._looks])
 
 
 def _by_interest(probabilities: NDArray[np.float64]) -> Iterator[NDArray[np.intp]]:
@@ -293,13 +350,18 @@ def score_crops(
     rows: range | None = None,
 ) -> tuple[ScoredCrops, VerdictSettings]:
     """Rows with probabilities of a video or store (of a store: of `rows` only), and what they were made with."""
-    found = ScoredCrops(Scorer.of(run), keep)
     notify = progress_callback(progress)
     is_store = isinstance(source, str | os.PathLike) and find_store(source)
+    direction = settings.gas_direction
+    if is_store and direction is None:
+        with open_store(source) as store:
+            direction = store.attrs.get("gas_direction")
+    found = ScoredCrops(Scorer.of(run, direction), keep)
     if is_store:
         facts = _of_store(source, found, settings, executor, notify, rows)
     else:
         facts = _of_video(source, found, settings, executor, notify)
+    facts["gas_direction"] = direction
     facts["model"] = model_facts(run, familiarity=found.scorer.familiar is not None)
     facts["versions"] = facts["versions"] | versions()
     facts["code"] = code_digest()
@@ -359,8 +421,8 @@ def _of_store(
     rows: range | None,
 ) -> VerdictSettings:
     for name in settings.changed():
-        # Layers are told apart again, and workers change nothing.
-        if name not in ("gap", "workers"):
+        # Layers are told apart again, workers change nothing, and where the gas flows to is no matter of extraction.
+        if name not in ("gap", "gas_direction", "workers"):
             raise ParameterError(
                 f"{name} belongs to extraction, and {os.fspath(source)} is a store that was extracted already; "
                 f"predict on the video, or extract it with this {name}"

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from spatterlib.common.files import beside, check_target, json_ready, write_csv, write_text, writing
 from spatterlib.common.origin import marks
 from spatterlib.errors import ParameterError
+from spatterlib.learning.looks import LOOKS
 from spatterlib.stores.tables import need_pyarrow
 from spatterlib.types import DETECTION
 from spatterlib.verdicts.change import Change
@@ -33,10 +34,13 @@ def row_dtype(classes: int) -> np.dtype[np.void]:
     """Of `Verdict.rows`: `DETECTION` and what `predict` adds.
 
     ``event``, ``layer``: from 1; 0 without a known time. ``distance``: of the crop from those of the training, above 1
-    is far, NaN if not known. ``probabilities``: ``(classes,)`` float64, calibrated; NaN for a crop without a vote,
-    which is too dark or damaged.
+    is far, NaN if not known. ``looks``: ``(len(LOOKS),)`` float32, see `spatterlib.learning.looks`. ``probabilities``:
+    ``(classes,)`` float64, calibrated; NaN for a crop without a vote, which is too dark or damaged.
     """
-    further: list[Any] = [("event", "<i8"), ("layer", "<i8"), ("distance", "<f4"), ("probabilities", "<f8", (classes,))]
+    further: list[Any] = [
+        *(("event", "<i8"), ("layer", "<i8"), ("distance", "<f4")),
+        *(("looks", "<f4", (len(LOOKS),)), ("probabilities", "<f8", (classes,))),
+    ]
     return np.dtype(DETECTION.descr + further)
 
 
@@ -147,7 +151,7 @@ class Verdict:
 
     def _columns(self) -> dict[str, NDArray[Any]]:
         """Columns of the rows, one per class for the probabilities."""
-        names = [name for name in self.rows.dtype.names or () if name != "probabilities"]
+        names = [name for name in self.rows.dtype.names or () if name not in ("probabilities", "looks")]
         columns = {name: self.rows[name] for name in names}
         for number, name in enumerate(self.classes):
             columns[f"probability_{name}"] = self.rows["probabilities"][:, number]

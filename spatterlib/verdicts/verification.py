@@ -36,7 +36,7 @@ __all__ = ["Verification", "verify"]
 # Sums of float32 differ a little between processors, and between batches.
 _TOLERANCE = 1e-3
 _COUNTS = ("label", "leading", "state", "votes", "events", "crops", "first_frame", "last_frame")
-_NUMBERS = ("start", "stop", "probability", "low", "high", "far", "right")
+_NUMBERS = ("start", "stop", "probability", "low", "high", "far", "right", "unlike")
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ def _again(where: str, run: Run, facts: VerdictDocument, span: Span) -> list[str
         return []
     settings = facts["settings"]
     if find_store(where):
-        found, _ = score_crops(where, run, ExtractionSettings(), keep=0, rows=_rows(where, span))
+        found, _ = score_crops(where, run, _turned(settings), keep=0, rows=_rows(where, span))
     else:
         found, _ = score_crops(where, run, _settings(settings, span), keep=0)
     table = found.table
@@ -277,6 +277,8 @@ def _again(where: str, run: Run, facts: VerdictDocument, span: Span) -> list[str
         frames=table["frame"],
         number=span.number,
         record=LayerRecord.parsed(settings["model"].get("layers"), "the report"),
+        looks=found.looks,
+        known=found.scorer.known,
     )
     return [
         f"layer {span.number}: {name} was {getattr(span, name)}, is {getattr(again, name)}"
@@ -289,9 +291,13 @@ def _shares_again(where: str, run: Run, facts: VerdictDocument) -> list[str]:
     """Whether the shares come out again, where the file has no times and so no layers."""
     if not find_store(where):
         return ["the source is no store, and the report is on one without times"]
-    found, _ = score_crops(where, run, ExtractionSettings(), keep=0)
+    found, _ = score_crops(where, run, _turned(facts["settings"]), keep=0)
     old, new = facts["summary"]["shares"], [item.facts() for item in shares(found.probabilities, facts["classes"])]
     return [] if old == new else [f"the shares of the classes were {old}, are {new}"]
+
+
+def _turned(facts: VerdictSettings) -> ExtractionSettings:
+    return ExtractionSettings(gas_direction=facts.get("gas_direction"))
 
 
 def _same(name: str, old: Any, new: Any) -> bool:
@@ -318,6 +324,7 @@ def _settings(facts: VerdictSettings, span: Span) -> ExtractionSettings:
         stop=span.last_frame + 1,
         roi=(box[0], box[1], box[0] + box[2], box[1] + box[3]) if box else None,
         **_reading(facts),
+        gas_direction=facts.get("gas_direction"),
         crop_format=crops.get("format", "jpeg"),
         quality=crops.get("quality", 95),
     )

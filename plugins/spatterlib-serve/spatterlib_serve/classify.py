@@ -43,7 +43,7 @@ def classify(scorer: Scorer, names: Sequence[str], crops: Sequence[bytes], pixel
             413, "too-large", f"the crops have {total} px together; at most {_TOGETHER * pixels} are read"
         )
     seen = [_seen(scorer, name, data) for name, data in zip(names, crops, strict=True)]
-    probabilities, distances = scorer(seen)
+    probabilities, distances, _ = scorer(seen)
     classes = scorer.run.classes
     return [
         {"name": name, "width": width, "height": height} | _said(classes, own, float(distance), scorer.black)

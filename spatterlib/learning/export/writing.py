@@ -183,6 +183,7 @@ def _facts(run: Run) -> ExportFacts:
         "test": cast("MetricsFields", kept) if facts.get("split") else None,
         "versions": {**facts.get("versions", {}), "exported by": f"spatterlib {_version('spatterlib')}"},
         "layers": facts.get("layers"),
+        "gas_direction": facts.get("gas_direction"),
         "familiar": asdict(familiar) if familiar else None,
     }
 
