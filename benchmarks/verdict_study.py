@@ -30,8 +30,8 @@ FLOWS = ("low", "high")
 CAMERAS = ("left", "mid", "right")
 # Shorter recoating than on a machine: more layers in less video, nothing else changes.
 RECOAT_SECONDS, LAYER_SECONDS = 2.5, 6.8
-TRAINING, BUILDS = 40, 12
-EPOCHS = 20
+TRAINING, BUILDS = 28, 12
+EPOCHS = 50
 TRAINING_SECONDS, BUILD_SECONDS = 38.0, 74.0
 ANSWERS = ("right", "wrong", "open", "missed")
 DOCUMENT = Path(__file__).parents[1] / "docs" / "prediction.md"

@@ -127,7 +127,10 @@ def test_it_is_saved_and_read(tmp_path: Path) -> None:
     assert Familiar.load(tmp_path) == whole
 
 
-@pytest.mark.parametrize("wrong", [{"rate": 2}, {"left_out": []}, {"left_out": [[1.0]]}, {"between": [[1]]}, {"means": "x"}, {"classes": 3}])
+WRONG = [{"rate": 2}, {"left_out": []}, {"left_out": [[1.0]]}, {"between": [[1]]}, {"means": "x"}, {"classes": 3}]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 def test_a_damaged_record_is_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
     facts = json.loads((SIMULATED / "familiar.json").read_text())
     facts["spans"] = dataclasses.asdict(known()) | wrong

@@ -55,6 +55,7 @@ from spatterlib.live.source import StreamFacts
 from spatterlib.stores.opening import is_simulated
 from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detections, Picture
 from spatterlib.verdicts.judgement import Span, judge_rows
+from spatterlib.verdicts.rules import Rules
 from spatterlib.verdicts.scoring import PreparedCrop, Scorer
 from spatterlib.video.opening import region
 
