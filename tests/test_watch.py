@@ -296,7 +296,7 @@ def test_a_layer_ends_after_the_pause_and_is_forgotten_when_the_window_is_past()
     state = rolling.forget_rows(state, 1, -40.0)
     assert len(state.rows) == 1
     assert list(rolling.finished_layers(state, 2.1, GAP)) == []
-    state = rolling.add_rows(state, table[1:], np.full((1, 2), 0.5), np.zeros(1, np.float32), GAP)
+    state = rolling.add_rows(state, table[1:], np.full((1, 2), 0.5), np.zeros(1, np.float32), unseen(1), gap=GAP)
     assert state.layer == 2
     assert rolling.forget_rows(state, 1, 10.0).rows["layer"].tolist() == [2]
 

@@ -18,7 +18,7 @@ TOLERANCE = 45.0
 """Degrees by which a direction may differ from another and still count as the same."""
 
 _SURE = 4.0
-_FEWEST = 12
+_FEWEST = 6
 
 
 def is_mirrored(direction: float, wanted: float) -> bool | None:

@@ -56,7 +56,7 @@ from spatterlib.stores.opening import is_simulated
 from spatterlib.types import DETECTION, FRAME_LOG, Clip, Detections, Picture
 from spatterlib.verdicts.judgement import Span, judge_rows
 from spatterlib.verdicts.rules import Rules
-from spatterlib.verdicts.scoring import PreparedCrop, Scorer
+from spatterlib.verdicts.scoring import PreparedCrop, Scorer, seen_direction
 from spatterlib.video.opening import region
 
 __all__ = ["Watcher"]
@@ -193,7 +193,9 @@ class Watcher:
         table = detections_in(clip, self.plan.detector, ())
         images = [flash[20:70, 30:90], *clip.crops(table)]
         scored = self.scorer([self.plan.look(image) for image in images], np.concatenate([table[:1], table]))
-        rolling = add_rows(self.rolling, table, *(part[1:] for part in scored), gap=self.plan.settings.gap)
+        probabilities, distances, looks = scored
+        gap = self.plan.settings.gap
+        rolling = add_rows(self.rolling, table, probabilities[1:], distances[1:], looks[1:], gap=gap)
         self._judged(rolling.rows, self.draft_rules, 1)
 
     def run(self, stopped: Callable[[], bool]) -> Summary:
@@ -459,8 +461,8 @@ class Watcher:
     def _judged(
         self, rows: NDArray[np.void], rules: Rules, number: int, span: tuple[float, float] | None = None
     ) -> Span:
-        scorer = self.scorer
-        return judge_rows(rows, self.plan.run.classes, rules, number, span, scorer.record, scorer.known)
+        known = self.scorer.known(seen_direction(self.rolling.rows["looks"]))
+        return judge_rows(rows, self.plan.run.classes, rules, number, span, self.scorer.record, known)
 
     def _publish_drafts(self) -> None:
         """Verdicts into which something new went, or which are others because time passed."""

@@ -33,6 +33,7 @@ class VerdictSettings(TypedDict, total=False):
     roi: Sequence[int] | None
     fps: float | None
     gas_direction: float | None
+    gas_seen: float | None
     crops: Mapping[str, Any] | None
     model: ModelFacts
     versions: dict[str, str]

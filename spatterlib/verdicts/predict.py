@@ -22,17 +22,18 @@ from spatterlib.detection.layers import Layers, gap_of, layers
 from spatterlib.errors import ParameterError
 from spatterlib.extraction.extract import extract_with
 from spatterlib.extraction.settings import ExtractionSettings
+from spatterlib.learning.layer_record import LayerRecord
 from spatterlib.learning.runs import Run, run_of
 from spatterlib.plugins.classifier import Model
 from spatterlib.stores.opening import check_output, find_store
 from spatterlib.types import Video
 from spatterlib.verdicts.change import Change, changes
 from spatterlib.verdicts.document import SummaryFields, VerdictSettings
-from spatterlib.verdicts.judgement import Span, VerdictState, judge_rows
+from spatterlib.verdicts.judgement import Known, Span, VerdictState, judge_rows
 from spatterlib.verdicts.rules import Rules
-from spatterlib.verdicts.scoring import ScoredCrops, Scorer, evidence_rows, score_crops
+from spatterlib.verdicts.scoring import ScoredCrops, Scorer, evidence_rows, score_crops, seen_direction
 from spatterlib.verdicts.shares import share_sentence, shares
-from spatterlib.verdicts.training_mismatch import other_side, unlike, warning
+from spatterlib.verdicts.training_mismatch import unlike, warning
 from spatterlib.verdicts.verdict import Evidence, Verdict, check_outputs, row_dtype
 
 __all__ = ["predict", "predict_with"]
@@ -200,10 +201,12 @@ def predict_with(
     found, facts = score_crops(source, run, settings, keep=_remembered(crops), executor=executor, progress=progress)
     gap = gap_of(facts, settings.gap)
     facts |= {"gap": gap, "window": window, "rules": dataclasses.asdict(rules)}
-    facts["unlike_training"] = [*unlike(run.facts, facts), *other_side(run.facts, facts, found.looks)]
+    facts["gas_seen"] = seen_direction(found.looks)
+    known = found.scorer.known(facts["gas_seen"])
+    facts["unlike_training"] = [*unlike(run.facts, facts), *filter(None, [known.refused])]
     if facts["unlike_training"]:
         log.warning(warning(facts["source"]["name"], facts["model"]["name"], facts["unlike_training"]))
-    verdict = _verdict(found, facts, gap, window, rules, crops)
+    verdict = _verdict(found, facts, gap, window, rules, crops, known)
     verdict.summary["seconds"] = round(time.perf_counter() - began, 3)
     for path in outs:
         verdict.save(path, overwrite=overwrite)
@@ -227,16 +230,16 @@ def _remembered(crops: int) -> int:
 
 
 def _verdict(
-    found: ScoredCrops, settings: VerdictSettings, gap: Gap, window: float, rules: Rules, crops: int
+    found: ScoredCrops, settings: VerdictSettings, gap: Gap, window: float, rules: Rules, crops: int, known: Known
 ) -> Verdict:
     run = found.scorer.run
     rows, grouped = _rows(found, gap)
-    by_layer = _spans(rows, rows["layer"], len(grouped), run.classes, rules, None, found.scorer)
+    by_layer = _spans(rows, rows["layer"], len(grouped), run.classes, rules, None, found.scorer.record, known)
     begin, end = _extent(found, rows)
     number, count = _windows(rows, begin, end, window)
     count = 0 if _is_untimed(rows) else count
     edges = [(begin + k * window, min(begin + (k + 1) * window, end)) for k in range(count)]
-    by_window = _spans(rows, number, count, run.classes, rules, edges, found.scorer)
+    by_window = _spans(rows, number, count, run.classes, rules, edges, found.scorer.record, known)
     moved = changes(by_layer, rows["time"], rows["layer"], rows["probabilities"], run.classes)
     return Verdict(
         rows=rows,
@@ -293,7 +296,8 @@ def _spans(
     classes: Sequence[str],
     rules: Rules,
     edges: Sequence[tuple[float, float]] | None,
-    scorer: Scorer,
+    record: LayerRecord | None,
+    known: Known,
 ) -> tuple[Span, ...]:
     order = np.argsort(number, kind="stable")
     cuts = np.searchsorted(number[order], np.arange(1, count + 2))
@@ -301,7 +305,7 @@ def _spans(
     for index in range(count):
         own = rows[order[cuts[index] : cuts[index + 1]]]
         edge = edges[index] if edges else None
-        found.append(judge_rows(own, classes, rules, index + 1, edge, scorer.record, scorer.known))
+        found.append(judge_rows(own, classes, rules, index + 1, edge, record, known))
     return tuple(found)
 
 

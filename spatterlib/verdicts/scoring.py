@@ -28,9 +28,9 @@ from spatterlib.errors import ParameterError, StoreError
 from spatterlib.extraction.extract import followed, undecodable
 from spatterlib.extraction.pipeline import DetectionBatch, Work, batches, batches_of_parts, cut, origin_of
 from spatterlib.extraction.settings import ExtractionSettings
-from spatterlib.learning.gas_direction import is_mirrored
+from spatterlib.learning.gas_direction import estimated, is_mirrored, suits
 from spatterlib.learning.layer_record import LayerRecord
-from spatterlib.learning.looks import is_measured, looks_of, mirrored, streak_sums, unseen
+from spatterlib.learning.looks import LOOKS, is_measured, looks_of, mirrored, streak_sums, unseen
 from spatterlib.learning.novelty import Familiar
 from spatterlib.learning.provenance import model_facts, versions
 from spatterlib.learning.runs import Run
@@ -53,6 +53,7 @@ __all__ = [
     "from_store",
     "from_video",
     "score_crops",
+    "seen_direction",
 ]
 
 log = logging.getLogger("spatterlib")
@@ -153,13 +154,31 @@ class Scorer:
         usual = self.run.facts.get("gas_direction")
         return False if usual is None or self.direction is None else is_mirrored(self.direction, usual)
 
-    @property
-    def known(self) -> Known:
-        """What a verdict asks of the training."""
-        usual, refused = self.run.facts.get("gas_direction"), ""
+    def known(self, seen: float | None) -> Known:
+        """What a verdict asks of the training.
+
+        Parameters
+        ----------
+        seen : float or None
+            Where the gas flows to by the streaks, of crops that were turned: see `seen_direction`.
+        """
+        spans = self.familiar.spans if self.familiar else None
+        return Known(spans, self._refused(seen) if spans else "")
+
+    def _refused(self, seen: float | None) -> str:
+        """Why no verdict can rest on the way of the gas; empty if one can."""
+        usual = self.run.facts.get("gas_direction")
+        if usual is None:
+            return ""
         if self.turn is None:
-            refused = f"the gas flows to {self.direction:g} degrees, in the training to {usual:g} or its mirror image"
-        return Known(self.familiar.spans if self.familiar else None, refused)
+            return f"the gas flows to {self.direction:g} degrees, in the training to {usual:g} or its mirror image"
+        if seen is not None and not suits(seen, usual) and (suits(0, usual) or suits(180, usual)):
+            if self.direction is None:
+                return f"streaks drift against the gas of the training; say gas_direction={180 - usual:g} if that is so"
+            return f"streaks drift against the gas direction that was given, {self.direction:g} degrees"
+        if seen is None and self.direction is None:
+            return "neither somebody nor the drift of the streaks says where the gas flows to: give gas_direction"
+        return ""
 
     def __call__(self, seen: Sequence[PreparedCrop], table: Detections | None = None) -> Scored:
         """Of crops, and of the rows of the table that they belong to."""
@@ -275,6 +294,11 @@ class ScoredCrops:
     def looks(self) -> NDArray[np.float32]:
         """``(n, len(LOOKS))``."""
         return np.concatenate([unseen(0), *self._looks])
+
+
+def seen_direction(looks: NDArray[np.float32]) -> float | None:
+    """Where the gas flows to by the streaks of ``(n, len(LOOKS))`` crops, degrees; None where they do not tell."""
+    return estimated(looks[:, LOOKS.index("streaks") :].astype(np.float64))
 
 
 def _by_interest(probabilities: NDArray[np.float64]) -> Iterator[NDArray[np.intp]]:

@@ -6,14 +6,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from spatterlib.learning.gas_direction import estimated, suits
-from spatterlib.learning.looks import LOOKS
 from spatterlib.learning.run_facts import RunFacts
 
-__all__ = ["other_side", "unlike", "warning"]
+__all__ = ["unlike", "warning"]
 
 # Share by which a frame rate may differ: containers round theirs.
 _RATE = 0.02
@@ -42,27 +37,6 @@ def unlike(facts: RunFacts, settings: Mapping[str, Any]) -> list[str]:
         *_settings("filters", settings.get("filters"), [source.get("filters") for source in sources]),
         *_sizes(video, [source.get("video") or {} for source in sources]),
     ]
-
-
-def other_side(facts: RunFacts, settings: Mapping[str, Any], looks: NDArray[np.float32]) -> list[str]:
-    """Whether the streaks drift to the other side than the gas in the training, though crops are turned as was said.
-
-    Parameters
-    ----------
-    facts : mapping
-        ``model.json`` of a run.
-    settings : mapping
-        ``gas_direction`` of what is looked at, if it is known.
-    looks : ndarray
-        ``(n, len(LOOKS))``, of its crops, turned.
-    """
-    usual, said = facts.get("gas_direction"), settings.get("gas_direction")
-    seen = estimated(looks[:, LOOKS.index("streaks") :].astype(np.float64))
-    if usual is None or seen is None or suits(seen, usual) or not (suits(0, usual) or suits(180, usual)):
-        return []
-    if said is None:
-        return [f"streaks drift to the side from which the gas came there; gas_direction={180 - usual:g} turns them"]
-    return [f"streaks drift against the gas direction that was given, {said:g} degrees"]
 
 
 def warning(name: str, model: str, found: Sequence[str]) -> str:

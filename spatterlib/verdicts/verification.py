@@ -278,7 +278,7 @@ def _again(where: str, run: Run, facts: VerdictDocument, span: Span) -> list[str
         number=span.number,
         record=LayerRecord.parsed(settings["model"].get("layers"), "the report"),
         looks=found.looks,
-        known=found.scorer.known,
+        known=found.scorer.known(settings.get("gas_seen")),
     )
     return [
         f"layer {span.number}: {name} was {getattr(span, name)}, is {getattr(again, name)}"
