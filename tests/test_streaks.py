@@ -26,7 +26,7 @@ from spatterlib.measuring.calibration import (
 )
 from spatterlib.measuring.camera import Camera, save_camera
 from spatterlib.measuring.descriptors import DESCRIPTOR, describe, windows
-from spatterlib.measuring.gasflow import fit_gas, gas_index
+from spatterlib.measuring.gasflow import fit_gas, gas_features, gas_index
 from spatterlib.measuring.measurement import Measured, describe_by, measure_store, streaks_path
 from spatterlib.measuring.speed_model import fit_speeds, shutter_features, speed_across
 from spatterlib.measuring.speeds import measure_speeds
@@ -322,6 +322,35 @@ def test_the_gas_flow_index_ranks_recordings_never_seen(calibration: Calibration
 
 def test_an_index_takes_enough_streaks_and_a_model() -> None:
     assert np.isnan(gas_index(np.zeros(5, STREAK), LONG, None).speed)
+
+
+def flying(drift: float, seed: int, count: int = 200) -> NDArray[np.void]:
+    """Streaks of 4 to 12 px whose directions scatter about the gas of `LONG` with a mean cosine near `drift`."""
+    draw = np.random.default_rng(seed)
+    streaks = np.zeros(count, STREAK)
+    away = np.arccos(np.clip(draw.normal(drift, 0.2, count), -1, 1)) * draw.choice([-1, 1], count)
+    streaks["angle"] = (LONG.gas_direction + np.rad2deg(away)) % 360
+    streaks["length"] = draw.uniform(4, 12, count)
+    return streaks
+
+
+def test_the_index_says_nothing_outside_what_it_was_calibrated_for() -> None:
+    """Of a mirrored picture of high flow it was sure of 0.1 m/s: drift against the gas was clipped to none."""
+    speeds = np.geomspace(0.2, 3, 28)
+    windows = [
+        np.append(gas_features(flying(0.2 + 0.2 * np.log(v / 0.2), k), LONG), np.log(v)) for k, v in enumerate(speeds)
+    ]
+    model = fit_gas(np.array(windows))
+    inside = gas_index(flying(0.6, 99), LONG, model)
+    assert np.isfinite(inside.speed)
+    assert inside.reason == ""
+    mirrored = gas_index(flying(-0.6, 99), LONG, model)
+    assert np.isnan([mirrored.speed, mirrored.low, mirrored.high]).all()
+    assert mirrored.reason.startswith("drift along the gas -0.")
+    far = flying(0.6, 99)
+    far["length"] *= 10
+    assert "logarithm of the length" in gas_index(far, LONG, model).reason
+    assert gas_index(far[:5], LONG, model).reason == "5 of the 20 streaks that are needed"
 
 
 def test_the_gas_model_finds_a_law_that_it_was_shown() -> None:
