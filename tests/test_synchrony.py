@@ -49,6 +49,20 @@ def test_two_builds_that_have_nothing_to_do_with_each_other_are_not_sure() -> No
     assert not find_offset(build(seed=3), build(seed=4), 0.04).sure
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_common_rhythm_of_layers_makes_no_two_builds_one(seed: int) -> None:
+    def layers(seed: int) -> Any:
+        draw = np.random.default_rng(seed)
+        lit = np.concatenate([np.repeat([1.0, 0.0], [170 + int(draw.integers(-9, 9)), 62]) for _ in range(8)])
+        return lit * (draw.random(len(lit)) < 0.85) * draw.uniform(3, 8, len(lit))
+
+    same = layers(seed)
+    there = find_offset(same, layers(seed + 50), 0.04)
+    assert there.correlation > 0.4
+    assert not there.sure
+    assert find_offset(same, 0.5 * same[90:], 0.04).sure
+
+
 def test_a_clock_that_jumps_is_told() -> None:
     curve = build(120)
     other = np.concatenate([curve[:1500], curve[1505:]])

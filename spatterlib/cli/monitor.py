@@ -198,7 +198,8 @@ def synchronize(stores: tuple[str, ...], most: float | None, out: str | None, ov
         say(
             f"{path}: {item.offset:+.3f} s ({item.frames:+d} frame{'s' * (abs(item.frames) != 1)}), "
             f"correlation {item.correlation:.2f} (next best "
-            f"{item.runner_up:.2f}), agreement {item.agreement:.2f}{'' if item.sure else '; NOT SURE'}"
+            f"{item.runner_up:.2f}), agreement {item.agreement:.2f}, moment by moment {item.detail:.2f}"
+            f"{'' if item.sure else '; NOT SURE'}"
         )
         if abs(item.drift) * 1.5 > abs(item.offset / max(abs(item.frames), 1)) > 0:
             log.warning("%s: the offset moves by %+.3f s: the clocks run apart", path, item.drift)

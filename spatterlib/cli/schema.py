@@ -401,13 +401,14 @@ class OffsetFound:
     """How much later a camera started than the first."""
 
     store: Annotated[str, "of the camera"]
-    sure: Annotated[bool, "whether one offset stands out"]
+    sure: Annotated[bool, "whether one offset stands out, and both show the same there moment by moment"]
     offset: Annotated[float, "s"]
     frames: Annotated[int, "the same in frames of the first"]
     correlation: Annotated[float, "of the two curves there"]
     runner_up: Annotated[float, "the highest elsewhere"]
     agreement: Annotated[float, "Cohen's kappa of whether something is seen"]
     drift: Annotated[float | None, "s, offset in the second half less that in the first"]
+    detail: Annotated[float, "correlation of what changes within half a second"]
 
 
 @dataclass(frozen=True)

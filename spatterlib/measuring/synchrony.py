@@ -18,6 +18,8 @@ Floats = NDArray[np.float64]
 _FEWEST_S = 10.0
 _ASIDE_S = 1.0
 _CLEAR, _MARGIN = 0.5, 0.01
+# What changes faster than this is no rhythm of layers, and two builds do not share it.
+_DETAIL_S, _DETAIL = 0.5, 0.45
 
 
 class Offset(NamedTuple):
@@ -25,7 +27,9 @@ class Offset(NamedTuple):
 
     ``offset``: s; a moment that the first camera shows at ``t`` the second shows at ``t - offset``: positive where the
     second was started later. ``frames``: the same in frames of the first. ``correlation``: of the two curves there.
-    ``runner_up``: the highest correlation more than a second away from it; the offset is sure where this is far below.
+    ``runner_up``: the highest correlation more than a second away from it. ``detail``: correlation of what changes
+    within half a second; layers come in a rhythm, so two builds that have nothing to do with each other share all but
+    this.
     ``agreement``: Cohen's kappa of "something is seen" over the frames that both recorded, 1 = always the same.
     ``drift``: s, offset in the second half less that in the first; NaN where halves are too short.
     """
@@ -36,11 +40,13 @@ class Offset(NamedTuple):
     runner_up: float
     agreement: float
     drift: float
+    detail: float
 
     @property
     def sure(self) -> bool:
-        """Whether one offset stands out."""
-        return self.correlation >= _CLEAR and self.correlation > self.runner_up + _MARGIN
+        """Whether one offset stands out, and both show the same there moment by moment."""
+        stands_out = self.correlation >= _CLEAR and self.correlation > self.runner_up + _MARGIN
+        return stands_out and self.detail >= _DETAIL
 
 
 def activity(table: Detections, frame_log: NDArray[np.void], step: float | None = None) -> tuple[Floats, float]:
@@ -121,7 +127,8 @@ def find_offset(first: Floats, second: Floats, step: float, most: float | None =
     away = np.abs(lags - lag) * step > _ASIDE_S
     runner_up = float(values[away].max()) if away.any() else -1.0
     one, two = _overlap(first, second, lag)
-    return Offset(lag * step, lag, float(values[best]), runner_up, _kappa(one > 0, two > 0), _drift(one, two, step))
+    agreement, detail = _kappa(one > 0, two > 0), _detail(first, second, lag, step)
+    return Offset(lag * step, lag, float(values[best]), runner_up, agreement, _drift(one, two, step), detail)
 
 
 def _correlations(first: Floats, second: Floats, step: float, most: float | None) -> tuple[NDArray[np.int64], Floats]:
@@ -161,6 +168,19 @@ def _overlap(first: Floats, second: Floats, lag: int) -> tuple[Floats, Floats]:
     one, two = first[begin:end], second[begin - lag : end - lag]
     both = np.isfinite(one) & np.isfinite(two)
     return one[both], two[both]
+
+
+def _detail(first: Floats, second: Floats, lag: int, step: float) -> float:
+    """Correlation of what each shows beside its mean over half a second."""
+    width = 2 * max(1, round(_DETAIL_S / step / 2)) + 1
+    one, two = _overlap(_fast(first, width), _fast(second, width), lag)
+    return float(np.corrcoef(one, two)[0, 1]) if len(one) > 1 and one.std() > 0 and two.std() > 0 else 0.0
+
+
+def _fast(curve: Floats, width: int) -> Floats:
+    filled, known = _filled(curve)
+    window = np.ones(width)
+    return curve - np.convolve(filled, window, "same") / np.maximum(np.convolve(known, window, "same"), 1)
 
 
 def _kappa(one: NDArray[np.bool_], two: NDArray[np.bool_]) -> float:
