@@ -73,11 +73,16 @@ class Floor:
 
 
 def floor_of(
-    times: NDArray[np.float64], values: NDArray[np.float64], quantile: float, share: float, enough: float = 0.0
+    times: NDArray[np.float64],
+    values: NDArray[np.float64],
+    quantile: float,
+    share: float,
+    enough: float = 0.0,
+    shortest: float = 0.0,
 ) -> Floor | None:
     """The floor of a statistic in good footage; None where it has none that could be told from nothing.
 
-    That is `enough`, or 0.3 of what it reaches half of the time where that is 0.
+    That is `enough`, or 0.3 of what it reaches half of the time where that is 0. `shortest`: s, the shortest window.
 
     Examples
     --------
@@ -93,7 +98,7 @@ def floor_of(
     if not good.any():
         return None
     enough = enough or 0.3 * float(np.median(values[good]))
-    for window in _WINDOWS:
+    for window in (window for window in _WINDOWS if window >= shortest):
         if times[-1] - times[0] < 3 * window:
             break
         reached = [
@@ -165,11 +170,12 @@ def learn_baseline(looks: Sequence[Look], thumbs: Sequence[NDArray[np.float32]])
     )
 
 
-# Which quantile of a window, which share of its least is too little, and how much is enough to be told from nothing.
-_FLOORS: dict[CameraFault, tuple[float, float, float]] = {
-    "frozen": (1.0, 0.3, 0.0),
-    "dark": (1.0, 0.4, 4.0),
-    "focus": (0.75, 0.6, 0.0),
+# Which quantile of a window, which share of its least is too little, how much is enough to be told from nothing, and s,
+# the shortest window.
+_FLOORS: dict[CameraFault, tuple[float, float, float, float]] = {
+    "frozen": (1.0, 0.3, 0.0, 0.0),
+    "dark": (1.0, 0.4, 4.0, 0.0),
+    "focus": (0.75, 0.45, 0.0, 4.0),
 }
 _UNARMED: dict[CameraFault, str] = {
     "frozen": "pictures of this camera often rest, all alike",
