@@ -91,7 +91,7 @@ def test_verify_finds_a_report_that_calls_a_recording_what_it_is_not(tmp_path: P
     first, second = sp.verify(tmp_path / "a.json").faults
     assert first == "the recording is not marked as simulated, and the report says otherwise"
     assert second.startswith("the model's training recordings are 'simulated'")
-    assert read_page(page_of(verdict(unmarked())))["format"] == 2
+    assert read_page(page_of(verdict(unmarked())))["format"] == 3
 
 
 def test_data_that_say_nothing_are_unknown_and_a_mix_is_a_mix(tmp_path: Path) -> None:

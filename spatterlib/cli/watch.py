@@ -77,7 +77,7 @@ def watch(
     """Give a verdict on each layer while it is built.
 
     SOURCE is the number of a camera, a URL (rtsp, http, tcp, udp, srt, rtmp), or a file that grows (.mkv, .ts).
-    On a terminal a dashboard is drawn (pip install 'spatterlib[live]'); otherwise JSON lines go to stdout, lines for
+    On a terminal a dashboard is drawn (with the extra 'live'); otherwise JSON lines go to stdout, lines for
     people to stderr. Ends at Ctrl-C or SIGTERM with a summary.
     """
     from spatterlib.live.messages import json_line, text_line

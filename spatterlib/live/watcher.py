@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import compress
 from typing import Any, Literal, TypeAlias, cast
 
@@ -340,7 +341,8 @@ class Watcher:
         for kind, seen in health.findings():
             self._observe(kind, seen, self._now, apart=apart)
         if self.feed.live and not self._outage:
-            seen = self._clock_steps.observe(self._moment(), self.feed.counts.jumps, time.time() - time.monotonic())
+            offset = datetime.now(UTC).timestamp() - time.monotonic()
+            seen = self._clock_steps.observe(self._moment(), self.feed.counts.jumps, offset)
             self._observe("clock", seen, self._moment(), apart=apart)
 
     def _take_frames(self, frames: Sequence[StreamFrame]) -> None:
