@@ -203,7 +203,9 @@ def test_the_report_shows_the_index_and_warns_where_it_contradicts(store: str, t
     options = ["--camera", str(tmp_path / "camera.toml"), "--calibration", str(tmp_path / "camera.npz")]
     report, plain = tmp_path / "build.html", tmp_path / "build.json"
     assert main(["predict", store, "--model", "simulated", *options, "-o", str(report), "-o", str(plain)]) == 0
-    layers = json.loads(plain.read_text())["settings"]["measurement"]["layers"]
+    settings = json.loads(plain.read_text())["settings"]
+    assert settings["gas_direction"] == CAMERA.gas_direction
+    layers = settings["measurement"]["layers"]
     against = [item["layer"] for item in layers if item["network"] == "low"]
     assert against
     said = capsys.readouterr()

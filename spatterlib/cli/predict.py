@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from spatterlib.control.reference import Reference
+    from spatterlib.extraction.settings import ExtractionSettings
     from spatterlib.measuring.calibration import Calibration
     from spatterlib.measuring.camera import Camera
     from spatterlib.verdicts.document import ShareFields
@@ -61,7 +63,10 @@ _COLOURS = {"OK": "green", "attention": "yellow", "critical": "red", "decided": 
 )
 @click.option("--store", metavar="STORE", help="Also keep what was extracted (.h5, .zarr).")
 @click.option(
-    "--camera", "profile", metavar="PROFILE", help="Measure streaks too: the gas-flow index beside the verdict."
+    "--camera",
+    "profile",
+    metavar="PROFILE",
+    help="Measure streaks too (gas-flow index), and take the gas direction from it.",
 )
 @click.option("--calibration", metavar="FILE", help="Of the camera, from `calibrate-camera`.")
 @click.option("--reference", metavar="FILE", help="Control charts of layers too; from `monitor --save-reference`.")
@@ -96,6 +101,7 @@ def predict(
     rules = Rules(**given_values(Rules, values))
     further = {key: values[key] for key in ("window", "crops", "store", "overwrite")}
     measured = _measuring(source, values["store"], profile, calibration, reference)
+    settings = _by_profile(settings, profile)
     with interrupt_note(lambda: _kept(values["store"])), executor_at(dask) as executor:
         chosen = load_named(model, classifier, classes)
         run = {"executor": executor, "progress": notifier(), **further}
@@ -135,6 +141,15 @@ def _kept(store: str | None) -> str:
     if store is None:
         return "there is no verdict yet; with --store, what was extracted would be kept"
     return interrupted_store(store, "`spatterlib extract` with the same options and --resume goes on with it")
+
+
+def _by_profile(settings: ExtractionSettings, profile: str | None) -> ExtractionSettings:
+    """With the way of the gas that the camera's profile says, where nothing else is said."""
+    from spatterlib.measuring.camera import load_camera
+
+    if profile is None or settings.gas_direction is not None:
+        return settings
+    return replace(settings, gas_direction=load_camera(profile).gas_direction)
 
 
 def _measuring(
