@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.kernels.compiling import kernel
+from spatterlib.kernels.measuring.ridges import copy_point
 
 Floats = NDArray[np.float64]
 
@@ -54,6 +55,17 @@ def _misfit(a: Floats, b: Floats) -> float:
 
 
 @kernel
+def _order(values: Floats, order: NDArray[np.int64]) -> None:
+    """Which of the first values comes where, the least first; equal ones as they stand."""
+    for k in range(order.shape[0]):
+        place = k
+        while place > 0 and values[order[place - 1]] > values[k]:
+            order[place] = order[place - 1]
+            place -= 1
+        order[place] = k
+
+
+@kernel
 def _partners(points: Floats, lines: NDArray[np.int64], partner: NDArray[np.int64]) -> None:
     """Which end goes on at which, the best pairs first; end ``2 k + 1`` is the last point of line k, -1 = none."""
     n = lines.shape[0]
@@ -76,8 +88,10 @@ def _partners(points: Floats, lines: NDArray[np.int64], partner: NDArray[np.int6
             if a // 2 != b // 2 and worth < _WORST and found < _PAIRS:
                 bad[found], pairs[found, 0], pairs[found, 1] = worth, a, b
                 found += 1
-    root = np.arange(n)
-    for k in np.argsort(bad[:found], kind="mergesort"):
+    root, order = np.arange(n), np.empty(found, np.int64)
+    _order(bad, order)
+    for place in range(found):
+        k = order[place]
         a, b = pairs[k, 0], pairs[k, 1]
         old, new = root[b // 2], root[a // 2]
         if partner[a] >= 0 or partner[b] >= 0 or old == new:
@@ -121,7 +135,7 @@ def join_pieces(points: Floats, lines: NDArray[np.int64], joined: Floats, out: N
             done[piece] = True
             first, last = lines[piece, 0], lines[piece, 1] - 1
             for k in range(last - first + 1):
-                joined[used] = points[first + k] if end % 2 == 0 else points[last - k]
+                copy_point(points, first + k if end % 2 == 0 else last - k, joined, used)
                 used += 1
             out[count, 1], out[count, 3] = used, lines[piece, 2 + far % 2]
             end = partner[far]

@@ -113,7 +113,8 @@ def _edge(rise: Plane, at: int, step: int, hold: int) -> float:
 def _width(luma: Plane, curve: Floats, low: float, high: float, scratch: Floats) -> float:
     """Px, full width at half maximum of the light across the middle of a line, from its mean profile."""
     height, width = luma.shape
-    scratch[:] = 0
+    for m in range(17):
+        scratch[m] = 0.0
     for k in range(9):
         t = low + (high - low) * (0.1 + 0.1 * k)
         x, y = curve[0] + curve[1] * t + curve[2] * t * t, curve[3] + curve[4] * t + curve[5] * t * t
@@ -168,14 +169,14 @@ def describe_lines(
         last third, direction at its start and end in rad (y down), root mean square distance of the points from the
         curve, highest rise, mean of `tint` above that on both sides.
     """
-    scratch = np.empty(17)
+    scratch, curve = np.empty(17), np.empty(6)
     for n in range(lines.shape[0]):
         own = points[lines[n, 0] : lines[n, 1]]
         way = np.zeros(own.shape[0])
         for k in range(1, own.shape[0]):
             way[k] = way[k - 1] + np.hypot(own[k, 0] - own[k - 1, 0], own[k, 1] - own[k - 1, 1])
         total = way[-1]
-        curve = np.array(_parabola(own, way))
+        curve[0], curve[1], curve[2], curve[3], curve[4], curve[5] = _parabola(own, way)
         spread = 0.0
         for k in range(own.shape[0]):
             t = way[k]
@@ -219,6 +220,15 @@ def _warmth(tint: Plane, curve: Floats, total: float, side: float) -> float:
 
 
 @kernel
+def _mean(values: Plane, start: int, stop: int) -> float:
+    """Mean of values from `start` to `stop`, as far as there are any."""
+    total, stop = np.float32(0), min(stop, values.shape[0])
+    for k in range(start, stop):
+        total += values[k]
+    return float(np.float32(total / (stop - start)))
+
+
+@kernel
 def _fill(row: Floats, curve: Floats, rise: Plane, low: float, high: float, reach: int) -> None:
     a, b = 0.5 * low - reach, 0.5 * high - reach
     for m in range(3):
@@ -233,8 +243,10 @@ def _fill(row: Floats, curve: Floats, rise: Plane, low: float, high: float, reac
     row[6] = chord * (np.arcsin(min(half, 1.0)) / half if half > 1e-3 else 1.0)
     i, j = int(np.ceil(low)), int(np.floor(high)) + 1
     third = max((j - i) // 3, 1)
-    row[9] = rise[i:j].mean() if j > i else 0.0
-    row[10], row[11] = rise[i : i + third].mean(), rise[max(j - third, 0) : j].mean()
+    row[9] = _mean(rise, i, j) if j > i else 0.0
+    row[10], row[11] = _mean(rise, i, i + third), _mean(rise, max(j - third, 0), j)
     row[12] = np.arctan2(curve[4] + 2 * curve[5] * a, curve[1] + 2 * curve[2] * a)
     row[13] = np.arctan2(curve[4] + 2 * curve[5] * b, curve[1] + 2 * curve[2] * b)
-    row[15] = rise[i:j].max() if j > i else 0.0
+    row[15] = 0.0
+    for k in range(i, j):
+        row[15] = max(row[15], rise[k]) if k > i else rise[k]

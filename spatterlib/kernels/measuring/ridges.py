@@ -181,6 +181,13 @@ def _worth(points: Floats, noise: Plane, owner: NDArray[np.int32]) -> tuple[floa
 
 
 @kernel
+def copy_point(points: Floats, row: int, out: Floats, place: int) -> None:
+    """Copy one point; a slice on both sides of an assignment takes a second to compile."""
+    for k in range(3):
+        out[place, k] = points[row, k]
+
+
+@kernel
 def trace(
     xx: Plane,
     xy: Plane,
@@ -223,7 +230,8 @@ def trace(
         Number of lines.
     """
     height, width = xx.shape
-    owner = np.full((height, width), -1, np.int32)
+    owner = np.zeros((height, width), np.int32)
+    owner -= 1
     bearing = np.zeros((height, width), np.float32)
     forth, back = np.empty((500, 3)), np.empty((500, 3))
     count = used = 0
@@ -246,13 +254,13 @@ def trace(
             continue
         first = used
         for k in range(behind):
-            points[used] = back[behind - 1 - k]
+            copy_point(back, behind - 1 - k, points, used)
             used += 1
         points[used, 0], points[used, 1] = x, y
         points[used, 2] = _across(xx, xy, yy, x, y, np.cos(angle), np.sin(angle))
         used += 1
         for k in range(ahead):
-            points[used] = forth[k]
+            copy_point(forth, k, points, used)
             used += 1
         lines[count, 0], lines[count, 1], lines[count, 2], lines[count, 3] = first, used, other, why
         _own(points[first:used], count, owner, bearing)
