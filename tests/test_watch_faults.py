@@ -286,7 +286,7 @@ def test_a_stream_that_comes_and_goes_does_not_begin_at_the_first_pause_each_tim
 @pytest.mark.slow
 def test_a_stream_that_comes_and_goes_is_one_event(monkeypatch: pytest.MonkeyPatch) -> None:
     def come_and_go() -> Iterator[SourceFrame]:
-        for frame in frames(18):
+        for frame in frames(9):
             time.sleep(1 / 60)
             yield frame
 
@@ -296,7 +296,7 @@ def test_a_stream_that_comes_and_goes_is_one_event(monkeypatch: pytest.MonkeyPat
     messages: list[dict[str, Any]] = []
     until = time.monotonic() + 7
     found = sp.watch(
-        "tcp://camera", "simulated", hold=0.3, notify=messages.append, stopped=lambda: time.monotonic() > until
+        "tcp://camera", "simulated", hold=0.8, notify=messages.append, stopped=lambda: time.monotonic() > until
     )
     assert [(item["phase"], item["state"]) for item in alarms(messages)] == [
         ("new", "stream lost"),
@@ -517,13 +517,13 @@ def test_pauses_grow_until_a_picture_comes_and_giving_up_counts_from_the_last_pi
         tries.append(time.monotonic())
         return OpenedSource(frames() if len(tries) == 1 else iter(()), {}, lambda: None)
 
-    feed = Feed(connect, again=True, clock=Clock(), give_up=0.6, pause=0.02)
+    feed = Feed(connect, again=True, clock=Clock(), give_up=3, pause=0.02)
     items: list[Any] = []
     while not feed.ended:
         items += feed.take(16, 0.05)
-    assert 2 <= len(tries) <= 7
+    assert 2 <= len(tries) <= 10
     assert feed.gave_up
-    assert feed.reason == "gave up after 0.6 s without a picture: the stream ended"
+    assert feed.reason == "gave up after 3 s without a picture: the stream ended"
 
 
 def test_many_vain_connections_are_one_event() -> None:

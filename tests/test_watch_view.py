@@ -257,17 +257,19 @@ def test_a_disk_that_takes_nothing_is_said_once_and_the_watch_goes_on(
 
 
 def test_showing_never_waits_for_a_picture_that_takes_long() -> None:
-    hanging = threading.Event()
+    begun, hanging = threading.Event(), threading.Event()
 
     class Slow:
         shape = (90, 160)
 
         def rgb(self, box: Any, out: Any = None) -> Any:
-            hanging.wait(20)
+            begun.set()
+            hanging.wait(300)
             return picture().rgb(box)
 
     lookback = Lookback()
     lookback.show(Slow(), 0.0, [])
+    assert begun.wait(60)
     for number in range(1, 200):
         lookback.show(picture(), float(number), [])
     assert lookback.shots() == []
