@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from spatterlib.live.alarms import AlarmState, Observation, step
 from spatterlib.live.camera_health import FAULTS, CameraFault, CameraHealth, floor_of
 from spatterlib.live.clock import ClockSteps
-from spatterlib.live.looks import look_at
+from spatterlib.live.picture_statistics import look_at
 from spatterlib.live.settings import AlarmSettings
 from spatterlib.simulation import SimulationSettings, simulate_frames
 from spatterlib.types import RgbPicture

@@ -124,7 +124,7 @@ def test_few_recordings_teach_nothing() -> None:
 def test_it_is_saved_and_read(tmp_path: Path) -> None:
     shipped = Familiar.load(SIMULATED)
     assert shipped is not None
-    whole = shipped.with_spans(known())
+    whole = dataclasses.replace(shipped, spans=known())
     whole.save(tmp_path)
     assert Familiar.load(tmp_path) == whole
 

@@ -16,7 +16,7 @@ import spatterlib as sp
 from spatterlib.errors import StoreError
 from spatterlib.learning.dataset import load_dataset
 from spatterlib.learning.layer_record import HeldOutLayer, LayerRecord, held_out_layers
-from spatterlib.verdicts.judgement import judge
+from spatterlib.verdicts.judgement import Known, judge
 from spatterlib.verdicts.verification import verify
 
 RECORD = LayerRecord(0.2, 0.06, 2.0, 0.05, 20, 1, 160)
@@ -78,17 +78,20 @@ class TestVerdicts:
     def test_votes_that_hang_together_decide_later(self) -> None:
         high = np.linspace(0.5, 0.8, 12)
         given: Any = np.arange(12.0), np.arange(12), np.stack([1 - high, high], 1), ("low", "high")
-        alone, together = (judge(*given, record=replace(RECORD, dependence=share)) for share in (0.0, 0.6))
+        records = (replace(RECORD, dependence=share) for share in (0.0, 0.6))
+        alone, together = (judge(*given, known=Known(record=record)) for record in records)
         assert (alone.label, together.label, together.state) == ("high", None, "attention")
         assert together.high - together.low > alone.high - alone.low
         assert 0.5 < together.right < alone.right < 1
         assert np.isnan(judge(*given).right)
 
     def test_six_votes_that_agree_are_enough_and_a_lead_of_three_classes_is_one_over_the_next(self) -> None:
-        found = judge(np.arange(6.0), np.arange(6), np.tile([0.001, 0.999], (6, 1)), ("low", "high"), record=RECORD)
+        found = judge(
+            np.arange(6.0), np.arange(6), np.tile([0.001, 0.999], (6, 1)), ("low", "high"), known=Known(record=RECORD)
+        )
         assert found.label == "high"
         three = np.tile([0.1, 0.2, 0.7], (9, 1))
-        assert judge(np.arange(9.0), np.arange(9), three, ("a", "b", "c"), record=RECORD).label == "c"
+        assert judge(np.arange(9.0), np.arange(9), three, ("a", "b", "c"), known=Known(record=RECORD)).label == "c"
 
     def test_a_report_shows_it_and_one_of_the_version_before_still_holds(self, tmp_path: Path) -> None:
         sp.simulate(tmp_path / "build.mp4", seconds=4, seed=5)

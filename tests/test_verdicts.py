@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from spatterlib.detection.events import vote_numbers
 from spatterlib.errors import ParameterError
-from spatterlib.learning.layer_record import votes
+from spatterlib.learning.layer_record import vote_means
 from spatterlib.verdicts.change import Change, changes
 from spatterlib.verdicts.judgement import STATES, Span, judge
 from spatterlib.verdicts.rules import Rules
@@ -66,7 +67,7 @@ def test_a_hundred_crops_of_one_event_within_a_second_are_one_vote() -> None:
 
 def test_an_event_votes_once_in_each_second_that_it_lasts() -> None:
     times = np.array([5.0, 5.4, 5.9, 6.1, 6.2, 8.3])
-    found = votes(times, np.ones(6, int), two([0.1, 0.2, 0.3, 0.5, 0.7, 0.9]), 1.0)
+    found = vote_means(vote_numbers(times, np.ones(6, int), 1.0), two([0.1, 0.2, 0.3, 0.5, 0.7, 0.9]))
     np.testing.assert_allclose(found[:, 1], [0.2, 0.6, 0.9])
 
 

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import count
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from media import paint
-from test_watch_faults import FAULTS, HTTP, SHORT, alarms, cut, parts, recording
+from test_watch_faults import FAULTS, HTTP, SHORT, FaultyCamera, alarms, cut, parts, recording
 
 import spatterlib as sp
 from spatterlib.live import feed, source
@@ -46,7 +46,7 @@ GLib.MainLoop().run()
 """
 
 
-class Restless:
+class Restless(FaultyCamera):
     """A camera that whoever connects gets some frames of, as fast as they are taken, and then a fault.
 
     Parameters
@@ -60,45 +60,16 @@ class Restless:
     """
 
     def __init__(self, counts: Sequence[int], fault: Callable[..., None] = cut, head: bytes = b"") -> None:
-        self.counts, self.fault, self.head, self.served = counts, fault, head, 0
-        self.over = threading.Event()
-        self.server = socket.create_server(("127.0.0.1", 0))
-        self.server.settimeout(0.05)
-        self.port = int(self.server.getsockname()[1])
-        self.threads = [threading.Thread(target=self._run, daemon=True)]
-        self.threads[0].start()
+        self.counts, self.fault, self.served = counts, fault, 0
+        super().__init__(head, patience=20)
 
-    def __enter__(self) -> Restless:
-        return self
+    def more(self) -> bool:
+        return self.served < len(self.counts)
 
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        for thread in self.threads:
-            thread.join(10)
-
-    def _run(self) -> None:
-        while not self.over.is_set() and self.served < len(self.counts):
-            try:
-                connection, _ = self.server.accept()
-            except TimeoutError:
-                continue
-            self.threads.append(threading.Thread(target=self._serve, args=(connection, self.served), daemon=True))
-            self.threads[-1].start()
-            self.served += 1
-        self.server.close()
-
-    def _serve(self, connection: socket.socket, number: int) -> None:
-        with connection:
-            connection.settimeout(20)
-            try:
-                if self.head:
-                    connection.recv(4096)
-                    connection.sendall(self.head)
-                for index in range(self.counts[number]):
-                    connection.sendall(parts()[index % len(parts())])
-                self.fault(connection, self.over)
-            except OSError:
-                return
+    def turn(self) -> tuple[Iterable[bytes], Callable[..., None]]:
+        count = self.counts[self.served]
+        self.served += 1
+        return (parts()[index % len(parts())] for index in range(count)), self.fault
 
 
 @contextmanager

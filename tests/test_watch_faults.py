@@ -8,13 +8,13 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count, product
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, Self
 
 import av
 import numpy as np
@@ -84,7 +84,70 @@ def half(connection: socket.socket, _: threading.Event) -> None:
 FAULTS = [stall, cut, reset, garbage, half]
 
 
-class Flaky:
+class FaultyCamera:
+    """Where connections are taken, while there are `more`, each served what its `turn` is: parts, and then a fault.
+
+    Parameters
+    ----------
+    head : bytes
+        What it sends before the parts.
+    port : int
+        Where it is; 0: anywhere.
+    patience : float, optional
+        S that it waits for whoever is connected.
+    """
+
+    def __init__(self, head: bytes = b"", *, port: int = 0, patience: float | None = None) -> None:
+        self.head, self.patience, self.over = head, patience, threading.Event()
+        self.server = socket.create_server(("127.0.0.1", port))
+        self.server.settimeout(0.05)
+        self.port = int(self.server.getsockname()[1])
+        self.threads = [threading.Thread(target=self._run, daemon=True)]
+        self.threads[0].start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        for thread in self.threads:
+            thread.join(10)
+
+    def more(self) -> bool:
+        """Whether another connection is taken."""
+        raise NotImplementedError
+
+    def turn(self) -> tuple[Iterable[bytes], Callable[..., None]]:
+        """What the next connection gets."""
+        raise NotImplementedError
+
+    def _run(self) -> None:
+        while not self.over.is_set() and self.more():
+            try:
+                connection, _ = self.server.accept()
+            except TimeoutError:
+                continue
+            # One that freezes stays connected while the next one is answered.
+            served = threading.Thread(target=self._serve, args=(connection, *self.turn()), daemon=True)
+            self.threads.append(served)
+            served.start()
+        self.server.close()
+
+    def _serve(self, connection: socket.socket, parts_: Iterable[bytes], fault: Callable[..., None]) -> None:
+        with connection:
+            connection.settimeout(self.patience)
+            try:
+                if self.head:
+                    connection.recv(4096)
+                    connection.sendall(self.head)
+                for part in parts_:
+                    connection.sendall(part)
+                fault(connection, self.over)
+            except OSError:
+                return
+
+
+class Flaky(FaultyCamera):
     """A camera whose connections end in one fault after the other, each after `EACH` frames; the last sends the rest.
 
     Parameters
@@ -107,49 +170,18 @@ class Flaky:
         once: bool = False,
         port: int = 0,
     ) -> None:
-        self.faults, self.head, self.once, self.sent, self.over = faults, head, once, 0, threading.Event()
-        self.server = socket.create_server(("127.0.0.1", port))
-        self.server.settimeout(0.05)
-        self.port = int(self.server.getsockname()[1])
-        self.threads = [threading.Thread(target=self._run, daemon=True)]
-        self.threads[0].start()
+        self.faults, self.once, self.sent, self.number = faults, once, 0, 0
+        super().__init__(head, port=port)
 
-    def __enter__(self) -> Flaky:
-        return self
+    def more(self) -> bool:
+        return not (self.sent == EACH and self.once)
 
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        for thread in self.threads:
-            thread.join(10)
-
-    def _run(self) -> None:
-        number = 0
-        while not self.over.is_set() and not (self.sent == EACH and self.once):
-            try:
-                connection, _ = self.server.accept()
-            except TimeoutError:
-                continue
-            stop = FRAMES if number >= len(self.faults) else min(self.sent + EACH, FRAMES)
-            fault = self.faults[number] if number < len(self.faults) else stall
-            frames, self.sent = parts()[self.sent : stop], stop
-            # One that freezes stays connected while the next one is answered.
-            self.threads.append(threading.Thread(target=self._serve, args=(connection, frames, fault), daemon=True))
-            self.threads[-1].start()
-            number += 1
-        self.server.close()
-
-    def _serve(self, connection: socket.socket, frames: Sequence[bytes], fault: Callable[..., None]) -> None:
-        with connection:
-            connection.settimeout(None)
-            try:
-                if self.head:
-                    connection.recv(4096)
-                    connection.sendall(self.head)
-                for part in frames:
-                    connection.sendall(part)
-                fault(connection, self.over)
-            except OSError:
-                return
+    def turn(self) -> tuple[Iterable[bytes], Callable[..., None]]:
+        known = self.number < len(self.faults)
+        stop = min(self.sent + EACH, FRAMES) if known else FRAMES
+        fault = self.faults[self.number] if known else stall
+        frames, self.sent, self.number = parts()[self.sent : stop], stop, self.number + 1
+        return frames, fault
 
 
 def watched(url: str, camera: Flaky, *, limit: float = 40, **options: Any) -> tuple[Any, list[dict[str, Any]]]:

@@ -65,10 +65,9 @@ class CropBatch:
 
 
 def decoded_batches(
-    store: Store, rows: NDArray[np.int64], preprocessing: Preprocessing, digest: Any
+    store: Store, rows: NDArray[np.int64], frames: NDArray[np.int64], preprocessing: Preprocessing, digest: Any
 ) -> Iterator[tuple[slice, CropBatch]]:
-    """Batches of crops in order: one thread reads, as many decode as there are cores."""
-    frames = store.table["frame"][rows]
+    """Batches of crops, of these frames, in order: one thread reads, as many decode as there are cores."""
 
     def jobs() -> Iterator[Callable[[], tuple[slice, CropBatch]]]:
         for start in range(0, len(rows), BATCH):

@@ -290,8 +290,9 @@ class _Cache:
         use = np.flatnonzero(item.labels != "")
         rows, names = item.rows[use], item.labels[use]
         digest = hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass"))
+        table = store.table[rows]
         first, kept = self.filled, np.zeros(len(rows), bool)
-        for part, batch in decoded_batches(store, rows, preprocessing, digest):
+        for part, batch in decoded_batches(store, rows, table["frame"], preprocessing, digest):
             keep = batch.peaks >= black
             kept[part] = keep
             stop = self.filled + int(keep.sum())
@@ -300,7 +301,7 @@ class _Cache:
             self.streaks += [sums for sums, kept_one in zip(batch.streaks, keep, strict=True) if kept_one]
             self._count(names[part], batch.peaks, black)
             self.filled = stop
-        table = store.table[rows[kept]]
+        table = table[kept]
         self.parts["labels"].append(_numbers(names[kept], self.classes))
         self.parts["table"].append(table)
         self.parts["row"].append(rows[kept])

@@ -24,7 +24,7 @@ from spatterlib.learning.metrics import Interval
 from spatterlib.learning.run_facts import LayerRecordFields
 from spatterlib.types import Detections
 
-__all__ = ["HeldOutLayer", "LayerRecord", "held_out_layers", "votes"]
+__all__ = ["HeldOutLayer", "LayerRecord", "held_out_layers", "vote_means"]
 
 FEWEST_VOTES = 6
 """Layers with fewer are not judged, and say nothing here."""
@@ -41,14 +41,11 @@ class HeldOutLayer(NamedTuple):
     label: int
     """Its true class."""
     votes: NDArray[np.float64]
-    """``(votes, classes)`` calibrated probabilities, as of `votes`."""
+    """``(votes, classes)`` calibrated probabilities, as of `vote_means`."""
 
 
-def votes(
-    times: NDArray[np.float64], events: NDArray[np.int64], probabilities: NDArray[np.float64], seconds: float
-) -> NDArray[np.float64]:
-    """``(votes, classes)``: mean probabilities of each event in each `seconds` that it lasts, in order of time."""
-    vote = vote_numbers(times, events, seconds)
+def vote_means(vote: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``(votes, classes)``: mean probabilities of the crops of each vote, numbered as by `vote_numbers`."""
     sums = np.zeros((int(vote.max(initial=-1)) + 1, probabilities.shape[1]))
     np.add.at(sums, vote, probabilities)
     means: NDArray[np.float64] = sums / np.bincount(vote, minlength=len(sums))[:, None]
@@ -78,7 +75,7 @@ def held_out_layers(
     for layer in np.unique(number):
         rows = number == layer
         if (labels[rows] == labels[rows][0]).all():
-            own = votes(table["time"][rows], event[rows], probabilities[rows], VOTE_SECONDS)
+            own = vote_means(vote_numbers(table["time"][rows], event[rows], VOTE_SECONDS), probabilities[rows])
             found.append(HeldOutLayer(build, int(labels[rows][0]), own))
     return found
 

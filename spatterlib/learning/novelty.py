@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -86,10 +86,6 @@ class Familiar:
             return np.empty(0, np.float32)
         distances = _lengths(features(images), np.array(self.mean), np.array(self.whitening)) / max(self.limit, 1e-12)
         return distances.astype(np.float32)
-
-    def with_spans(self, spans: FamiliarSpans | None) -> Self:
-        """The same, and what the recordings looked like."""
-        return replace(self, spans=spans)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``familiar.json`` into a run folder."""

@@ -167,7 +167,7 @@ def familiar_with(data: Dataset, split: Split, seed: int) -> Familiar:
             vote = vote_numbers(table["time"], events(table).number, VOTE_SECONDS)
             parts += parts_of(data.looks[rows], vote, number, label)
     familiar = Familiar.of(data.images, split.train, held_back, seed)
-    return familiar.with_spans(FamiliarSpans.of(parts, data.classes))
+    return replace(familiar, spans=FamiliarSpans.of(parts, data.classes))
 
 
 def check_fit(classifier: Classifier, device: str, purge: float | None) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.live.alarms import Observation
-from spatterlib.live.looks import BLOCKS, Look, look_at
+from spatterlib.live.picture_statistics import BLOCKS, THUMB, Look, look_at
 from spatterlib.types import Picture
 
 __all__ = ["CameraBaseline", "CameraFault", "CameraHealth", "Floor", "learn_baseline"]
@@ -161,13 +161,13 @@ def learn_baseline(looks: Sequence[Look], thumbs: Sequence[NDArray[np.float32]])
     alike = _nearest_elsewhere(shapes, times[lit])
     if lit.mean() < 0.1 or np.mean(alike > _SAME) < 0.3:
         unarmed["fouled"] = _UNARMED["fouled"]
-    spectra = [scene for thumb in thumbs if (scene := _scene(thumb)) is not None]
-    kept = np.array([thumb for thumb in thumbs if _scene(thumb) is not None]).reshape(-1, *_SHAPE)
-    if len(spectra) < 3:
+    scenes = [(thumb, scene) for thumb in thumbs if (scene := _scene(thumb)) is not None]
+    kept = np.array([thumb for thumb, _ in scenes]).reshape(-1, *THUMB)
+    if len(scenes) < 3:
         unarmed["moved"] = _UNARMED["moved"]
-    return CameraBaseline(
-        floors, np.array(spectra), _unit(_blocks_of(kept) - np.float32(black)), shapes, blocks[lit], black, unarmed
-    )
+    spectra = np.array([scene for _, scene in scenes])
+    scene_shapes = _unit(_blocks_of(kept) - np.float32(black))
+    return CameraBaseline(floors, spectra, scene_shapes, shapes, blocks[lit], black, unarmed)
 
 
 # Which quantile of a window, which share of its least is too little, how much is enough to be told from nothing, and s,
@@ -189,7 +189,6 @@ _FALLEN: dict[CameraFault, str] = {
     "dark": "no light in the picture for {:g} s: dark, covered or blinded",
     "focus": "fine structure is missing for {:g} s",
 }
-_SHAPE = (90, 160)
 
 
 def _statistics(looks: Sequence[Look]) -> dict[CameraFault, NDArray[np.float64]]:
@@ -206,7 +205,7 @@ def _unit(blocks: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _blocks_of(thumbs: NDArray[np.float32]) -> NDArray[np.float32]:
     rows, columns = BLOCKS
-    means = thumbs.reshape(len(thumbs), rows, 10, columns, 10).mean((2, 4))
+    means = thumbs.reshape(len(thumbs), rows, THUMB[0] // rows, columns, THUMB[1] // columns).mean((2, 4))
     return np.asarray(means.reshape(len(thumbs), rows * columns), np.float32)
 
 
@@ -244,7 +243,7 @@ def shift_of(baseline: CameraBaseline, thumb: NDArray[np.float32]) -> tuple[int,
         return None
     shape = _unit(_blocks_of(thumb[None]) - baseline.black)[0]
     best = np.argsort(baseline.scene_shapes @ shape)[-3:]
-    maps = np.fft.irfft2(spectrum * baseline.scenes[best].conj(), _SHAPE)
+    maps = np.fft.irfft2(spectrum * baseline.scenes[best].conj(), THUMB)
     span = np.arange(-_FARTHEST, _FARTHEST + 1)
     near = maps[:, span[:, None], span].max(0)
     down, right = np.unravel_index(near.argmax(), near.shape)
@@ -399,7 +398,7 @@ class CameraHealth:
         far = np.abs(shifts).max(1) >= 1
         if not agree and far.any():
             return None, "", math.nan
-        down, right = np.median(shifts, axis=0) / np.array(_SHAPE) * 100
+        down, right = np.median(shifts, axis=0) / np.array(THUMB) * 100
         begun = self._looks[-1].time - _AGREEING * _LOOKS * _EVERY
         return (
             bool(far.all()),

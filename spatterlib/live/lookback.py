@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.common.files import beside, writing
+from spatterlib.common.image_codec import decode, encode
 from spatterlib.errors import SpatterlibError, one_line
 from spatterlib.types import Picture
 
@@ -238,10 +239,7 @@ def _jpeg(picture: Picture, across: int, quality: int) -> bytes:
         rgb = np.asarray(
             cv2.resize(rgb, (across, max(round(height * across / width), 1)), interpolation=cv2.INTER_AREA)
         )
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not done:
-        raise ValueError(f"a picture of {width}x{height} px cannot be written as JPEG")
-    return data.tobytes()
+    return encode(rgb, "jpeg", quality)
 
 
 def _noted(jpeg: bytes, note: str) -> bytes:
@@ -253,9 +251,8 @@ def _noted(jpeg: bytes, note: str) -> bytes:
 def _write_clip(path: Path, shots: Sequence[Shot], note: str) -> None:
     """H.264 in MP4, which any browser plays; at the times of the stream."""
     import av
-    import cv2
 
-    pictures = [np.asarray(cv2.imdecode(np.frombuffer(shot.jpeg, np.uint8), cv2.IMREAD_COLOR)) for shot in shots]
+    pictures = [decode(shot.jpeg) for shot in shots]
     size: tuple[int, int] = pictures[-1].shape[:2]
     with av.open(str(path), "w", format="mp4") as out:
         out.metadata["comment"] = note
@@ -265,7 +262,7 @@ def _write_clip(path: Path, shots: Sequence[Shot], note: str) -> None:
         stream.thread_count = 1
         stream.codec_context.time_base = Fraction(1, 1000)
         for shot, picture in zip(shots, pictures, strict=True):
-            frame = av.VideoFrame.from_ndarray(_fitting(picture, stream.height, stream.width), "bgr24")
+            frame = av.VideoFrame.from_ndarray(_fitting(picture, stream.height, stream.width), "rgb24")
             frame.pts, frame.time_base = round(1000 * (shot.time - shots[0].time)), Fraction(1, 1000)
             out.mux(stream.encode(frame))
             time.sleep(0.01)  # frames of the stream come first

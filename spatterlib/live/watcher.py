@@ -464,7 +464,7 @@ class Watcher:
         self, rows: NDArray[np.void], rules: Rules, number: int, span: tuple[float, float] | None = None
     ) -> Span:
         known = self.scorer.known(seen_direction(self.rolling.rows["looks"]))
-        return judge_rows(rows, self.plan.run.classes, rules, number, span, self.scorer.record, known)
+        return judge_rows(rows, self.plan.run.classes, rules, number, span, known)
 
     def _publish_drafts(self) -> None:
         """Verdicts into which something new went, or which are others because time passed."""

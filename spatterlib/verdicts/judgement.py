@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from spatterlib.common.student import student
 from spatterlib.detection.events import vote_numbers
 from spatterlib.learning.familiar_spans import FamiliarSpans, Unlike
-from spatterlib.learning.layer_record import LayerRecord, votes
+from spatterlib.learning.layer_record import LayerRecord, vote_means
 from spatterlib.verdicts.rules import Rules
 
 __all__ = ["STATES", "Known", "Span", "SpanFields", "VerdictState", "judge", "judge_rows"]
@@ -35,10 +35,15 @@ class, and nobody said which is expected."""
 
 
 class Known(NamedTuple):
-    """What is known of a model's training: how its recordings looked, and why no verdict can rest on it here."""
+    """What is known of a model's training.
+
+    How its recordings looked, why no verdict can rest on it here, and what layers held out of it say, see
+    `spatterlib.learning.layer_record`.
+    """
 
     spans: FamiliarSpans | None = None
     refused: str = ""
+    record: LayerRecord | None = None
 
 
 NOTHING = Known()
@@ -141,7 +146,6 @@ def judge(
     frames: NDArray[np.int64] | None = None,
     number: int = 1,
     span: tuple[float, float] | None = None,
-    record: LayerRecord | None = None,
     looks: NDArray[np.float32] | None = None,
     known: Known = NOTHING,
 ) -> Span:
@@ -167,8 +171,6 @@ def judge(
         What the span is called.
     span : tuple of float, optional
         S, start and stop; by default the first and the last time.
-    record : LayerRecord, optional
-        What layers held out of the training say; see `spatterlib.learning.layer_record`.
     looks : ndarray, optional
         ``(n, len(LOOKS))``, of `spatterlib.learning.looks`. None: not compared with the recordings of the training.
     known : Known
@@ -199,22 +201,23 @@ def judge(
     use = np.isfinite(probabilities).all(axis=1)
     times, events, probable = times[use], events[use], probabilities[use]
     far = _share_far(None if distances is None else distances[use])
-    means = votes(times, events, probable, rules.vote_seconds)
-    leading, probability, low, high, clear, right = _interval(means, rules, record)
+    vote = vote_numbers(times, events, rules.vote_seconds)
+    means = vote_means(vote, probable)
+    leading, probability, low, high, clear, right = _interval(means, rules, known.record)
     name = None if leading is None else classes[leading]
     unlike = None
     if name is not None and looks is not None and known.spans is not None and len(means) >= rules.min_votes:
-        unlike = known.spans.compare(looks[use], vote_numbers(times, events, rules.vote_seconds), name)
+        unlike = known.spans.compare(looks[use], vote, name)
     state, reason = _state(name, len(means), far, clear, rules, unlike, known)
-    decided = leading is not None and state in ("OK", "critical", "decided")
+    decided = state in ("OK", "critical", "decided")
     begin, end = span or ((float(times.min()), float(times.max())) if len(times) else (np.nan, np.nan))
     seen = frames[use] if frames is not None and use.any() else np.array([-1])
     return Span(
         number=number,
         start=begin,
         stop=end,
-        label=classes[leading] if decided and leading is not None else None,
-        leading=None if leading is None else classes[leading],
+        label=name if decided else None,
+        leading=name,
         probability=probability,
         low=low,
         high=high,
@@ -237,7 +240,6 @@ def judge_rows(
     rules: Rules,
     number: int,
     span: tuple[float, float] | None = None,
-    record: LayerRecord | None = None,
     known: Known = NOTHING,
 ) -> Span:
     """`judge` on rows of `spatterlib.verdicts.verdict.row_dtype`; by default from first to last of them."""
@@ -254,7 +256,6 @@ def judge_rows(
         frames=rows["frame"],
         number=number,
         span=span,
-        record=record,
         looks=rows["looks"],
         known=known,
     )

@@ -22,7 +22,6 @@ from spatterlib.detection.layers import Layers, gap_of, layers
 from spatterlib.errors import ParameterError
 from spatterlib.extraction.extract import extract_with
 from spatterlib.extraction.settings import ExtractionSettings
-from spatterlib.learning.layer_record import LayerRecord
 from spatterlib.learning.runs import Run, run_of
 from spatterlib.plugins.classifier import Model
 from spatterlib.stores.opening import check_output, find_store
@@ -234,12 +233,12 @@ def _verdict(
 ) -> Verdict:
     run = found.scorer.run
     rows, grouped = _rows(found, gap)
-    by_layer = _spans(rows, rows["layer"], len(grouped), run.classes, rules, None, found.scorer.record, known)
+    by_layer = _spans(rows, rows["layer"], len(grouped), run.classes, rules, None, known)
     begin, end = _extent(found, rows)
     number, count = _windows(rows, begin, end, window)
     count = 0 if _is_untimed(rows) else count
     edges = [(begin + k * window, min(begin + (k + 1) * window, end)) for k in range(count)]
-    by_window = _spans(rows, number, count, run.classes, rules, edges, found.scorer.record, known)
+    by_window = _spans(rows, number, count, run.classes, rules, edges, known)
     moved = changes(by_layer, rows["time"], rows["layer"], rows["probabilities"], run.classes)
     return Verdict(
         rows=rows,
@@ -296,7 +295,6 @@ def _spans(
     classes: Sequence[str],
     rules: Rules,
     edges: Sequence[tuple[float, float]] | None,
-    record: LayerRecord | None,
     known: Known,
 ) -> tuple[Span, ...]:
     order = np.argsort(number, kind="stable")
@@ -304,8 +302,7 @@ def _spans(
     found = []
     for index in range(count):
         own = rows[order[cuts[index] : cuts[index + 1]]]
-        edge = edges[index] if edges else None
-        found.append(judge_rows(own, classes, rules, index + 1, edge, record, known))
+        found.append(judge_rows(own, classes, rules, index + 1, edges[index] if edges else None, known))
     return tuple(found)
 
 

@@ -163,7 +163,7 @@ class Scorer:
             Where the gas flows to by the streaks, of crops that were turned: see `seen_direction`.
         """
         spans = self.familiar.spans if self.familiar else None
-        return Known(spans, self._refused(seen) if spans else "")
+        return Known(spans, self._refused(seen) if spans else "", self.record)
 
     def _refused(self, seen: float | None) -> str:
         """Why no verdict can rest on the way of the gas; empty if one can."""

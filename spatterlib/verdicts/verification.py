@@ -266,7 +266,7 @@ def _again(where: str, run: Run, facts: VerdictDocument, span: Span) -> list[str
         found, _ = score_crops(where, run, _turned(settings), keep=0, rows=_rows(where, span))
     else:
         found, _ = score_crops(where, run, _settings(settings, span), keep=0)
-    table = found.table
+    table, known = found.table, found.scorer.known(settings.get("gas_seen"))
     again = judge(
         table["time"],
         events(table).number,
@@ -276,9 +276,8 @@ def _again(where: str, run: Run, facts: VerdictDocument, span: Span) -> list[str
         distances=found.distances,
         frames=table["frame"],
         number=span.number,
-        record=LayerRecord.parsed(settings["model"].get("layers"), "the report"),
         looks=found.looks,
-        known=found.scorer.known(settings.get("gas_seen")),
+        known=known._replace(record=LayerRecord.parsed(settings["model"].get("layers"), "the report")),
     )
     return [
         f"layer {span.number}: {name} was {getattr(span, name)}, is {getattr(again, name)}"

@@ -169,7 +169,7 @@ def _known(service: Service) -> Any:
     async def known(request: Request, id: JobId) -> Job:  # noqa: A002 - the name in the path
         with contextlib.suppress(KeyError):
             job = service.jobs[id]
-            if not service.settings.keys or job.caller == caller_of(request):
+            if _whose(service, request) in (None, job.caller):
                 return job
         whose = " that came with this key" if service.settings.keys else ""
         raise ProblemError(404, "no-job", f"there is no job {id}{whose}; it may have been removed")
@@ -185,7 +185,12 @@ def _result(service: Service, job: Job, name: str) -> Any:
 
 
 def _own(service: Service, request: Request, limit: int) -> list[Job]:
-    return service.jobs.listed(caller_of(request) if service.settings.keys else None, limit)
+    return service.jobs.listed(_whose(service, request), limit)
+
+
+def _whose(service: Service, request: Request) -> str | None:
+    """Whose jobs a request may see; None: all, for there are no keys."""
+    return caller_of(request) if service.settings.keys else None
 
 
 def _page(text: str) -> HTMLResponse:

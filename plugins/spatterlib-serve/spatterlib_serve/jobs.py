@@ -167,14 +167,10 @@ class Jobs:
             return job
         raise KeyError(id_)
 
-    def count(self, state: str) -> int:
-        """How many are in a state."""
-        return int(self._base.execute("select count(*) from jobs where state = ?", (state,)).fetchone()[0])
-
-    def waiting_of(self, caller: str) -> int:
-        """How many of a caller wait."""
-        found = self._base.execute("select count(*) from jobs where state = 'queued' and caller = ?", (caller,))
-        return int(found.fetchone()[0])
+    def count(self, state: str, caller: str | None = None) -> int:
+        """How many are in a state, of one caller or of all."""
+        wanted = "select count(*) from jobs where state = ? and (? is null or caller = ?)"
+        return int(self._base.execute(wanted, (state, caller, caller)).fetchone()[0])
 
     def listed(self, caller: str | None, limit: int) -> list[Job]:
         """The newest first; of one caller, or of all."""

@@ -116,7 +116,7 @@ class Service:
         """
         try:
             caller = caller_of(request)
-            self._queue.check(self.jobs.count("queued"), self.jobs.waiting_of(caller))
+            self._queue.check(self.jobs.count("queued"), self.jobs.count("queued", caller))
             with self.uploads.one(caller), self._folder() as folder:
                 limit = int(self.settings.max_mb * MB)
                 refuse_long(request, limit)

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from spatterlib.plugins.pictures import YuvPicture
 from spatterlib.types import Image, Picture
 
-__all__ = ["BLOCKS", "Look", "look_at"]
+__all__ = ["BLOCKS", "THUMB", "Look", "look_at"]
 
 BLOCKS = (9, 16)
 """Rows and columns of blocks into which a picture is cut, whatever its size."""
-_THUMB = (90, 160)
+THUMB = (90, 160)
+"""Rows and columns of a small copy of a picture."""
 # Px across at which pictures are looked at: of larger ones only every n-th px is read.
 _ACROSS = 640
 
@@ -57,7 +58,7 @@ def look_at(picture: Picture, time: float, before: Look | None = None) -> Look:
     Examples
     --------
     >>> import numpy as np
-    >>> from spatterlib.live.looks import look_at
+    >>> from spatterlib.live.picture_statistics import look_at
     >>> from spatterlib.types import RgbPicture
     >>> grey = RgbPicture(np.full((360, 640, 3), 90, np.uint8))
     >>> look = look_at(grey, 0.2, look_at(grey, 0.0))
@@ -68,7 +69,7 @@ def look_at(picture: Picture, time: float, before: Look | None = None) -> Look:
 
     luma = _luma(picture)
     sample = np.ascontiguousarray(luma[::4, ::4])
-    thumb = np.asarray(cv2.resize(np.asarray(luma, np.float32), _THUMB[::-1], interpolation=cv2.INTER_AREA), np.float32)
+    thumb = np.asarray(cv2.resize(np.asarray(luma, np.float32), THUMB[::-1], interpolation=cv2.INTER_AREA), np.float32)
     blocks = np.asarray(cv2.resize(thumb, BLOCKS[::-1], interpolation=cv2.INTER_AREA), np.float32).ravel()
     change, noise = np.nan, 0.0
     if before is not None and before.sample.shape == sample.shape:
