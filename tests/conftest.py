@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
@@ -20,6 +22,16 @@ os.environ.setdefault("SPATTERLIB_PLUGINS", "")
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 # What a shell starts in the background ignores Ctrl-C, and hands that down to the processes that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What tests share and what killed processes leave behind lies in one folder, removed with the run."""
+    if hasattr(config, "workerinput"):
+        return
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    scratch = tempfile.mkdtemp(prefix="spatterlib-tests-")
+    tempfile.tempdir = os.environ["TMPDIR"] = scratch
+    config.add_cleanup(lambda: shutil.rmtree(scratch, ignore_errors=True))
 
 
 @pytest.hookimpl(wrapper=True)
