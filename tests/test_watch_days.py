@@ -107,18 +107,43 @@ def held() -> tuple[float, int]:
     return int(found[1]) / 1024, len(list(Path("/proc/self/fd").iterdir()))
 
 
+class Counting(Restless):
+    """Takes stock at each connection, while it is open, nothing is on the way and the one before is closed."""
+
+    def __init__(self, counts: Sequence[int]) -> None:
+        self.seen: list[tuple[float, int]] = []
+        super().__init__(counts)
+
+    def turn(self) -> tuple[Iterable[bytes], Callable[..., None]]:
+        for thread in self.threads[1:]:
+            thread.join(20)
+        self.seen.append(self.settled())
+        return super().turn()
+
+    def settled(self, seconds: float = 1.0) -> tuple[float, int]:
+        """The least that is held within so long: a file may just be written, and is no leak. No more is soon said."""
+        before = self.seen[-1][1] if self.seen else 0
+        until, least = time.monotonic() + seconds, held()
+        while least[1] > before and time.monotonic() < until:
+            time.sleep(0.02)
+            least = min(least, held(), key=lambda one: one[1])
+        return least
+
+
 def soak(connections: int, frames: int, folder: Path) -> tuple[Any, list[tuple[float, int]]]:
-    """Facts at the end, and what was held at each gap."""
-    seen: list[tuple[float, int]] = []
+    """Facts at the end, and what was held at each connection."""
     last = [time.monotonic(), 0]
 
     def notify(message: dict[str, Any]) -> None:
-        if message["type"] == "gap":
-            seen.append(held())
         if message.get("received", 0) > last[1]:
             last[:] = [time.monotonic(), message["received"]]
 
-    with quick(unpaced=True), Restless(connections * [frames]) as camera:
+    def stopped() -> bool:
+        # The parser knows that a frame is whole when the next one comes.
+        quiet = 3.0 if last[1] >= connections * (frames - 2) else 60.0
+        return camera.served == connections and time.monotonic() - last[0] > quiet
+
+    with quick(unpaced=True), Counting(connections * [frames]) as camera:
         found = sp.watch(
             f"tcp://127.0.0.1:{camera.port}",
             "simulated",
@@ -128,9 +153,9 @@ def soak(connections: int, frames: int, folder: Path) -> tuple[Any, list[tuple[f
             view=str(free_port()),
             status=0.2,
             notify=notify,
-            stopped=lambda: camera.served == connections and time.monotonic() - last[0] > 3.0,
+            stopped=stopped,
         )
-    return found.facts, seen
+    return found.facts, camera.seen
 
 
 def free_port() -> int:
@@ -138,26 +163,29 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def judged(facts: Any, seen: list[tuple[float, int]], connections: int, frames: int) -> None:
-    assert facts["connections"] == connections
+def judged(facts: Any, seen: list[tuple[float, int]], connections: int, frames: int, most: float) -> None:
+    """`most`: MB that may be held more than at the beginning."""
+    assert facts["connections"] == len(seen) == connections
     # The parser knows that a frame is whole when the next one comes.
     assert connections * frames - 2 * connections <= facts["decoded"] <= connections * frames
     assert (facts["dropped"], facts["undecoded"]) == (0, 0)
     settled = seen[min(len(seen) // 5, 20)]
-    assert seen[-1][0] - settled[0] < 50
-    assert abs(seen[-1][1] - settled[1]) <= 2  # a connection may be opening
+    assert seen[-1][0] - settled[0] < most
+    # One for each connection is 4 at least; a picture and a clip of an alarm may just be written.
+    assert seen[-1][1] - settled[1] <= 2
 
 
 @pytest.mark.slow
 def test_a_stream_that_comes_and_goes_costs_no_memory_and_no_descriptor(tmp_path: Path) -> None:
-    judged(*soak(6, 150, tmp_path), 6, 150)
+    # Pictures of one connection are 150 * 640 * 360 * 1.5 bytes, of four 207 MB; the first clip loads its encoder.
+    judged(*soak(6, 150, tmp_path), 6, 150, most=100)
 
 
 @pytest.mark.torture
 def test_eight_hours_of_stream_with_200_connections_cost_no_memory_and_no_descriptor(tmp_path: Path) -> None:
     """8 h at 25 frames/s, as fast as it goes."""
     each = 8 * 3600 * 25 // 200
-    judged(*soak(200, each, tmp_path), 200, each)
+    judged(*soak(200, each, tmp_path), 200, each, most=50)
 
 
 @pytest.mark.torture
