@@ -32,7 +32,7 @@ def known_by(direction: float | None, seen: float | None) -> str:
     run = sp.load_model("simulated")
     told = dataclasses.replace(run, facts={**run.facts, "gas_direction": 180.0})
     familiar = dataclasses.replace(Scorer.of(told).familiar, spans=object())  # type: ignore[type-var]
-    return dataclasses.replace(Scorer.of(told, direction), familiar=familiar).known(seen).refused
+    return dataclasses.replace(Scorer.of(told, direction), familiar=familiar).known(seen, sp.Rules()).refused
 
 
 @pytest.mark.parametrize(

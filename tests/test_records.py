@@ -171,7 +171,7 @@ def test_each_rule_with_an_option_is_one_of_predict() -> None:
     main.main(["--version"])
     there = {param.name: param for param in main.cli.commands["predict"].params}
     made = options_of(Rules)
-    assert [option.name for option in made] == ["expected", "min_votes", "max_far"]
+    assert [option.name for option in made] == ["expected", "min_votes", "max_far", "unproven"]
     assert [(option.opts, option.help) for option in made] == [
         (there[option.name].opts, there[option.name].help) for option in made
     ]

@@ -189,6 +189,7 @@ def test_there_and_back_are_two_changes() -> None:
     [
         ({"min_votes": 2}, "min_votes must be a whole number of 3 or more, got 2"),
         ({"max_far": 1.5}, "max_far must be a number from 0 to 1, got 1.5"),
+        ({"unproven": "yes"}, "unproven must be one of True or False, got 'yes'"),
         ({"vote_seconds": 0}, "vote_seconds must be above 0 s, got 0"),
         ({"resamples": 5}, "resamples must be a whole number of 100 or more, got 5"),
     ],

@@ -17,6 +17,7 @@ from spatterlib.common.files import is_there, write_text
 from spatterlib.common.origin import Origin, learned_from
 from spatterlib.errors import MissingFileError, ParameterError, SpatterlibError, StoreError
 from spatterlib.learning.run_facts import RunFacts
+from spatterlib.learning.skill import unproven
 from spatterlib.plugins.capabilities import HasClassifier, HasSuffixes, SupportsEngines, SupportsRecognise
 from spatterlib.plugins.classifier import Engine, Model, Preprocessing, Scores, probabilities_of
 from spatterlib.plugins.registry import catalog, identity
@@ -100,6 +101,11 @@ class Run:
     def simulated(self) -> bool | None:
         """True: it learned from simulated recordings only; None: not known, or from others too, see `origin`."""
         return True if self.origin == "simulated" else None
+
+    @property
+    def unproven(self) -> str:
+        """Why its test does not show that it is better than chance, and no verdict rests on it; empty if it does."""
+        return unproven(self.facts)
 
     def scores(self, images: Image) -> Scores:
         """``(n, classes)`` float64 of ``(n, size, size, channels)`` uint8 prepared crops."""

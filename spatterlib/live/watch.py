@@ -17,6 +17,7 @@ from spatterlib.detection.defaults import DETECTOR, FILTERS, DetectorSpec, Filte
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.learning.provenance import model_facts, versions
 from spatterlib.learning.runs import Run, load_model
+from spatterlib.learning.skill import unproven
 from spatterlib.live.clock import JUMP, Clock
 from spatterlib.live.control_charts import open_charts
 from spatterlib.live.feed import Feed
@@ -281,6 +282,8 @@ def _meet(watcher: Watcher, kind: Kind, stream: StreamFacts) -> None:
     if "format" in stream:
         if differing := unlike(plan.run.facts, identity | {"video": stream}):
             log.warning(warning(watcher.source, Path(plan.run.path).name, differing))
+        if not plan.rules.unproven and (reason := unproven(plan.run.facts)):
+            log.warning("%s gives no verdict: %s", Path(plan.run.path).name or "the model", reason)
         if outputs.store is not None:
             attrs: dict[str, Any] = {"video": stream, "simulated": watcher.simulated, **identity, "versions": made_with}
             attrs["created"] = datetime.now(UTC).isoformat(timespec="seconds")

@@ -463,7 +463,7 @@ class Watcher:
     def _judged(
         self, rows: NDArray[np.void], rules: Rules, number: int, span: tuple[float, float] | None = None
     ) -> Span:
-        known = self.scorer.known(seen_direction(self.rolling.rows["looks"]))
+        known = self.scorer.known(seen_direction(self.rolling.rows["looks"]), rules)
         return judge_rows(rows, self.plan.run.classes, rules, number, span, known)
 
     def _publish_drafts(self) -> None:

@@ -37,13 +37,14 @@ class, and nobody said which is expected."""
 class Known(NamedTuple):
     """What is known of a model's training.
 
-    How its recordings looked, why no verdict can rest on it here, and what layers held out of it say, see
-    `spatterlib.learning.layer_record`.
+    How its recordings looked, why no verdict can rest on it here, what layers held out of it say (see
+    `spatterlib.learning.layer_record`), and why no verdict can rest on it anywhere (see `spatterlib.learning.skill`).
     """
 
     spans: FamiliarSpans | None = None
     refused: str = ""
     record: LayerRecord | None = None
+    unproven: str = ""
 
 
 NOTHING = Known()
@@ -313,6 +314,8 @@ def _state(
 ) -> tuple[VerdictState, str]:
     if leading is None:
         return "no verdict", "no spatter was seen"
+    if known.unproven:
+        return "no verdict", known.unproven
     if count < rules.min_votes:
         return "no verdict", f"{count} of the {rules.min_votes} votes that are needed"
     if known.refused:

@@ -201,10 +201,12 @@ def predict_with(
     gap = gap_of(facts, settings.gap)
     facts |= {"gap": gap, "window": window, "rules": dataclasses.asdict(rules)}
     facts["gas_seen"] = seen_direction(found.looks)
-    known = found.scorer.known(facts["gas_seen"])
+    known = found.scorer.known(facts["gas_seen"], rules)
     facts["unlike_training"] = [*unlike(run.facts, facts), *filter(None, [known.refused])]
     if facts["unlike_training"]:
         log.warning(warning(facts["source"]["name"], facts["model"]["name"], facts["unlike_training"]))
+    if known.unproven:
+        log.warning("%s gives no verdict: %s", facts["model"]["name"] or "the model", known.unproven)
     verdict = _verdict(found, facts, gap, window, rules, crops, known)
     verdict.summary["seconds"] = round(time.perf_counter() - began, 3)
     for path in outs:
@@ -245,7 +247,7 @@ def _verdict(
         layers=by_layer,
         windows=by_window,
         changes=tuple(moved),
-        summary=_summary(found, rows, by_layer, moved, grouped, rules),
+        summary=_summary(found, rows, by_layer, moved, grouped, rules, known.unproven),
         classes=tuple(run.classes),
         settings=settings,
         evidence=_evidence(found, rows, run.classes, crops),
@@ -313,6 +315,7 @@ def _summary(
     moved: Sequence[Change],
     grouped: Layers,
     rules: Rules,
+    unproven: str,
 ) -> SummaryFields:
     voted = np.isfinite(rows["probabilities"]).all(axis=1)
     checked = rows["distance"][voted]
@@ -322,7 +325,7 @@ def _summary(
     facts: SummaryFields = {
         "label": label,
         "state": next((state for state in _WORST if states[state]), "no verdict"),
-        "text": _text(spans, labels, moved),
+        "text": _text(spans, labels, moved) + f": {unproven}" * bool(unproven and spans),
         "expected": rules.expected,
         "layers": len(spans),
         "states": dict(states),
@@ -340,6 +343,7 @@ def _summary(
     if _is_untimed(rows):
         parts = [item.facts() for item in shares(rows["probabilities"], found.scorer.run.classes)]
         facts |= {"shares": parts, "text": share_sentence(parts, len(rows), facts["far"], rules.max_far)}
+        facts["text"] += f"; this says nothing, because {unproven}" * bool(unproven)
     return facts
 
 

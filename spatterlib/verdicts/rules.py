@@ -24,6 +24,8 @@ class Rules:
         Fewer votes give no verdict; 3 or more. Six that agree are the fewest that are hardly chance: 2 / 2**6 = 3 %.
     max_far : float
         Share of crops, 0-1, that may lie far from the training's.
+    unproven : bool
+        Judge by a model, too, whose test does not show that it is better than chance on recordings held out.
     vote_seconds : float
         S; an event votes once in each of these that it lasts.
     resamples, seed : int
@@ -41,6 +43,7 @@ class Rules:
     )
     min_votes: int = parameter(6, "Fewer give no verdict.", 3, metavar="N")
     max_far: float = parameter(0.1, "Crops unlike the training's that are put up with.", 0, 1, metavar="SHARE")
+    unproven: bool = parameter(False, "Judge by a model that is not shown to be better than chance, too.")
     vote_seconds: float = 1.0
     resamples: int = parameter(4000, "Draws of the bootstrap.", 100, option=False)
     seed: int = parameter(1234, "Of the bootstrap.", 0, option=False)

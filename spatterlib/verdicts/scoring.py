@@ -34,6 +34,7 @@ from spatterlib.learning.looks import LOOKS, is_measured, looks_of, mirrored, st
 from spatterlib.learning.novelty import Familiar
 from spatterlib.learning.provenance import model_facts, versions
 from spatterlib.learning.runs import Run
+from spatterlib.learning.skill import unproven
 from spatterlib.plugins.classifier import Preprocessing
 from spatterlib.plugins.registry import foreign_versions, identity
 from spatterlib.stores.chunks import ranges
@@ -41,6 +42,7 @@ from spatterlib.stores.opening import find_store, is_simulated, open_store
 from spatterlib.types import DETECTION, Detections, Image, Store
 from spatterlib.verdicts.document import VerdictSettings
 from spatterlib.verdicts.judgement import Known
+from spatterlib.verdicts.rules import Rules
 from spatterlib.video.opening import Recording, open_video, region
 
 __all__ = [
@@ -154,16 +156,21 @@ class Scorer:
         usual = self.run.facts.get("gas_direction")
         return False if usual is None or self.direction is None else is_mirrored(self.direction, usual)
 
-    def known(self, seen: float | None) -> Known:
+    def known(self, seen: float | None, rules: Rules) -> Known:
         """What a verdict asks of the training.
 
         Parameters
         ----------
         seen : float or None
             Where the gas flows to by the streaks, of crops that were turned: see `seen_direction`.
+        rules : Rules
+            Whether a model may judge that is not shown to be better than chance.
         """
         spans = self.familiar.spans if self.familiar else None
-        return Known(spans, self._refused(seen) if spans else "", self.record)
+        return Known(spans, self._refused(seen) if spans else "", self.record, self._unproven(rules))
+
+    def _unproven(self, rules: Rules) -> str:
+        return "" if rules.unproven else unproven(self.run.facts)
 
     def _refused(self, seen: float | None) -> str:
         """Why no verdict can rest on the way of the gas; empty if one can."""

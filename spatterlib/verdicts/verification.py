@@ -266,13 +266,15 @@ def _again(where: str, run: Run, facts: VerdictDocument, span: Span) -> list[str
         found, _ = score_crops(where, run, _turned(settings), keep=0, rows=_rows(where, span))
     else:
         found, _ = score_crops(where, run, _settings(settings, span), keep=0)
-    table, known = found.table, found.scorer.known(settings.get("gas_seen"))
+    # A version that did not know this rule judged by any model.
+    rules = Rules(**({"unproven": True} | settings["rules"]))
+    table, known = found.table, found.scorer.known(settings.get("gas_seen"), rules)
     again = judge(
         table["time"],
         events(table).number,
         found.probabilities,
         facts["classes"],
-        Rules(**settings["rules"]),
+        rules,
         distances=found.distances,
         frames=table["frame"],
         number=span.number,

@@ -45,7 +45,8 @@ def _rules() -> dict[str, Any]:
             low, high = item.metadata.get("range", (None, None))
             text = item.metadata["help"].rstrip(".") + (f"; by default {item.default}" if item.default else "")
             limits: dict[str, Any] = {"ge": low, "le": None if high == math.inf else high}
-            limits = {"max_length": 200} if low is None else limits
+            if low is None:
+                limits = {} if hints[item.name] is bool else {"max_length": 200}
             found[item.name] = (hints[item.name] | None, Field(None, description=text, **limits))
     return found
 
