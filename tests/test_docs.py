@@ -8,6 +8,7 @@ import inspect
 import os
 import re
 import resource
+import statistics
 import subprocess
 import sys
 import tomllib
@@ -259,6 +260,61 @@ def test_pictures_on_pages_have_words_for_those_who_do_not_see_them() -> None:
         text = page.read_text(encoding="utf-8")
         assert not re.findall(r"!\[\s*\]\(", text), named(page)
         assert all('alt="' in tag for tag in re.findall(r"<img[^>]*>", text)), named(page)
+
+
+# Words
+
+
+# What reads as translated, or sells; with what to write instead.
+UNPLAIN = {
+    r"can(not)? be had": "there is, is possible",
+    r"befall\w*": "happen to",
+    r"the house": "the library",
+    r"believe nobody": "check",
+    r"whoever": "who, a user",
+    r"(come|comes|coming) along": "is included",
+    r"nobody (knows|looks|sets|reads)": "is not known, is not read",
+    r"utili[sz]e\w*": "use",
+    r"leverag\w*": "use",
+    r"seamless\w*": "(leave out)",
+    r"cutting[- ]edge|state[- ]of[- ]the[- ]art|powerful|blazing\w*": "(a figure)",
+}
+READ_BY_USERS = [*PAGES, *EXAMPLES, *sorted((ROOT / "spatterlib").rglob("*.j2"))]
+
+
+def pages_under(*parts: str) -> list[Path]:
+    """Pages of parts of the navigation."""
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    inside = [re.search(rf"^  - {part}:\n((?: {{6,}}.*\n)+)", navigation, re.MULTILINE) for part in parts]
+    return [DOCS / page for part in inside if part for page in re.findall(r"\S+\.md$", part[1], re.MULTILINE)]
+
+
+def sentences(page: Path) -> list[str]:
+    """Sentences of a page's paragraphs and lists, without code, tables and headings."""
+    text = re.sub(
+        r"\A---.*?---\n|<!--.*?-->|^ *```.*?^ *```$|<[^>]+>", "", page.read_text(encoding="utf-8"), flags=re.S | re.M
+    )
+    text = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", text)
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n|\n(?=\s*(?:[-*|]|\d+\.))", text)]
+    paragraphs = [part for part in paragraphs if part and part[0] not in "|#"]
+    return [found for part in paragraphs for found in re.split(r"(?<=[.!?:])\s+", part) if len(found.split()) > 2]
+
+
+@pytest.mark.parametrize("page", READ_BY_USERS, ids=named)
+def test_what_users_read_is_plain_english(page: Path) -> None:
+    text = " ".join(page.read_text(encoding="utf-8").split())
+    for words, instead in UNPLAIN.items():
+        found = re.search(rf"\b(?:{words})\b", text, re.IGNORECASE)
+        assert not found, f"{named(page)}: {found and found[0]!r}; write: {instead}"
+
+
+def test_what_must_be_read_is_short() -> None:
+    guides = pages_under("Start", "Guides")
+    assert len(guides) > 12
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) < 700
+    assert sum(len(page.read_text(encoding="utf-8").split()) for page in guides) < 9000
+    assert statistics.median(len(found.split()) for page in guides for found in sentences(page)) <= 18
 
 
 # The project
