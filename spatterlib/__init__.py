@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from spatterlib.stores.opening import open_store as open_store
     from spatterlib.types import DETECTION as DETECTION
     from spatterlib.types import Clip as Clip
+    from spatterlib.verdicts.adapt import adapt as adapt
     from spatterlib.verdicts.predict import predict as predict
     from spatterlib.verdicts.rules import Rules as Rules
     from spatterlib.verdicts.verdict import Verdict as Verdict
@@ -66,6 +67,7 @@ _HOMES = {
     "verdicts.rules": ("Rules",),
     "verdicts.verdict": ("Verdict",),
     "plugins.registry": ("catalog", "make"),
+    "verdicts.adapt": ("adapt",),
     "verdicts.predict": ("predict",),
     "detection.score": ("score",),
     "simulation": ("simulate",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,6 +40,19 @@ def make_store(path: Path, kind: str = "low", crops: int = 40, seed: int = 0, le
     video = {"name": path.name, "digest": f"{path.stem}-{kind}-{seed}"}
     with create_store(path, attrs={"video": video} | attrs) as store:
         store.append(table, [crop(kind, seed * 1000 + number, level) for number in range(crops)])
+    return path
+
+
+def make_layers(path: Path, kinds: Sequence[str], seed: int = 0, level: int = 20, **attrs: Any) -> Path:
+    """A store of layers of 8 s, each of one kind of crops, 30 s apart."""
+    table = np.zeros(40 * len(kinds), sp.DETECTION)
+    table["time"] = 30 * np.arange(len(kinds)).repeat(40) + np.tile(np.arange(40) / 5, len(kinds))
+    table["frame"] = np.round(5 * table["time"])
+    table["width"], table["height"], table["peak"] = 80, 70, 220
+    video = {"name": path.name, "digest": f"{path.stem}-{seed}"}
+    crops = [crop(kind, seed * 1000 + number, level) for number, kind in enumerate(np.repeat(kinds, 40).tolist())]
+    with create_store(path, attrs={"video": video} | attrs) as store:
+        store.append(table, crops)
     return path
 
 

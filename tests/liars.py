@@ -629,6 +629,18 @@ class RoundsElsewhere(Mean):
         return replace(self, means=np.round(self.means, 1))
 
 
+class HidesAnotherLayer(Mean):
+    def embed(self, images: Image) -> NDArray[np.float32]:
+        return np.asarray(super().scores(images), np.float32)
+
+    @property
+    def last_layer(self) -> Any:
+        return np.eye(2, dtype=np.float32), np.arange(2, dtype=np.float32)
+
+    def with_last_layer(self, weights: Any, biases: Any) -> Self:
+        return self
+
+
 class ShoutsItsFiles(Nearest):
     suffixes: ClassVar[Any] = (".NPZ",)
 
@@ -662,6 +674,7 @@ CLASSIFIERS: dict[str, Any] = {
     "a_saved_model_is_the_same": _with(SavesNoFacts),
     "a_pickled_model_is_the_same": _with(LosesWeightsOnTheWay),
     "engines_agree": _with(RoundsElsewhere),
+    "the_last_layer_is_linear": _with(HidesAnotherLayer),
     "suffixes_are_in_small_letters": ShoutsItsFiles(),
     "other_files_are_not_recognised": TakesAnyFile(),
     "it_is_ready_where_it_learns": WantsAGpu(),

@@ -10,13 +10,14 @@ from tempfile import mkdtemp
 
 import click
 import pytest
-from learning_data import as_if_torch
+from learning_data import as_if_torch, make_layers
 
 import spatterlib as sp
 from spatterlib.cli import main
 
 # How each command is called rightly; what it would do then is never reached here.
 RIGHT = {
+    "adapt": ["simulated", "--labels", "layers.h5:1-3=low", "--labels", "layers.h5:4-6=high"],
     "calibrate-camera": ["cam.toml", "-o", "new.npz"],
     "check-camera": ["cam.toml"],
     "config": [],
@@ -76,6 +77,7 @@ WRONG = {
     "--descriptor": ["nobody"],
     "--rows": ["x", "5:x"],
     "--classes": ["low", "low,low"],
+    "--labels": ["nowhere/x.csv", "text.txt", "layers.h5:x=low", "layers.h5:99=low", "layers.h5:6=low", "a.h5=nobody"],
     "--gas-flow": ["nobody"],
     "--range": ["x", "5", "5,1", "nan,1", "1,inf"],
     "--axes": ["", "q", "TT"],
@@ -128,6 +130,7 @@ def _made() -> Path:
     (folder / "cam.toml").write_text(
         "[camera]\nframe_rate = 25\nexposure = 0.036\nmm_per_px = 0.4\ngas_direction = 0\n"
     )
+    make_layers(folder / "layers.h5", ["low"] * 6)
     sp.predict(folder / "a.mp4", "simulated").save(folder / "a.json")
     (folder / "text.txt").write_text("no file of ours")
     (folder / "folder").mkdir()
@@ -147,7 +150,12 @@ def house(monkeypatch: pytest.MonkeyPatch) -> Path:
     for module in ("learning.evaluation", "live.watch"):
         import_module(f"spatterlib.{module}")
     for place in (
-        *("extraction.pipeline._batch", "learning.training.fit_split", "measuring.calibration.calibrate"),
+        *(
+            "extraction.pipeline._batch",
+            "learning.training.fit_split",
+            "verdicts.adapt.load_layers",
+            "measuring.calibration.calibrate",
+        ),
         *(
             "measuring.measurement.measure_store",
             "simulation.writer._frames",

@@ -1,4 +1,4 @@
-"""Commands `train`, `evaluate`, `models` and `label`."""
+"""Commands `train`, `evaluate`, `adapt`, `models` and `label`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from spatterlib.cli.model_options import load_named, model_options
 from spatterlib.cli.run_options import dask_option, executor_at
-from spatterlib.cli.schema import Evaluated, Labels, LeftOut, Models, RunListed, StoreLabels, Trained
+from spatterlib.cli.schema import Adapted, Evaluated, Labels, LeftOut, Models, RunListed, StoreLabels, Trained
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.files import check_room, check_target
 from spatterlib.common.signals import interrupt_note
@@ -227,6 +227,53 @@ def evaluate(
 
 
 @click.command()
+@click.argument("model", metavar="MODEL")
+@click.option(
+    "--labels",
+    multiple=True,
+    required=True,
+    metavar="WHAT",
+    help="A CSV store,layer,label; STORE=LABEL; STORE:1-4,7=LABEL; a store with a column of labels. Repeat.",
+)
+@click.option("-o", "--out", default="runs", show_default=True, metavar="FOLDER", help="Folder of runs.")
+@click.option(
+    "--error", type=float, default=0.05, show_default=True, metavar="SHARE", help="Layers that may be decided wrongly."
+)
+@click.option("--column", default="label", show_default=True, help="Column of labels in stores that have one.")
+@model_options
+@answers(Adapted)
+@interrupt_note(lambda: "nothing was written")
+def adapt(
+    model: str,
+    labels: tuple[str, ...],
+    out: str,
+    error: float,
+    column: str,
+    classifier: str | None,
+    classes: str | None,
+) -> None:
+    """Adapt a model to a camera, from a few labelled layers of its recordings.
+
+    MODEL is a run folder or simulated. Three layers of each class are the fewest; ten of each, from several
+    recordings, say more. Leaves a new run, with adaptation.md in its folder: what was judged before and after.
+    """
+    from spatterlib.learning.layer_thresholds import LayerThresholds
+    from spatterlib.verdicts.adapt import adapt
+    from spatterlib.verdicts.adaptation_report import stated
+
+    run = adapt(load_named(model, classifier, classes), list(labels), out=out, error=error, column=column)
+    counts = run.facts["adapted_from"]["counts"]
+    thresholds = LayerThresholds.parsed(run.facts["thresholds"], run.path)
+    for when, row in counts.items():
+        say(f"{when}: {row['right']} right, {row['wrong']} wrong and decided, {row['open']} left open")
+    report = str(Path(run.path) / "adaptation.md")
+    if thresholds:
+        say(f"{run.path}: {stated(thresholds)}")
+        say(f"report: {report}")
+        answer(Adapted(run.path, list(run.classes), len(thresholds.leads), thresholds.error, counts, report))
+
+
+@click.command()
 @click.argument("folder", default="runs", metavar="FOLDER")
 @click.option("--use", metavar="NAME", help="Mark a run as the current one.")
 @click.option("--compare", is_flag=True, help="Show where the settings of the runs differ.")
@@ -347,5 +394,5 @@ def _labels_given(stores: Sequence[str], everything: str | None) -> dict[str, st
 @hookimpl
 def spatter_commands(cli: click.Group) -> None:
     """The commands of this module."""
-    for command in (train, evaluate, models, label):
+    for command in (train, evaluate, adapt, models, label):
         cli.add_command(command)

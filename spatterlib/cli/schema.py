@@ -278,6 +278,18 @@ class Trained:
 
 
 @dataclass(frozen=True)
+class Adapted:
+    """`adapt`."""
+
+    path: Annotated[str, "the run folder"]
+    classes: Annotated[list[str], "class names"]
+    layers: Annotated[int, "labelled layers that it was adapted to"]
+    error: Annotated[float, "share of layers that are decided wrongly at most, as so many layers can state it"]
+    counts: Annotated[dict[str, dict[str, int]], "these layers before and after, left out: right, wrong, open"]
+    report: Annotated[str, "Markdown"]
+
+
+@dataclass(frozen=True)
 class Evaluated:
     """`evaluate`."""
 

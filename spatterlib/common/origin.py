@@ -43,7 +43,9 @@ def learned_from(facts: Mapping[str, Any]) -> Origin:
     ('simulated', 'not stated', 'not stated')
     """
     if sources := facts.get("sources"):
-        return origin_of(source.get("simulated") for source in sources)
+        own = origin_of(source.get("simulated") for source in sources)
+        begun = (facts.get("adapted_from") or {}).get("origin", own)
+        return own if begun == own else "partly simulated"
     kept: Origin = facts.get("origin") or origin_of([facts.get("simulated")])
     return kept
 

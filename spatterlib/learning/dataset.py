@@ -164,6 +164,7 @@ def load_dataset(
     budget: int = 1 << 30,
     folder: str | None = None,
     seed: int = 1234,
+    gas_direction: float | None = None,
 ) -> Dataset:
     """Read, decode and prepare labelled crops, each once.
 
@@ -187,6 +188,9 @@ def load_dataset(
         Where that file lies; the system's folder for temporary files by default. It is removed at the end.
     seed : int
         Of what `ratio` leaves out.
+    gas_direction : float, optional
+        Degrees, where the gas is to flow to in all images, if mirroring can bring that about; by default as in the
+        first recording.
 
     Returns
     -------
@@ -231,7 +235,7 @@ def load_dataset(
     for number, item in enumerate(wanted):
         with open_store(item.path) as store:
             cache.add(number, item, store, groups, preprocessing, black)
-    return _with_ratio(cache.dataset(preprocessing), ratio, seed)
+    return _with_ratio(cache.dataset(preprocessing, gas_direction), ratio, seed)
 
 
 def _check_names(classes: tuple[str, ...], wanted: Sequence[Labelled]) -> None:
@@ -334,7 +338,7 @@ class _Cache:
             for row in rows:
                 self.streaks[row] = mirrored(self.streaks[row])
 
-    def dataset(self, preprocessing: Preprocessing) -> Dataset:
+    def dataset(self, preprocessing: Preprocessing, wanted: float | None) -> Dataset:
         """Everything that was added."""
         joined = {name: np.concatenate(parts) for name, parts in self.parts.items()}
         shared = [name for name in self.groups[0] if all(name in groups for groups in self.groups)]
@@ -346,6 +350,8 @@ class _Cache:
                 f"no crop of class {empty!r} is left: {self.dropped[empty]}; look at the store, or lower black"
             )
         direction = common_direction([source.gas_direction for source in self.sources])
+        if None not in (direction, wanted) and is_mirrored(direction, wanted) is not None:  # type: ignore[arg-type]
+            direction = wanted
         for number, source in enumerate(self.sources):
             if direction is not None and source.gas_direction is not None:
                 self._turn(joined["source"] == number, turn=is_mirrored(source.gas_direction, direction) or False)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -32,6 +32,8 @@ _VOTES = 10
 _FEWEST = 4
 _SHRINK = 0.1
 _STEEP = 2.5
+# Share of the parts of another camera in which enough streaks must be seen.
+_MEASURED = 0.8
 
 Array = NDArray[np.float64]
 # Two tests, each with half of the false alarms: all columns, and where the streaks fly and bend to, which among thirty
@@ -109,6 +111,34 @@ class FamiliarSpans:
             left_out.append(np.max(found, axis=0))
         means, between, within = (_rows(array) for array in _fitted(looks, votes, groups, of_group))
         return cls(tuple(classes), means, between, within, _rows(np.sort(left_out, axis=0).T))
+
+    def moved_to(self, parts: Sequence[Part]) -> Self | None:
+        """The same spread of recordings about the means of another camera; None where too few parts have streaks.
+
+        How recordings of one camera differ is taken over from this training. The means of few recordings are uncertain,
+        so the spread is that of a mean and of a recording together, and the parts that were left out in turn count
+        beside the recordings of the training.
+
+        Parameters
+        ----------
+        parts : sequence of Part
+            Of labelled layers, the recording being what is left out together: two or more of each class.
+        """
+        known = [part for part in parts if np.isfinite(part.look).all()]
+        groups = {(part.label, part.recording) for part in known}
+        count = [sum(label == own for label, _ in groups) for own in range(len(self.classes))]
+        if min(count) < 2 or len(known) < _MEASURED * len(parts):
+            return None
+        between, within = np.array(self.between), np.array(self.within)
+        left_out = []
+        for label, recording in sorted(groups):
+            means = _means([part for part in known if part.recording != recording], len(self.classes))
+            wide = between * (1 + 1 / (count[label] - 1))
+            own = [part for part in known if (part.label, part.recording) == (label, recording)]
+            left_out.append(np.max([_distances(means, wide, within, *part[1:]) for part in own], axis=0))
+        ordered = _rows(np.sort(np.concatenate([np.array(self.left_out), np.array(left_out).T], axis=1), axis=1))
+        spread = _rows(between * (1 + 1 / min(count)))
+        return replace(self, means=_rows(_means(known, len(self.classes))), between=spread, left_out=ordered)
 
     @property
     def limits(self) -> Array:
@@ -198,6 +228,14 @@ def _fitted(
     outer = centres - means[label]
     between = outer.T @ outer / max(len(names) - len(means), 1)
     return means, _shrunk(between), _shrunk(within)
+
+
+def _means(parts: Sequence[Part], classes: int) -> Array:
+    """``(classes, k)``, each recording of a class counted once."""
+    centres: list[dict[int, list[Array]]] = [{} for _ in range(classes)]
+    for part in parts:
+        centres[part.label].setdefault(part.recording, []).append(part.look)
+    return np.stack([np.mean([np.mean(looks, axis=0) for looks in own.values()], axis=0) for own in centres])
 
 
 def _shrunk(covariance: Array) -> Array:

@@ -12,6 +12,7 @@ _BELIEVE = {
     "original": "Random crops of the same recordings were held back, so neighbouring frames are on both sides: the "
     "figures say how well these recordings are told apart, not how well the classes are.",
     "grouped": "Recordings of the test part had no crop in training.",
+    "left out": "Labelled layers were left out of the fit in turn, whole recordings where a class has several.",
     "time": "Blocks of time of the same recordings were held back: the figures say nothing about other recordings.",
 }
 

@@ -7,10 +7,10 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from spatterlib.common.origin import Origin
-from spatterlib.learning.run_facts import LayerRecordFields, SplitFields
+from spatterlib.learning.run_facts import LayerRecordFields, SplitFields, ThresholdFields
 from spatterlib.learning.runs import Run
 from spatterlib.plugins.registry import versions_of
 
@@ -35,6 +35,7 @@ class ModelFacts(TypedDict):
     recordings: int
     familiarity: bool
     layers: LayerRecordFields | None
+    thresholds: NotRequired[ThresholdFields | None]
 
 
 def model_facts(run: Run, *, familiarity: bool) -> ModelFacts:
@@ -57,6 +58,7 @@ def model_facts(run: Run, *, familiarity: bool) -> ModelFacts:
         recordings=len(facts.get("sources") or ()),
         familiarity=familiarity,
         layers=facts.get("layers"),
+        thresholds=facts.get("thresholds"),
     )
 
 

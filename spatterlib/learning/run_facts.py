@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, TypedDict
 from spatterlib.common.origin import Origin
 
 __all__ = [
+    "AdaptedFields",
     "DataSourceFields",
     "DataSpec",
     "ExportFacts",
@@ -17,6 +18,7 @@ __all__ = [
     "RunFacts",
     "RunOptions",
     "SplitFields",
+    "ThresholdFields",
 ]
 
 # Nothing is required: a run that is not finished, one of an older version and an exported file know less.
@@ -77,6 +79,25 @@ class LayerRecordFields(TypedDict):
     layers: int
 
 
+class ThresholdFields(TypedDict):
+    """What labelled layers say: the fields of `spatterlib.learning.layer_thresholds.LayerThresholds`."""
+
+    leads: list[float]
+    wanted: float
+
+
+class AdaptedFields(TypedDict):
+    """Which model was adapted, and to which layers: label by store and layer."""
+
+    path: str
+    digest: str
+    created: str | None
+    origin: Origin
+    labels: dict[str, dict[str, str]]
+    left_out: str
+    counts: dict[str, dict[str, int]]
+
+
 class PartFields(TypedDict, total=False):
     """How good a model is on the parts that it was not trained on."""
 
@@ -119,7 +140,10 @@ class RunFacts(TypedDict, total=False):
     metrics: PartFields
     seconds: float
     layers: LayerRecordFields | None
+    thresholds: ThresholdFields | None
     gas_direction: float | None
+    camera_direction: float | None
+    adapted_from: AdaptedFields
     familiar: dict[str, Any] | None
 
 
@@ -140,5 +164,7 @@ class ExportFacts(TypedDict):
     test: MetricsFields | None
     versions: dict[str, str]
     layers: LayerRecordFields | None
+    thresholds: ThresholdFields | None
     gas_direction: float | None
+    camera_direction: float | None
     familiar: dict[str, Any] | None

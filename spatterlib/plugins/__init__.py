@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from spatterlib.plugins.capabilities import SupportsEngines as SupportsEngines
     from spatterlib.plugins.capabilities import SupportsExplain as SupportsExplain
     from spatterlib.plugins.capabilities import SupportsExport as SupportsExport
+    from spatterlib.plugins.capabilities import SupportsLastLayer as SupportsLastLayer
     from spatterlib.plugins.capabilities import SupportsParts as SupportsParts
     from spatterlib.plugins.capabilities import SupportsReady as SupportsReady
     from spatterlib.plugins.capabilities import SupportsRecognise as SupportsRecognise
@@ -95,6 +96,7 @@ _HOMES = {
         "SupportsEngines",
         "SupportsExplain",
         "SupportsExport",
+        "SupportsLastLayer",
         "SupportsParts",
         "SupportsReady",
         "SupportsRecognise",

@@ -27,6 +27,7 @@ __all__ = [
     "SupportsEngines",
     "SupportsExplain",
     "SupportsExport",
+    "SupportsLastLayer",
     "SupportsParts",
     "SupportsReady",
     "SupportsRecognise",
@@ -173,6 +174,21 @@ class SupportsEngines(Protocol):
 
     def with_engine(self, engine: Engine) -> Self:
         """The same model, computed by "numba", "torch" or "onnx"; a `SpatterlibError` if that is not possible."""
+
+
+@runtime_checkable
+class SupportsLastLayer(Protocol):
+    """A model whose scores are a linear layer of what it sees; `spatterlib.adapt` and `spatterlib.monitor` ask."""
+
+    def embed(self, images: Image) -> NDArray[np.float32]:
+        """``(n, k)`` float32 of prepared crops: what its last layer sees."""
+
+    @property
+    def last_layer(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """``(classes, k)`` weights and ``(classes,)`` biases: ``embed(images) @ weights.T + biases`` are its scores."""
+
+    def with_last_layer(self, weights: NDArray[np.float32], biases: NDArray[np.float32]) -> Self:
+        """The same model with another last layer."""
 
 
 @runtime_checkable

@@ -119,7 +119,9 @@ def spatter_classifiers() -> dict[str, type[Classifier]]:  # type: ignore[empty-
     ``recognises(path)`` (`spatterlib.plugins.SupportsRecognise`), by which a file finds its class; a file that holds no
     model is not recognised. An instance may have ``ready(device)`` (`spatterlib.plugins.SupportsReady`), which raises
     what ``fit`` would raise at once, and nothing where ``fit`` learns. A model may have ``with_engine(engine)``
-    (`spatterlib.plugins.SupportsEngines`): the scores of all engines are the same to 1e-4.
+    (`spatterlib.plugins.SupportsEngines`): the scores of all engines are the same to 1e-4. It may have
+    ``embed(images)``, ``last_layer`` and ``with_last_layer(weights, biases)`` (`spatterlib.plugins.SupportsLastLayer`):
+    its scores are the linear layer of what is embedded, to 1e-4, and those of a copy with another last layer are, too.
     """
 
 

@@ -16,7 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatterlib.errors import SpatterlibError
-from spatterlib.plugins.capabilities import HasSuffixes, SupportsEngines, SupportsReady, SupportsRecognise
+from spatterlib.plugins.capabilities import (
+    HasSuffixes,
+    SupportsEngines,
+    SupportsLastLayer,
+    SupportsReady,
+    SupportsRecognise,
+)
 from spatterlib.plugins.classifier import Classifier, Engine, Epoch, Model, Samples
 from spatterlib.plugins.contract import check_suffixes
 from spatterlib.testing.laws import DATACLASS, Check, checks, must, shortened, steady
@@ -273,6 +279,20 @@ def engines_agree(subject: Subject) -> None:
         must(off <= _ENGINES, f"{engine}: off by {off:.2g}")
 
 
+def the_last_layer_is_linear(subject: Subject) -> None:
+    """It is fitted alone: "its scores are the linear layer of what is embedded, to 1e-4"."""
+    model, images = subject.model, subject.prepared
+    if not isinstance(model, SupportsLastLayer):
+        return
+    seen, (weights, biases) = model.embed(images), model.last_layer
+    must(seen.shape == (len(images), weights.shape[1]), f"embed gave {seen.shape} for weights of {weights.shape}")
+    other = model.with_last_layer(-weights, 1 - biases)
+    for own, (weights_, biases_) in ((model, (weights, biases)), (other, (-weights, 1 - biases))):
+        # Softmax does not know what is added to all scores, so a network of one output has one of two.
+        off = (seen @ weights_.T + biases_) - own.scores(images)
+        must(float(np.ptp(off, axis=1).max()) <= _ENGINES, f"the last layer is off by {np.ptp(off, axis=1).max():.2g}")
+
+
 LEARNING = (
     it_learns_a_model,
     the_same_seed_gives_the_same_model,
@@ -289,6 +309,7 @@ MODEL = (
     a_saved_model_is_the_same,
     a_pickled_model_is_the_same,
     engines_agree,
+    the_last_layer_is_linear,
     suffixes_are_in_small_letters,
     other_files_are_not_recognised,
 )

@@ -3,7 +3,8 @@
 Crops are no independent witnesses: an event is seen in many frames. So crops vote together, an event once in each
 second that it lasts. The interval of a span is that of votes as dependent as those of recordings that were held out of
 the training (`spatterlib.learning.layer_record`); of a model without such a record it comes from drawing its votes
-again. It says how far chance within the recording could move the answer, not whether this recording differs from those
+again. A model that was adapted to labelled layers decides by these (`spatterlib.learning.layer_thresholds`). The
+interval says how far chance within the recording could move the answer, not whether this recording differs from those
 that the model learned from.
 """
 
@@ -22,6 +23,7 @@ from spatterlib.common.student import student
 from spatterlib.detection.events import vote_numbers
 from spatterlib.learning.familiar_spans import FamiliarSpans, Unlike
 from spatterlib.learning.layer_record import LayerRecord, vote_means
+from spatterlib.learning.layer_thresholds import LayerThresholds
 from spatterlib.verdicts.rules import Rules
 
 __all__ = ["STATES", "Known", "Span", "SpanFields", "VerdictState", "judge", "judge_rows"]
@@ -38,13 +40,15 @@ class Known(NamedTuple):
     """What is known of a model's training.
 
     How its recordings looked, why no verdict can rest on it here, what layers held out of it say (see
-    `spatterlib.learning.layer_record`), and why no verdict can rest on it anywhere (see `spatterlib.learning.skill`).
+    `spatterlib.learning.layer_record`), why no verdict can rest on it anywhere (see `spatterlib.learning.skill`), and
+    when a layer is decided (see `spatterlib.learning.layer_thresholds`).
     """
 
     spans: FamiliarSpans | None = None
     refused: str = ""
     record: LayerRecord | None = None
     unproven: str = ""
+    thresholds: LayerThresholds | None = None
 
 
 NOTHING = Known()
@@ -204,7 +208,7 @@ def judge(
     far = _share_far(None if distances is None else distances[use])
     vote = vote_numbers(times, events, rules.vote_seconds)
     means = vote_means(vote, probable)
-    leading, probability, low, high, clear, right = _interval(means, rules, known.record)
+    leading, probability, low, high, clear, right = _interval(means, rules, known)
     name = None if leading is None else classes[leading]
     unlike = None
     if name is not None and looks is not None and known.spans is not None and len(means) >= rules.min_votes:
@@ -269,12 +273,12 @@ def _share_far(distances: NDArray[np.float32] | None) -> float:
 
 
 def _interval(
-    means: NDArray[np.float64], rules: Rules, record: LayerRecord | None
+    means: NDArray[np.float64], rules: Rules, known: Known
 ) -> tuple[int | None, float, float, float, bool, float]:
     """Leading class, its probability, the 95 % interval of that, whether it surely leads, how often that is right."""
     if not len(means):
         return None, np.nan, np.nan, np.nan, False, np.nan
-    mean = means.mean(0)
+    mean, record = means.mean(0), known.record
     if record is not None and len(means) >= 3:
         first, strength, clear = record.lead(mean, len(means))
         low, high = record.interval(float(mean[first]), len(means))
@@ -288,6 +292,9 @@ def _interval(
     share = _expanded(len(means))
     low, high = np.quantile(drawn[:, leading], [share, 1 - share])
     lead = np.quantile(drawn[:, leading] - drawn[:, next_], share)
+    if known.thresholds is not None:
+        ruling = known.thresholds.rule(mean)
+        return leading, float(mean[leading]), float(low), float(high), ruling.clear, ruling.confidence
     return leading, float(mean[leading]), float(low), float(high), bool(lead > 0), np.nan
 
 

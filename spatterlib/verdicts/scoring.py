@@ -30,6 +30,7 @@ from spatterlib.extraction.pipeline import DetectionBatch, Work, batches, batche
 from spatterlib.extraction.settings import ExtractionSettings
 from spatterlib.learning.gas_direction import estimated, is_mirrored, suits
 from spatterlib.learning.layer_record import LayerRecord
+from spatterlib.learning.layer_thresholds import LayerThresholds
 from spatterlib.learning.looks import LOOKS, is_measured, looks_of, mirrored, streak_sums, unseen
 from spatterlib.learning.novelty import Familiar
 from spatterlib.learning.provenance import model_facts, versions
@@ -129,8 +130,10 @@ class Scorer:
     record : LayerRecord or None
         What layers of recordings held out say of its verdicts; None: not known.
     direction : float or None
-        Degrees, where the gas flows to in the recording as the camera sees it, if somebody said it. Crops of gas from
-        the other side than in the training are mirrored.
+        Degrees, where the gas flows to in the recording as the camera sees it, if somebody said it, or the model was
+        adapted to one camera. Crops of gas from the other side than in the training are mirrored.
+    thresholds : LayerThresholds or None
+        When a layer is decided, by the layers that the model was adapted to; None: by the record.
     """
 
     run: Run
@@ -138,6 +141,7 @@ class Scorer:
     black: int = 40
     record: LayerRecord | None = None
     direction: float | None = None
+    thresholds: LayerThresholds | None = None
 
     @classmethod
     def of(cls, run: Run, direction: float | None = None) -> Scorer:
@@ -148,7 +152,10 @@ class Scorer:
         else:
             familiar = Familiar.parsed(kept, run.path) if kept else None
         record = LayerRecord.parsed(run.facts.get("layers"), run.path)
-        return cls(run, familiar, int((run.facts.get("options") or {}).get("black", 40)), record, direction)
+        thresholds = LayerThresholds.parsed(run.facts.get("thresholds"), run.path)
+        direction = run.facts.get("camera_direction") if direction is None else direction
+        black = int((run.facts.get("options") or {}).get("black", 40))
+        return cls(run, familiar, black, record, direction, thresholds)
 
     @cached_property
     def turn(self) -> bool | None:
@@ -167,7 +174,8 @@ class Scorer:
             Whether a model may judge that is not shown to be better than chance.
         """
         spans = self.familiar.spans if self.familiar else None
-        return Known(spans, self._refused(seen) if spans else "", self.record, self._unproven(rules))
+        refused = self._refused(seen) if spans else ""
+        return Known(spans, refused, self.record, self._unproven(rules), self.thresholds)
 
     def _unproven(self, rules: Rules) -> str:
         return "" if rules.unproven else unproven(self.run.facts)

@@ -210,6 +210,8 @@ def _origins(settings: VerdictSettings, run: Run, *, simulated: bool) -> list[st
         faults.append(f"the recording is {now}, and the report says otherwise")
     if "layers" in settings["model"] and settings["model"]["layers"] != run.facts.get("layers"):
         faults.append("what layers held out say of the model is not what the report says")
+    if settings["model"].get("thresholds") != run.facts.get("thresholds"):
+        faults.append("what labelled layers say of the model is not what the report says")
     if run.facts and told != run.origin:
         faults.append(f"the model's training recordings are {run.origin!r}, the report says {told!r}")
     return faults

@@ -183,7 +183,9 @@ def _facts(run: Run) -> ExportFacts:
         "test": cast("MetricsFields", kept) if facts.get("split") else None,
         "versions": {**facts.get("versions", {}), "exported by": f"spatterlib {_version('spatterlib')}"},
         "layers": facts.get("layers"),
+        "thresholds": facts.get("thresholds"),
         "gas_direction": facts.get("gas_direction"),
+        "camera_direction": facts.get("camera_direction"),
         "familiar": asdict(familiar) if familiar else None,
     }
 

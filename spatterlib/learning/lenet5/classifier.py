@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -59,15 +59,44 @@ class LenetModel:
 
     def scores(self, images: Image) -> Scores:
         """``(n, classes)`` float64 of ``(n, 40, 40, channels)`` uint8 prepared crops."""
-        parts = [
-            self._scores(self.preprocessing.samples(images, np.arange(start, min(start + _CHUNK, len(images)))))
-            for start in range(0, len(images), _CHUNK)
-        ]
-        return np.concatenate([np.empty((0, len(self.classes))), *parts])
+        return np.concatenate([np.empty((0, len(self.classes))), *map(self._scores, self._chunks(images))])
+
+    def embed(self, images: Image) -> Array:
+        """``(n, 84)`` float32 of prepared crops: what the last layer sees; by our kernels, whatever the engine."""
+        parts = [self._hidden(samples)[0] for samples in self._chunks(images)]
+        return np.concatenate([np.empty((0, list(self.weights.values())[8].shape[1]), np.float32), *parts])
+
+    @property
+    def last_layer(self) -> tuple[Array, Array]:
+        """``(classes, 84)`` weights and ``(classes,)`` biases; the first class of two has none."""
+        weights, biases = list(self.weights.values())[8:10]
+        if len(weights) > 1:
+            return weights, biases
+        return np.concatenate([np.zeros_like(weights), weights]), np.concatenate([np.zeros_like(biases), biases])
+
+    def with_last_layer(self, weights: Array, biases: Array) -> Self:
+        """The same model with another last layer."""
+        names = list(self.weights)
+        if len(self.weights[names[8]]) == 1:
+            weights, biases = weights[1:] - weights[:1], biases[1:] - biases[:1]
+        new = {names[8]: np.asarray(weights, np.float32), names[9]: np.asarray(biases, np.float32)}
+        return dataclasses.replace(self, weights={**self.weights, **new})
+
+    def _chunks(self, images: Image) -> Iterator[Image]:
+        for start in range(0, len(images), _CHUNK):
+            yield self.preprocessing.samples(images, np.arange(start, min(start + _CHUNK, len(images))))
 
     def _scores(self, samples: Image) -> Scores:
         if self.engine != "numba":
             return self._ask(samples).astype(np.float64)
+        hidden, layer = self._hidden(samples)
+        scores: Scores = layer(hidden, *list(self.weights.values())[8:10]).astype(np.float64)
+        if scores.shape[1] > 1:
+            return scores
+        return np.concatenate([np.zeros_like(scores), scores], axis=1)
+
+    def _hidden(self, samples: Image) -> tuple[Array, Callable[[Array, Array, Array], Array]]:
+        """What the last layer sees, and who multiplies it."""
         from spatterlib.learning.lenet5.stages import FEW, few, forward
 
         arrays = list(self.weights.values())
@@ -79,10 +108,7 @@ class LenetModel:
         layer, act = (_product if is_few else _layer), (_sigmoid if tanh else _relu)
         for weight, bias in zip(arrays[4:8:2], arrays[5:8:2], strict=True):
             hidden = act(layer(hidden, weight, bias))
-        scores: Scores = layer(hidden, arrays[8], arrays[9]).astype(np.float64)
-        if scores.shape[1] > 1:
-            return scores
-        return np.concatenate([np.zeros_like(scores), scores], axis=1)
+        return hidden, layer
 
     def with_engine(self, engine: Engine) -> Self:
         """The same model, computed by "numba", "torch" or "onnx".
