@@ -210,3 +210,8 @@ class TestStrategies:
             assert crop.shape == (row["height"], row["width"], 3)
             assert row["frame"] in (1, 2)
             assert abs(crop[..., 0].mean() - row["red"]) < 0.01
+
+
+@pytest.mark.parametrize("check", detector_checks(sp.make("detector", "particles")))
+def test_particles(check: Check) -> None:
+    check()

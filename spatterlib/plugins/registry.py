@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 BUILTINS = (
     "spatterlib.stores.opening",
     "spatterlib.detection.frame_difference",
+    "spatterlib.detection.particles",
     "spatterlib.detection.filters",
     "spatterlib.stores.hdf5",
     "spatterlib.stores.zarr",

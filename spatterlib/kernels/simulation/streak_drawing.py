@@ -18,6 +18,10 @@ Light = NDArray[np.float32]
 TILE = 16
 """Px, size of the tiles of which only those with light are developed."""
 CUT_OPEN, CUT_CLOSE, CUT_FRAME = 1, 2, 4
+WHITE = 248
+"""Grey level from which on the sensor counts as saturated."""
+APART = 5
+"""Px, wider than a particle, and less than the saturated zone."""
 _RAYS = 7
 
 
@@ -246,6 +250,18 @@ def melt(track: Floats, power: Floats, kernel: Light, light: Light, lit: Image, 
 
 
 @kernel
+def _around(clean: Image, x: int, y: int) -> float:
+    """Median of four grey levels around a place: that without a particle, on a slope of light too."""
+    total = 0.0
+    least, most = 255.0, 0.0
+    for down, aside in ((-APART, 0), (APART, 0), (0, -APART), (0, APART)):
+        i, j = min(max(y + down, 0), clean.shape[0] - 1), min(max(x + aside, 0), clean.shape[1] - 1)
+        level = float(clean[i, j])
+        total, least, most = total + level, min(least, level), max(most, level)
+    return (total - least - most) / 2
+
+
+@kernel
 def contrast(
     points: Light,
     flights: Floats,
@@ -278,21 +294,34 @@ def contrast(
         f = int(traces[n, 0])
         norm = _norm(spread, flights[f, 6])
         first, last = int(flights[f, 1]), int(flights[f, 2])
-        low = int(traces[n, 12] / STEP)
+        low = traces[n, 12] / STEP
+        high = min(low + traces[n, 8] / STEP, last - first - 1.0)
+        if traces[n, 9] < APART and int(traces[n, 11]) & 3 == CUT_OPEN | CUT_CLOSE:
+            # A blob of a high-speed camera may be white by its own light: it is seen where the dark lies beside it.
+            at_x, at_y = _at(points[first:last], 0.5 * (low + high), shift)
+            x = min(max(int(np.round(at_x)), 0), clean.shape[1] - 1)
+            y = min(max(int(np.round(at_y)), 0), clean.shape[0] - 1)
+            around = _around(clean, x, y)
+            out[n, 0] = max(clean[y, x] - around, 0.0)
+            out[n, 1] = 1.0 if around >= WHITE else 0.0
+            continue
         rise = 0.0
         free = hidden = 0
-        high = min(low + int(traces[n, 8] / STEP) + 1, last - first - 1)
-        for k in range(low, high):
-            p, q = points[first + k], points[first + k + 1]
-            x, y = int(np.round(p[0] + shift[0])), int(np.round(p[1] + shift[1]))
+        for k in range(int(low), int(np.ceil(high))):
+            # Of a short exposure only a part of a step is seen, and from its beginning the particle has flown on.
+            a, b = max(low, float(k)), min(high, k + 1.0)
+            p, q, part = points[first + k], points[first + k + 1], b - a
+            at_x, at_y = _at(points[first:last], 0.5 * (a + b), shift)
+            x, y = int(np.round(at_x)), int(np.round(at_y))
             if x < 0 or y < 0 or x >= clean.shape[1] or y >= clean.shape[0]:
                 continue
             level = clean[y, x]
-            if level >= 248:
+            if level >= WHITE:
                 hidden += 1
                 continue
-            pixels = max(np.hypot(q[0] - p[0], q[1] - p[1]), 1.0)
-            own = (0.299 * p[3] * gain[0] + 0.587 * p[4] * gain[1] + 0.114 * p[5] * gain[2]) * STEP * norm / pixels
+            pixels = max(part * np.hypot(q[0] - p[0], q[1] - p[1]), 1.0)
+            light = 0.299 * p[3] * gain[0] + 0.587 * p[4] * gain[1] + 0.114 * p[5] * gain[2]
+            own = light * part * STEP * norm / pixels
             rest = max(linear[level] - own, 0.0)
             rise += level - max(curve[min(int(np.sqrt(rest) * 512), curve.shape[0] - 1)], 0)
             free += 1
