@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from spatterlib.types import Clip as Clip
     from spatterlib.verdicts.adapt import adapt as adapt
     from spatterlib.verdicts.predict import predict as predict
+    from spatterlib.verdicts.report_settings import ReportSettings as ReportSettings
     from spatterlib.verdicts.rules import Rules as Rules
     from spatterlib.verdicts.verdict import Verdict as Verdict
     from spatterlib.verdicts.verification import verify as verify
@@ -64,6 +65,7 @@ _HOMES = {
     "live.watch": ("watch",),
     "extraction.batch": ("extract_all",),
     "learning.runs": ("load_model",),
+    "verdicts.report_settings": ("ReportSettings",),
     "verdicts.rules": ("Rules",),
     "verdicts.verdict": ("Verdict",),
     "plugins.registry": ("catalog", "make"),

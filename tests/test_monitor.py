@@ -213,7 +213,7 @@ def test_the_report_shows_the_index_and_warns_where_it_contradicts(store: str, t
     page = report.read_text()
     assert "Gas-flow index beside the verdict" in page
     assert page.count("<b>Warning:</b>") == len(against)
-    assert sp.verify(report).holds
+    assert sp.verify(report, source=store).holds
 
 
 @pytest.mark.slow
@@ -277,4 +277,4 @@ def test_a_report_has_control_charts_of_the_camera_that_the_reference_names(
     assert "layers with an alarm" in page
     assert "(simulated)" in page
     assert "data:image/svg+xml;base64," in page
-    assert sp.verify(report).holds
+    assert sp.verify(report, source=store).holds

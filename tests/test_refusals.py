@@ -81,6 +81,9 @@ WRONG = {
     "--gas-flow": ["nobody"],
     "--range": ["x", "5", "5,1", "nan,1", "1,inf"],
     "--axes": ["", "q", "TT"],
+    "--layers": ["", "0", "7-3", "x", "1-"],
+    "--sign-off": [" ", "a\nb"],
+    **{f"--{name}": ["x" * 201, "a\nb"] for name in ("machine", "job", "operator", "material")},
 }
 # What a recording must be looked at for.
 LATER = {("config", "99999999")}

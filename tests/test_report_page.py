@@ -120,7 +120,7 @@ def test_more_than_two_classes_can_be_shown(tmp_path: Path) -> None:
 
 
 def test_a_true_report_holds(report: Path) -> None:
-    found = sp.verify(report, sample=0)
+    found = sp.verify(report, source=build(), sample=0)
     assert found.faults == ()
     assert found.checked == (1, 2, 3, 4, 5)
     assert str(found).endswith("holds: 5 of 5 layers computed again")
@@ -134,7 +134,7 @@ def test_a_report_of_a_store_and_as_json_holds(tmp_path: Path) -> None:
 def test_a_report_with_other_settings_holds(tmp_path: Path) -> None:
     options: dict[str, Any] = {"roi": (40, 30, 620, 350), "detector": {"id": "frame-difference", "threshold": 30}}
     sp.predict(build(), "simulated", tmp_path / "v.html", stop="16s", quality=80, **options)
-    assert sp.verify(tmp_path / "v.html", sample=0).faults == ()
+    assert sp.verify(tmp_path / "v.html", source=build(), sample=0).faults == ()
 
 
 def tampered(report: Path, change: Any) -> Path:
@@ -153,7 +153,7 @@ def test_a_touched_up_probability_is_found(report: Path) -> None:
     def change(facts: dict[str, Any]) -> None:
         facts["layers"][0]["probability"] += 0.01
 
-    faults = sp.verify(tampered(report, change), sample=0).faults
+    faults = sp.verify(tampered(report, change), source=build(), sample=0).faults
     assert any(fault.startswith("layer 1: probability was") for fault in faults)
 
 
@@ -161,7 +161,10 @@ def test_a_page_that_shows_other_than_its_json_is_found(report: Path) -> None:
     report.write_text(
         report.read_text().replace('<span class="state s-critical">critical', '<span class="state s-ok">OK')
     )
-    assert "the page shows something else under 'Layers' than its JSON says" in sp.verify(report, sample=1).faults
+    assert (
+        "the page shows something else under 'Layers' than its JSON says"
+        in sp.verify(report, source=build(), sample=1).faults
+    )
 
 
 def test_other_markup_that_shows_the_same_is_no_fault(text: str) -> None:
@@ -199,14 +202,17 @@ def test_a_summary_that_does_not_follow_is_found(report: Path) -> None:
     def change(facts: dict[str, Any]) -> None:
         facts["summary"]["states"] = {"OK": 5}
 
-    assert "the summary does not follow from the layers" in sp.verify(tampered(report, change), sample=1).faults
+    assert (
+        "the summary does not follow from the layers"
+        in sp.verify(tampered(report, change), source=build(), sample=1).faults
+    )
 
 
 def test_another_video_or_model_is_found(report: Path, tmp_path: Path) -> None:
     sp.simulate(tmp_path / "other.mp4", seconds=2, seed=4)
     assert "the video is another" in sp.verify(report, source=tmp_path / "other.mp4").faults[0]
     other = sp.load_model(weights(tmp_path), classes=("high", "low"))
-    assert "the model is another" in sp.verify(report, model=other, sample=1).faults[0]
+    assert "the model is another" in sp.verify(report, source=build(), model=other, sample=1).faults[0]
 
 
 @pytest.mark.parametrize(
@@ -226,8 +232,8 @@ def test_a_report_that_is_not_there_is_missing(tmp_path: Path, report: Path) -> 
 
 
 def test_the_exit_code_tells(report: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["verify", str(report), "--sample", "2"]) == 0
+    assert main(["verify", str(report), "--video", str(build()), "--sample", "2"]) == 0
     assert "holds: 2 of 5 layers computed again" in capsys.readouterr().out
     report.write_text(report.read_text().replace("critical</span>", "OK</span>"))
-    assert main(["verify", str(report), "--sample", "1"]) == 4
+    assert main(["verify", str(report), "--video", str(build()), "--sample", "1"]) == 4
     assert "does NOT hold" in capsys.readouterr().out

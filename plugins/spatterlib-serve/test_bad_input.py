@@ -105,6 +105,9 @@ class TestVideos:
             ('model=simulated&detector={"id":3}', "no id that is text"),
             ("model=simulated&filters=magic", "no filter 'magic'"),
             ("model=simulated&windw=3", "windw"),
+            ("model=simulated&layers=9-3", 'layers must be such as "100-200"'),
+            ("model=simulated&alarms_only=true", "alarms only needs an expected class"),
+            ("model=simulated&machine=a%0Ab", "machine must be one line"),
         ],
     )
     def test_parameters_that_do_not_fit(self, service: Any, build: Path, query: str, said: str) -> None:

@@ -26,6 +26,7 @@ from spatterlib.common.record_options import given_values, options_of, with_opti
 from spatterlib.common.signals import interrupt_note
 from spatterlib.common.wording import counted
 from spatterlib.errors import Exit, ParameterError, UsageError
+from spatterlib.verdicts.report_settings import ReportSettings
 from spatterlib.verdicts.rules import Rules
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ _COLOURS = {"OK": "green", "attention": "yellow", "critical": "red", "decided": 
     "-o", "--out", multiple=True, metavar="FILE", help="Report to write: .html .json .csv .parquet; repeat for several."
 )
 @with_options(options_of(Rules))
+@with_options(options_of(ReportSettings))
 @click.option("--window", type=float, default=60.0, show_default=True, metavar="S", help="Length of the windows.")
 @click.option(
     "--crops", type=int, default=6, show_default=True, metavar="N", help="Crops of each kind shown as evidence."
@@ -99,12 +101,14 @@ def predict(
 
     settings = run_settings(ctx, values)
     rules = Rules(**given_values(Rules, values))
+    report = ReportSettings(**given_values(ReportSettings, values))
+    report.check(rules.expected)
     further = {key: values[key] for key in ("window", "crops", "store", "overwrite")}
     measured = _measuring(source, values["store"], profile, calibration, reference)
     settings = _by_profile(settings, profile)
     with interrupt_note(lambda: _kept(values["store"])), executor_at(dask) as executor:
         chosen = load_named(model, classifier, classes)
-        run = {"executor": executor, "progress": notifier(), **further}
+        run = {"executor": executor, "progress": notifier(), "report": report, **further}
         verdict = predict_with(settings, rules, source, chosen, () if measured else out, **run)
         if measured:
             verdict = measured(verdict, executor)

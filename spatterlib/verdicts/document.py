@@ -45,6 +45,7 @@ class VerdictSettings(TypedDict, total=False):
     unlike_training: list[str]
     measurement: dict[str, Any]
     monitor: Mapping[str, Any]
+    report: Mapping[str, Any]
 
 
 class ShareFields(TypedDict):

@@ -29,6 +29,7 @@ from spatterlib.types import Video
 from spatterlib.verdicts.change import Change, changes
 from spatterlib.verdicts.document import SummaryFields, VerdictSettings
 from spatterlib.verdicts.judgement import Known, Span, VerdictState, judge_rows
+from spatterlib.verdicts.report_settings import ReportSettings
 from spatterlib.verdicts.rules import Rules
 from spatterlib.verdicts.scoring import ScoredCrops, Scorer, evidence_rows, score_crops, seen_direction
 from spatterlib.verdicts.shares import share_sentence, shares
@@ -62,6 +63,7 @@ def predict(
     window: float = 60.0,
     expected: str | None = None,
     rules: Rules | None = None,
+    report: ReportSettings | None = None,
     crops: int = 6,
     workers: int = 1,
     executor: Executor | None = None,
@@ -96,6 +98,8 @@ def predict(
         The class that a good build has: other layers are critical then. Wins over `rules`.
     rules : Rules, optional
         When to abstain.
+    report : ReportSettings, optional
+        What the page says of the build, and which layers it lists.
     crops : int
         How many crops of each kind to keep as evidence: surest of each class, least sure.
     workers : int
@@ -159,6 +163,7 @@ def predict(
         model,
         out,
         window=window,
+        report=report,
         crops=crops,
         executor=executor,
         store=store,
@@ -175,6 +180,7 @@ def predict_with(
     out: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     *,
     window: float = 60.0,
+    report: ReportSettings | None = None,
     crops: int = 6,
     executor: Executor | None = None,
     store: str | os.PathLike[str] | None = None,
@@ -187,6 +193,8 @@ def predict_with(
     run = run_of(model)
     rules.check(run.classes)
     _check(window, crops)
+    report = report or ReportSettings()
+    report.check(rules.expected)
     outs = [out] if isinstance(out, str | os.PathLike) else list(out or ())
     check_outputs(outs, overwrite=overwrite)
     if store is not None:
@@ -200,6 +208,8 @@ def predict_with(
     found, facts = score_crops(source, run, settings, keep=_remembered(crops), executor=executor, progress=progress)
     gap = gap_of(facts, settings.gap)
     facts |= {"gap": gap, "window": window, "rules": dataclasses.asdict(rules)}
+    if report.facts():
+        facts["report"] = report.facts()
     facts["gas_seen"] = seen_direction(found.looks)
     known = found.scorer.known(facts["gas_seen"], rules)
     facts["unlike_training"] = [*unlike(run.facts, facts), *filter(None, [known.refused])]

@@ -6,31 +6,38 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from html import unescape
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from spatterlib.common.origin import learned
 from spatterlib.common.wording import counted
 from spatterlib.errors import ParameterError, StoreError
-from spatterlib.verdicts.document import VerdictDocument
+from spatterlib.verdicts.document import VerdictDocument, VerdictSettings
 from spatterlib.verdicts.judgement import SpanFields
+from spatterlib.verdicts.report_settings import ReportSettings
 from spatterlib.verdicts.shares import LEAST
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-__all__ = ["Section", "differs", "page", "parse", "read_page"]
+__all__ = ["Section", "differs", "local", "page", "parse", "read_page"]
 
 _PART = re.compile("<(?:header|section)>.*?</(?:header|section)>", re.DOTALL)
 _HEADING = re.compile("<h2>(.*?)</h2>")
 _TAG = re.compile(r"<(/?\w+)([^>]*)>")
 _CELLS = {"tr", "th", "td", "dt", "dd"}
 _DRAWN = {"svg", "g", "line", "text", "rect", "path", "circle"}
+# Layers in a row of the strip.
+_PER_ROW = 100
+# Folders above a page in which something is near.
+_NEAR = 2
 
 
 @dataclass(frozen=True)
@@ -54,17 +61,90 @@ def page(facts: VerdictDocument, sections: Sequence[Section] = ()) -> str:
     """
     kept = {name: value for name, value in facts.items() if name not in ("rows", "evidence")}
     source = facts["settings"].get("source")
-    unit, ticks = _ticks(facts["windows"]) if facts["layers"] else ("s", [])
     return _template().render(
         facts,
+        **_listed(facts),
         name=(source.get("name") if source else "") or "recording",
         data=json.dumps(kept, allow_nan=False).replace("<", "\\u003c"),
         learned=learned(facts["settings"]["model"].get("origin", "")),
         least=LEAST,
         sections=sections,
-        ticks=ticks,
-        unit=unit,
     )
+
+
+def _listed(facts: VerdictDocument) -> dict[str, Any]:
+    """What the page lists and draws: all of it, or what its settings ask for."""
+    settings = facts["settings"]
+    report = ReportSettings.parsed(settings.get("report"))
+    first, last = report.span or (1, len(facts["layers"]))
+    drawn, windows = facts["layers"][first - 1 : last], facts["windows"]
+    begin, end = _extent(drawn if report.span else windows) if drawn else (0.0, 1e-3)
+    if report.span:
+        windows = [item for item in windows if (item["stop"] or 0.0) > begin and (item["start"] or 0.0) < end]
+    alarmed = _alarmed(settings)
+    listed = [item for item in drawn if report.lists(item["number"], item["state"], alarmed)]
+    unit, ticks = _ticks(begin, end)
+    per_row = min(max(len(drawn), 1), _PER_ROW)
+    return {
+        "report": report,
+        "drawn": drawn,
+        "listed": listed,
+        "numbers": {item["number"] for item in listed} if report.facts() else None,
+        "listed_windows": [item for item in windows if report.lists(0, item["state"], ())],
+        "drawn_changes": [item for item in facts["changes"] if first <= item["layer"] <= last],
+        "begin": begin,
+        "end": end,
+        "ticks": ticks,
+        "unit": unit,
+        "per_row": per_row,
+        "strip": _strip(drawn, per_row) if report.alarms_only else [],
+    }
+
+
+def _alarmed(settings: VerdictSettings) -> set[int]:
+    """Layers with an alarm of a control chart, or on which the gas-flow index contradicts."""
+    charted = (settings.get("monitor") or {}).get("layers", ())
+    compared = (settings.get("measurement") or {}).get("layers", ())
+    return {item["group"] for item in charted if item["alarms"]} | {
+        item["layer"] for item in compared if item["agreement"] == "disagree"
+    }
+
+
+def _strip(layers: Sequence[SpanFields], per_row: int) -> list[tuple[int, list[tuple[int, int, str, int]]]]:
+    """Rows of layers: the number of the first, and runs of one state (first, last, state, place of the first)."""
+    rows = []
+    for start in range(0, len(layers), per_row):
+        runs, place = [], 0
+        for state, group in groupby(layers[start : start + per_row], key=lambda item: item["state"]):
+            numbers = [item["number"] for item in group]
+            runs.append((numbers[0], numbers[-1], str(state), place))
+            place += len(numbers)
+        rows.append((layers[start]["number"], runs))
+    return rows
+
+
+def local(facts: VerdictDocument, folder: Path) -> VerdictDocument:
+    """The same for a page in this folder, which goes to others and tells nobody of this machine's folders.
+
+    Of what lies near it says where, as seen from the page, so that both can be moved together; of the rest the name.
+    `spatterlib.verify` looks for these beside the page, and in the working folder.
+    """
+    settings = facts["settings"]
+    named: dict[str, Any] = {
+        key: settings[key] | {"path": _local(settings[key]["path"], folder.absolute())}
+        for key in ("source", "model")
+        if key in settings and settings[key].get("path")
+    }
+    return cast("VerdictDocument", facts | {"settings": settings | named})
+
+
+def _local(path: str, folder: Path) -> str:
+    if "://" in path or not Path(path).is_absolute():
+        return path
+    near = next((up for up in (folder, *folder.parents[:_NEAR]) if Path(path).is_relative_to(up)), None)
+    if near is None or near == near.parent:
+        return Path(path).name
+    return Path(os.path.relpath(path, folder)).as_posix()
 
 
 @cache
@@ -87,10 +167,14 @@ def _show(value: float | None, spec: str) -> str:
     return "–" if value is None or value != value else format(value, spec)
 
 
-def _ticks(windows: Sequence[SpanFields]) -> tuple[str, list[tuple[float, str]]]:
+def _extent(spans: Sequence[SpanFields]) -> tuple[float, float]:
+    """S from the first to the last of them."""
+    begin = spans[0]["start"] or 0.0
+    return begin, max(spans[-1]["stop"] or 0.0, begin + 1e-3)
+
+
+def _ticks(begin: float, end: float) -> tuple[str, list[tuple[float, str]]]:
     """Unit of the axis of time, and where in s it has which number."""
-    begin = windows[0]["start"] or 0.0
-    end = max(windows[-1]["stop"] or 0.0, begin + 1e-3)
     unit, name = (60.0, "min") if end - begin > 600 else (1.0, "s")
     step = _step((end - begin) / unit)
     tick, ticks = -(-begin // (step * unit)) * step, []

@@ -22,7 +22,7 @@ from spatterlib.types import DETECTION
 from spatterlib.verdicts.change import Change
 from spatterlib.verdicts.document import ChangeFields, SummaryFields, VerdictDocument, VerdictSettings
 from spatterlib.verdicts.judgement import Span
-from spatterlib.verdicts.report import Section, page
+from spatterlib.verdicts.report import Section, local, page
 
 __all__ = ["SUFFIXES", "Evidence", "Verdict", "check_outputs", "row_dtype"]
 
@@ -187,7 +187,7 @@ class Verdict:
         write_text(path, json.dumps(self.to_dict(), allow_nan=False) + "\n")
 
     def _html(self, path: Path) -> None:
-        write_text(path, page(self.to_dict(rows=False), self.sections))
+        write_text(path, page(local(self.to_dict(rows=False), path.parent), self.sections))
 
     def _csv(self, path: Path) -> None:
         columns = self._columns()

@@ -94,7 +94,8 @@ def verify(
     report : path
         ``.html`` or ``.json``, from `Verdict.save`.
     source, model : path, optional
-        The recording or store, and the model; by default those that the report names.
+        The recording or store, and the model; by default those that the report names. A page says where they are as
+        seen from its own folder, and names what is far away: that is looked for beside it and in the working folder.
     sample : int
         How many layers, drawn at random; 0 for all.
     seed : int, optional
@@ -127,10 +128,12 @@ def verify(
         raise ParameterError(f"sample must be 0 (all) or more layers, got {sample}")
     text, facts = _read(Path(report))
     settings = facts["settings"]
-    run = model if isinstance(model, Run) else _loaded(_model_path(model, settings), settings)
+    folder = Path(report).parent
+    run = model if isinstance(model, Run) else _loaded(_model_path(model, settings, folder), settings)
     where = os.fspath(source) if source is not None else settings["source"]["path"]
     if not where:
         raise MissingFileError("the report was made from an object and names no source; give one with --video")
+    where = where if source is not None else _place(where, folder, "--video")
     faults = [*_shown(text, facts), *_digests(where, run, settings), *_sums(facts)]
     spans = [_span(item) for item in facts["layers"]]
     chosen = _chosen(len(spans), sample, seed)
@@ -161,15 +164,28 @@ def _read(path: Path) -> tuple[str, VerdictDocument]:
         raise StoreError(f"{path}: {error}") from error
 
 
-def _model_path(model: str | os.PathLike[str] | None, settings: VerdictSettings) -> str:
+def _place(named: str, folder: Path, option: str) -> str:
+    """Where that lies which a report names: a page names what is far away by its name only."""
+    path = Path(named)
+    if "://" in named or path.is_absolute():
+        return named
+    found = next((place for place in (folder / path, path) if place.exists()), None)
+    if found is None:
+        raise MissingFileError(
+            f"the report names {named}, which is neither beside it nor in the working folder; give it with {option}"
+        )
+    return os.fspath(found)
+
+
+def _model_path(model: str | os.PathLike[str] | None, settings: VerdictSettings, folder: Path) -> str:
     if model is not None:
         return os.fspath(model)
     named = settings["model"]
     if not named["path"]:
         raise MissingFileError("the report names no model; give one with --model")
     # The shipped model lies elsewhere on every machine.
-    moved = named["name"] == "simulated" and not Path(named["path"]).exists()
-    return "simulated" if moved else named["path"]
+    moved = named["name"] == "simulated" and not (Path(named["path"]).is_absolute() and Path(named["path"]).exists())
+    return "simulated" if moved else _place(named["path"], folder, "--model")
 
 
 def _loaded(path: str, settings: VerdictSettings) -> Run:

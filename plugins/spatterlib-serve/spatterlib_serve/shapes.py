@@ -37,24 +37,26 @@ class ClassifyOptions(BaseModel):
     name: Name = Field(None, description="What a crop is called that comes without a form")
 
 
-def _rules() -> dict[str, Any]:
-    """A parameter for each rule of a verdict that is an option of the command line too, with its text and limits."""
-    hints, found = get_type_hints(sp.Rules), {}
-    for item in dataclasses.fields(sp.Rules):
+def _parameters(record: Any) -> dict[str, Any]:
+    """A parameter for each field of a record that is an option of the command line too, with its text and limits."""
+    hints, found = get_type_hints(record), {}
+    for item in dataclasses.fields(record):
         if "help" in item.metadata and item.metadata.get("option", True):
             low, high = item.metadata.get("range", (None, None))
             text = item.metadata["help"].rstrip(".") + (f"; by default {item.default}" if item.default else "")
             limits: dict[str, Any] = {"ge": low, "le": None if high == math.inf else high}
             if low is None:
                 limits = {} if hints[item.name] is bool else {"max_length": 200}
-            found[item.name] = (hints[item.name] | None, Field(None, description=text, **limits))
+            hint = list[Annotated[str, Field(max_length=200)]] if item.metadata.get("multiple") else hints[item.name]
+            found[item.name] = (hint | None, Field(None, description=text, **limits))
     return found
 
 
-_Rules: Any = create_model("_Rules", **_rules())
+_Rules: Any = create_model("_Rules", **_parameters(sp.Rules))
+_Report: Any = create_model("_Report", **_parameters(sp.ReportSettings))
 
 
-class PredictOptions(_Rules):
+class PredictOptions(_Rules, _Report):
     """Query of `POST /predict`: what `spatterlib.predict` knows too."""
 
     model_config = ConfigDict(extra="forbid")
@@ -83,8 +85,10 @@ class PredictOptions(_Rules):
 
         found: dict[str, Any] = {"window": self.window, "gap": self.gap, "fps": self.fps, "crops": self.crops}
         found["rules"] = self.model_dump(include=set(_Rules.model_fields), exclude_none=True)
+        found["report"] = self.model_dump(include=set(_Report.model_fields), exclude_none=True)
         try:
             sp.Rules(**found["rules"]).check(classes)
+            sp.ReportSettings(**found["report"]).check(self.expected)
             if self.detector is not None:
                 found["detector"] = identity(sp.make("detector", _spec(self.detector)))
             if self.filters is not None:

@@ -83,8 +83,8 @@ def judge(folder: str, name: str, model: str, model_name: str, options: dict[str
     from spatterlib.plugins import write_text
 
     began, where = time.perf_counter(), Path(folder)
-    rules = sp.Rules(**options.pop("rules", {}))
-    found = sp.predict(where / "video", model, rules=rules, progress=_reporter(tell), **options)
+    rules, report = sp.Rules(**options.pop("rules", {})), sp.ReportSettings(**options.pop("report", {}))
+    found = sp.predict(where / "video", model, rules=rules, report=report, progress=_reporter(tell), **options)
     judged = time.perf_counter()
     verdict = _named(found, name, model_name)
     write_text(where / "result.json", json.dumps(verdict.to_dict(rows=False, evidence=False), allow_nan=False))
