@@ -36,13 +36,14 @@ def free_port() -> int:
 class Server:
     """The running command."""
 
-    def __init__(self, folder: Path, *, plugins: str = "") -> None:
+    def __init__(self, folder: Path, *, plugins: str = "", port: int = 0, options: tuple[str, ...] = ()) -> None:
         """`plugins` of SPATTERLIB_PLUGINS; packages that lie in `folder` are found too."""
-        port = free_port()
+        port = port or free_port()
         environment = {**os.environ, "TMPDIR": str(folder), "SPATTERLIB_PLUGINS": plugins, "OMP_NUM_THREADS": "1"}
         environment["PYTHONPATH"] = str(folder)
-        self.folder, self.url, self.log = folder, f"http://127.0.0.1:{port}", folder / "log.txt"
+        self.folder, self.port, self.url, self.log = folder, port, f"http://127.0.0.1:{port}", folder / "log.txt"
         command = [sys.executable, "-m", "spatterlib", "demo", "--port", str(port), "--no-browser"]
+        command += ["--projects", str(folder / "projects"), *options]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder)
         self._wait()

@@ -134,9 +134,11 @@ def test_cancel_stops_and_the_app_goes_on(page: Watched, tmp_path: Path) -> None
     assert "looks low" in headline(page)
 
 
-def test_nothing_to_cancel_is_said(page: Watched) -> None:
-    page.page.locator("#cancel").click()
-    note(page, "nothing to cancel")
+def test_there_is_a_button_to_cancel_while_there_is_something_to_cancel(page: Watched) -> None:
+    assert page.page.locator("#cancel").is_hidden()
+    page.sample("Low gas flow")
+    page.page.locator("#rejected .crop").first.wait_for()
+    page.page.locator("#cancel").wait_for(state="hidden")
 
 
 def broken(folder: Path) -> Path:

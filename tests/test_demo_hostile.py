@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from demo_browser import Server, Watched, needed
 from predictions import weights
+
+import spatterlib as sp
 
 pytestmark = [pytest.mark.slow, *needed]
 
@@ -99,6 +102,35 @@ def test_labels_are_text_in_the_montage_the_warnings_and_the_list_to_train_on(pa
     page.page.locator("#dataset-report li").filter(has_text=f"“{HOSTILE}” comes from one recording").wait_for()
     page.tab("Train")
     page.page.locator("#train-stores label").filter(has_text=HOSTILE).wait_for()
+
+
+def test_the_name_of_a_store_is_text_in_every_tab_that_lists_it(page: Guarded, tmp_path: Path) -> None:
+    sp.simulate(tmp_path / "a.mp4", gas_flow="low", seconds=2, seed=3)
+    store = tmp_path / f"{HOSTILE}.h5"
+    sp.extract(tmp_path / "a.mp4", store, progress=False)
+    with sp.open_store(store, "a") as opened:
+        opened.set_column("label", np.full(len(opened), f"low {HOSTILE}"))
+    page.tab("Dataset")
+    page.page.locator("#own-store input[type=file]").set_input_files(store)
+    page.page.locator("#dataset-note .note").filter(has_text=f"{HOSTILE}.h5: ").wait_for()
+    page.page.locator("#montage .keys").filter(has_text=f"low {HOSTILE}").wait_for()
+    page.page.locator("#undo").click()
+    page.page.locator("#dataset-note .note").filter(has_text="nothing to take back").wait_for()
+    page.tab("Layers")
+    page.page.locator("#chart").click()
+    page.page.locator("#layers-note .note.problem").wait_for()
+    page.tab("Train")
+    page.page.locator("#train-stores label").filter(has_text=HOSTILE).wait_for()
+    page.tab("Model")
+    page.page.locator("#inside-crops .crop").nth(1).click()
+    page.page.locator("#inside figcaption").first.wait_for()
+    page.page.locator("#measure").click()
+    page.page.locator("#model-note .note").filter(has_text="this model knows").wait_for()
+
+
+def test_an_address_with_a_hostile_recording_is_text(page: Guarded) -> None:
+    page.page.goto(f"{page.page.url.split('?')[0]}?recording={HOSTILE}&frame={HOSTILE}")
+    page.page.locator("#verdict-note .note").filter(has_text=f"no recording “{HOSTILE}”").wait_for()
 
 
 @pytest.mark.parametrize("place", ["#own-video", "#own-model", "#own-store"])

@@ -67,6 +67,7 @@ WRONG = {
     "--dask": ["nobody"],
     "--metrics": ["x", "99999999", "-1"],
     "--view": ["x", "99999999", "-1"],
+    "--users": ["nowhere/x.txt", "env:", "env:NOBODY_SETS_THIS", "text.txt"],
     "--view-key": ["nowhere/x.txt", "env:", "env:NOBODY_SETS_THIS"],
     "--webhook": ["nobody", "ftp://x"],
     "--webhook-header": ["nocolon"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -16,10 +17,12 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import gradio as gr
 from starlette.middleware import Middleware
 
+import spatterlib as sp
 from spatterlib_demo import (
     dataset_tab,
     layers_tab,
     model_tab,
+    projects,
     samples,
     sessions,
     train_tab,
@@ -27,16 +30,13 @@ from spatterlib_demo import (
     verdict_tab,
     words,
 )
+from spatterlib_demo.access import Guard, is_loopback, users_of
 from spatterlib_demo.look import head, style, theme
 from spatterlib_demo.markup import area, html
 
 __all__ = ["build", "launch"]
 
-# Gradio's scripts are built at run time; attributes such as onerror and other hosts are nobody's.
-_POLICY = (
-    "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval'; script-src-attr 'none'; "
-    "style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'self'; form-action 'self'"
-)
+log = logging.getLogger("spatterlib_demo")
 
 _TITLE = html(
     '<header class="title"><div><h1>spatterlib</h1><p>See spatter in the browser: from video of laser powder-bed '
@@ -63,8 +63,10 @@ def build() -> gr.Blocks:
         with gr.Tab("Model", id="model") as at_model:
             model = model_tab.tab()
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        at_verdict.select(train_tab.models, None, verdict["model"], **quiet)
-        at_tune.select(*tune, **quiet)
+        at_verdict.select(train_tab.available, None, verdict["model"], **quiet)
+        at_tune.select(tune_tab.coming, None, tune["video"], **quiet).then(
+            tune["look"], tune["inputs"], tune["outputs"], **quiet
+        )
         at_dataset.select(dataset_tab.refreshed, dataset["choice"], [dataset["choice"], dataset["note"]], **quiet)
         compared = [layers["good"], layers["store"]]
         at_layers.select(layers_tab.refreshed, compared, [*compared, layers["note"]], **quiet)
@@ -72,29 +74,36 @@ def build() -> gr.Blocks:
         inside = [model["model"], model["store"]]
         at_model.select(model_tab.refreshed, inside, [*inside, model["note"]], **quiet)
         area(words.glossary(), elem_id="glossary")
+        page.load(verdict_tab.restored, None, [*verdict["shown"], *verdict["options"]], **quiet)
         page.unload(sessions.close)
     made: gr.Blocks = page
     return made
 
 
-class _Guard:
-    """ASGI: every answer forbids the browser what the page never does."""
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def answer(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                own = [(b"content-security-policy", _POLICY.encode()), (b"x-content-type-options", b"nosniff")]
-                message["headers"] = [*message.get("headers", ()), *own]
-            await send(message)
-
-        await self._app(scope, receive, answer)
-
-
-def launch(host: str, port: int, *, browser: bool = True, max_size: str = "2gb") -> None:
+def launch(
+    host: str,
+    port: int,
+    *,
+    browser: bool = True,
+    max_size: str = "2gb",
+    users: str | None = None,
+    open_to_all: bool = False,
+    folder: str | None = None,
+) -> None:
     """Serve the page until interrupted; see `spatterlib_demo.launch`."""
+    auth, local = users_of(users), is_loopback(host)
+    if not (auth or local or open_to_all):
+        raise sp.errors.ParameterError(
+            f"whoever reaches {host} could use the demo: name a file of USER:PASSWORD with --users, "
+            "or say --open-to-all if that is right"
+        )
+    if not (auth or local):
+        log.warning("no login: whoever reaches port %d can use the demo and fill this machine's disk", port)
+    if not local:
+        log.warning("passwords and pictures travel unencrypted: put a proxy with TLS before port %d", port)
+    projects.place_projects(folder)
+    sessions.sweep()
+    projects.sweep()
     os.environ.setdefault("GRADIO_TEMP_DIR", str(sessions.root() / "uploads"))
     samples.prepare()
     page = build()
@@ -102,6 +111,7 @@ def launch(host: str, port: int, *, browser: bool = True, max_size: str = "2gb")
     page.launch(
         server_name=host,
         server_port=port,
+        auth=auth,
         inbrowser=browser,
         max_file_size=max_size,
         quiet=True,
@@ -112,7 +122,7 @@ def launch(host: str, port: int, *, browser: bool = True, max_size: str = "2gb")
         footer_links=[],
         ssr_mode=False,
         share=False,
-        app_kwargs={"middleware": [Middleware(_Guard)]},
+        app_kwargs={"middleware": [Middleware(Guard, local=local)]},
         favicon_path=Path(__file__).parent / "assets" / "icon.svg",
     )
     print(f"spatterlib demo: http://{host}:{port}", flush=True)  # noqa: T201

@@ -43,7 +43,7 @@ def curves(title: str, series: Mapping[str, Sequence[float]], *, share: bool = F
     drawn = []
     for number, (name, line) in enumerate(series.items()):
         points = [(_x(i + 1, 1, count), _y(v, 0, high)) for i, v in enumerate(line) if v == v]
-        style = ("first", "last")[number % 2]
+        style = ("one", "two")[number % 2]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         drawn.append(html('<polyline class="curve {}" points="{}"/>', style, path))
         drawn += [html('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="2.6"/>', style, x, y) for x, y in points]
@@ -58,7 +58,7 @@ def reliability(title: str, confidence: Sequence[float], accuracy: Sequence[floa
     ticks = [(k / 4, f"{25 * k} %") for k in range(5)]
     most = max([*counts, 1])
     dot = (
-        '<circle class="dot last" cx="{:.1f}" cy="{:.1f}" r="{:.1f}"><title>{} crops: {:.0%} sure, {:.0%} right</title>'
+        '<circle class="dot one" cx="{:.1f}" cy="{:.1f}" r="{:.1f}"><title>{} crops: {:.0%} sure, {:.0%} right</title>'
         "</circle>"
     )
     dots = joined(
@@ -68,7 +68,7 @@ def reliability(title: str, confidence: Sequence[float], accuracy: Sequence[floa
     ends = (_x(low, low, 1), _y(low, 0, 1), _x(1, low, 1), _y(1, 0, 1))
     ideal = html('<path class="ideal" d="M{:.1f} {:.1f}L{:.1f} {:.1f}"/>', *ends)
     path = " ".join(f"{_x(c, low, 1):.1f},{_y(a, 0, 1):.1f}" for c, a in zip(confidence, accuracy, strict=True))
-    line = html('<polyline class="curve last" points="{}"/>', path)
+    line = html('<polyline class="curve one" points="{}"/>', path)
     below = f"how sure, from {low:.0%} to 100 % (dashed: as it should be)"
     return _frame(title, below, ticks, 0, 1, ideal + line + dots)
 

@@ -1,9 +1,8 @@
-"""The tab Dataset: browse the crops of a store, label them by click or by range, see what is wrong before training."""
+"""The tab Dataset: browse the crops of a store, label them by key, press or range, and see what is wrong with them."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,13 @@ import gradio as gr
 import numpy as np
 
 import spatterlib as sp
-from spatterlib_demo import labels, sessions, timeline, words
-from spatterlib_demo.jobs import Job, Stopped
-from spatterlib_demo.markup import Markup, area, html, joined
-from spatterlib_demo.pictures import crop_button, encoded_uri
+from spatterlib_demo import labelling, labels, montage, sessions, timeline, words
+from spatterlib_demo import practice as practices
+from spatterlib_demo.markup import area
 
 __all__ = ["refreshed", "tab"]
 
-_PAGE = 48
-_PRACTICE = [("low", seed) for seed in (201, 202, 203)] + [("high", seed) for seed in (301, 302, 303)]
-_SECONDS = 12.0
+_KEPT = "; {:,} kept the label that they had: tick “Change labels that are there” if they are wrong"
 
 
 def tab() -> dict[str, Any]:
@@ -31,42 +27,60 @@ def tab() -> dict[str, Any]:
             upload = gr.File(
                 label="… or a store of your own (.h5)", height=110, elem_classes="upload", elem_id="own-store"
             )
-            practice = gr.Button("Make six simulated practice recordings", elem_id="practice")
-            with gr.Group():
-                column = gr.Dropdown(["peak"], value="peak", label="Filter by column", elem_id="column")
-                with gr.Row():
-                    least = gr.Textbox(label="from", placeholder="any", min_width=80, elem_id="column-from")
-                    most = gr.Textbox(label="to", placeholder="any", min_width=80, elem_id="column-to")
-            number = gr.Number(value=1, precision=0, minimum=1, label="Page", elem_id="page-number")
+            practice = gr.Button(
+                f"Make {2 * practices.EACH} simulated practice recordings", size="sm", elem_id="practice"
+            )
+            cancel = gr.Button("Cancel", size="sm", elem_id="dataset-cancel", visible=False)
             with gr.Group():
                 label = gr.Dropdown(
                     ["low", "high"], value="low", allow_custom_value=True, label="Label", elem_id="label"
                 )
                 mark = gr.Button("Label the crops that are marked", variant="primary", elem_id="label-marked")
                 with gr.Row():
+                    none = gr.Button("No label", size="sm", min_width=80, elem_id="label-none")
+                    undo = gr.Button("Undo", size="sm", min_width=80, elem_id="undo")
+                    unsure = gr.Button("Next uncertain", size="sm", min_width=80, elem_id="next-uncertain")
+                with gr.Row():
                     start = gr.Number(value=0, label="from second", min_width=80, elem_id="range-from")
                     stop = gr.Number(value=10, label="to second", min_width=80, elem_id="range-to")
-                span = gr.Button("Label this stretch of time", elem_id="label-range")
-            save = gr.DownloadButton("Download the labelled store", size="sm", elem_id="get-labelled", visible=False)
+                span = gr.Button("Label this stretch of time", size="sm", elem_id="label-range")
+                change = gr.Checkbox(False, label="Change labels that are there", elem_id="change-labels")
+            with gr.Group():
+                column = gr.Dropdown(["peak"], value="peak", label="Filter by column", elem_id="column")
+                with gr.Row():
+                    least = gr.Textbox(label="from", placeholder="any", min_width=80, elem_id="column-from")
+                    most = gr.Textbox(label="to", placeholder="any", min_width=80, elem_id="column-to")
+            number = gr.Number(value=1, precision=0, minimum=1, label="Page", elem_id="page-number")
+            with gr.Accordion("Take labels out, or in", open=False):
+                prepare = gr.Button("Prepare the files", size="sm", elem_id="prepare-labelled")
+                save = gr.DownloadButton("Store with labels (.h5)", size="sm", elem_id="get-labelled", visible=False)
+                table = gr.DownloadButton("Labels (.csv)", size="sm", elem_id="get-labels", visible=False)
+                given = gr.File(
+                    label="Labels of this store (.csv)", height=90, elem_classes="upload", elem_id="own-labels"
+                )
         with gr.Column(scale=3, min_width=320):
             note = area(elem_id="dataset-note")
-            montage = timeline.picker(elem_id="montage")
+            crops = timeline.picker(elem_id="montage", more=montage.KEYS)
             report = area(elem_id="dataset-report")
-    browse = [choice, column, least, most, number]
+    view = [column, least, most, number]
+    browse = [choice, *view]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    gr.on(
-        [choice.change, least.change, most.change, number.change, column.change],
-        _browse,
-        browse,
-        montage,
-        **quiet,
-    )
-    choice.change(_columns, choice, [column, report], **quiet)
+    gr.on([choice.change, *(item.change for item in view)], _browse, browse, crops, **quiet)
+    choice.change(_columns, choice, [column, report, save, table], **quiet)
     upload.upload(_on_upload, upload, [note, choice, upload], **quiet)
-    practice.click(_practice, None, [note, choice, report], **quiet)
-    montage.select(_on_pick, browse, montage, **quiet)
-    mark.click(_on_mark, [*browse, label], [note, montage, report, save], **quiet)
-    span.click(_on_span, [*browse, label, start, stop], [note, montage, report, save], **quiet)
+    words.while_running(cancel, [practice.click])
+    making = practice.click(practices.follow, None, [note, choice, report], **quiet)
+    words.when_done(cancel, [making])
+    cancel.click(practices.cancel, None, note, queue=False, **quiet)
+    labelled = [note, crops, report]
+    crops.select(_on_press, [*browse, change], [*labelled, number], **quiet)
+    mark.click(_on_mark, [*browse, label, change], labelled, **quiet)
+    none.click(_on_none, browse, labelled, **quiet)
+    undo.click(_on_undo, browse, labelled, **quiet)
+    unsure.click(_on_unsure, browse, [*labelled, number], **quiet)
+    span.click(_on_span, [*browse, label, change, start, stop], labelled, **quiet)
+    prepare.click(_on_prepare, choice, [note, save, table], **quiet)
+    given.upload(_on_table, [given, *browse, change], [*labelled, given], **quiet)
     return {"choice": choice, "note": note, "report": report}
 
 
@@ -78,89 +92,139 @@ def refreshed(current: str | None, request: gr.Request) -> tuple[Any, str]:
     return gr.update(choices=stores, value=value), "" if stores else words.note(empty)
 
 
-def _columns(choice: str | None, request: gr.Request) -> tuple[Any, str]:
-    session = sessions.of(request)
+@words.guarded(4)
+def _columns(choice: str | None, request: gr.Request) -> tuple[Any, ...]:
+    session, hidden = sessions.of(request), gr.update(visible=False)
     session.marked.clear()
+    session.last = None
     if not choice:
-        return gr.skip(), ""
+        return gr.skip(), "", hidden, hidden
     with sp.open_store(session.stores[choice]) as store:
         numeric = [name for name in store.columns if store.column(name).dtype.kind in "biuf"]
-    return gr.update(choices=numeric), labels.warnings_of(session.stores)
+    return gr.update(choices=numeric), labels.warnings_of(session.stores), hidden, hidden
 
 
-def _rows(store: Any, column: str, least: str, most: str) -> Any:
-    values = store.column(column)
-    low, high = _bound(least, -np.inf), _bound(most, np.inf)
-    return np.flatnonzero((values >= low) & (values <= high))
-
-
-def _bound(text: str, otherwise: float) -> float:
-    try:
-        return float(text) if text.strip() else otherwise
-    except ValueError as error:
-        raise sp.errors.ParameterError(f"the bounds of a column are numbers, such as 40; got {text!r}") from error
+def _shown(session: sessions.Session, choice: str, view: montage.View) -> Any:
+    return montage.shown(session, session.stores[choice], view, labelling.keys(session))
 
 
 @words.guarded(1)
-def _browse(choice: str | None, column: str, least: str, most: str, number: float, request: gr.Request) -> str:
-    if not choice:
-        return ""
-    session = sessions.of(request)
-    return _montage(session, session.stores[choice], column, least, most, int(number or 1))
+def _browse(choice: str | None, column: str, least: str, most: str, number: float, request: gr.Request) -> Any:
+    return _shown(sessions.of(request), choice, montage.View(column, least, most, number)) if choice else ""
 
 
-def _montage(session: sessions.Session, path: Path, column: str, least: str, most: str, number: int) -> Markup:
-    """A page of crops, each with its row, label and the column that is looked at."""
-    with sp.open_store(path) as store:
-        rows = _rows(store, column, least, most)
-        pages = max(1, -(-len(rows) // _PAGE))
-        shown = rows[(min(number, pages) - 1) * _PAGE :][:_PAGE]
-        names, values, times = labels.labels_of(store), store.column(column), store.table["time"]
-        crops = store.encoded([int(row) for row in shown])
-        simulated = sp.is_simulated(store.attrs)
-    buttons = [
-        crop_button(
-            encoded_uri(crop),
-            str(row),
-            (names[row] or "no label", f"{times[row]:.1f} s", f"{column} {values[row]:g}"),
-            f"crop {row}, label {names[row] or 'none'}; mark it",
-            pressed=int(row) in session.marked,
-        )
-        for row, crop in zip(shown, crops, strict=True)
-    ]
-    mark = html(" {}", words.simulated_mark("")) if simulated else ""
-    text = f"{len(rows):,} crops, page {min(number, pages)} of {pages}, {len(session.marked)} marked"
-    page = '<p class="soft" role="status">{}; press crops to mark them{}</p><div class="crops">{}</div>'
-    return html(page, text, mark, joined(buttons))
+def _done(session: sessions.Session, choice: str, view: montage.View, said: str, kind: str = "info") -> tuple[Any, ...]:
+    """Note, montage and report behind a change of labels."""
+    return words.note(said, kind), _shown(session, choice, view), labels.warnings_of(session.stores)
 
 
-def _on_pick(
-    choice: str, column: str, least: Any, most: Any, number: float, event: gr.EventData, request: gr.Request
-) -> str:
-    session, row = sessions.of(request), int(event._data["pick"])
-    session.marked ^= {row}
-    return _montage(session, session.stores[choice], column, least, most, int(number or 1))
-
-
-def _on_mark(
-    choice: str | None, column: str, least: Any, most: Any, number: float, label: str, request: gr.Request
+def _give(
+    session: sessions.Session, choice: str, view: montage.View, rows: Any, name: str, change: bool
 ) -> tuple[Any, ...]:
-    session = sessions.of(request)
+    """Label rows, and say what was changed and what was not."""
+    found = labelling.give(session, choice, np.asarray(rows, np.int64), name, change=change)
+    said = f"{found.changed:,} crops of {choice} are now “{name or 'no label'}”; saved in the column “label”"
+    if not found.changed and found.kept:
+        said = f"No label of {choice} was changed"
+    return _done(session, choice, view, said + (_KEPT.format(found.kept) if found.kept else "."))
+
+
+@words.guarded(4)
+def _on_press(
+    choice: str,
+    column: str,
+    least: str,
+    most: str,
+    number: float,
+    change: bool,
+    event: gr.EventData,
+    request: gr.Request,
+) -> tuple[Any, ...]:
+    """A crop was pressed, or a key."""
+    session, view, data = sessions.of(request), montage.View(column, least, most, number), event._data
+    if not choice:
+        return (gr.skip(),) * 4
+    if "pick" in data:
+        montage.mark(session, session.stores[choice], view, int(data["pick"]), shift=bool(data.get("shift")))
+        return gr.skip(), _shown(session, choice, view), gr.skip(), gr.skip()
+    key = str(data.get("key", ""))
+    if key == "z":
+        return (*_undone(session, choice, view), gr.skip())
+    if key == "u":
+        return _unsure(session, choice, view)
+    return (*_keyed(session, choice, view, labelling.class_of_key(session, key), change), gr.skip())
+
+
+def _keyed(
+    session: sessions.Session, choice: str, view: montage.View, name: str | None, change: bool
+) -> tuple[Any, ...]:
+    if name is None:
+        return (gr.skip(),) * 3
+    if not session.marked:
+        return words.note("Mark crops first: press them in the montage.", "wait"), gr.skip(), gr.skip()
     rows = sorted(session.marked)
-    if not choice or not rows:
-        return words.note("Mark crops first: press them in the montage.", "wait"), gr.skip(), gr.skip(), gr.skip()
     session.marked.clear()
-    answer: tuple[Any, ...] = _labelled(session, choice, np.array(rows), label, (column, least, most, int(number or 1)))
-    return answer
+    return _give(session, choice, view, rows, name, change or not name)
 
 
+@words.guarded(3)
+def _on_mark(
+    choice: str | None,
+    column: str,
+    least: str,
+    most: str,
+    number: float,
+    label: str,
+    change: bool,
+    request: gr.Request,
+) -> tuple[Any, ...]:
+    session, name = sessions.of(request), str(label or "").strip()
+    return _keyed(session, choice or "", montage.View(column, least, most, number), name, change)
+
+
+@words.guarded(3)
+def _on_none(choice: str | None, column: str, least: str, most: str, number: float, request: gr.Request) -> Any:
+    return _keyed(sessions.of(request), choice or "", montage.View(column, least, most, number), "", True)
+
+
+@words.guarded(3)
+def _on_undo(choice: str | None, column: str, least: str, most: str, number: float, request: gr.Request) -> Any:
+    return _undone(sessions.of(request), choice, montage.View(column, least, most, number))
+
+
+def _undone(session: sessions.Session, choice: str | None, view: montage.View) -> tuple[Any, ...]:
+    found = labelling.undo(session)
+    if found is None or not choice:
+        return words.note("There is nothing to take back."), gr.skip(), gr.skip()
+    return _done(session, choice, view, f"Taken back: {found[1]:,} crops of {found[0]} have the label of before.")
+
+
+@words.guarded(4)
+def _on_unsure(choice: str | None, column: str, least: str, most: str, number: float, request: gr.Request) -> Any:
+    return _unsure(sessions.of(request), choice, montage.View(column, least, most, number))
+
+
+def _unsure(session: sessions.Session, choice: str | None, view: montage.View) -> tuple[Any, ...]:
+    row = labelling.least_sure(session, choice) if choice else None
+    if row is None:
+        return words.note("Every crop here has a label, or was offered."), gr.skip(), gr.skip(), gr.skip()
+    page = montage.page_of(session.stores[str(choice)], view, row)
+    if page is None:
+        return words.note("The next uncertain crop is left out by the filter; widen it.", "wait"), *[gr.skip()] * 3
+    session.marked, session.last = {row}, row
+    said = words.note(f"The model is least sure of crop {row}: it is marked. Label it by its key.")
+    return said, _shown(session, str(choice), view._replace(number=page)), gr.skip(), page
+
+
+@words.guarded(3)
 def _on_span(
     choice: str | None,
     column: str,
-    least: Any,
-    most: Any,
+    least: str,
+    most: str,
     number: float,
     label: str,
+    change: bool,
     start: float | None,
     stop: float | None,
     request: gr.Request,
@@ -168,26 +232,43 @@ def _on_span(
     session = sessions.of(request)
     if not choice or start is None or stop is None or stop <= start:
         said = "Choose a store, and a stretch whose end lies behind its beginning."
-        return words.note(said, "wait"), gr.skip(), gr.skip(), gr.skip()
+        return words.note(said, "wait"), gr.skip(), gr.skip()
     with sp.open_store(session.stores[choice]) as store:
         times = store.table["time"]
     rows = np.flatnonzero((times >= start) & (times < stop))
-    answer: tuple[Any, ...] = _labelled(session, choice, rows, label, (column, least, most, int(number or 1)))
-    return answer
+    view, name = montage.View(column, least, most, number), str(label or "").strip()
+    return _give(session, choice, view, rows, name, change or not name)
+
+
+@words.guarded(3)
+def _on_prepare(choice: str | None, request: gr.Request) -> tuple[Any, ...]:
+    session = sessions.of(request)
+    if not choice:
+        return words.note("Choose a store first.", "wait"), gr.skip(), gr.skip()
+    title = Path(choice).stem
+    copy = shutil.copy(session.stores[choice], session.downloads() / f"{title}-labelled.h5")
+    table = session.downloads() / f"{title}-labels.csv"
+    labelling.to_table(session.stores[choice], table)
+    return "", gr.update(value=str(copy), visible=True), gr.update(value=str(table), visible=True)
 
 
 @words.guarded(4)
-def _labelled(session: sessions.Session, choice: str, rows: Any, label: str, view: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Save the label in the store's column, and show it."""
-    path, name = session.stores[choice], str(label or "").strip()
-    with sp.open_store(path, "a") as store:
-        new = labels.labels_of(store).astype(object)
-        new[rows] = name
-        store.set_column("label", new.astype(str))
-    said = f"{len(rows):,} crops of {choice} are now “{name or 'no label'}”; saved in the column “label”."
-    copy = shutil.copy(path, session.downloads() / f"{Path(choice).stem}-labelled.h5")
-    told = labels.warnings_of(session.stores)
-    return words.note(said), _montage(session, path, *view), told, gr.update(value=str(copy), visible=True)
+def _on_table(
+    given: str | None,
+    choice: str | None,
+    column: str,
+    least: str,
+    most: str,
+    number: float,
+    change: bool,
+    request: gr.Request,
+) -> tuple[Any, ...]:
+    if not given or not choice:
+        return words.note("Choose the store that the labels are of.", "wait"), gr.skip(), gr.skip(), None
+    session = sessions.of(request)
+    found = labelling.from_table(session, choice, Path(given), change=change)
+    said = f"{found.changed:,} labels were taken" + (_KEPT.format(found.kept) if found.kept else ".")
+    return (*_done(session, choice, montage.View(column, least, most, number), said), None)
 
 
 def _on_upload(upload: str | None, request: gr.Request) -> tuple[Any, Any, Any]:
@@ -199,38 +280,7 @@ def _on_upload(upload: str | None, request: gr.Request) -> tuple[Any, Any, Any]:
         with sp.open_store(session.stores[name], "a") as store:
             count = len(store)
     except Exception as error:
-        session.stores.pop(name)
+        session.project.drop("stores", name)
         return words.problem(error, name), gr.skip(), None
     said = words.note(f"{name}: {count:,} crops. Labels you give are saved in this copy; download it when done.")
     return said, gr.update(choices=list(session.stores), value=name), None
-
-
-def _practice(request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
-    """Three recordings of low and three of high flow, extracted and labelled, to train on."""
-    session = sessions.of(request)
-    try:
-        session.stop.clear()
-        job = Job(lambda tell: _make(session, tell), session.stop)
-        for done in job.follow():
-            text = f"Simulating and extracting recording {done + 1} of {len(_PRACTICE)} …"
-            yield words.note(text, "wait"), gr.skip(), gr.skip()
-        names = job.result()
-        said = f"{len(names)} simulated stores are here, labelled. Look at them, then open the tab Train."
-        update = gr.update(choices=list(session.stores), value=names[0])
-        yield words.note(said), update, labels.warnings_of(session.stores)
-    except (Stopped, Exception) as error:
-        yield words.problem(error), gr.skip(), gr.skip()
-
-
-def _make(session: sessions.Session, tell: Any) -> list[str]:
-    names = []
-    for done, (flow, seed) in enumerate(_PRACTICE):
-        tell(done)
-        video, path = session.place(".mp4"), session.place(".h5")
-        sp.simulate(video, gas_flow=flow, seed=seed, seconds=_SECONDS, recoat_seconds=1.0)
-        sp.extract(video, path, progress=False)
-        video.unlink()
-        with sp.open_store(path, "a") as store:
-            store.set_column("label", np.full(len(store), flow))
-        names.append(session.add("stores", f"practice-{flow}-{seed}.h5", path))
-    return names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,23 @@ __all__ = ["refreshed", "tab"]
 # A simulated build: s of a layer and of recoating, how many layers, behind which one the gas flow falls, seed.
 _LAYER, _RECOAT, _LAYERS, _CHANGE, _SEED = 1.0, 1.5, 56, 48, 701
 _OWN = 40
+_WORDS = {
+    "streaks": "number of streaks",
+    "rate": "streaks per second",
+    "per_mm2": "streaks per mm² of track",
+    "speed_10": "speed of the slowest tenth",
+    "speed_50": "middle speed",
+    "speed_90": "speed of the fastest tenth",
+    "angle": "angle of flight",
+    "angle_spread": "spread of the angles",
+    "length": "length of streaks",
+    "turn": "turn of streaks along their way",
+    "drift": "drift with the gas",
+    "plume_area": "area of the plume",
+    "intensity": "brightness",
+    "clear_time": "time until it is dark again",
+}
+"""Descriptors in words."""
 _FIRST = f"its own first {_OWN} layers"
 _SHOWN = 20
 # Builds that limits are found with: fewer than usual, so that nobody waits; run lengths are then right to some 5 %.
@@ -39,14 +57,16 @@ def tab() -> dict[str, Any]:
                 gas = gr.Textbox(label="gas flows to, degrees", placeholder="unknown; 0 = right, 90 = up")
             go = gr.Button("Chart the layers", variant="primary", elem_id="chart")
             make = gr.Button("Make a simulated build to try", elem_id="make-build")
-            cancel = gr.Button("Cancel", size="sm", elem_id="layers-cancel")
+            cancel = gr.Button("Cancel", size="sm", elem_id="layers-cancel", visible=False)
         with gr.Column(scale=3, min_width=320):
             note = area(elem_id="layers-note")
             result = area(elem_id="layers-result")
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     shared: dict[str, Any] = {"concurrency_id": "layers", "concurrency_limit": 2}
-    go.click(_chart, [good, store, scale, gas], [note, result], **shared, **quiet)
-    make.click(_make, None, [note, good, store], **shared, **quiet)
+    words.while_running(cancel, [go.click, make.click])
+    charting = go.click(_chart, [good, store, scale, gas], [note, result], **shared, **quiet)
+    making = make.click(_make, None, [note, good, store], **shared, **quiet)
+    words.when_done(cancel, [charting, making])
     cancel.click(_cancel, None, note, queue=False, **quiet)
     return {"good": good, "store": store, "note": note}
 
@@ -141,6 +161,15 @@ def _charted(good: int | Path, path: Path, known: dict[str, Any], picture: Path,
     return found, data, simulated
 
 
+def _in_words(name: str) -> str:
+    return _WORDS.get(name, name.replace("_", " "))
+
+
+def _said(text: str) -> str:
+    """An alarm, with names of descriptors in words."""
+    return re.sub(r"\b[a-z]+(?:_[a-z0-9]+)+\b", lambda found: _in_words(found[0]), text)
+
+
 def _shown(found: Any, picture: bytes, simulated: bool, good: str, store: str) -> Markup:
     """What was found: in words, then the charts."""
     facts = found.to_dict()
@@ -150,7 +179,11 @@ def _shown(found: Any, picture: bytes, simulated: bool, good: str, store: str) -
         found.alarm_intervals,
     )
     said = joined(
-        html("<li>{}{}</li>", f"Layers {first} to {last}, the first: " if last > first else f"Layer {first}: ", text)
+        html(
+            "<li>{}{}</li>",
+            f"Layers {first} to {last}, the first: " if last > first else f"Layer {first}: ",
+            _said(text),
+        )
         for first, last, text in intervals[:_SHOWN]
     )
     more = html("<p>… and {} more.</p>", len(intervals) - _SHOWN) if len(intervals) > _SHOWN else ""
@@ -172,6 +205,6 @@ def _shown(found: Any, picture: bytes, simulated: bool, good: str, store: str) -
         good=good,
         mark=words.simulated_mark("") if simulated or facts["simulated"] else "",
         data=base64.b64encode(picture).decode(),
-        descriptors=", ".join(facts["descriptors"]),
+        descriptors=", ".join(_in_words(name) for name in facts["descriptors"]),
         alarm=words.term("alarm"),
     )

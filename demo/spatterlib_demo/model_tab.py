@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import spatterlib as sp
-from spatterlib_demo import charts, labels, sessions, timeline, verdict_tab, words
+from spatterlib_demo import charts, labels, models, sessions, timeline, words
 from spatterlib_demo.markup import Markup, area, html, joined
 from spatterlib_demo.pictures import boxed, crop_button, encoded_uri, gallery, svg
 
@@ -25,9 +25,11 @@ def tab() -> dict[str, Any]:
     """Build it; returns what other tabs need."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=270, elem_classes="side"):
-            model = gr.Dropdown([verdict_tab.SHIPPED], value=verdict_tab.SHIPPED, label="Model", elem_id="inside-model")
+            model = gr.Dropdown([models.SHIPPED], value=models.SHIPPED, label="Model", elem_id="inside-model")
             store = gr.Dropdown([], label="Crops of this store", elem_id="inside-store")
             measure = gr.Button("Measure on all labelled stores", variant="primary", elem_id="measure")
+            take = gr.Button("Prepare this model for download", size="sm", elem_id="prepare-model")
+            file = gr.DownloadButton("Download the model (.zip)", size="sm", elem_id="get-model", visible=False)
         with gr.Column(scale=3, min_width=320):
             note = area(elem_id="model-note")
             crops = timeline.picker(elem_id="inside-crops")
@@ -36,6 +38,8 @@ def tab() -> dict[str, Any]:
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     gr.on([model.change, store.change], _show, [model, store], [note, crops, inside], **quiet)
     crops.select(_on_pick, [model, store], [note, inside], **quiet)
+    take.click(_packed, model, [note, file], **quiet)
+    model.change(lambda: gr.update(visible=False), None, file, **quiet)
     measure.click(_measure, model, [note, report], **quiet)
     return {"model": model, "store": store, "note": note}
 
@@ -43,7 +47,7 @@ def tab() -> dict[str, Any]:
 def refreshed(model: str, store: str | None, request: gr.Request) -> tuple[Any, Any, str]:
     """Models and stores of the session, as they are when the tab is opened."""
     session = sessions.of(request)
-    names, stores = verdict_tab.model_names(session), list(session.stores)
+    names, stores = models.names_of(session), list(session.stores)
     chosen = store if store in stores else stores[-1] if stores else None
     empty = "No crops yet: take a sample in the tab Verdict first."
     return (
@@ -60,7 +64,7 @@ def _show(model: str, store: str | None, request: gr.Request) -> tuple[str, str,
         # The note says already that there is none.
         return gr.skip(), "", ""
     session = sessions.of(request)
-    run = verdict_tab.load(session, model)
+    run = models.load(session, model)
     with sp.open_store(session.stores[store]) as opened:
         if not len(opened):
             return words.note("This store has no crops; take another one."), "", ""
@@ -76,6 +80,14 @@ def _show(model: str, store: str | None, request: gr.Request) -> tuple[str, str,
     return "", gallery(html("Press a crop to look inside {}", mark), buttons), ""
 
 
+@words.guarded(2)
+def _packed(model: str, request: gr.Request) -> tuple[Any, Any]:
+    """The run folder, or the file, in a zip that the tab Verdict takes back."""
+    target = models.packed(sessions.of(request), model)
+    said = words.note("The file below holds weights, record and card; the tab Verdict takes it as a model of your own.")
+    return said, gr.update(value=str(target), visible=True)
+
+
 def _says(classes: tuple[str, ...], probabilities: Any) -> str:
     if not np.isfinite(probabilities).all():
         return "no answer"
@@ -86,7 +98,7 @@ def _says(classes: tuple[str, ...], probabilities: Any) -> str:
 @words.guarded(2)
 def _on_pick(model: str, store: str, event: gr.EventData, request: gr.Request) -> tuple[str, str]:
     session, row = sessions.of(request), int(event._data["pick"])
-    run = verdict_tab.load(session, model)
+    run = models.load(session, model)
     with sp.open_store(session.stores[store]) as opened:
         [crop] = opened.read([row])
     return "", inside(run, crop, row)
@@ -99,7 +111,7 @@ def inside(run: Any, crop: NDArray[np.uint8], row: int) -> Markup:
     return html(
         '<div class="pair inside"><figure class="frame">{plain}<figcaption>crop {row}: {says}</figcaption></figure>'
         '<figure class="frame">{overlay}<figcaption>{looks}: <b class="first">orange</b> speaks for {first}, '
-        '<b class="last">blue</b> for {last}; covering the strongest patch moves the probability by {most:.2f}'
+        '<b class="last">violet</b> for {last}; covering the strongest patch moves the probability by {most:.2f}'
         "</figcaption></figure></div>",
         plain=boxed(crop, [], f"crop {row}"),
         row=row,
@@ -146,7 +158,7 @@ def _overlay(crop: Any, change: Any, most: float) -> Markup:
 def _measure(model: str, request: gr.Request) -> tuple[str, str]:
     """Reliability and mistakes on everything that is labelled."""
     session = sessions.of(request)
-    run = verdict_tab.load(session, model)
+    run = models.load(session, model)
     right: list[Any] = []
     sure: list[Any] = []
     wrong: list[tuple[float, Markup]] = []

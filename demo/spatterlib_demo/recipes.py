@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import spatterlib as sp
+from spatterlib_demo import samples
 from spatterlib_demo.controls import changed, fields_of
 
 __all__ = ["command", "python", "toml"]
@@ -15,8 +16,25 @@ __all__ = ["command", "python", "toml"]
 Identity = Mapping[str, Any]
 
 
+def _file_of(video: str) -> str:
+    return f"{video.lower().replace(' ', '-')}.mp4" if video in samples.SAMPLES else video
+
+
 def command(video: str, detector: Identity, filters: Sequence[Identity]) -> str:
-    """For a shell; without any filter only a TOML file can say so."""
+    """For a shell; a sample is simulated first."""
+    first = ""
+    if video in samples.SAMPLES:
+        given = [
+            part
+            for name, value in samples.settings_of(video).items()
+            for part in _option(name.replace("_", "-"), value)
+        ]
+        first = shlex.join(["spatterlib", "simulate", _file_of(video), *given]) + "\n"
+    return first + _extract(_file_of(video), detector, filters)
+
+
+def _extract(video: str, detector: Identity, filters: Sequence[Identity]) -> str:
+    """Without any filter only a TOML file can say so."""
     if not filters:
         return shlex.join(["spatterlib", "extract", video, "-o", "spatter.h5", "--config", "settings.toml"])
     parts = ["spatterlib", "extract", video, "-o", "spatter.h5"]
@@ -56,8 +74,12 @@ def python(video: str, detector: Identity, filters: Sequence[Identity]) -> str:
         return f'sp.make("{kind}", "{own["id"]}"{further})' if further else f'"{own["id"]}"'
 
     kept = ", ".join(made("filter", item) for item in filters)
+    file, first = _file_of(video), ""
+    if video in samples.SAMPLES:
+        given = ", ".join(f"{name}={value!r}" for name, value in samples.settings_of(video).items())
+        first = f"sp.simulate({file!r}, {given})\n"
     return (
-        f"import spatterlib as sp\n\nreport = sp.extract(\n    {video!r},\n    'spatter.h5',\n"
+        f"import spatterlib as sp\n\n{first}report = sp.extract(\n    {file!r},\n    'spatter.h5',\n"
         f"    detector={made('detector', detector)},\n    filters=[{kept}],\n)\n"
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import spatterlib as sp
 
-__all__ = ["SAMPLES", "is_there", "path_of", "prepare"]
+__all__ = ["SAMPLES", "cache_folder", "is_there", "path_of", "prepare", "settings_of"]
 
 SAMPLES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -26,11 +26,17 @@ _COMMON: dict[str, Any] = {"seconds": 60.0, "recoat_seconds": 3.2, "preset": "ea
 _locks = {name: threading.Lock() for name in SAMPLES}
 
 
-def _folder() -> Path:
+def cache_folder() -> Path:
+    """Where what is simulated once per machine lies."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     where = Path(base) / "spatterlib" / f"demo-{sp.__version__}"
     where.mkdir(parents=True, exist_ok=True)
     return where
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """What a sample is simulated with."""
+    return {**_COMMON, **SAMPLES[name]}
 
 
 def path_of(name: str) -> Path:
@@ -44,7 +50,7 @@ def path_of(name: str) -> Path:
 
 def _path(name: str) -> Path:
     values = {**_COMMON, **SAMPLES[name]}.values()
-    return _folder() / f"{'-'.join(str(value).replace('>', '-to-') for value in values)}.mp4"
+    return cache_folder() / f"{'-'.join(str(value).replace('>', '-to-') for value in values)}.mp4"
 
 
 def is_there(name: str) -> bool:

@@ -1,8 +1,9 @@
-"""What belongs to one browser: its folder, its videos, stores, models and results. Nobody else ever sees them."""
+"""What belongs to one open page: its project, what it shows, what runs for it. Nobody else ever sees it."""
 
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
 import shutil
 import tempfile
@@ -11,15 +12,19 @@ import time
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 import spatterlib as sp
+from spatterlib_demo.access import token_of
+from spatterlib_demo.projects import Project, opened
 
-__all__ = ["Session", "close", "of", "root"]
+__all__ = ["Session", "close", "of", "root", "sweep"]
 
-# S without a click after which a session's files go; how many stores and videos a session keeps.
-_IDLE, _KEPT = 2 * 3600.0, 10
+# S without a click after which what a page has in memory goes.
+_IDLE = 2 * 3600.0
+_PREFIX = "spatterlib-demo-"
 
 
 @dataclass
@@ -28,32 +33,45 @@ class Session:
 
     Parameters
     ----------
+    project : Project
+        Of its user or browser; pages of one browser share it.
     folder : Path
-        Its own files.
+        Files that go with the page: what can be downloaded.
     verdict : Verdict, optional
         The last one, with the name of its video in `video`.
-    videos, stores, runs : dict
-        Paths by the name that is shown; paths never leave the server.
     marked : set of int
-        Rows that are marked in the tab Dataset.
+        Rows that are marked in the tab Dataset; `last` is the one that was pressed last.
     """
 
+    project: Project
     folder: Path
     verdict: sp.Verdict | None = None
     video: str = ""
-    videos: dict[str, Path] = field(default_factory=dict)
-    stores: dict[str, Path] = field(default_factory=dict)
-    runs: dict[str, Path] = field(default_factory=dict)
     marked: set[int] = field(default_factory=set)
+    last: int | None = None
+    unsure: dict[str, Any] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
     running: threading.Lock = field(default_factory=threading.Lock)
     used: float = field(default_factory=time.monotonic)
-    numbers: int = 0
+
+    @property
+    def videos(self) -> dict[str, Path]:
+        """Recordings by name."""
+        return self.project.videos
+
+    @property
+    def stores(self) -> dict[str, Path]:
+        """Stores by name."""
+        return self.project.stores
+
+    @property
+    def runs(self) -> dict[str, Path]:
+        """Models by name."""
+        return self.project.runs
 
     def place(self, suffix: str) -> Path:
-        """A file of its own that is not there yet."""
-        self.numbers += 1
-        return self.folder / f"{self.numbers:04d}{suffix}"
+        """A file of the project that is not there yet."""
+        return self.project.place(suffix)
 
     def downloads(self) -> Path:
         """Where files lie that the browser may fetch."""
@@ -62,39 +80,33 @@ class Session:
         return where
 
     def take(self, upload: str | os.PathLike[str], kind: str) -> str:
-        """Move an uploaded file in: nothing of it stays where files are served from. Its name."""
-        source = Path(upload)
-        target = self.folder / f"{self.numbers:04d}" / source.name
-        self.numbers += 1
-        target.parent.mkdir()
-        shutil.move(source, target)
-        return self.add(kind, source.name, target)
+        """See `Project.take`."""
+        return self.project.take(upload, kind)
 
     def add(self, kind: str, name: str, path: Path) -> str:
-        """Keep a path under a name that is free; what is older than the last few goes."""
-        known: dict[str, Path] = getattr(self, kind)
-        known.pop(name, None) if known.get(name) == path else None
-        free, number = name, 2
-        while free in known:
-            free, number = f"{name} ({number})", number + 1
-        known[free] = path
-        for old in list(known)[:-_KEPT]:
-            _remove(known.pop(old), self.folder)
-        return free
-
-
-def _remove(path: Path, folder: Path) -> None:
-    """Delete a file or folder, if it lies in `folder`: samples are everybody's."""
-    if folder in path.parents:
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        """See `Project.add`."""
+        return self.project.add(kind, name, path)
 
 
 @cache
 def root() -> Path:
-    """Where all sessions of this process keep their files; gone at the end."""
-    where = Path(tempfile.mkdtemp(prefix="spatterlib-demo-"))
-    atexit.register(shutil.rmtree, where, ignore_errors=True)
+    """Where pages of this process keep what goes with them; gone at the end, and held by a lock till then."""
+    where = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    held = (where / "lock").open("w")
+    fcntl.flock(held, fcntl.LOCK_EX)
+    atexit.register(lambda: (held.close(), shutil.rmtree(where, ignore_errors=True)))
     return where
+
+
+def sweep() -> None:
+    """Delete what servers left that were killed: their locks are free."""
+    for old in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/lock"):
+        try:
+            with old.open("r+") as held:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(old.parent, ignore_errors=True)
+        except OSError:
+            continue
 
 
 _sessions: dict[str, Session] = {}
@@ -103,21 +115,28 @@ _lock = threading.Lock()
 
 def of(request: gr.Request) -> Session:
     """The session of a request of Gradio; made when it is first asked for."""
-    key = str(request.session_hash)
+    key, owner = str(request.session_hash), _owner(request)
     with _lock:
         for old in [name for name, other in _sessions.items() if time.monotonic() - other.used > _IDLE]:
             _forget(old)
-        if key not in _sessions:
-            _sessions[key] = Session(Path(tempfile.mkdtemp(dir=root())))
-        found = _sessions[key]
+        found = _sessions.get(f"{owner} {key}")
+        if found is None:
+            found = _sessions[f"{owner} {key}"] = Session(opened(owner), Path(tempfile.mkdtemp(dir=root())))
         found.used = time.monotonic()
         return found
+
+
+def _owner(request: gr.Request) -> str:
+    """The user who is logged in, else the browser; a browser that keeps no cookies has a project for each page."""
+    if request.username:
+        return f"user {request.username}"
+    return f"browser {token_of(str(request.headers.get('cookie', ''))) or request.session_hash}"
 
 
 def close(request: gr.Request) -> None:
     """Stop the work of a page that was closed, and delete its files."""
     with _lock:
-        _forget(str(request.session_hash))
+        _forget(f"{_owner(request)} {request.session_hash}")
 
 
 def _forget(key: str) -> None:

@@ -26,9 +26,12 @@ element.addEventListener('click', event => {
 """
 
 
-def picker(**options: Any) -> gr.HTML:
-    """HTML in which things with ``data-pick`` can be pressed: its event `select` tells which, as ``event.pick``."""
-    return area(js_on_load=_PICK, **options)
+def picker(more: str = "", **options: Any) -> gr.HTML:
+    """HTML in which things with ``data-pick`` can be pressed: its event `select` tells which, as ``event.pick``.
+
+    `more` is a script of its own, behind ours.
+    """
+    return area(js_on_load=_PICK + more, **options)
 
 
 def component(label: str, **options: Any) -> gr.HTML:

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 import spatterlib as sp
-from spatterlib_demo import charts, labels, sessions, verdict_tab, words
+from spatterlib_demo import charts, labels, models, sessions, words
 from spatterlib_demo.controls import Controls
 from spatterlib_demo.jobs import Job, Stopped
 from spatterlib_demo.markup import Markup, area, html, joined
@@ -26,7 +26,7 @@ def tab() -> dict[str, Any]:
             network = gr.Dropdown(ids, value=ids[0], label="Network", elem_id="network")
             compare = gr.Checkbox(True, label="Also train with random crops held back, to compare")
             go = gr.Button("Train", variant="primary", elem_id="train")
-            cancel = gr.Button("Cancel", size="sm", elem_id="train-cancel")
+            cancel = gr.Button("Cancel", size="sm", elem_id="train-cancel", visible=False)
             with gr.Accordion("Settings of the network", open=False, elem_id="train-settings"):
                 controls = Controls("classifier", "c", ids, ids[0])
         with gr.Column(scale=3, min_width=320):
@@ -35,7 +35,8 @@ def tab() -> dict[str, Any]:
             result = area(elem_id="train-result")
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     network.change(controls.shown, network, controls.groups, **quiet)
-    go.click(
+    words.while_running(cancel, [go.click])
+    work = go.click(
         _train(controls),
         [stores, network, compare, *controls.components],
         [note, curves, result],
@@ -43,6 +44,7 @@ def tab() -> dict[str, Any]:
         concurrency_limit=1,
         **quiet,
     )
+    words.when_done(cancel, [work])
     cancel.click(_cancel, None, note, queue=False, **quiet)
     return {"stores": stores, "note": note, "done": result}
 
@@ -83,12 +85,35 @@ def _train(controls: Controls) -> Any:
                 yield words.note(said, "wait"), _curves(epochs, _simulated(session, stores)), gr.skip()
             run, evaluation, epochs = job.result()
             name = session.add("runs", f"{network} {len(session.runs) + 1}", Path(run.path))
-            said = f"Trained. “{name}” is in the list of models now: use it in the tabs Verdict and Model."
-            yield words.note(said), _curves(epochs, run.origin != "not stated"), _result(evaluation)
+            session.project.choose(model=name)
+            yield _said(name, run), _curves(epochs, run.origin != "not stated"), _result(evaluation)
         except (Stopped, Exception) as error:
             yield words.problem(error), gr.skip(), gr.skip()
 
     return train
+
+
+def _said(name: str, run: Any) -> Markup:
+    """Whether verdicts can rest on the model, and why."""
+    if run.unproven:
+        text = html(
+            "Trained, but <b>“{}” judges nothing</b>: {}. The tab Verdict shows what it would say, if you ask for it "
+            "under “What is expected, and which model”.",
+            name,
+            run.unproven,
+        )
+        return words.note(text, "wait")
+    low = run.facts["metrics"]["test"]["accuracy_interval"][0]
+    return words.note(
+        html(
+            "Trained. On whole recordings that it never saw, at least {:.0%} of crops are right (lower end of the 95 % "
+            "{}), better than chance. “{}” is the model of the tab Verdict now: try a sample there. It knows simulated "
+            "or labelled recordings like these only; one that is unlike them gets no verdict.",
+            low,
+            words.term("interval"),
+            name,
+        )
+    )
 
 
 def _simulated(session: sessions.Session, stores: Sequence[str]) -> bool:
@@ -115,7 +140,7 @@ def _work(
     tell(("Reading crops …", []))
     paths = [str(session.stores[name]) for name in stores]
     chosen = sp.make("classifier", network)
-    run = sp.train(paths, chosen, out=session.folder / "runs", resume=False, callbacks=[follow], progress=False)
+    run = sp.train(paths, chosen, out=session.project.folder / "runs", resume=False, callbacks=[follow], progress=False)
     title[0] = "Measuring, random crops held back"
     splits: Any = ("original", "grouped") if compare else (run.facts["split"]["name"],)
     return run, sp.evaluate(run, splits=splits, probes=False, notify=follow), epochs
@@ -164,6 +189,8 @@ def _line(outcome: Any, name: str) -> Markup:
     )
 
 
-def models(request: gr.Request) -> Any:
+def available(request: gr.Request) -> Any:
     """The list of models, for the other tabs."""
-    return gr.update(choices=verdict_tab.model_names(sessions.of(request)))
+    session = sessions.of(request)
+    names, chosen = models.names_of(session), session.project.chosen.get("model")
+    return gr.update(choices=names, value=chosen if chosen in names else names[0])

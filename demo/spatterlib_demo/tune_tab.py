@@ -15,14 +15,14 @@ from spatterlib_demo.controls import Controls, slider
 from spatterlib_demo.markup import Markup, area, html, joined
 from spatterlib_demo.pictures import boxed
 
-__all__ = ["tab"]
+__all__ = ["coming", "tab"]
 
 _DEFAULT = ("area", "blue", "black")
 _NONE = "none"
 _VIEWS = {"frame": "Frame and boxes", "difference": "Difference", "mask": "Mask"}
 
 
-def tab() -> tuple[Any, list[Any], list[Any]]:
+def tab() -> dict[str, Any]:
     """Build it; returns what draws the pictures, its inputs and its outputs."""
     ids = list(sp.catalog().detectors)
     second = next((id_ for id_ in ids if id_ != "frame-difference"), _NONE)
@@ -30,7 +30,7 @@ def tab() -> tuple[Any, list[Any], list[Any]]:
     terms = {name: words.term(name) for name in ("frame", "detector", "difference", "mask", "filter")}
     said = html(
         '<p class="soft">One {frame} as the {detector} sees it: the {difference} to the frame before, the {mask} of '
-        "what counts as changed, and boxes. Dashed red boxes were dropped by a {filter}.</p>",
+        "what counts as changed, and boxes. Dashed grey boxes were dropped by a {filter}.</p>",
         **terms,
     )
     area(said)
@@ -68,7 +68,14 @@ def tab() -> tuple[Any, list[Any], list[Any]]:
     right.change(controls_b.shown, right, controls_b.groups, **quiet)
     video.focus(_videos, None, video, **quiet)
     video.change(_length, [video, frame], frame, **quiet)
-    return look, inputs, [note, pictures, shell, script, config]
+    return {"look": look, "inputs": inputs, "outputs": [note, pictures, shell, script, config], "video": video}
+
+
+def coming(request: gr.Request) -> Any:
+    """The recording that one comes from."""
+    session = sessions.of(request)
+    names = list(dict.fromkeys([*samples.SAMPLES, *session.videos]))
+    return gr.update(choices=names, value=session.video) if session.video in names else gr.update(choices=names)
 
 
 def _videos(request: gr.Request) -> Any:

@@ -1,8 +1,8 @@
-"""A verdict as HTML: headline, layers, evidence, and one frame with its boxes."""
+"""A verdict as HTML: headline, layers, evidence."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,12 @@ import numpy as np
 
 import spatterlib as sp
 from spatterlib_demo.markup import Markup, html, joined
-from spatterlib_demo.pictures import boxed, crop_button, data_uri, encoded_uri, gallery
+from spatterlib_demo.pictures import crop_button, data_uri, encoded_uri, gallery
 from spatterlib_demo.words import simulated_mark, term
 
-__all__ = ["evidence", "frame", "headline", "layers", "running"]
+__all__ = ["FILTERS", "dropped", "evidence", "headline", "layers", "running"]
 
+FILTERS = ("area", "blue", "black")
 _STYLE = {"OK": "ok", "attention": "attention", "critical": "critical", "decided": "decided"}
 _MEANS = {
     "OK": "as you expect",
@@ -104,6 +105,10 @@ def _what_now(facts: Mapping[str, Any]) -> Markup:
             " <b>Next:</b> open the tab Tune with this video; lower the threshold or the smallest area until boxes "
             "appear around the spatter, then come back."
         )
+    if "better than chance" in facts["text"] or "learned from too" in facts["text"]:
+        return html(
+            " <b>Next:</b> choose another model under “What is expected, and which model”, or train on more recordings."
+        )
     return html(" <b>Next:</b> take a longer stretch of the build; a layer needs six votes.")
 
 
@@ -169,38 +174,40 @@ def evidence(verdict: sp.Verdict) -> Markup:
     return joined(gallery(kind[:1].upper() + kind[1:], found) for kind, found in kinds.items())
 
 
+def dropped(path: Path, each: int, stop: Callable[[], bool]) -> Mapping[str, tuple[int, list[Any]]]:
+    """What the first filter to object dropped: how many, and a few crops spread over the recording."""
+    chosen = [(name, sp.make("filter", name)) for name in FILTERS]
+    counts = dict.fromkeys(FILTERS, 0)
+    kept: dict[str, list[Any]] = {name: [] for name in FILTERS}
+    for clip, found in sp.detect(path, filters=()):
+        if stop():
+            break
+        for name, filter_ in chosen:
+            keep = filter_(found, clip)
+            dropped, found = found[~keep], found[keep]
+            counts[name] += len(dropped)
+            for row in dropped[:1] if len(kept[name]) < each else ():
+                kept[name].append((int(row["frame"]), float(row["time"]), clip.crops(np.array([row]))[0].copy()))
+    return {name: (counts[name], kept[name]) for name in FILTERS if counts[name]}
+
+
+def _brighter(crop: Any) -> Any:
+    """What was dropped is often dark: its brightest pixel becomes white, and the square root shows the rest."""
+    return (255 * np.sqrt(crop / max(int(crop.max()), 1))).astype(np.uint8)
+
+
 def rejected(found: Mapping[str, tuple[int, Sequence[Any]]]) -> Markup:
     """Crops that a filter dropped, by filter: ``{id: (how many, [(frame, time, crop), ...])}``."""
     parts = []
     for name, (count, crops) in found.items():
         buttons = [
             crop_button(
-                data_uri(crop, 160), str(number), (f"{time:.1f} s",), f"rejected by {name}; show frame {number}"
+                data_uri(_brighter(crop), 160),
+                str(number),
+                (f"{time:.1f} s",),
+                f"rejected by {name}; show frame {number}",
             )
             for number, time, crop in crops
         ]
-        parts.append(gallery(html("Rejected by {} “{}”: {:,}", term("filter"), name, count), buttons))
+        parts.append(gallery(html("Rejected by {} “{}”: {:,} (shown brighter)", term("filter"), name, count), buttons))
     return joined(parts)
-
-
-def frame(verdict: sp.Verdict, video: Path, number: int) -> Markup:
-    """One frame, its boxes coloured by what the model says of each."""
-    with sp.open_video(video) as source:
-        [picture] = source.read(number, number + 1)
-        rgb = None if picture is None else picture.rgb((0, 0, source.width, source.height))
-        time = float(source.times[number])
-    if rgb is None:
-        return html('<p class="soft">This frame cannot be decoded.</p>')
-    rows = verdict.rows[verdict.rows["frame"] == number]
-    boxes = [(row, *_box(row["probabilities"], verdict.classes)) for row in rows]
-    text = f"Frame {number}, {time:.2f} s: {len(rows)} spatter"
-    mark = " (simulated)" if sp.is_simulated(verdict.settings) else ""
-    figure = '<figure class="frame">{}<figcaption aria-live="polite">{}</figcaption></figure>'
-    return html(figure, boxed(rgb, boxes, text), text + mark)
-
-
-def _box(probabilities: Any, classes: Sequence[str]) -> tuple[str, str]:
-    if not np.isfinite(probabilities).all():
-        return "none", "no vote"
-    best = int(np.argmax(probabilities))
-    return ("last" if best == len(classes) - 1 else "first"), f"{classes[best]} {probabilities[best]:.2f}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import Any
 
@@ -13,7 +13,17 @@ import spatterlib as sp
 from spatterlib_demo.jobs import Stopped, is_running
 from spatterlib_demo.markup import Markup, html, joined
 
-__all__ = ["TERMS", "friendly", "glossary", "note", "problem", "simulated_mark", "term"]
+__all__ = [
+    "TERMS",
+    "friendly",
+    "glossary",
+    "note",
+    "problem",
+    "simulated_mark",
+    "term",
+    "when_done",
+    "while_running",
+]
 
 log = logging.getLogger("spatterlib_demo")
 
@@ -70,6 +80,31 @@ def note(text: str, kind: str = "info") -> Markup:
     """A line of news for the user: "info", "wait" or "problem"."""
     role = "alert" if kind == "problem" else "status"
     return html('<div class="note {}" role="{}">{}</div>', kind, role, text) if text else Markup()
+
+
+def while_running(cancel: Any, starts: Sequence[Callable[..., Any]]) -> None:
+    """Show a button while there is something to cancel; see `when_done`."""
+    import gradio as gr
+
+    for start in starts:
+        start(
+            lambda: gr.update(visible=True), None, cancel, queue=False, show_progress="hidden", api_visibility="private"
+        )
+
+
+def when_done(cancel: Any, works: Sequence[Any]) -> None:
+    """Hide it behind work that ended, however it did."""
+    import gradio as gr
+
+    for work in works:
+        work.then(
+            lambda: gr.update(visible=False),
+            None,
+            cancel,
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
 
 
 def cancelled(stop: threading.Event) -> Markup:

@@ -16,7 +16,19 @@ from spatterlib.plugins.hookspecs import hookimpl
 @click.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True, help="Port.")
 @click.option("--browser/--no-browser", default=True, help="Open it in this machine's browser.  [default: browser]")
 @click.option("--max-size", default="2gb", show_default=True, help="Largest upload, such as 500mb.")
-def demo(host: str, port: int, browser: bool, max_size: str) -> None:
+@click.option(
+    "--users", metavar="FILE|env:NAME", help="Who may log in: lines of USER:PASSWORD, in a file or a variable."
+)
+@click.option("--open-to-all", is_flag=True, help="Let others than this machine in without a login.")
+@click.option(
+    "--projects",
+    type=click.Path(file_okay=False, writable=True),
+    metavar="FOLDER",
+    help="Where projects are kept.  [default: $XDG_DATA_HOME/spatterlib/demo]",
+)
+def demo(
+    host: str, port: int, browser: bool, max_size: str, users: str | None, open_to_all: bool, projects: str | None
+) -> None:
     """See spatter in the browser: verdict, tuning, labels, training."""
     if not re.fullmatch(r"[1-9][0-9]{0,11} ?[kmgt]?b", max_size.lower()):
         raise click.BadParameter(f"a size is a number with b, kb, mb, gb or tb, such as 500mb; got {max_size!r}")
@@ -24,7 +36,9 @@ def demo(host: str, port: int, browser: bool, max_size: str) -> None:
         from spatterlib_demo.app import launch
     except ImportError as error:
         raise PluginError(missing("the demo", "Gradio", "demo", error)) from error
-    launch(host, port, browser=browser, max_size=max_size)
+    launch(
+        host, port, browser=browser, max_size=max_size, users=users, open_to_all=open_to_all, folder=projects
+    )
 
 
 @hookimpl

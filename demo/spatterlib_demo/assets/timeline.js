@@ -26,7 +26,7 @@ function bars() {
   });
   return [...found.values()];
 }
-// Orange (first class) over grey to blue (last class): told apart by the colour-blind too.
+// Orange (first class) over grey to violet (last class): told apart by the colour-blind too.
 function colour(bar) {
   if (!bar.votes) return 'var(--tl-none)';
   const p = bar.sum / bar.votes, strong = Math.round(Math.abs(p - .5) * 200);
@@ -51,6 +51,7 @@ function axes(svg, base, top, most) {
   const step = [.1, .2, .5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600].find(s => (view[1] - view[0]) / s <= width / 70) || 7200;
   for (let t = Math.ceil(view[0] / step) * step; t <= view[1]; t += step)
     make('text', {x: x(t), y: base + 16, 'text-anchor': 'middle'}, svg, `${+t.toFixed(1)} s`);
+  make('text', {x: 2, y: 12}, svg, 'spatter/s');
   for (const share of [0, .5, 1]) {
     const y = base - share * (base - TOP);
     make('line', {class: 'rule', x1: LEFT, x2: width - RIGHT, y1: y, y2: y}, svg);
