@@ -159,7 +159,7 @@ def test_crops_are_filtered_by_column(page: Watched) -> None:
     page.sample("Low gas flow")
     page.tab("Dataset")
     page.page.locator("#montage .crop").first.wait_for()
-    shown = page.page.locator("#montage p")
+    shown = page.page.locator("#montage p[role=status]")
     before = shown.inner_text()
     page.page.locator("#column-from textarea, #column-from input").first.fill("254")
     page.page.locator("#montage p").filter(has_not_text=before.split(",")[0]).wait_for()
