@@ -36,9 +36,7 @@ def demo(
         from spatterlib_demo.app import launch
     except ImportError as error:
         raise PluginError(missing("the demo", "Gradio", "demo", error)) from error
-    launch(
-        host, port, browser=browser, max_size=max_size, users=users, open_to_all=open_to_all, folder=projects
-    )
+    launch(host, port, browser=browser, max_size=max_size, users=users, open_to_all=open_to_all, folder=projects)
 
 
 @hookimpl
