@@ -12,10 +12,13 @@ from spatterlib.plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from spatterlib import errors as errors
+    from spatterlib.annotations.formats import read_annotations as read_annotations
+    from spatterlib.annotations.formats import write_annotations as write_annotations
     from spatterlib.control import charts as charts
     from spatterlib.control import monitoring as monitoring
     from spatterlib.control import reference as reference
     from spatterlib.control.charts import chart_layers as chart_layers
+    from spatterlib.detection.accuracy import score_annotations as score_annotations
     from spatterlib.detection.detect import ORIGINAL as ORIGINAL
     from spatterlib.detection.detect import detect as detect
     from spatterlib.detection.events import events as events
@@ -54,6 +57,8 @@ if TYPE_CHECKING:
     from spatterlib.video.opening import open_video as open_video
 
 _HOMES = {
+    "annotations.formats": ("read_annotations", "write_annotations"),
+    "detection.accuracy": ("score_annotations",),
     "control.charts": ("chart_layers",),
     "detection.detect": ("ORIGINAL", "detect"),
     "learning.evaluation": ("evaluate",),

@@ -18,6 +18,7 @@ from spatterlib.cli import main
 # How each command is called rightly; what it would do then is never reached here.
 RIGHT = {
     "adapt": ["simulated", "--labels", "layers.h5:1-3=low", "--labels", "layers.h5:4-6=high"],
+    "annotate": ["export", "a.mp4", "-o", "new-task"],
     "calibrate-camera": ["cam.toml", "-o", "new.npz"],
     "check-camera": ["cam.toml"],
     "config": [],
@@ -36,6 +37,7 @@ RIGHT = {
     "new-plugin": ["spatterlib-halo"],
     "plugins": [],
     "predict": ["a.mp4", "--model", "simulated"],
+    "score": ["a.h5", "--truth", "a.mp4"],
     "show": ["a.mp4"],
     "simulate": ["new.mp4"],
     "streaks": ["a.h5", "--camera", "cam.toml"],
@@ -63,6 +65,9 @@ WRONG = {
     "--device": ["nobody"],
     "--split": ["nobody"],
     "--to": ["nobody"],
+    "--truth": ["nowhere/x.json", "text.txt", "a.h5"],
+    "--frames": ["0", "-1", "x"],
+    "--rank": ["nobody"],
     "--suffix": [".xyz"],
     "--dask": ["nobody"],
     "--metrics": ["x", "99999999", "-1"],

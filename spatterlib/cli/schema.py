@@ -448,3 +448,40 @@ class PluginWritten:
 
     path: Annotated[str, "the package's folder"]
     kind: Annotated[str, "what the plugin is"]
+
+
+@dataclass(frozen=True)
+class Annotating:
+    """`annotate`."""
+
+    path: Annotated[str, "the task's folder, or the file of annotations"]
+    format: Annotated[str, "its format"]
+    frames: Annotated[int, "frames in it"]
+    boxes: Annotated[int, "boxes in it; of a task, proposed ones"]
+
+
+@dataclass(frozen=True)
+class Matching:
+    """How good detections are by one way to match boxes; intervals are of 95 %, null where nobody can know them."""
+
+    by: Annotated[Literal["iou", "distance"], "intersection over union, or distance of middles"]
+    limit: Annotated[float, "least intersection over union, or px"]
+    precision: Annotated[list[float], "value, low, high"]
+    recall: Annotated[list[float], "value, low, high"]
+    f1: Annotated[list[float], "value, low, high"]
+    average_precision: Annotated[list[float], "value, low, high"]
+    by_size: Annotated[list[list[float]], "of thirds of the marks: px² from, to, marks, recall"]
+    by_brightness: Annotated[list[list[float]], "grey levels from, to, marks, recall"]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """`score`."""
+
+    frames: Annotated[int, "frames that were looked at"]
+    marks: Annotated[int, "boxes that had to be found"]
+    found: Annotated[int, "boxes that were found in these frames"]
+    clusters: Annotated[str, "what the intervals take for independent"]
+    matchings: Annotated[list[Matching], "one for each way to match"]
+    worst: Annotated[list[list[int]], "recording, frame, missed, false of the frames with most faults"]
+    pictures: Annotated[list[str], "files of these frames"]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from spatterlib.common.wording import counted
 from spatterlib.detection.layers import gap_of, layers
+from spatterlib.detection.matching import centre_distance, matched, overlaps
 from spatterlib.errors import ParameterError
 from spatterlib.simulation.truth import Truth
 
@@ -120,12 +121,12 @@ def score(
         raise ParameterError(f"areas must be 0 <= smallest <= largest px², got {areas}")
     table = np.asarray(getattr(found, "table", found))
     events = _events(truth)
-    pairs, best = _matched(table, events, overlap)
+    pairs, best = matched(table, events, overlap)
     wanted = (events["area"] >= areas[0]) & (events["area"] <= areas[1])
     hits = int(wanted[pairs[:, 1]].sum())
     false = int((~best).sum())
     a, b = table[pairs[:, 0]], events[pairs[:, 1]]
-    ious = _overlaps(a, b)[1]
+    ious = overlaps(a, b)[1]
     return Score(
         len(table),
         int(wanted.sum()),
@@ -133,7 +134,7 @@ def score(
         false,
         hits / int(wanted.sum()) if wanted.any() else float("nan"),
         1 - false / len(table) if len(table) else float("nan"),
-        _median(np.hypot(*(_middle(a) - _middle(b)))),
+        _median(centre_distance(a, b)),
         _median(a["area"] / np.maximum(b["area"], 1e-9) - 1),
         _median(ious),
         *_layers(table, events[wanted], gap_of(getattr(found, "attrs", {}), gap)),
@@ -148,45 +149,6 @@ def _events(truth: Any) -> NDArray[np.void]:
 
 def _median(values: NDArray[np.float64]) -> float:
     return float(np.median(values)) if len(values) else float("nan")
-
-
-def _middle(rows: NDArray[np.void]) -> NDArray[np.float64]:
-    return np.stack([rows["x"] + rows["width"] / 2, rows["y"] + rows["height"] / 2])
-
-
-def _overlaps(a: NDArray[np.void], b: NDArray[np.void]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Intersection over the smaller box and over the union, row by row."""
-    width = np.minimum(a["x"] + a["width"], b["x"] + b["width"]) - np.maximum(a["x"], b["x"])
-    height = np.minimum(a["y"] + a["height"], b["y"] + b["height"]) - np.maximum(a["y"], b["y"])
-    common = np.maximum(width, 0) * np.maximum(height, 0).astype(np.float64)
-    one, other = (rows["width"] * rows["height"].astype(np.float64) for rows in (a, b))
-    smaller = np.maximum(np.minimum(one, other), 1)
-    return common / smaller, common / np.maximum(one + other - common, 1)
-
-
-def _matched(
-    table: NDArray[np.void], events: NDArray[np.void], overlap: float
-) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """``(m, 2)`` rows of table and events that belong together, and which rows of the table touch any event."""
-    order = np.argsort(events["frame"], kind="stable")
-    frames = events["frame"][order]
-    first, last = np.searchsorted(frames, table["frame"]), np.searchsorted(frames, table["frame"], "right")
-    rows = np.repeat(np.arange(len(table)), last - first)
-    within = np.arange(len(rows)) - np.repeat(np.cumsum(last - first) - (last - first), last - first)
-    others = order[np.repeat(first, last - first) + within]
-    share, union = _overlaps(table[rows], events[others])
-    enough = share >= overlap
-    rows, others, union = rows[enough], others[enough], union[enough]
-    touched = np.zeros(len(table), np.bool_)
-    touched[rows] = True
-    free_rows, free_events = np.ones(len(table), np.bool_), np.ones(len(events), np.bool_)
-    pairs = []
-    for index in np.argsort(-union, kind="stable"):
-        row, other = rows[index], others[index]
-        if free_rows[row] and free_events[other]:
-            free_rows[row] = free_events[other] = False
-            pairs.append((row, other))
-    return np.array(pairs, np.intp).reshape(-1, 2), touched
 
 
 def _layers(table: NDArray[np.void], events: NDArray[np.void], gap: Any) -> tuple[int, int, int]:

@@ -20,7 +20,7 @@ from spatterlib.types import Detections, Image, Store
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["annotate", "caption", "montage", "readable", "timeline", "write_png"]
+__all__ = ["annotate", "boxed", "caption", "montage", "readable", "timeline", "write_png"]
 
 # Colour-blind safe (Okabe and Ito 2008).
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#6B6B6B"
@@ -176,6 +176,18 @@ def annotate(frame: Image, detections: Detections) -> Image:
             (0, 200, 255),
             thick,
         )
+    return picture
+
+
+def boxed(frame: Image, table: NDArray[np.void], colour: tuple[int, int, int]) -> Image:
+    """Copy of a frame with boxes drawn around what they hold, in one colour (RGB), without text."""
+    import cv2
+
+    picture = np.ascontiguousarray(frame).copy()
+    thick = max(1, round(max(frame.shape) / 640))
+    for row in table:
+        x, y, width, height = (int(row[name]) for name in ("x", "y", "width", "height"))
+        cv2.rectangle(picture, (x - thick, y - thick), (x + width + thick - 1, y + height + thick - 1), colour, thick)
     return picture
 
 

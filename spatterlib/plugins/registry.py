@@ -42,6 +42,7 @@ BUILTINS = (
     "spatterlib.learning.onnx_model",
 )
 COMMANDS = (
+    "spatterlib.cli.annotate",
     "spatterlib.cli.convert",
     "spatterlib.cli.simulate",
     "spatterlib.cli.learning",
