@@ -1,7 +1,8 @@
 # syntax=docker/dockerfile:1
 # Service, watch and demo, no PyTorch:     docker build -t spatterlib .
 # with PyTorch, to train in it as well:    docker build --build-arg EXTRAS=demo,live,onnx,torch -t spatterlib:torch .
-ARG BASE=python:3.12-slim-bookworm
+# A version, no digest: a digest is of an image that somebody has looked at. Give yours: --build-arg BASE=python@sha256:...
+ARG BASE=python:3.12.12-slim-bookworm
 
 # hadolint ignore=DL3006
 FROM ${BASE} AS build

@@ -154,6 +154,18 @@ def test_secrets_are_files_and_all_that_is_mounted_is_there() -> None:
     assert "/secrets/" in (HOUSE / ".gitignore").read_text().splitlines()
 
 
+def test_every_container_has_limits_and_a_version_and_the_service_a_key_from_a_file() -> None:
+    services = load("compose.yaml")["services"]
+    for name, service in services.items():
+        assert re.fullmatch(r"\d+[gm]", service["mem_limit"]), name
+        assert service["pids_limit"] >= 128, name
+        assert re.fullmatch(r".+:v?\d+\.\d+\.\d+", service["image"]), name
+    kept = services["spatterlib"]
+    assert kept["environment"]["SPATTERLIB_SERVE_KEY_FILE"] == f"/run/secrets/{kept['secrets'][0]}"
+    [base] = re.findall(r"^ARG BASE=(.*)$", (HOUSE / "Dockerfile").read_text(), re.MULTILINE)
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", base)
+
+
 def unit() -> str:
     return (DEPLOY / "spatterlib-watch@.service").read_text()
 

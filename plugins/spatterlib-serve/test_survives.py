@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import random
 import signal
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
+import numpy as np
 import pytest
 from spatterlib_serve.jobs import ATTEMPTS, Jobs
 
@@ -86,6 +91,54 @@ def test_twenty_kills_at_random_moments_of_a_job(start: Callable[..., Any], long
         assert service.left() == []
         service.process.terminate()
         service.process.wait()
+
+
+@pytest.mark.torture
+def test_under_load_and_kills_no_answer_is_an_error_but_429_and_all_jobs_end_right(
+    start: Callable[..., Any], build: Path, crops: list[bytes]
+) -> None:
+    """300 requests with crops, 16 at a time, ten videos that wait, and two kills in between."""
+    own = sp.predict(build, "simulated", progress=False).to_dict(rows=False)["layers"]
+    running = [start()]
+    killed, statuses, seconds = threading.Event(), Counter[int](), list[float]()
+    jobs = [send(running[0].client, build) for _ in range(10)]
+
+    def ask(number: int) -> None:
+        until = time.monotonic() + 300
+        while time.monotonic() < until:
+            began, asked = time.monotonic(), running[-1]
+            try:
+                answer = asked.client.post("/classify?model=simulated", content=crops[number % len(crops)])
+            except httpx.TransportError:
+                # Right only where the service that was asked is gone.
+                killed.wait(1)
+                assert asked is not running[-1] or asked.process.poll() is not None
+                time.sleep(0.1)
+                continue
+            statuses[answer.status_code] += 1
+            seconds.append(time.monotonic() - began)
+            if answer.status_code == 200:
+                return
+            assert answer.status_code == 429, answer.text
+            time.sleep(float(answer.headers["Retry-After"]))
+        raise AssertionError("no answer")
+
+    with ThreadPoolExecutor(16) as pool:
+        asked = [pool.submit(ask, number) for number in range(300)]
+        for share in (0.25, 0.6):
+            while sum(one.done() for one in asked) < share * len(asked):
+                time.sleep(0.02)
+            running[-1].process.send_signal(signal.SIGKILL)
+            running[-1].process.wait()
+            killed.set()
+            running.append(start())
+            killed.clear()
+        for one in asked:
+            one.result()
+    assert set(statuses) <= {200, 429}
+    assert statuses[200] == 300
+    assert all(running[-1].wait(id_)["result"]["layers"] == own for id_ in jobs)
+    print(dict(statuses), f"p50 {np.quantile(seconds, 0.5):.3f} s, p99 {np.quantile(seconds, 0.99):.3f} s")  # noqa: T201
 
 
 @pytest.mark.slow
