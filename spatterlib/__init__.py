@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from spatterlib.extraction.forecast import forecast as forecast
     from spatterlib.learning.evaluation import evaluate as evaluate
     from spatterlib.learning.export import export as export
+    from spatterlib.learning.good_layers import novel_layers as novel_layers
     from spatterlib.learning.runs import load_model as load_model
     from spatterlib.learning.training import train as train
     from spatterlib.live.watch import watch as watch
@@ -69,6 +70,7 @@ _HOMES = {
     "detection.layers": ("layers",),
     "live.watch": ("watch",),
     "extraction.batch": ("extract_all",),
+    "learning.good_layers": ("novel_layers",),
     "learning.runs": ("load_model",),
     "verdicts.report_settings": ("ReportSettings",),
     "verdicts.rules": ("Rules",),

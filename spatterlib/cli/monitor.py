@@ -6,12 +6,13 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from spatterlib.cli.schema import Monitored, OffsetFound, StoreMonitored, Synchronized
+from spatterlib.cli.schema import Monitored, NovelFound, OffsetFound, StoreMonitored, Synchronized
 from spatterlib.common.command_output import answer, answers, say
 from spatterlib.common.files import check_target, json_ready, write_csv, write_text
 from spatterlib.common.wording import counted
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from spatterlib.control.monitoring import Charted
     from spatterlib.control.reference import Reference
+    from spatterlib.learning.runs import Run
     from spatterlib.measuring.measurement import Measured
 
 log = logging.getLogger("spatterlib")
@@ -54,6 +56,9 @@ _LINES = 40
 @click.option("--arl", type=float, default=370.0, show_default=True, help="Layers from one false alarm to the next.")
 @click.option("--scan-turn", type=float, metavar="DEG", help="By how much the hatch turns from layer to layer (67).")
 @click.option("--scan-start", type=float, default=0.0, show_default=True, metavar="DEG", help="Angle of layer 0.")
+@click.option(
+    "--network", metavar="RUN", help="Also hold what a model sees of each layer against the reference layers."
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the simulation that sets the limits.")
 @click.option("--save-reference", metavar="FILE", help="Keep what was learned (.json).")
 @click.option("-o", "--out", multiple=True, metavar="FILE", help="Write .json, .csv, or charts as .png .svg .pdf.")
@@ -70,6 +75,7 @@ def monitor(stores: tuple[str, ...], reference: tuple[str, ...], **options: Any)
     outs, kept = options["out"], options["save_reference"]
     _check(stores, outs, kept, options["overwrite"])
     check_learning(options["descriptor"], options["arl"], options["scan_turn"], options["scan_start"])
+    network = _network(options.pop("network"), reference)
     first = int(reference[0]) if len(reference) == 1 and reference[0].isdigit() else 0
     learned = None if first else _reference(reference, options)
     if learned and options["scan_turn"] is None:
@@ -80,11 +86,12 @@ def monitor(stores: tuple[str, ...], reference: tuple[str, ...], **options: Any)
         base = learned or _learn([(own[:first], seen)], [f"first {counted(first, 'layer')} of {path}"], options)
         base.check(seen.camera)
         found = monitor(base, own[first:])
-        told.append(_told(path, found, simulated=bool(seen.about["simulated"])))
+        item = _told(path, found, simulated=bool(seen.about["simulated"]))
+        told.append(replace(item, novel=_novel(path, first or list(reference), network)) if network else item)
         _write(found, Path(path).name, outs)
         if kept:
             base.save(kept)
-    alarms = sum(item.alarms for item in told)
+    alarms = sum(item.alarms + len(item.novel or ()) for item in told)
     written = [*outs, *([kept] if kept else [])]
     answer(Monitored(told, alarms, written), code=Exit.ALARM if alarms else Exit.DONE)
 
@@ -99,6 +106,28 @@ def _check(stores: Sequence[str], outs: Sequence[str], kept: str | None, overwri
         check_target(path, overwrite=overwrite)
     if kept:
         check_target(kept, overwrite=overwrite)
+
+
+def _network(name: str | None, reference: Sequence[str]) -> Run | None:
+    """The model that looks at layers too, if one is named."""
+    from spatterlib.learning.good_layers import network_of
+
+    if name and len(reference) == 1 and reference[0].endswith(".json"):
+        raise UsageError("--network compares with the layers themselves: give their stores as --reference, not a .json")
+    return network_of(name) if name else None
+
+
+def _novel(path: str, good: int | list[str], network: Run) -> list[NovelFound]:
+    """Layers that are unlike the reference layers."""
+    from spatterlib.learning.good_layers import NOVEL, novel_layers
+
+    found = [NovelFound(*layer) for layer in novel_layers(path, good, network)]
+    unlike = [layer for layer in found if layer.p <= NOVEL]
+    for layer in unlike:
+        say(f"layer {layer.layer}: unlike the good ones (p = {layer.p:.3f}), by {layer.aspect}")
+    rare = f"{NOVEL:.0%} of good ones are, too"
+    say(f"{path}: {len(unlike)} of {counted(len(found), 'layer')} unlike the good ones; {rare}")
+    return unlike
 
 
 def _rows(path: str, options: Mapping[str, Any]) -> tuple[NDArray[np.void], Measured]:

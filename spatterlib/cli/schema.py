@@ -389,6 +389,16 @@ class StreaksMeasured:
 
 
 @dataclass(frozen=True)
+class NovelFound:
+    """A layer that is unlike the good ones."""
+
+    layer: Annotated[int, "its number"]
+    start: Annotated[float, "s, time of its first crop"]
+    p: Annotated[float, "conformal p-value"]
+    aspect: Annotated[str, "in what it lies furthest from them"]
+
+
+@dataclass(frozen=True)
 class StoreMonitored:
     """A store of `monitor`."""
 
@@ -397,6 +407,7 @@ class StoreMonitored:
     alarms: Annotated[int, "layers with an alarm"]
     simulated: Annotated[bool | None, "true: the recording is marked as simulated; null: it does not say"]
     charts: Annotated[dict[str, Any], "as `-o FILE.json` has it"]
+    novel: Annotated[list[NovelFound] | None, "layers unlike the good ones; null without --network"] = None
 
 
 @dataclass(frozen=True)
