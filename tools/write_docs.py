@@ -15,6 +15,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -183,11 +184,13 @@ def signature(hook: str) -> str:
     return f"def {hook}({ast.unparse(node.args)}) -> {ast.unparse(node.returns)}"  # type: ignore[arg-type]
 
 
+@cache
 def implementing(path: Path) -> set[str]:
     """Hooks that a module implements."""
+    text = path.read_text(encoding="utf-8")
     return {
         node.name
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in (ast.walk(ast.parse(text)) if "hookimpl" in text else ())
         if isinstance(node, ast.FunctionDef) and any("hookimpl" in ast.unparse(mark) for mark in node.decorator_list)
     }
 
