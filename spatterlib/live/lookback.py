@@ -169,10 +169,10 @@ class Lookback:
                 coming, self._next = self._next, None
                 orders = [self._orders.popleft() for _ in range(len(self._orders) if self._stop else self._due())]
                 ending = self._stop
-            began = time.monotonic()
+            began = time.thread_time()
             if coming:
                 self._take(*coming)
-            rest = min((time.monotonic() - began) / _SHARE, _LONGEST)
+            rest = min((time.thread_time() - began) / _SHARE, _LONGEST)
             for order in orders:
                 self._write(order)
             if ending:
