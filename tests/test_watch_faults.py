@@ -326,11 +326,11 @@ def test_a_stream_that_comes_and_goes_is_one_event(monkeypatch: pytest.MonkeyPat
         notify=messages.append,
         stopped=lambda: sum(item["type"] == "gap" for item in messages) >= 3,
     )
-    assert [(item["phase"], item["state"]) for item in alarms(messages)] == [
-        ("new", "stream lost"),
-        ("end", "stream lost"),
-    ]
-    assert found.facts["gaps"] == found.facts["connections"] >= 3
+    told = alarms(messages)
+    assert [item["phase"] for item in told] == ["new", "end"]
+    assert told[0]["state"] == "stream lost"
+    # It is stopped while the stream is lost, or just connected again.
+    assert 3 <= found.facts["gaps"] <= found.facts["connections"] <= found.facts["gaps"] + 1
 
 
 def test_giving_up_counts_time_without_a_picture_even_while_it_is_connected() -> None:
