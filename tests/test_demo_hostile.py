@@ -112,7 +112,7 @@ def test_the_name_of_a_store_is_text_in_every_tab_that_lists_it(page: Guarded, t
         opened.set_column("label", np.full(len(opened), f"low {HOSTILE}"))
     page.tab("Dataset")
     page.page.locator("#own-store input[type=file]").set_input_files(store)
-    page.page.locator("#dataset-note .note").filter(has_text=f"{HOSTILE}.h5: ").wait_for()
+    page.page.locator("#dataset-note .note").filter(has_text="crops. Labels you give").wait_for()
     page.page.locator("#montage .keys").filter(has_text=f"low {HOSTILE}").wait_for()
     page.page.locator("#undo").click()
     page.page.locator("#dataset-note .note").filter(has_text="nothing to take back").wait_for()

@@ -162,7 +162,7 @@ def test_crops_are_filtered_by_column(page: Watched) -> None:
     shown = page.page.locator("#montage p[role=status]")
     before = shown.inner_text()
     page.page.locator("#column-from textarea, #column-from input").first.fill("254")
-    page.page.locator("#montage p").filter(has_not_text=before.split(",")[0]).wait_for()
+    shown.filter(has_not_text=before.split(",")[0]).wait_for()
     assert int(shown.inner_text().split()[0].replace(",", "")) < int(before.split()[0].replace(",", ""))
 
 

@@ -265,7 +265,9 @@ def restored(request: gr.Request) -> Iterator[tuple[Any, ...]]:
     names = models.names_of(session)
     model = chosen.get("model") if chosen.get("model") in names else names[0]
     options: Options = (chosen.get("expected", _UNKNOWN), str(model), bool(chosen.get("unproven")))
-    controls = (options[0], gr.update(choices=names, value=model), options[2])
+    # What was never chosen stays as it is: somebody may have chosen already while this was on its way.
+    controls: tuple[Any, ...] = (options[0], gr.update(choices=names, value=model), options[2])
+    controls = controls if chosen else (gr.skip(),) * 3
     keep = [gr.skip()] * 11
     if name not in session.videos and name not in samples.SAMPLES:
         said = words.note(f"There is no recording “{name}” in your project.") if linked else gr.skip()
