@@ -59,15 +59,16 @@ def test_what_a_page_of_another_server_sends_is_refused(origin: str, local: bool
     assert asked(local, origin="http://127.0.0.1:7860")[0] == 200
 
 
-def test_a_browser_gets_a_cookie_once_that_no_script_reads_and_no_other_site_sends() -> None:
+def test_a_browser_gets_a_cookie_once_that_no_script_reads_and_that_a_link_from_elsewhere_does_not_replace() -> None:
     _, headers, _ = asked()
     cookie = headers["set-cookie"]
     assert "HttpOnly" in cookie
-    assert "SameSite=Strict" in cookie
+    assert "SameSite=Lax" in cookie
     token = token_of(cookie.partition(";")[0])
     assert token
     assert "set-cookie" not in asked(cookie=f"a=b; spatterlib-demo={token}")[1]
     assert token not in asked()[1]["set-cookie"]
+    assert "set-cookie" not in asked(path="/assets/picture.png")[1]
 
 
 @pytest.mark.parametrize("cookie", ["", "spatterlib-demo=short", "spatterlib-demo=" + "x" * 44, "\x00;;=", "other=1"])

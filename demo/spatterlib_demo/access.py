@@ -101,7 +101,7 @@ class Guard:
             await _answer(send, 200, _BOOT)
             return
         own = list(_HEADERS)
-        if _token(headers) is None:
+        if scope["path"] == "/" and _token(headers) is None:
             own.append((b"set-cookie", _cookie().encode()))
 
         async def answer(message: Any) -> None:
@@ -135,7 +135,8 @@ def token_of(cookies: str) -> str | None:
 
 
 def _cookie() -> str:
-    return f"{COOKIE}={secrets.token_urlsafe(32)}; Path=/; Max-Age={_YEAR}; HttpOnly; SameSite=Strict"
+    # Lax: a link from elsewhere brings it along; without it the page would get another one, and lose its project.
+    return f"{COOKIE}={secrets.token_urlsafe(32)}; Path=/; Max-Age={_YEAR}; HttpOnly; SameSite=Lax"
 
 
 async def _answer(send: Any, status: int, text: str) -> None:
