@@ -175,9 +175,12 @@ def executor_at(dask: str | None) -> Iterator[Executor | None]:
         return
     try:
         from distributed import Client
+        from distributed.comm.addressing import get_address_host_port
     except ImportError as error:
         raise PluginError(missing("--dask", "Dask (distributed)", "dask", error)) from error
     try:
+        # A client that fails leaves its loop behind, which the next one of this process may stumble over.
+        get_address_host_port(dask, strict=True)
         client: Any = Client(dask, timeout=10)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise ParameterError(f"no Dask scheduler answers at {dask}: {one_line(error)}") from error
