@@ -13,7 +13,7 @@ import jsonschema
 import numpy as np
 import pytest
 from doc_blocks import DOCS
-from learning_data import make_stores
+from learning_data import make_layers, make_stores
 from predictions import build
 from test_cli import spatterlib
 from test_extraction import flashes
@@ -65,6 +65,9 @@ def data() -> Path:
     np.save(folder / "lit.npy", lit)
     sp.extract(folder / "lit.npy", folder / "one.h5", fps=25)
     sp.extract(folder / "lit.npy", folder / "two.h5", fps=25, start=30)
+    assert main.main(["annotate", "export", str(folder / "a.npy"), "-o", str(folder / "task"), "--to", "csv"]) == 0
+    (folder / "task" / "annotations.csv").rename(folder / "marks.csv")
+    shutil.rmtree(folder / "task")
     return folder
 
 
@@ -93,6 +96,8 @@ CASES: dict[str, tuple[str, list[str], int]] = {
     "check-camera": ("check-camera", ["camera.toml"], 0),
     "streaks": ("streaks", ["a.h5", "--camera", "camera.toml", "-o", "streaks.npz", "--by", "event"], 0),
     "monitor with an alarm": ("monitor", ["{bad}", "--reference", "{good}", *DESCRIPTORS], 5),
+    "annotate": ("annotate", ["export", "a.npy", "-o", "task", "--to", "csv"], 0),
+    "score": ("score", ["a.h5", "--truth", "marks.csv"], 0),
     "synchronize": ("synchronize", ["one.h5", "two.h5"], 0),
     "export": ("export", [str(SIMULATED), "-o", "model.onnx"], 0),
     "new-plugin": ("new-plugin", ["spatterlib-halo"], 0),
@@ -124,6 +129,15 @@ def test_a_calibration_answers_in_the_published_form(tmp_path: Path, capsys: pyt
     assert answered("calibrate-camera", *arguments, code=0, capsys=capsys)["simulated"]
 
 
+def test_an_adaptation_answers_in_the_published_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kinds = [(kind, number) for kind in ("low", "high") for number in range(2)]
+    made = [
+        make_layers(tmp_path / f"{kind}_{number}.h5", [kind] * 2, 10 * number + len(kind)) for kind, number in kinds
+    ]
+    labels = [word for path, (kind, _) in zip(made, kinds, strict=True) for word in ("--labels", f"{path}={kind}")]
+    assert answered("adapt", "simulated", *labels, "-o", tmp_path / "runs", code=0, capsys=capsys)["layers"] == 8
+
+
 @pytest.mark.torch
 @pytest.mark.slow
 def test_training_and_evaluation_answer_in_the_published_form(
@@ -140,7 +154,7 @@ def test_every_command_that_tells_something_answers_and_is_tested() -> None:
     main.main(["--version"])
     silent = {"watch", "demo", "serve", "detect"}
     assert set(SCHEMA["commands"]) | silent >= set(main.cli.commands)
-    tested = {command for command, _, _ in CASES.values()} | {"calibrate-camera", "train", "evaluate"}
+    tested = {command for command, _, _ in CASES.values()} | {"adapt", "calibrate-camera", "train", "evaluate"}
     assert tested == set(SCHEMA["commands"])
 
 
