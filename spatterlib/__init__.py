@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from spatterlib.stores.opening import create_store as create_store
     from spatterlib.stores.opening import is_simulated as is_simulated
     from spatterlib.stores.opening import open_store as open_store
+    from spatterlib.tracking.tracks import track as track
     from spatterlib.types import DETECTION as DETECTION
     from spatterlib.types import Clip as Clip
     from spatterlib.verdicts.adapt import adapt as adapt
@@ -83,6 +84,7 @@ _HOMES = {
     "stores.checking": ("check_store",),
     "stores.opening": ("convert", "create_store", "is_simulated", "open_store"),
     "learning.training": ("train",),
+    "tracking.tracks": ("track",),
     "types": ("DETECTION", "Clip"),
     "verdicts.verification": ("verify",),
     "video.opening": ("open_video",),

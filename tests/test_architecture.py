@@ -29,7 +29,7 @@ FLOORS: list[set[str]] = [
     {"annotations", "stores", "video"},
     {"detection"},
     {"extraction", "measuring", "testing"},
-    {"control", "learning", "tuning"},
+    {"control", "learning", "tracking", "tuning"},
     {"verdicts"},
     {"live"},
     {"cli"},

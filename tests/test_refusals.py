@@ -42,6 +42,7 @@ RIGHT = {
     "simulate": ["new.mp4"],
     "streaks": ["a.h5", "--camera", "cam.toml"],
     "synchronize": ["a.h5", "b.h5"],
+    "track": ["a.mp4", "-o", "new.csv", "--camera", "fast.toml"],
     "train": ["a.h5=low", "b.h5=high"],
     "verify": ["a.json"],
     "watch": ["a.mp4", "--model", "simulated"],
@@ -140,6 +141,7 @@ def _made() -> Path:
         "[camera]\nframe_rate = 25\nexposure = 0.036\nmm_per_px = 0.4\ngas_direction = 0\n"
     )
     make_layers(folder / "layers.h5", ["low"] * 6)
+    (folder / "fast.toml").write_text("[camera]\nframe_rate = 1000\nexposure = 0.0002\nmm_per_px = 0.4\n")
     sp.predict(folder / "a.mp4", "simulated").save(folder / "a.json")
     (folder / "text.txt").write_text("no file of ours")
     (folder / "folder").mkdir()
@@ -168,6 +170,7 @@ def house(monkeypatch: pytest.MonkeyPatch) -> Path:
         *(
             "measuring.measurement.measure_store",
             "simulation.writer._frames",
+            "tracking.tracks.track_points",
             "live.watch.Feed",
             "stores.opening._copy",
         ),

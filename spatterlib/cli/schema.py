@@ -399,6 +399,20 @@ class NovelFound:
 
 
 @dataclass(frozen=True)
+class TracksFound:
+    """`track`."""
+
+    paths: Annotated[list[str], "the files: points, and tracks where they are apart"]
+    frames: Annotated[int, "frames that were looked at"]
+    missing: Annotated[int, "of these, frames that could not be read"]
+    particles: Annotated[int, "found in all frames"]
+    points: Annotated[int, "of these, particles that are in a track"]
+    tracks: Annotated[int, "tracks"]
+    frame_rate: Annotated[float, "frames per second that speeds rest on"]
+    not_measurable: Annotated[dict[str, str], "quantities that cannot be measured, and why"]
+
+
+@dataclass(frozen=True)
 class StoreMonitored:
     """A store of `monitor`."""
 

@@ -47,6 +47,7 @@ COMMANDS = (
     "spatterlib.cli.simulate",
     "spatterlib.cli.learning",
     "spatterlib.cli.streaks",
+    "spatterlib.cli.track",
     "spatterlib.cli.monitor",
     "spatterlib.cli.export",
     "spatterlib.cli.new_plugin",

@@ -22,7 +22,7 @@ TALLIES = 1024
 COLUMNS = 15
 """Of a measured particle: x, y, amplitude, flux, greater and smaller variance, direction, background, noise, left, top,
 right, bottom of its box, area, share that is saturated."""
-_FEWEST = 60
+_FEWEST = 30
 _STEP = 3
 _LEAST = 0.25 * SCALE
 # Of the noise of a pixel, what the smoothing leaves.
@@ -95,7 +95,7 @@ def noise_of(image: Image, smooth: Levels, opened: Levels, usual: Floats, spread
         known[k] = True
         usual[k] = _median(rises[k], total)
         spread[k] = max(_OF_STEPS * _median(steps[k], total) * _QUIET * SCALE, _LEAST)
-        if dim < 0 and k in (2, 3, 4):
+        if dim < 0 and 1 <= k <= 4:
             # Where black is cut, the noise is cut too; it is still on what rises from there.
             dim = k
             spread[:k] = np.maximum(spread[:k], np.where(known[:k], spread[k], 0.0))
