@@ -95,7 +95,7 @@ CASES: dict[str, tuple[str, list[str], int]] = {
     "labels of none": ("label", ["a.h5"], 0),
     "check-camera": ("check-camera", ["camera.toml"], 0),
     "streaks": ("streaks", ["a.h5", "--camera", "camera.toml", "-o", "streaks.npz", "--by", "event"], 0),
-    "track": ("track", ["a.mp4", "-o", "tracks.csv", "--fps", "1000"], 0),
+    "track": ("track", ["a.npy", "-o", "tracks.csv", "--fps", "1000"], 0),
     "monitor with an alarm": ("monitor", ["{bad}", "--reference", "{good}", *DESCRIPTORS], 5),
     "annotate": ("annotate", ["export", "a.npy", "-o", "task", "--to", "csv"], 0),
     "score": ("score", ["a.h5", "--truth", "marks.csv"], 0),
