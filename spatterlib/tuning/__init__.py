@@ -1,1 +1,1 @@
-"""Settings for footage of one's own: frames to annotate, a search of parameters against them, a first proposal."""
+"""Footage of one's own: which frames to annotate, and the task made of them."""
