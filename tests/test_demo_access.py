@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import subprocess
@@ -178,10 +179,35 @@ class TestProjects:
         (project.folder / "project.json").write_text(json.dumps({"videos": {"a": place}}))
         assert self.again("user ann").videos == {}
 
-    @pytest.mark.parametrize("text", ["", "[", "[]", '{"videos": []}', '{"chosen": 3}', "null"])
-    def test_a_damaged_index_is_an_empty_project(self, text: str) -> None:
-        (projects.opened("user ann").folder / "project.json").write_text(text)
+    @pytest.mark.parametrize("text", ["", "[", "[]", '{"videos": []}', '{"chosen": 3}', "null", "[" * 100_000])
+    def test_a_damaged_index_is_an_empty_project_and_no_file_of_it_is_ever_swept(self, text: str) -> None:
+        folder = projects.opened("user ann").folder
+        (folder / "build.h5").write_bytes(b"crops")
+        (folder / "project.json").write_text(text)
+        past = time.time() - 3 * 24 * 3600
+        os.utime(folder / "build.h5", (past, past))
+        projects.sweep()
         assert self.again("user ann").videos == {}
+        projects.sweep()
+        assert (folder / "build.h5").exists()
+        assert (folder / "project.damaged.json").read_text() == text
+
+    def test_an_index_that_cannot_be_read_now_is_an_error_and_not_an_empty_project(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = projects.opened("user ann").folder
+        (folder / "build.h5").write_bytes(b"crops")
+        past = time.time() - 3 * 24 * 3600
+        os.utime(folder / "build.h5", (past, past))
+
+        def stale(*_: object, **__: object) -> str:
+            raise OSError(errno.ESTALE, "stale file handle")
+
+        monkeypatch.setattr(Path, "read_text", stale)
+        projects.sweep()
+        with pytest.raises(OSError, match="stale"):
+            self.again("user ann")
+        assert (folder / "build.h5").exists()
 
     def test_files_that_nobody_names_go_after_a_day_and_projects_that_nobody_opens_after_months(self) -> None:
         project = projects.opened("user ann")
@@ -197,3 +223,10 @@ class TestProjects:
         os.utime(project.folder / "project.json", (long_ago, long_ago))
         projects.sweep()
         assert not project.folder.exists()
+
+    def test_a_sweep_is_no_use_of_a_project(self) -> None:
+        project = projects.opened("user ann")
+        past = time.time() - 50 * 24 * 3600
+        os.utime(project.folder / "project.json", (past, past))
+        projects.sweep()
+        assert (project.folder / "project.json").stat().st_mtime == pytest.approx(past)

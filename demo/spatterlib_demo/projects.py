@@ -18,7 +18,7 @@ import spatterlib as sp
 
 __all__ = ["Project", "opened", "place_projects", "sweep"]
 
-_INDEX = "project.json"
+_INDEX, _DAMAGED = "project.json", "project.damaged.json"
 _KINDS = ("videos", "stores", "runs")
 _KEPT: Mapping[str, int] = {"videos": 12, "stores": 60, "runs": 20}
 """How many of each stay; older ones go."""
@@ -124,17 +124,26 @@ def place_projects(folder: str | os.PathLike[str] | None) -> Path:
 
 
 def opened(owner: str) -> Project:
-    """The project of a user or browser, made when it is first asked for."""
+    """The project of a user or browser, made when it is first asked for.
+
+    An index that is damaged is kept under another name, and with it every file of the project.
+    """
     key = hashlib.sha256(owner.encode()).hexdigest()[:40]
     with _lock:
         if key not in _projects:
-            _projects[key] = _read(_root[0] / key)
+            folder = _root[0] / key
+            folder.mkdir(exist_ok=True, mode=0o700)
+            project = _read(folder)
+            if project is None:
+                (folder / _INDEX).replace(folder / _DAMAGED)
+                project = Project(folder)
+            project.save()
+            _projects[key] = project
         return _projects[key]
 
 
-def _read(folder: Path) -> Project:
-    """Of a folder; what an index that is damaged or hostile says outside of the folder is left out."""
-    folder.mkdir(exist_ok=True, mode=0o700)
+def _read(folder: Path) -> Project | None:
+    """Of a folder; None if its index is damaged. What a hostile one says outside of the folder is left out."""
     project = Project(folder)
     try:
         facts = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
@@ -144,9 +153,10 @@ def _read(folder: Path) -> Project:
                 if path.is_relative_to(folder.resolve()) and path.exists():
                     getattr(project, kind)[str(name)] = folder / place
         project.chosen = dict(facts.get("chosen") or {})
-    except (OSError, ValueError, AttributeError, TypeError):
+    except FileNotFoundError:
         pass
-    project.save()
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return None
     return project
 
 
@@ -156,7 +166,12 @@ def sweep() -> None:
         if time.time() - (folder / _INDEX).stat().st_mtime > _UNUSED:
             shutil.rmtree(folder, ignore_errors=True)
             continue
-        project = _read(folder)
+        try:
+            project = None if (folder / _DAMAGED).exists() else _read(folder)
+        except OSError:
+            continue
+        if project is None:
+            continue
         used = [path for kind in _KINDS for path in getattr(project, kind).values()]
         for path in folder.iterdir():
             is_used = path.name in (_INDEX, "runs", "undo") or any(path == own or path in own.parents for own in used)
