@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,10 @@ def asked(local: bool = True, path: str = "/", **headers: str) -> tuple[int, dic
 
     given = {"host": "127.0.0.1:7860", **headers}
     raw = [(name.encode(), value.encode()) for name, value in given.items()]
-    asyncio.run(Guard(app, local)({"type": "http", "path": path, "headers": raw}, None, send))
+    call = Guard(app, local)({"type": "http", "path": path, "headers": raw}, None, send)
+    # In a thread of its own: this one may have the loop of a browser.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, call).result()
     kept = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return sent[0]["status"], kept, sent[1]["body"].decode()
 

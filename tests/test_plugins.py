@@ -176,7 +176,7 @@ def test_the_environment_chooses_distributions(
     install("spatterlib-one", GOOD % "one")
     install("spatterlib-two", GOOD % "two")
     monkeypatch.setenv("SPATTERLIB_PLUGINS", chosen)
-    assert set(sp.catalog().detectors) - {"frame-difference"} == there
+    assert set(sp.catalog().detectors) - {"frame-difference", "particles"} == there
 
 
 def test_an_unknown_kind_names_the_kinds() -> None:

@@ -25,7 +25,8 @@ _VIEWS = {"frame": "Frame and boxes", "difference": "Difference", "mask": "Mask"
 def tab() -> dict[str, Any]:
     """Build it; returns what draws the pictures, its inputs and its outputs."""
     ids = list(sp.catalog().detectors)
-    second = next((id_ for id_ in ids if id_ != "frame-difference"), _NONE)
+    # Beside ours for usual cameras, a detector that somebody installed; particles are for high-speed cameras.
+    second = next((id_ for id_ in ids if id_ not in ("frame-difference", "particles")), _NONE)
     names = list(samples.SAMPLES)
     terms = {name: words.term(name) for name in ("frame", "detector", "difference", "mask", "filter")}
     said = html(

@@ -86,8 +86,9 @@ class Particles:
     >>> detector = sp.make("detector", "particles")
     >>> detector(sp.Clip.of(frames))[["x", "y", "peak"]].tolist()
     [(29, 19, 240)]
-    >>> detector.measure(sp.Clip.of(frames))[["x", "y"]].round(2).tolist()
-    [(31.0, 21.0)]
+    >>> [particle] = detector.measure(sp.Clip.of(frames))
+    >>> round(float(particle["x"]), 2), round(float(particle["y"]), 2)
+    (31.0, 21.0)
     """
 
     snr: float = field(default=5.0, metadata={"help": "least height, times the noise", "range": (1, 100)})

@@ -153,8 +153,9 @@ def track(
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "short.npy"
     >>> np.save(path, frames)
     >>> found = sp.track(path, fps=1000)
-    >>> found.tracks[["points", "velocity", "angle"]].round(1).tolist()
-    [(5, 4000.0, 0.0)]
+    >>> [seen] = found.tracks
+    >>> int(seen["points"]), round(float(seen["velocity"])), round(float(seen["angle"]))
+    (5, 4000, 0)
     """
     with open_video(video, fps) as source:
         settings = settings_of(source.times, camera)
