@@ -207,6 +207,7 @@ def test_bare_weights_get_their_classes_from_the_page(page: Watched, tmp_path: P
     assert evidence.filter(has_text="thin").count() + evidence.filter(has_text="dense").count()
 
 
+@pytest.mark.torture
 def test_three_browsers_at_once_do_not_mix_results(server: Server, chromium: Any) -> None:
     pages = {name: Watched(chromium, server.url) for name in ("Low gas flow", "High gas flow", "Flow changes half-way")}
     for name, own in pages.items():

@@ -166,6 +166,7 @@ def test_crops_are_filtered_by_column(page: Watched) -> None:
     assert int(shown.inner_text().split()[0].replace(",", "")) < int(before.split()[0].replace(",", ""))
 
 
+@pytest.mark.torture
 def test_layers_of_a_build_that_changes_raise_alarms(page: Watched) -> None:
     page.page.set_default_timeout(300_000)
     page.tab("Layers")

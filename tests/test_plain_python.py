@@ -19,8 +19,8 @@ from spatterlib.measuring.streaks import find_streaks
 
 frames = list(simulate_frames(SimulationSettings(width=96, height=64, mm_per_px=2.6, seconds=1, seed=3), 12, 15))
 pictures = [frame.rgb for frame in frames]
-sp.simulate(sys.argv[2], width=96, height=64, mm_per_px=2.6, seconds=1, seed=3)
-sp.simulate(sys.argv[2] + ".npy", width=96, height=64, mm_per_px=2.6, seconds=1, seed=3)
+sp.simulate(sys.argv[2], width=96, height=64, mm_per_px=2.6, seconds=0.6, seed=3)
+sp.simulate(sys.argv[2] + ".npy", width=96, height=64, mm_per_px=2.6, seconds=0.6, seed=3)
 tables = [table for path in (sys.argv[2], sys.argv[2] + ".npy") for _, table in sp.detect(path, filters=())]
 draw = np.random.default_rng(1)
 samples = draw.integers(0, 256, (5, 32, 32, 1), dtype=np.uint8)

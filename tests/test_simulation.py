@@ -546,7 +546,7 @@ RECORDINGS = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_crops_are_like_the_published_ones(tmp_path: Path) -> None:
     """Preset easy, H.264 at 0.27 Mbit/s, the original settings: medians within 10 %, shares within 5 points."""
     tables: list[Any] = []

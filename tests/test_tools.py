@@ -103,7 +103,7 @@ class TestMatrix:
 class TestPytest:
     """Plain pytest, and its options for benchmarks, work from the root."""
 
-    @pytest.mark.slow
+    @pytest.mark.torture
     def test_benchmark_only_takes_times(self) -> None:
         done = program(*PYTEST, "--benchmark-only", "-k", "grouping and layers")
         assert done.returncode == 0, done.stdout
