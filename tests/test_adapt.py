@@ -17,7 +17,7 @@ from learning_data import make_layers, make_store
 import spatterlib as sp
 from spatterlib.cli.main import main
 from spatterlib.common.origin import learned_from
-from spatterlib.errors import ParameterError, StoreError
+from spatterlib.errors import MissingFileError, ParameterError, StoreError
 from spatterlib.learning.dataset import load_dataset
 from spatterlib.learning.familiar_spans import FamiliarSpans, Part
 from spatterlib.learning.last_layer import fitted_last_layer
@@ -137,6 +137,11 @@ def test_labels_that_cannot_be_adapted_to_are_refused_in_one_line(stores: Path, 
         sp.adapt("simulated", {str(stores / key): label for key, label in labels.items()}, out=tmp_path / "runs")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_table_of_labels_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"no labels at .*nothing\.csv; expected a CSV with store,layer,label"):
+        sp.adapt("simulated", str(tmp_path / "nothing.csv"), out=tmp_path / "runs")
 
 
 @pytest.mark.parametrize("error", [0, 0.5, -0.1, float("nan")])

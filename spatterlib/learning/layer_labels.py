@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from spatterlib.common.files import check_source
 from spatterlib.common.wording import counted
 from spatterlib.detection.layers import gap_of, layers
-from spatterlib.errors import ParameterError
+from spatterlib.errors import MissingFileError, ParameterError
 from spatterlib.learning.index_files import Labelled, csv_lines
 from spatterlib.learning.labels import labelled
 from spatterlib.stores.opening import open_store
@@ -121,8 +121,11 @@ def _said(given: LayerLabels) -> tuple[dict[str, list[_Said]], list[str]]:
 
 def _is_of_layers(path: str) -> bool:
     check_source(path)
-    with Path(path).open(encoding="utf-8-sig", errors="replace") as file:
-        return "layer" in file.readline().strip().split(",")
+    try:
+        with Path(path).open(encoding="utf-8-sig", errors="replace") as file:
+            return "layer" in file.readline().strip().split(",")
+    except FileNotFoundError as error:
+        raise MissingFileError(f"no labels at {path}; expected a CSV with {','.join(COLUMNS)}") from error
 
 
 def _numbers(path: str) -> NDArray[np.int64]:
