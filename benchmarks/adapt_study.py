@@ -10,7 +10,6 @@ already is not made again.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 from conditions_study import MIRROR, Change, extracted, fouled, levels, lit, zoomed
-from pages import put, say
+from pages import publish, say
 
 import spatterlib as sp
 from spatterlib.simulation.worlds import drawn
@@ -156,9 +155,7 @@ def main() -> None:
             rows.append(judged(options.folder, camera, base))
             say(f"{rows[-1]}")
     text = table(rows)
-    sys.stdout.write(text + "\n")
-    if not options.dry:
-        put(DOCUMENT, BEGIN, END, text)
+    publish(DOCUMENT, BEGIN, END, text, dry=options.dry)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pages import put, say
+from pages import publish, say
 
 import spatterlib as sp
 from spatterlib.types import Picture, RgbPicture
@@ -354,9 +353,7 @@ def main() -> None:
     real = foreign(options.real, run) if options.real else []
     (options.folder / "conditions.json").write_text(json.dumps([rows, real]))
     text = table(rows, real)
-    sys.stdout.write(text + "\n")
-    if not options.dry:
-        put(DOCUMENT, BEGIN, END, text)
+    publish(DOCUMENT, BEGIN, END, text, dry=options.dry)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from pages import put, say
+from pages import publish, say
 
 import spatterlib as sp
 from spatterlib.common.image_codec import decode, encode
@@ -110,9 +109,7 @@ def main() -> None:
         say(json.dumps([planted, [len(own) for own in found], names]))
     lines += ["", f"{len(stores)} simulated recordings ({options.flow}), {CROPS} crops of each, eight in a design."]
     text = "\n".join(lines)
-    sys.stdout.write(text + "\n")
-    if not options.dry:
-        put(DOCUMENT, BEGIN, END, text)
+    publish(DOCUMENT, BEGIN, END, text, dry=options.dry)
 
 
 if __name__ == "__main__":

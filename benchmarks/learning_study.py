@@ -17,13 +17,12 @@ import argparse
 import json
 import platform
 import resource
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pages import put, say
+from pages import publish, say
 
 import spatterlib as sp
 from spatterlib.learning.confounds import probe
@@ -252,9 +251,7 @@ def main() -> None:
     )
     if rows:
         text = table(rows, full)
-        sys.stdout.write(text + "\n")
-        if not options.dry:
-            put(DOCUMENT, BEGIN, END, text)
+        publish(DOCUMENT, BEGIN, END, text, dry=options.dry)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,13 @@ builds 40 good layers at 2 m/s, then further good ones, and then four faults, th
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from conditions_study import Change, extracted, fouled
-from pages import put, say
+from pages import publish, say
 
 import spatterlib as sp
 from spatterlib.learning.good_layers import NOVEL, GoodLayers, layer_looks, network_of
@@ -90,9 +89,7 @@ def main() -> None:
         rows.append(p_values(options.folder, number, run))
         say(f"machine {number}: {rows[-1]}")
     text = table(rows)
-    sys.stdout.write(text + "\n")
-    if not options.dry:
-        put(DOCUMENT, BEGIN, END, text)
+    publish(DOCUMENT, BEGIN, END, text, dry=options.dry)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-__all__ = ["put", "say"]
+__all__ = ["publish", "put", "say"]
 
 
 def say(text: str) -> None:
@@ -37,3 +37,10 @@ def put(page: Path, begin: str, end: str, text: str) -> None:
     if not (begun and ended):
         raise ValueError(f"{page} has no marks {begin} and {end} to put the text between")
     page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{behind}", encoding="utf-8")
+
+
+def publish(page: Path, begin: str, end: str, text: str, *, dry: bool) -> None:
+    """Print text, and `put` it into a page unless it is a dry run."""
+    sys.stdout.write(text + "\n")
+    if not dry:
+        put(page, begin, end, text)

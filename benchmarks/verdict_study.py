@@ -11,13 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from conditions_study import extracted, jpeg
-from pages import put, say
+from pages import publish, say
 
 import spatterlib as sp
 from spatterlib.common.files import write_text
@@ -265,9 +264,7 @@ def main() -> None:
     rows = {preset: measured(options.folder, run, preset, builds()) for preset in ("standard", "hard")}
     (options.folder / "rows.json").write_text(json.dumps(rows))
     text = table(rows, run)
-    sys.stdout.write(text + "\n")
-    if not options.dry:
-        put(DOCUMENT, BEGIN, END, text)
+    publish(DOCUMENT, BEGIN, END, text, dry=options.dry)
 
 
 if __name__ == "__main__":

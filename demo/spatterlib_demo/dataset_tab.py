@@ -234,7 +234,7 @@ def _on_span(
         said = "Choose a store, and a stretch whose end lies behind its beginning."
         return words.note(said, "wait"), gr.skip(), gr.skip()
     with sp.open_store(session.stores[choice]) as store:
-        times = store.table["time"]
+        times = store.column("time")
     rows = np.flatnonzero((times >= start) & (times < stop))
     view, name = montage.View(column, least, most, number), str(label or "").strip()
     return _give(session, choice, view, rows, name, change or not name)

@@ -17,7 +17,7 @@ from spatterlib.errors import ParameterError
 from spatterlib.simulation.truth import Truth
 from spatterlib.types import Detections
 
-__all__ = ["Accuracy", "Marks", "Share", "counts_by_frame", "f1_of", "marks_of", "ratio", "score_annotations"]
+__all__ = ["Accuracy", "Marks", "Share", "counts_by_frame", "marks_of", "ratio", "score_annotations"]
 
 _UNKNOWN = (float("nan"), float("nan"))
 _FEWEST_RECORDINGS = 5
@@ -160,12 +160,6 @@ def _faults(
 
 def _per_frame(numbers: NDArray[np.int64], frames: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.bincount(np.searchsorted(frames, numbers), minlength=len(frames))[: len(frames)]
-
-
-def f1_of(counts: NDArray[np.int64]) -> float:
-    """F1 of counts of hits, false and missed, added up; 0 where nothing is there and nothing was found."""
-    hits, false, missed = counts.reshape(-1, 3).sum(axis=0)
-    return float(2 * hits / max(2 * hits + false + missed, 1))
 
 
 def ratio(above: NDArray[Any], below: NDArray[Any]) -> Share:

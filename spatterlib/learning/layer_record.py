@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from spatterlib.common.student import student
 from spatterlib.detection.events import VOTE_SECONDS, events, vote_numbers
 from spatterlib.detection.layers import layers
-from spatterlib.errors import StoreError
 from spatterlib.learning.metrics import Interval
-from spatterlib.learning.run_facts import LayerRecordFields
+from spatterlib.learning.run_facts import LayerRecordFields, damage_named
 from spatterlib.types import Detections
 
 __all__ = ["HeldOutLayer", "LayerRecord", "held_out_layers", "vote_means"]
@@ -192,14 +191,12 @@ class LayerRecord:
         """
         if facts is None:
             return None
-        try:
+        with damage_named(name, "layers held out", "train again"):
             found = cls(**{key: facts[key] for key in LayerRecordFields.__annotations__})
             numbers = [float(value) for value in asdict(found).values()]
             sound = all(map(math.isfinite, numbers)) and found.spread > 0 and 0 <= found.dependence <= 1
             if not (sound and found.slope > 0 and 0 <= found.lapse <= 1):
                 raise ValueError("a number is none that can be")
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"{name} is damaged in what it says of layers held out: {error}; train again") from error
         return found
 
 

@@ -20,8 +20,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from spatterlib.errors import StoreError
-from spatterlib.learning.run_facts import ThresholdFields
+from spatterlib.learning.run_facts import ThresholdFields, damage_named
 
 __all__ = ["LayerThresholds", "Ruling", "layers_needed", "leads_of"]
 
@@ -122,10 +121,8 @@ class LayerThresholds:
         """
         if facts is None:
             return None
-        try:
+        with damage_named(name, "labelled layers", "adapt again"):
             found = cls.of(facts["leads"], float(facts["wanted"]))
             if not (found.leads and all(-1 <= lead <= 1 for lead in found.leads) and 0 < found.wanted < 1):
                 raise ValueError("a number is none that can be")
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"{name} is damaged in what it says of labelled layers: {error}; adapt again") from error
         return found

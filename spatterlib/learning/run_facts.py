@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias, TypedDict
 
 from spatterlib.common.origin import Origin
+from spatterlib.errors import StoreError
 
 __all__ = [
     "AdaptedFields",
@@ -19,6 +21,7 @@ __all__ = [
     "RunOptions",
     "SplitFields",
     "ThresholdFields",
+    "damage_named",
 ]
 
 # Nothing is required: a run that is not finished, one of an older version and an exported file know less.
@@ -168,3 +171,18 @@ class ExportFacts(TypedDict):
     gas_direction: float | None
     camera_direction: float | None
     familiar: dict[str, Any] | None
+
+
+@contextmanager
+def damage_named(name: str, about: str, mend: str) -> Iterator[None]:
+    """Within, what cannot be read of a part of a run's facts is damage of the file of that name.
+
+    Raises
+    ------
+    StoreError
+        Names the file, what that part is about, and how to mend it.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{name} is damaged in what it says of {about}: {error}; {mend}") from error
